@@ -1,0 +1,16 @@
+//! The PDMv2 protocol profile: what goes on the wire and into the keys.
+//!
+//! Pure functions and small state machines: no DPDK, no I/O, no clock (time comes in as an argument).
+#![forbid(unsafe_code)]
+
+pub mod aead;
+pub mod delta_time;
+pub mod five_tuple;
+pub mod key_schedule;
+pub mod prseq;
+pub mod receiver;
+pub mod replay;
+pub mod sender;
+pub mod suite;
+pub mod sync;
+pub mod wire;
