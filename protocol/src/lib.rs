@@ -6,7 +6,9 @@
 pub mod aead;
 pub mod delta_time;
 pub mod five_tuple;
+pub mod key_line;
 pub mod key_schedule;
+pub mod meter;
 pub mod prseq;
 pub mod receiver;
 pub mod replay;

@@ -1,1 +1,440 @@
-//! TODO
+//! Receiver state of one flow direction: which Kri to try, the extended PSNTP, replays, gaps (profile section 6).
+//!
+//! A flow remembers the two secrets its packets last came under: two generations of one box around a roll-over, or two
+//! boxes of a pair around a fail-over. Each has a number space and a replay window of its own, so that packets in flight
+//! around the change are neither lost nor let in twice.
+
+use crate::key_line::{KeyLine, SecretId};
+use crate::replay::{Mark, ReplayWindow};
+use crate::sender::PACKETS_PER_KRI;
+use crate::sync::{AtomicU64, Ordering};
+
+/// Kris to try ahead at most (profile section 6).
+pub const MAX_AHEAD: u32 = 8;
+
+/// Kris worth trying for a packet with this F bit, the likeliest first.
+///
+/// `current` is the Kri last opened with under the same secret, `None` if there is none yet (then Kri starts at 0).
+#[derive(Clone, Copy, Debug)]
+pub struct KriCandidates {
+    list: [u32; 7],
+    len: u8,
+}
+
+impl KriCandidates {
+    /// See the type.
+    #[must_use]
+    pub fn new(current: Option<u32>, f: bool) -> Self {
+        let mut this = Self { list: [0; 7], len: 0 };
+        let base = current.unwrap_or(0);
+        let agrees = (base & 1 == 1) == f;
+        let mut push = |kri: Option<u32>| {
+            if let Some(kri) = kri {
+                this.list[usize::from(this.len)] = kri;
+                this.len += 1;
+            }
+        };
+        if !agrees {
+            push(base.checked_add(1));
+            push(if current.is_some() { base.checked_sub(1) } else { None });
+        }
+        let from = if agrees { 0 } else { 3 };
+        for ahead in (from..=MAX_AHEAD).step_by(2) {
+            push(base.checked_add(ahead));
+        }
+        this
+    }
+
+    /// The candidates in order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u32] {
+        &self.list[..usize::from(self.len)]
+    }
+}
+
+/// What became of an authenticated packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Accepted.
+    Fresh {
+        /// Numbers between the highest seen before and this one: lost, or late.
+        skipped: u32,
+        /// It came behind the highest seen: reordered.
+        late: bool,
+    },
+    /// Accepted before.
+    Replayed,
+    /// Behind the window, or under a secret that the flow has left.
+    TooOld,
+}
+
+/// What must outlive a flow that leaves the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ReceiverRest {
+    /// The secret, 0 if none.
+    pub id: u64,
+    /// Highest packet: Kri << 32 | remainder.
+    pub high: u64,
+}
+
+/// One secret's number space.
+///
+/// The extended number of a packet is `kri * 32767 + remainder`; the first packet gets remainder 32767, and a packet's
+/// remainder stays within ±65534 of that, so the highest number is one word.
+#[derive(Debug, Default)]
+struct Space {
+    id: AtomicU64,
+    high: AtomicU64,
+    window: ReplayWindow,
+}
+
+const fn number(high: u64) -> u64 {
+    let kri = high >> 32;
+    (kri * PACKETS_PER_KRI).wrapping_add(high as u32 as i32 as i64 as u64)
+}
+
+const fn pack(kri: u32, number: u64) -> u64 {
+    let rest = number.wrapping_sub(kri as u64 * PACKETS_PER_KRI) as u32;
+    (kri as u64) << 32 | rest as u64
+}
+
+/// Offset so that numbers before the first one seen, and of the Kri before it, stay positive.
+const FIRST: u64 = 4 * PACKETS_PER_KRI;
+
+/// Places a PSNTP relative to the highest one: the distance that agrees with it modulo 2^16 and with the Kri that
+/// opened it. `None`: no honest sender can have made the pair.
+fn distance(high_kri: u32, high_psn: u16, kri: u32, psntp: u16) -> Option<i64> {
+    let per = PACKETS_PER_KRI as i64;
+    let rotations = i64::from(kri) - i64::from(high_kri);
+    // n of the packet minus n of the highest lies strictly between these two.
+    let (low, high) = ((rotations - 1) * per, (rotations + 1) * per);
+    let residue = i64::from(psntp.wrapping_sub(high_psn));
+    let first = low + 1;
+    let d = first + (residue - first).rem_euclid(1 << 16);
+    (d < high).then_some(d)
+}
+
+impl Space {
+    fn accept(&self, kri: u32, psntp: u16) -> Verdict {
+        let mut seen = self.high.load(Ordering::Acquire);
+        let highest = number(seen);
+        let Some(d) = distance((seen >> 32) as u32, highest as u16, kri, psntp) else { return Verdict::TooOld };
+        let Some(number) = highest.checked_add_signed(d) else { return Verdict::TooOld };
+        match self.window.mark(number, highest) {
+            Mark::Fresh => {}
+            Mark::Replayed => return Verdict::Replayed,
+            Mark::TooOld => return Verdict::TooOld,
+        }
+        if d <= 0 {
+            return Verdict::Fresh { skipped: 0, late: true };
+        }
+        let mut before = highest;
+        loop {
+            let next = pack(kri.max((seen >> 32) as u32), number);
+            match self.high.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Verdict::Fresh { skipped: (number - before - 1).min(u64::from(u32::MAX)) as u32, late: false },
+                Err(now) => {
+                    seen = now;
+                    before = self::number(now);
+                    if before >= number {
+                        return Verdict::Fresh { skipped: 0, late: true };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins a number space with its first packet.
+    fn begin(&self, id: SecretId, kri: u32, psntp: u16) {
+        self.id.store(0, Ordering::Release);
+        self.window.clear();
+        // The low 16 bits of the number are the PSNTP itself, which keeps `distance` free of an offset.
+        let at = u64::from(kri) * PACKETS_PER_KRI + FIRST;
+        let first = at + u64::from(psntp.wrapping_sub(at as u16));
+        self.window.mark(first, first);
+        self.high.store(pack(kri, first), Ordering::Release);
+        self.id.store(id.bits(), Ordering::Release);
+    }
+}
+
+/// A flow's receiver half.
+#[derive(Debug, Default)]
+pub struct ReceiverState {
+    spaces: [Space; 2],
+    /// The space last opened with, and a bit (2) that a change of spaces is under way.
+    current: AtomicU64,
+    /// Session keys, by space.
+    pub keys: [KeyLine; 2],
+}
+
+const CHANGING: u64 = 2;
+
+impl ReceiverState {
+    /// The secret last opened with and the highest Kri under it.
+    #[inline]
+    pub fn current(&self) -> Option<(SecretId, u32)> {
+        self.space((self.current.load(Ordering::Acquire) & 1) as usize)
+    }
+
+    /// The other secret that packets may still come under.
+    #[inline]
+    pub fn previous(&self) -> Option<(SecretId, u32)> {
+        self.space(1 - (self.current.load(Ordering::Acquire) & 1) as usize)
+    }
+
+    fn space(&self, i: usize) -> Option<(SecretId, u32)> {
+        let id = SecretId::from_bits(self.spaces[i].id.load(Ordering::Acquire));
+        (id != SecretId::NONE && id != Self::CLOSED).then(|| (id, (self.spaces[i].high.load(Ordering::Acquire) >> 32) as u32))
+    }
+
+    /// Stands in the second place of a flow that came back, so that nothing older than its rest is let in.
+    const CLOSED: SecretId = SecretId::from_bits(1);
+
+    /// The key line of a secret, if the flow has packets under it.
+    #[inline]
+    pub fn key_line(&self, id: SecretId) -> Option<&KeyLine> {
+        let at = self.spaces.iter().position(|s| s.id.load(Ordering::Acquire) == id.bits())?;
+        Some(&self.keys[at])
+    }
+
+    /// Takes an authenticated packet into account. Nothing before this call has changed any state.
+    pub fn accept(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {
+        for _ in 0..256 {
+            for (i, space) in self.spaces.iter().enumerate() {
+                if space.id.load(Ordering::Acquire) == id.bits() {
+                    let verdict = space.accept(kri, psntp);
+                    if matches!(verdict, Verdict::Fresh { late: false, .. }) {
+                        self.follow(i, id);
+                    }
+                    return verdict;
+                }
+            }
+            if self.left_behind(id) {
+                return Verdict::TooOld;
+            }
+            if let Some(verdict) = self.admit(id, kri, psntp) {
+                return verdict;
+            }
+            crate::sync::spin();
+        }
+        Verdict::TooOld
+    }
+
+    /// Makes space `i` the current one, unless its secret is an older generation of the current one's.
+    #[inline]
+    fn follow(&self, i: usize, id: SecretId) {
+        let seen = self.current.load(Ordering::Acquire);
+        if seen & 1 == i as u64 || seen & CHANGING != 0 {
+            return;
+        }
+        let now = SecretId::from_bits(self.spaces[1 - i].id.load(Ordering::Acquire));
+        if now.peer() != id.peer() {
+            // A lost race leaves the hint as it was; it only orders the trials.
+            let _ = self.current.compare_exchange(seen, i as u64, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the flow has gone past this secret: a newer generation of the same box is known, and this one is not.
+    fn left_behind(&self, id: SecretId) -> bool {
+        let known = [0, 1].map(|i| SecretId::from_bits(self.spaces[i].id.load(Ordering::Acquire)));
+        let free = known.contains(&SecretId::NONE);
+        known.iter().any(|&k| {
+            k == Self::CLOSED && known.iter().any(|o| o.peer() == id.peer() && *o != k && o.generation() > id.generation())
+                || k != SecretId::NONE && k != Self::CLOSED && k.peer() == id.peer() && k.generation() > id.generation() && !free
+        })
+    }
+
+    /// Gives a new secret a space: a free one, or that of the secret not opened with last.
+    #[cold]
+    fn admit(&self, id: SecretId, kri: u32, psntp: u16) -> Option<Verdict> {
+        let seen = self.current.load(Ordering::Acquire);
+        if seen & CHANGING != 0
+            || self.current.compare_exchange(seen, seen | CHANGING, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            return None;
+        }
+        // Somebody may have admitted it between our look and our claim.
+        if self.spaces.iter().any(|s| s.id.load(Ordering::Acquire) == id.bits()) {
+            self.current.store(seen & 1, Ordering::Release);
+            return None;
+        }
+        let now = (seen & 1) as usize;
+        let present = SecretId::from_bits(self.spaces[now].id.load(Ordering::Acquire));
+        let (space, becomes_current) = if present == SecretId::NONE {
+            (now, true)
+        } else {
+            // A late packet of an older generation takes the free place, but does not become the one to try first.
+            (1 - now, present.peer() != id.peer() || id.generation() > present.generation())
+        };
+        self.keys[space].clear();
+        self.spaces[space].begin(id, kri, psntp);
+        self.current.store(if becomes_current { space } else { now } as u64, Ordering::Release);
+        Some(Verdict::Fresh { skipped: 0, late: false })
+    }
+
+    /// What must be kept when the flow leaves the table.
+    pub fn rest(&self) -> ReceiverRest {
+        let i = (self.current.load(Ordering::Acquire) & 1) as usize;
+        ReceiverRest { id: self.spaces[i].id.load(Ordering::Acquire), high: self.spaces[i].high.load(Ordering::Acquire) }
+    }
+
+    /// A flow that comes back: everything up to the highest number seen is refused, the numbers go on behind it.
+    /// Only before other threads see it.
+    pub fn resume(&self, rest: ReceiverRest) {
+        if rest.id == 0 {
+            return;
+        }
+        let space = &self.spaces[0];
+        let highest = number(rest.high);
+        // What was seen below the highest is forgotten, so all of it counts as seen.
+        for back in 0..crate::replay::WINDOW.min(highest) {
+            space.window.mark(highest - back, highest);
+        }
+        space.high.store(rest.high, Ordering::Relaxed);
+        space.id.store(rest.id, Ordering::Release);
+        self.spaces[1].id.store(Self::CLOSED.bits(), Ordering::Release);
+    }
+
+    /// Forgets everything, keys overwritten. Only for a flow that nobody uses any more.
+    pub fn clear(&self) {
+        for (space, key) in self.spaces.iter().zip(&self.keys) {
+            space.id.store(0, Ordering::Relaxed);
+            space.high.store(0, Ordering::Relaxed);
+            space.window.clear();
+            key.clear();
+        }
+        self.current.store(0, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    fn id(generation: u32) -> SecretId {
+        SecretId::new(1, generation)
+    }
+
+    /// What a sender with this first PSNTP puts into packet n.
+    fn packet(first: u16, n: u64) -> (u32, u16) {
+        ((n / PACKETS_PER_KRI) as u32, first.wrapping_add(n as u16))
+    }
+
+    #[test]
+    fn candidates() {
+        assert_eq!(KriCandidates::new(None, false).as_slice(), [0, 2, 4, 6, 8]);
+        assert_eq!(KriCandidates::new(None, true).as_slice(), [1, 3, 5, 7]);
+        assert_eq!(KriCandidates::new(Some(4), false).as_slice(), [4, 6, 8, 10, 12]);
+        assert_eq!(KriCandidates::new(Some(4), true).as_slice(), [5, 3, 7, 9, 11]);
+        assert_eq!(KriCandidates::new(Some(u32::MAX), false).as_slice(), [u32::MAX - 1]);
+        assert_eq!(KriCandidates::new(Some(u32::MAX), true).as_slice(), [u32::MAX]);
+    }
+
+    #[test]
+    fn order_gaps_replays() {
+        let state = ReceiverState::default();
+        let fresh = |skipped, late| Verdict::Fresh { skipped, late };
+        assert_eq!(state.accept(id(1), 0, 100), fresh(0, false));
+        assert_eq!(state.accept(id(1), 0, 101), fresh(0, false));
+        assert_eq!(state.accept(id(1), 0, 105), fresh(3, false));
+        assert_eq!(state.accept(id(1), 0, 103), fresh(0, true));
+        assert_eq!(state.accept(id(1), 0, 103), Verdict::Replayed);
+        assert_eq!(state.accept(id(1), 0, 99), fresh(0, true), "before the first one seen");
+        assert_eq!(state.accept(id(1), 0, 105u16.wrapping_add(5000)), fresh(4999, false));
+        assert_eq!(state.accept(id(1), 0, 104), Verdict::TooOld);
+    }
+
+    #[test]
+    fn rotation_and_lost_rotations() {
+        let state = ReceiverState::default();
+        for n in [0, 32766, 32767, 40000, 32768, 40000 + 2 * 32767, 40001 + 10 * 32767] {
+            let (kri, psn) = packet(65000, n);
+            let highest = state.current().map(|c| c.1);
+            let f = kri & 1 == 1;
+            assert!(KriCandidates::new(highest, f).as_slice().contains(&kri), "n {n} from Kri {highest:?}");
+            let verdict = state.accept(id(1), kri, psn);
+            if n == 32768 {
+                assert_eq!(verdict, Verdict::TooOld);
+            } else {
+                assert!(matches!(verdict, Verdict::Fresh { .. }), "n {n}: {verdict:?}");
+            }
+            assert!(matches!(state.accept(id(1), kri, psn), Verdict::Replayed | Verdict::TooOld));
+        }
+        assert_eq!(state.current(), Some((id(1), 11)));
+    }
+
+    #[test]
+    fn generations_change_without_loss_and_do_not_go_back() {
+        let state = ReceiverState::default();
+        let ok = |v| matches!(v, Verdict::Fresh { .. });
+        assert!(ok(state.accept(id(5), 3, 10)));
+        assert!(ok(state.accept(id(6), 0, 11)));
+        assert_eq!(state.current().map(|c| c.0), Some(id(6)));
+        assert!(ok(state.accept(id(5), 3, 9)), "in flight under the old generation");
+        assert_eq!(state.accept(id(5), 3, 9), Verdict::Replayed);
+        assert_eq!(state.current().map(|c| c.0), Some(id(6)), "a late packet does not move the flow back");
+        assert!(ok(state.accept(id(7), 0, 13)));
+        assert_eq!(state.accept(id(5), 3, 11), Verdict::TooOld);
+        assert_eq!(state.accept(id(4), 0, 1), Verdict::TooOld);
+        assert_eq!(state.accept(id(6), 0, 11), Verdict::Replayed);
+    }
+
+    #[test]
+    fn fail_over_between_two_boxes_and_back() {
+        let (a, b) = (SecretId::new(1, 1), SecretId::new(2, 1));
+        let state = ReceiverState::default();
+        for n in 0..50u16 {
+            assert!(matches!(state.accept(a, 0, n), Verdict::Fresh { .. }));
+            assert!(matches!(state.accept(b, 0, 9000 + n), Verdict::Fresh { .. }));
+            assert_eq!(state.accept(a, 0, n), Verdict::Replayed);
+        }
+        assert_eq!(state.current().map(|c| c.0), Some(b));
+        state.accept(a, 0, 60);
+        assert_eq!(state.current().map(|c| c.0), Some(a));
+    }
+
+    #[test]
+    fn a_flow_that_comes_back_refuses_what_it_may_have_seen() {
+        let state = ReceiverState::default();
+        state.accept(id(2), 4, 100);
+        state.accept(id(2), 4, 110);
+        let back = ReceiverState::default();
+        back.resume(state.rest());
+        assert_eq!(back.current(), Some((id(2), 4)));
+        assert_eq!(back.accept(id(2), 4, 110), Verdict::Replayed);
+        assert_eq!(back.accept(id(2), 4, 105), Verdict::Replayed);
+        assert_eq!(back.accept(id(1), 9, 105), Verdict::TooOld);
+        assert_eq!(back.accept(id(2), 4, 111), Verdict::Fresh { skipped: 0, late: false });
+        assert!(matches!(back.accept(id(3), 0, 7), Verdict::Fresh { .. }));
+    }
+
+    proptest! {
+        // The model knows n, which the receiver never sees; loss, reordering and replays are random.
+        #[test]
+        fn agrees_with_a_receiver_that_knows_n(first: u16, start in 0u64..200_000, steps in prop::collection::vec((0u64..3000, 0u64..1200, any::<bool>()), 1..300)) {
+            let state = ReceiverState::default();
+            let (mut highest, mut seen) = (start, HashSet::new());
+            let (kri, psn) = packet(first, start);
+            let is_fresh = matches!(state.accept(id(1), kri, psn), Verdict::Fresh { .. });
+            prop_assert!(is_fresh);
+            seen.insert(start);
+            for (ahead, behind, again) in steps {
+                let n = (highest + ahead).saturating_sub(behind).max(start);
+                for _ in 0..=usize::from(again) {
+                    let (kri, psn) = packet(first, n);
+                    let expected = if highest >= n && highest - n >= crate::replay::WINDOW { Verdict::TooOld }
+                        else if seen.contains(&n) { Verdict::Replayed }
+                        else if n > highest { Verdict::Fresh { skipped: (n - highest - 1) as u32, late: false } }
+                        else { Verdict::Fresh { skipped: 0, late: true } };
+                    prop_assert_eq!(state.accept(id(1), kri, psn), expected, "n {} highest {}", n, highest);
+                    if matches!(expected, Verdict::Fresh { .. }) {
+                        seen.insert(n);
+                        highest = highest.max(n);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,1 +1,384 @@
-//! TODO
+//! Sender state of one flow direction: the packet number n, and from it Kri, F, the place in the PRSEQ order and PSNTP
+//! (profile section 6).
+//!
+//! All of it is one 64-bit word, so that taking a number is one atomic addition: however many workers seal packets of
+//! the flow, and whatever the control thread does to it meanwhile, no two packets ever get the same number under the
+//! same generation. That is the nonce promise, and everything else in this file serves it.
+//!
+//! ```text
+//!  63      62        61     60        48 47                                0
+//! +-------+---------+------+------------+----------------------------------+
+//! |frozen |changing | slot | generation |                n                 |
+//! +-------+---------+------+------------+----------------------------------+
+//! ```
+//! `generation` is the generation's low 13 bits. `slot` says which of two words holds the PSNTP that belongs to n = 0
+//! of this generation; a change of generation writes the other one first.
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Packets under one Kri: PRSEQ runs through 1..=32767.
+pub const PACKETS_PER_KRI: u64 = 32767;
+
+/// Numbers from here on would need a Kri of more than 32 bits.
+pub const MAX_N: u64 = PACKETS_PER_KRI << 32;
+
+const FROZEN: u64 = 1 << 63;
+const CHANGING: u64 = 1 << 62;
+const SLOT: u64 = 1 << 61;
+const GENERATION_SHIFT: u32 = 48;
+const GENERATION_BITS: u32 = 13;
+const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+const N_MASK: u64 = (1 << GENERATION_SHIFT) - 1;
+
+/// A packet's number and what follows from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Number {
+    /// Packets of this direction sealed under this generation before it.
+    pub n: u64,
+    /// Packet sequence number this packet.
+    pub psntp: u16,
+}
+
+impl Number {
+    /// Key rotation index: n / 32767. `n` is below [`MAX_N`], so it fits.
+    #[must_use]
+    pub const fn kri(self) -> u32 {
+        (self.n / PACKETS_PER_KRI) as u32
+    }
+
+    /// Place in the PRSEQ order of this Kri, 0..32767.
+    #[must_use]
+    pub const fn index(self) -> u16 {
+        (self.n % PACKETS_PER_KRI) as u16
+    }
+
+    /// The F bit: Kri mod 2.
+    #[must_use]
+    pub const fn f(self) -> bool {
+        self.kri() & 1 == 1
+    }
+}
+
+/// Why a packet gets no number, and so no option.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoNumber {
+    /// The flow is being taken out of the table at this moment.
+    Frozen,
+    /// n has passed 2^32 Kri; only a new generation helps.
+    Exhausted,
+    /// The flow has already moved to a newer generation than the caller knows.
+    NewerGeneration,
+    /// Other workers kept changing the state.
+    Contended,
+}
+
+/// What must outlive a flow that leaves the table so that its numbers go on where they stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SenderRest {
+    /// The generation's low bits and n, as in the word above, without flags.
+    word: u64,
+    /// PSNTP of n = 0.
+    base: u16,
+}
+
+impl SenderRest {
+    /// Whether a number was ever taken under this generation.
+    #[must_use]
+    pub const fn is_of(&self, generation: u32) -> bool {
+        tag_of(self.word) == generation & GENERATION_MASK
+    }
+
+    /// Numbers taken.
+    #[must_use]
+    pub const fn n(&self) -> u64 {
+        self.word & N_MASK
+    }
+
+    /// As two words, for a table of atomics.
+    #[must_use]
+    pub const fn to_words(self) -> (u64, u16) {
+        (self.word, self.base)
+    }
+
+    /// The inverse of [`SenderRest::to_words`].
+    #[must_use]
+    pub const fn from_words(word: u64, base: u16) -> Self {
+        Self { word: word & !(FROZEN | CHANGING | SLOT), base }
+    }
+}
+
+const fn tag_of(word: u64) -> u32 {
+    (word >> GENERATION_SHIFT) as u32 & GENERATION_MASK
+}
+
+const fn pack(generation: u32, n: u64) -> u64 {
+    ((generation & GENERATION_MASK) as u64) << GENERATION_SHIFT | n
+}
+
+/// The numbers of one direction of one flow.
+#[derive(Debug, Default)]
+pub struct SenderState {
+    word: AtomicU64,
+    /// generation tag << 16 | PSNTP of n = 0, by slot.
+    base: [AtomicU32; 2],
+}
+
+impl SenderState {
+    /// A flow's first packet will be n = 0 of `generation`, with this random PSNTP. Only before other threads see it.
+    pub fn start(&self, generation: u32, psntp: u16) {
+        self.base[0].store((generation & GENERATION_MASK) << 16 | u32::from(psntp), Ordering::Relaxed);
+        self.word.store(pack(generation, 0), Ordering::Release);
+    }
+
+    /// A flow that comes back goes on where it stopped: in the same generation at the same n; in a newer one at n = 0,
+    /// the PSNTP one after the last. Only before other threads see it.
+    pub fn resume(&self, rest: SenderRest, generation: u32) {
+        if rest.is_of(generation) {
+            self.base[0].store((generation & GENERATION_MASK) << 16 | u32::from(rest.base), Ordering::Relaxed);
+            self.word.store(rest.word, Ordering::Release);
+        } else {
+            self.start(generation, rest.base.wrapping_add(rest.n() as u16));
+        }
+    }
+
+    /// Takes the next number under `generation`, which the caller can seal under.
+    ///
+    /// # Errors
+    /// [`NoNumber`]: the packet goes without the option.
+    #[inline]
+    pub fn take(&self, generation: u32) -> Result<Number, NoNumber> {
+        let tag = generation & GENERATION_MASK;
+        let mut contended = 0;
+        loop {
+            let seen = self.word.load(Ordering::Acquire);
+            if seen & FROZEN != 0 {
+                return Err(NoNumber::Frozen);
+            }
+            if tag_of(seen) != tag {
+                if tag.wrapping_sub(tag_of(seen)) & GENERATION_MASK > GENERATION_MASK / 2 {
+                    return Err(NoNumber::NewerGeneration);
+                }
+                match self.change_generation(tag) {
+                    Some(done) => return done,
+                    None if contended < 256 => {
+                        contended += 1;
+                        crate::sync::spin();
+                        continue;
+                    }
+                    None => return Err(NoNumber::Contended),
+                }
+            }
+            if seen & N_MASK >= MAX_N {
+                return Err(NoNumber::Exhausted);
+            }
+            let taken = self.word.fetch_add(1, Ordering::AcqRel);
+            if taken & FROZEN != 0 {
+                return Err(NoNumber::Frozen); // what the freezer read is not changed by our addition
+            }
+            if tag_of(taken) != tag {
+                return Err(NoNumber::NewerGeneration); // the number is lost in the newer generation, which harms nobody
+            }
+            let n = taken & N_MASK;
+            if n >= MAX_N {
+                return Err(NoNumber::Exhausted);
+            }
+            let base = self.base[usize::from(taken & SLOT != 0)].load(Ordering::Acquire);
+            if base >> 16 != tag {
+                return Err(NoNumber::NewerGeneration);
+            }
+            return Ok(Number { n, psntp: (base as u16).wrapping_add(n as u16) });
+        }
+    }
+
+    /// Moves to a newer generation and takes its n = 0. `None`: another worker is doing it, look again.
+    #[cold]
+    fn change_generation(&self, tag: u32) -> Option<Result<Number, NoNumber>> {
+        let mut seen = self.word.load(Ordering::Acquire);
+        if seen & (CHANGING | FROZEN) != 0 || tag_of(seen) == tag {
+            return None;
+        }
+        if self.word.compare_exchange(seen, seen | CHANGING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return None;
+        }
+        seen |= CHANGING;
+        // From here on nobody else changes the generation or writes the base words; others may still take numbers.
+        let result = loop {
+            let old = self.base[usize::from(seen & SLOT != 0)].load(Ordering::Relaxed) as u16;
+            let psntp = old.wrapping_add((seen & N_MASK) as u16);
+            let slot = !seen & SLOT;
+            self.base[usize::from(slot != 0)].store(tag << 16 | u32::from(psntp), Ordering::Release);
+            match self.word.compare_exchange(seen, slot | pack(tag, 1), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break Ok(Number { n: 0, psntp }),
+                Err(now) if now & FROZEN != 0 => break Err(NoNumber::Frozen),
+                Err(now) => seen = now,
+            }
+        };
+        Some(result)
+    }
+
+    /// Stops the numbers for good and says what must be kept. Numbers taken before are all below the `n` it gives;
+    /// after it nobody gets one, until [`SenderState::thaw`].
+    pub fn freeze(&self) -> SenderRest {
+        let seen = self.word.fetch_or(FROZEN, Ordering::AcqRel);
+        let base = self.base[usize::from(seen & SLOT != 0)].load(Ordering::Acquire) as u16;
+        SenderRest::from_words(seen, base)
+    }
+
+    /// Takes a freeze back: the flow stays after all. Additions made by refused packets meanwhile only skip numbers.
+    pub fn thaw(&self) {
+        self.word.fetch_and(!FROZEN, Ordering::AcqRel);
+    }
+
+    /// Numbers taken so far in the present generation.
+    pub fn taken(&self) -> u64 {
+        self.word.load(Ordering::Relaxed) & N_MASK
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::sync::Mutex;
+
+    fn at(state: &SenderState, generation: u32, n: u64) {
+        state.resume(SenderRest::from_words(pack(generation, n), 0), generation);
+    }
+
+    #[test]
+    fn numbers_run_and_rotate() {
+        let state = SenderState::default();
+        state.start(1, 0xFFFF);
+        let first = state.take(1).expect("number");
+        assert_eq!((first.n, first.psntp, first.kri(), first.index(), first.f()), (0, 0xFFFF, 0, 0, false));
+        for n in 1..PACKETS_PER_KRI {
+            assert_eq!(state.take(1).expect("number").n, n);
+        }
+        let second = state.take(1).expect("number");
+        assert_eq!((second.kri(), second.index(), second.f(), second.psntp), (1, 0, true, 0x7FFE));
+    }
+
+    #[test]
+    fn ends_with_the_last_kri() {
+        let state = SenderState::default();
+        at(&state, 1, MAX_N - 1);
+        let last = state.take(1).expect("number");
+        assert_eq!((last.kri(), last.index()), (u32::MAX, 32766));
+        assert_eq!(state.take(1), Err(NoNumber::Exhausted));
+        assert_eq!(state.take(2).expect("a new generation helps").n, 0);
+    }
+
+    #[test]
+    fn a_new_generation_starts_at_zero_and_psntp_goes_on() {
+        let state = SenderState::default();
+        state.start(7, 100);
+        state.take(7).expect("number");
+        state.take(7).expect("number");
+        assert_eq!(state.take(8), Ok(Number { n: 0, psntp: 102 }));
+        assert_eq!(state.take(8), Ok(Number { n: 1, psntp: 103 }));
+        assert_eq!(state.take(7), Err(NoNumber::NewerGeneration));
+        assert_eq!(state.take(8 + 5000), Err(NoNumber::NewerGeneration), "more than half the tag space away counts as old");
+    }
+
+    #[test]
+    fn rest_goes_on_where_it_stopped() {
+        let state = SenderState::default();
+        state.start(3, 10);
+        for _ in 0..5 {
+            state.take(3).expect("number");
+        }
+        let rest = state.freeze();
+        assert_eq!(state.take(3), Err(NoNumber::Frozen));
+        assert_eq!(rest.n(), 5);
+        let back = SenderState::default();
+        back.resume(rest, 3);
+        assert_eq!(back.take(3), Ok(Number { n: 5, psntp: 15 }));
+        back.resume(rest, 4);
+        assert_eq!(back.take(4), Ok(Number { n: 0, psntp: 15 }));
+        state.thaw();
+        assert!(state.take(3).expect("thawed").n >= 5);
+    }
+
+    #[test]
+    fn many_threads_generations_and_freezes_never_give_a_number_twice() {
+        let all = Mutex::new(HashSet::new());
+        let state = SenderState::default();
+        state.start(1, 0);
+        let generation = std::sync::atomic::AtomicU32::new(1);
+        std::thread::scope(|s| {
+            for _ in 0..3 {
+                s.spawn(|| {
+                    let mut mine = Vec::new();
+                    for _ in 0..100_000 {
+                        let g = generation.load(std::sync::atomic::Ordering::Relaxed);
+                        if let Ok(number) = state.take(g) {
+                            mine.push((g, number.n, number.psntp));
+                        }
+                    }
+                    let mut all = all.lock().expect("lock");
+                    for (g, n, psntp) in mine {
+                        assert!(all.insert((g, n)), "{n} of generation {g} twice, psntp {psntp}");
+                    }
+                });
+            }
+            s.spawn(|| {
+                for i in 0..2000u32 {
+                    generation.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if i % 7 == 0 {
+                        state.freeze();
+                        state.thaw();
+                    }
+                    std::thread::yield_now();
+                }
+            });
+        });
+        assert!(all.into_inner().expect("lock").len() > 1000);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    #[test]
+    fn loom_two_workers_change_generation() {
+        loom::model(|| {
+            let state = Arc::new(SenderState::default());
+            state.start(1, 50);
+            let other = Arc::clone(&state);
+            let thread = thread::spawn(move || (other.take(1).map(|n| (1, n)), other.take(2).map(|n| (2, n))));
+            let mine = [state.take(2).map(|n| (2, n))];
+            let theirs = thread.join().expect("no panic");
+            let mut got: Vec<_> = mine.into_iter().chain([theirs.0, theirs.1]).flatten().collect();
+            let count = got.len();
+            got.sort_by_key(|&(g, n)| (g, n.n));
+            got.dedup_by_key(|&mut (g, n)| (g, n.n));
+            assert_eq!(got.len(), count, "a number was given twice: {got:?}");
+            for pair in got.windows(2) {
+                assert_ne!(pair[0].1.psntp, pair[1].1.psntp, "one PSNTP for two packets: {got:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn loom_freeze_is_final() {
+        loom::model(|| {
+            let state = Arc::new(SenderState::default());
+            state.start(1, 0);
+            let other = Arc::clone(&state);
+            let thread = thread::spawn(move || [other.take(1), other.take(2)]);
+            let rest = state.freeze();
+            for number in thread.join().expect("no panic").into_iter().flatten().enumerate() {
+                let (_, number) = number;
+                // Either it belongs to an older generation than the rest, or it lies below the rest's n.
+                assert!(number.n < rest.n() || rest.is_of(2), "{number:?} {rest:?}");
+            }
+            let back = SenderState::default();
+            back.resume(rest, 2);
+            let next = back.take(2).expect("number");
+            assert!(!rest.is_of(2) || next.n >= rest.n());
+        });
+    }
+}

@@ -1,0 +1,90 @@
+//! The one thing the stages ask of a packet: its first segment, and room before it.
+
+/// A packet's buffer: an mbuf on a port, a vector in tests.
+pub trait PacketBuf {
+    /// The first segment's octets, from the Ethernet header on.
+    fn data(&self) -> &[u8];
+    /// The same, to write to.
+    fn data_mut(&mut self) -> &mut [u8];
+    /// Octets of the frame over all segments.
+    fn frame_len(&self) -> usize;
+    /// Free octets before the first segment's data.
+    fn headroom(&self) -> usize;
+    /// Makes the frame `n` octets longer at its front. `false`: no room, nothing changed.
+    fn prepend(&mut self, n: usize) -> bool;
+    /// Makes the frame `n` octets shorter at its front. `false`: the first segment is shorter, nothing changed.
+    fn trim_front(&mut self, n: usize) -> bool;
+    /// Cuts a frame of one segment to `len` octets. `false`: several segments, or shorter already; nothing changed.
+    fn truncate(&mut self, len: usize) -> bool;
+}
+
+/// A frame in a vector, with headroom as an mbuf has it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VecBuf {
+    octets: Vec<u8>,
+    start: usize,
+}
+
+/// What DPDK reserves before a packet by default.
+pub const HEADROOM: usize = 128;
+
+impl VecBuf {
+    /// Copies a frame behind [`HEADROOM`] octets of room.
+    #[must_use]
+    pub fn new(frame: &[u8]) -> Self {
+        let mut octets = vec![0; HEADROOM];
+        octets.extend_from_slice(frame);
+        Self { octets, start: HEADROOM }
+    }
+}
+
+impl core::fmt::Debug for VecBuf {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for o in self.data() {
+            write!(f, "{o:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl PacketBuf for VecBuf {
+    fn data(&self) -> &[u8] {
+        &self.octets[self.start..]
+    }
+
+    fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.octets[self.start..]
+    }
+
+    fn frame_len(&self) -> usize {
+        self.octets.len() - self.start
+    }
+
+    fn headroom(&self) -> usize {
+        self.start
+    }
+
+    fn prepend(&mut self, n: usize) -> bool {
+        let fits = n <= self.start;
+        if fits {
+            self.start -= n;
+        }
+        fits
+    }
+
+    fn trim_front(&mut self, n: usize) -> bool {
+        let fits = n <= self.frame_len();
+        if fits {
+            self.start += n;
+        }
+        fits
+    }
+
+    fn truncate(&mut self, len: usize) -> bool {
+        let fits = len <= self.frame_len();
+        if fits {
+            self.octets.truncate(self.start + len);
+        }
+        fits
+    }
+}

@@ -1,0 +1,137 @@
+//! One flow: both directions of one pair of 5-tuples, shared by all workers.
+
+use protocol::five_tuple::FiveTuple;
+use protocol::key_line::KeyLine;
+use protocol::meter::Meter;
+use protocol::receiver::ReceiverState;
+use protocol::sender::SenderState;
+use protocol::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// A flow's 128-bit fingerprint under the secret of this boot: places it in the tables, and stands for it where the
+/// 5-tuple itself would take too much room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Fingerprint {
+    /// Low half.
+    pub lo: u64,
+    /// High half.
+    pub hi: u64,
+}
+
+impl Fingerprint {
+    /// Both halves.
+    #[must_use]
+    pub const fn bits(self) -> u128 {
+        (self.hi as u128) << 64 | self.lo as u128
+    }
+}
+
+/// A record of the flow table.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Flow {
+    /// The 5-tuple of packets from inside to outside.
+    key: [AtomicU64; 5],
+    fingerprint: [AtomicU64; 2],
+    policy: AtomicU32,
+    /// Whether the record stands in the index.
+    live: AtomicU32,
+    last_seen: AtomicU64,
+    /// Numbers of the packets towards the network.
+    pub sender: SenderState,
+    /// Packets coming back.
+    pub receiver: ReceiverState,
+    /// Key to seal with.
+    pub seal_key: KeyLine,
+    /// Times.
+    pub meter: Meter,
+    /// Options added.
+    pub added: AtomicU64,
+    /// Options that verified.
+    pub accepted: AtomicU64,
+    /// Options that did not.
+    pub failed: AtomicU64,
+    /// Numbers skipped when a later packet came.
+    pub skipped: AtomicU64,
+    /// Packets that came behind a later one.
+    pub late: AtomicU64,
+}
+
+/// Seconds-scale granularity of `last_seen`, so that a busy flow's line is not written for every packet: about 0.27 s.
+const SEEN_GRAIN: u64 = 1 << 28;
+
+impl Flow {
+    /// Fills a record that nobody else can reach yet.
+    pub(crate) fn prepare(&self, tuple: &FiveTuple, fingerprint: Fingerprint, policy: u32, now: u64) {
+        for (word, value) in self.key.iter().zip(tuple.words()) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.fingerprint[0].store(fingerprint.lo, Ordering::Relaxed);
+        self.fingerprint[1].store(fingerprint.hi, Ordering::Relaxed);
+        self.policy.store(policy, Ordering::Relaxed);
+        self.last_seen.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether it is the flow of this outbound 5-tuple.
+    #[inline]
+    pub(crate) fn is(&self, words: &[u64; 5]) -> bool {
+        self.key.iter().zip(words).fold(0, |d, (k, w)| d | (k.load(Ordering::Relaxed) ^ w)) == 0
+    }
+
+    /// The outbound 5-tuple.
+    #[must_use]
+    pub fn tuple(&self) -> FiveTuple {
+        FiveTuple::from_words(core::array::from_fn(|i| self.key[i].load(Ordering::Relaxed)))
+    }
+
+    /// Its fingerprint.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            lo: self.fingerprint[0].load(Ordering::Relaxed),
+            hi: self.fingerprint[1].load(Ordering::Relaxed),
+        }
+    }
+
+    /// Index of its policy.
+    #[inline]
+    #[must_use]
+    pub fn policy(&self) -> usize {
+        self.policy.load(Ordering::Relaxed) as usize
+    }
+
+    /// Notes that a packet came.
+    #[inline]
+    pub fn seen(&self, now: u64) {
+        if now.wrapping_sub(self.last_seen.load(Ordering::Relaxed)) > SEEN_GRAIN {
+            self.last_seen.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Nanoseconds since the last packet, exact to [`Flow::seen`]'s grain.
+    #[must_use]
+    pub fn idle(&self, now: u64) -> u64 {
+        now.saturating_sub(self.last_seen.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn set_live(&self, live: bool) {
+        self.live.store(u32::from(live), Ordering::Release);
+    }
+
+    /// Makes the record as new, its keys overwritten. Only when no worker can reach it.
+    pub(crate) fn clear(&self) {
+        self.sender.start(0, 0);
+        self.receiver.clear();
+        self.seal_key.clear();
+        self.meter.clear();
+        for word in self.key.iter().chain(&self.fingerprint) {
+            word.store(0, Ordering::Relaxed);
+        }
+        for counter in [&self.added, &self.accepted, &self.failed, &self.skipped, &self.late] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}

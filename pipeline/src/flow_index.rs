@@ -1,0 +1,268 @@
+//! The index of the flow table: buckets of one cache line, eight words each, two buckets per flow.
+//!
+//! A word is `state (2) | tag (30) | record (32)`. Look-ups read; insertion and removal are compare-and-swap. What makes
+//! insertion more than that: two workers may insert one flow at the same moment into different words, and a flow that
+//! stood in the table twice would seal two packets under one nonce. So a word is first claimed as *pending*, then both
+//! buckets are read again. Of two pending words of one flow the lower one wins: it cancels the other; a pending word that
+//! meets a live one withdraws. Since each claims before it reads, at least one of two sees the other.
+
+use crate::flow::{Fingerprint, Flow};
+use protocol::sync::{AtomicU64, Ordering, fence};
+
+/// Words per bucket.
+const WAYS: usize = 8;
+
+const EMPTY: u64 = 0;
+const PENDING: u64 = 1 << 62;
+const LIVE: u64 = 2 << 62;
+const CANCELLED: u64 = 3 << 62;
+const STATE: u64 = 3 << 62;
+const TAG: u64 = ((1 << 30) - 1) << 32;
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Bucket([AtomicU64; WAYS]);
+
+/// How an insertion ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Inserted {
+    /// The prepared record stands in the table.
+    New,
+    /// The flow was there already, under this record; the prepared one is the caller's again.
+    Existing(u32),
+    /// Both buckets are full.
+    Full,
+    /// Other workers were inserting the same flow for too long.
+    Contended,
+}
+
+/// The index.
+#[derive(Debug)]
+pub struct FlowIndex {
+    buckets: Box<[Bucket]>,
+}
+
+enum Found {
+    Live(u32),
+    Pending,
+    Absent(Option<usize>),
+}
+
+impl FlowIndex {
+    /// An index with two words per record.
+    #[must_use]
+    pub fn new(records: usize) -> Self {
+        let buckets = (records * 2).div_ceil(WAYS).next_power_of_two().max(2);
+        Self { buckets: (0..buckets).map(|_| Bucket::default()).collect() }
+    }
+
+    /// Octets that an index for this many records takes.
+    #[must_use]
+    pub fn memory(records: usize) -> usize {
+        (records * 2).div_ceil(WAYS).next_power_of_two().max(2) * size_of::<Bucket>()
+    }
+
+    fn places(&self, fingerprint: Fingerprint) -> [usize; 2] {
+        let mask = self.buckets.len() - 1;
+        let first = fingerprint.lo as usize & mask;
+        let second = (fingerprint.lo >> 32) as usize & mask;
+        [first, if second == first { first ^ 1 } else { second }]
+    }
+
+    fn tag(fingerprint: Fingerprint) -> u64 {
+        fingerprint.hi & TAG
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        &self.buckets[at / WAYS].0[at % WAYS]
+    }
+
+    /// The record of a flow.
+    #[inline]
+    pub fn find(&self, records: &[Flow], fingerprint: Fingerprint, key: &[u64; 5]) -> Option<u32> {
+        let live = LIVE | Self::tag(fingerprint);
+        for bucket in self.places(fingerprint) {
+            for word in &self.buckets[bucket].0 {
+                let seen = word.load(Ordering::Acquire);
+                if seen & (STATE | TAG) == live && records.get(seen as u32 as usize).is_some_and(|r| r.is(key)) {
+                    return Some(seen as u32);
+                }
+            }
+        }
+        None
+    }
+
+    fn slots(&self, fingerprint: Fingerprint) -> impl Iterator<Item = usize> + use<> {
+        self.places(fingerprint).into_iter().flat_map(|b| b * WAYS..(b + 1) * WAYS)
+    }
+
+    fn scan(&self, records: &[Flow], fingerprint: Fingerprint, key: &[u64; 5]) -> Found {
+        let tag = Self::tag(fingerprint);
+        let (mut free, mut pending) = (None, false);
+        for at in self.slots(fingerprint) {
+            let seen = self.word(at).load(Ordering::Acquire);
+            if seen == EMPTY {
+                free = free.or(Some(at));
+            } else if seen & TAG == tag && records.get(seen as u32 as usize).is_some_and(|r| r.is(key)) {
+                match seen & STATE {
+                    LIVE => return Found::Live(seen as u32),
+                    PENDING => pending = true,
+                    _ => {}
+                }
+            }
+        }
+        if pending { Found::Pending } else { Found::Absent(free) }
+    }
+
+    /// Puts a prepared record into the index. `init` runs when the flow is known to be nowhere else in the table and
+    /// nobody can see the record yet: it sets what depends on the flow's past.
+    pub fn insert(
+        &self,
+        records: &[Flow],
+        fingerprint: Fingerprint,
+        key: &[u64; 5],
+        record: u32,
+        mut init: impl FnMut(&Flow),
+    ) -> Inserted {
+        let claim = PENDING | Self::tag(fingerprint) | u64::from(record);
+        for _ in 0..RETRIES {
+            let free = match self.scan(records, fingerprint, key) {
+                Found::Live(other) => return Inserted::Existing(other),
+                Found::Pending => {
+                    protocol::sync::spin();
+                    continue;
+                }
+                Found::Absent(None) => return Inserted::Full,
+                Found::Absent(Some(free)) => free,
+            };
+            let mine = self.word(free);
+            if mine.compare_exchange(EMPTY, claim, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                continue;
+            }
+            fence(Ordering::SeqCst);
+            if let Some(other) = self.rivals(records, fingerprint, key, free) {
+                mine.store(EMPTY, Ordering::Release);
+                match other {
+                    Rival::Live(other) => return Inserted::Existing(other),
+                    Rival::Pending => {
+                        protocol::sync::spin();
+                        continue;
+                    }
+                }
+            }
+            if let Some(flow) = records.get(record as usize) {
+                init(flow);
+            }
+            let live = LIVE | claim & !STATE;
+            if mine.compare_exchange(claim, live, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                return Inserted::New;
+            }
+            mine.store(EMPTY, Ordering::Release); // cancelled by a lower one
+        }
+        Inserted::Contended
+    }
+
+    /// Looks for the same flow in other words, cancelling pending ones above ours.
+    fn rivals(&self, records: &[Flow], fingerprint: Fingerprint, key: &[u64; 5], mine: usize) -> Option<Rival> {
+        let tag = Self::tag(fingerprint);
+        for at in self.slots(fingerprint).filter(|&at| at != mine) {
+            let word = self.word(at);
+            let mut seen = word.load(Ordering::Acquire);
+            loop {
+                if seen & TAG != tag
+                    || seen & STATE == EMPTY
+                    || seen & STATE == CANCELLED
+                    || !records.get(seen as u32 as usize).is_some_and(|r| r.is(key))
+                {
+                    break;
+                }
+                if seen & STATE == LIVE {
+                    return Some(Rival::Live(seen as u32));
+                }
+                if at < mine {
+                    return Some(Rival::Pending);
+                }
+                match word.compare_exchange(seen, seen | CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => break,
+                    Err(now) => seen = now,
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes a record out of the index. Only the control thread does this. `false`: it was not there.
+    pub fn unlink(&self, fingerprint: Fingerprint, record: u32) -> bool {
+        let live = LIVE | Self::tag(fingerprint) | u64::from(record);
+        self.slots(fingerprint)
+            .any(|at| self.word(at).compare_exchange(live, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok())
+    }
+}
+
+enum Rival {
+    Live(u32),
+    Pending,
+}
+
+/// A rival's insertion takes some hundred nanoseconds; this is far more than that, and still bounded.
+const RETRIES: usize = if cfg!(loom) { 3 } else { 1000 };
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use protocol::five_tuple::FiveTuple;
+
+    fn model(free_low: bool) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
+            let index = Arc::new(FlowIndex { buckets: (0..2).map(|_| Bucket::default()).collect() });
+            let records: Arc<Vec<Flow>> = Arc::new((0..3).map(|_| Flow::default()).collect());
+            let print = Fingerprint { lo: 0, hi: 7 << 32 };
+            let tuple = FiveTuple { src: [1; 16], sport: 1, dst: [2; 16], dport: 2, protocol: 6 };
+            for r in records.iter() {
+                r.prepare(&tuple, print, 0, 0);
+            }
+            // All words but two are taken by other flows, so that the two workers may choose different ones.
+            for at in 0..2 * WAYS {
+                if at > 1 {
+                    index.word(at).store(LIVE | 9 << 32 | 2, Ordering::Relaxed);
+                }
+            }
+            if free_low {
+                index.word(0).store(LIVE | 9 << 32 | 2, Ordering::Relaxed);
+            }
+            let (i2, r2) = (Arc::clone(&index), Arc::clone(&records));
+            let thread = loom::thread::spawn(move || i2.insert(&r2, print, &tuple.words(), 1, |_| {}));
+            if free_low {
+                index.word(0).store(EMPTY, Ordering::Release); // the control thread frees a lower word meanwhile
+            }
+            let mine = index.insert(&records, print, &tuple.words(), 0, |_| {});
+            let theirs = thread.join().expect("no panic");
+            let live: Vec<u32> = (0..2 * WAYS)
+                .map(|at| index.word(at).load(Ordering::Relaxed))
+                .filter(|w| w & STATE == LIVE && w & TAG == 7 << 32)
+                .map(|w| w as u32)
+                .collect();
+            assert!(live.len() <= 1, "the flow stands in the table twice: {mine:?} {theirs:?}");
+            for (record, result) in [(0, mine), (1, theirs)] {
+                match result {
+                    Inserted::New => assert_eq!(live, [record]),
+                    Inserted::Existing(other) => assert_eq!(live, [other]),
+                    _ => {}
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn loom_one_flow_two_workers() {
+        model(false);
+    }
+
+    #[test]
+    fn loom_one_flow_two_workers_while_a_lower_word_is_freed() {
+        model(true);
+    }
+}

@@ -1,0 +1,327 @@
+//! The flow table: records, their index, what flows leave behind, and ageing.
+//!
+//! Workers look up and insert; the control thread alone removes. All memory is taken at start.
+
+use crate::flow::{Fingerprint, Flow};
+use crate::flow_index::{FlowIndex, Inserted};
+use crate::quiescence::{Moment, Quiescence};
+use crate::tombstones::{Rest, Tombstones};
+use crossbeam_queue::ArrayQueue;
+use protocol::five_tuple::FiveTuple;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use std::collections::VecDeque;
+use std::hash::Hasher;
+
+/// How large the table is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableSize {
+    /// Flows at once.
+    pub capacity: usize,
+    /// Flows remembered after they left.
+    pub tombstones: usize,
+}
+
+impl TableSize {
+    /// Octets that the table takes, all at start.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.capacity * (size_of::<Flow>() + size_of::<u64>() * 2)
+            + FlowIndex::memory(self.capacity)
+            + Tombstones::memory(self.tombstones)
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct FlowTable {
+    records: Box<[Flow]>,
+    index: FlowIndex,
+    free: ArrayQueue<u32>,
+    /// What flows leave behind.
+    pub tombstones: Tombstones,
+    hash_key: [u8; 16],
+}
+
+/// Why a flow was not found nor inserted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoFlow {
+    /// No free record, or no place for it.
+    Full,
+    /// Other workers were inserting it for too long.
+    Contended,
+}
+
+impl FlowTable {
+    /// A table of this size. `hash_key` is a secret of this boot: nobody outside can choose buckets.
+    #[must_use]
+    pub fn new(size: TableSize, hash_key: [u8; 16]) -> Self {
+        let free = ArrayQueue::new(size.capacity.max(1));
+        for i in 0..size.capacity as u32 {
+            let _ = free.push(i); // as many as it holds
+        }
+        Self {
+            records: (0..size.capacity).map(|_| Flow::default()).collect(),
+            index: FlowIndex::new(size.capacity),
+            free,
+            tombstones: Tombstones::new(size.tombstones),
+            hash_key,
+        }
+    }
+
+    /// Flows it can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Records in use, those included that wait to be used again.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.records.len() - self.free.len()
+    }
+
+    /// The fingerprint of an outbound 5-tuple.
+    #[inline]
+    #[must_use]
+    pub fn fingerprint(&self, words: &[u64; 5]) -> Fingerprint {
+        let mut hasher = SipHasher13::new_with_key(&self.hash_key);
+        for &w in words {
+            hasher.write_u64(w);
+        }
+        let hash = hasher.finish128();
+        Fingerprint { lo: hash.h1, hi: hash.h2 }
+    }
+
+    /// The record of a flow.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, fingerprint: Fingerprint, words: &[u64; 5]) -> Option<&Flow> {
+        let at = self.index.find(&self.records, fingerprint, words)?;
+        self.records.get(at as usize)
+    }
+
+    /// The record of a flow that was not there a moment ago. `init` gets the new record and what the flow left behind
+    /// when it was here before. Says whether the record is new.
+    ///
+    /// # Errors
+    /// [`NoFlow`]; the packet then goes without the option.
+    pub fn insert(
+        &self,
+        tuple: &FiveTuple,
+        fingerprint: Fingerprint,
+        policy: u32,
+        now: u64,
+        init: impl Fn(&Flow, Option<Rest>),
+    ) -> Result<(&Flow, bool), NoFlow> {
+        let record = self.free.pop().ok_or(NoFlow::Full)?;
+        let flow = &self.records[record as usize];
+        flow.prepare(tuple, fingerprint, policy, now);
+        let start = |flow: &Flow| init(flow, self.tombstones.find(fingerprint));
+        let inserted = self.index.insert(&self.records, fingerprint, &tuple.words(), record, start);
+        if inserted == Inserted::New {
+            flow.set_live(true);
+            return Ok((flow, true));
+        }
+        flow.clear();
+        let _ = self.free.push(record); // it came from there, so there is room
+        match inserted {
+            Inserted::Existing(other) => Ok((&self.records[other as usize], false)),
+            Inserted::Full => Err(NoFlow::Full),
+            Inserted::Contended | Inserted::New => Err(NoFlow::Contended),
+        }
+    }
+
+    /// Every flow in the table, for listings.
+    pub fn iter(&self) -> impl Iterator<Item = &Flow> {
+        self.records.iter().filter(|f| f.is_live())
+    }
+}
+
+/// The control thread's side: takes idle flows out, in steps.
+#[derive(Debug)]
+pub struct Ager {
+    next: usize,
+    retired: VecDeque<(Moment, Vec<u32>)>,
+    /// Flows taken out so far.
+    pub expired: u64,
+    /// Flows that had to stay because no tombstone was free.
+    pub kept_for_lack_of_tombstones: u64,
+    quiescence: Quiescence,
+}
+
+impl Ager {
+    /// For the table that these workers use.
+    #[must_use]
+    pub fn new(quiescence: Quiescence) -> Self {
+        Self { next: 0, retired: VecDeque::new(), expired: 0, kept_for_lack_of_tombstones: 0, quiescence }
+    }
+
+    /// Looks at the next `count` records and takes out those idle for longer than `idle_ns`.
+    pub fn step(&mut self, table: &FlowTable, now: u64, idle_ns: u64, count: usize) {
+        self.reclaim(table);
+        let mut gone = Vec::new();
+        for _ in 0..count.min(table.records.len()) {
+            let record = self.next;
+            self.next = (self.next + 1) % table.records.len();
+            let flow = &table.records[record];
+            if flow.is_live() && flow.idle(now) > idle_ns && self.take_out(table, record as u32, flow) {
+                gone.push(record as u32);
+            }
+        }
+        if !gone.is_empty() {
+            self.expired += gone.len() as u64;
+            self.retired.push_back((self.quiescence.moment(), gone));
+        }
+    }
+
+    fn take_out(&mut self, table: &FlowTable, record: u32, flow: &Flow) -> bool {
+        let fingerprint = flow.fingerprint();
+        let sealed = flow.sender.freeze();
+        let rest = Rest { sender: (sealed.n() > 0).then_some(sealed), receiver: flow.receiver.rest() };
+        let matters = rest.sender.is_some() || rest.receiver.id != 0;
+        if matters && !table.tombstones.keep(fingerprint, rest) {
+            flow.sender.thaw();
+            self.kept_for_lack_of_tombstones += 1;
+            return false;
+        }
+        flow.set_live(false);
+        table.index.unlink(fingerprint, record)
+    }
+
+    /// Gives records back that no worker can hold any more, overwritten.
+    fn reclaim(&mut self, table: &FlowTable) {
+        while self.retired.front().is_some_and(|(moment, _)| self.quiescence.passed(moment)) {
+            let Some((_, records)) = self.retired.pop_front() else { return };
+            for record in records {
+                table.records[record as usize].clear();
+                let _ = table.free.push(record);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn tuple(i: u32) -> FiveTuple {
+        let mut src = [0x20; 16];
+        src[12..].copy_from_slice(&i.to_be_bytes());
+        FiveTuple { src, sport: 1000, dst: [0x30; 16], dport: 443, protocol: 6 }
+    }
+
+    fn insert(table: &FlowTable, i: u32, now: u64) -> Result<(u64, bool), NoFlow> {
+        let tuple = tuple(i);
+        let print = table.fingerprint(&tuple.words());
+        let start = |flow: &Flow, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
+            Some(rest) => flow.sender.resume(rest, 1),
+            None => flow.sender.start(1, 0),
+        };
+        let (flow, new) = table.insert(&tuple, print, 0, now, start)?;
+        Ok((flow.sender.take(1).expect("number").n, new))
+    }
+
+    #[test]
+    fn fills_up_to_its_capacity_and_finds_everything() {
+        let table = FlowTable::new(TableSize { capacity: 4096, tombstones: 16 }, [7; 16]);
+        for i in 0..4096 {
+            assert_eq!(insert(&table, i, 0), Ok((0, true)));
+        }
+        assert_eq!(insert(&table, 5000, 0), Err(NoFlow::Full));
+        for i in 0..4096 {
+            let words = tuple(i).words();
+            let flow = table.find(table.fingerprint(&words), &words).expect("found");
+            assert_eq!(flow.tuple(), tuple(i));
+        }
+        assert_eq!(table.iter().count(), 4096);
+        let words = tuple(5000).words();
+        assert!(table.find(table.fingerprint(&words), &words).is_none());
+    }
+
+    #[test]
+    fn a_flow_that_left_goes_on_where_it_stopped() {
+        let table = FlowTable::new(TableSize { capacity: 64, tombstones: 1024 }, [7; 16]);
+        let quiescence = Quiescence::new(1);
+        let mut ager = Ager::new(quiescence.clone());
+        for i in 0..64 {
+            assert_eq!(insert(&table, i, 0), Ok((0, true)));
+        }
+        let worker = quiescence.worker(0);
+        worker.enter();
+        ager.step(&table, 10_000, 1_000, 64);
+        assert_eq!((ager.expired, table.used()), (64, 64), "a worker may still hold them");
+        worker.leave();
+        ager.step(&table, 10_000, 1_000, 0);
+        assert_eq!((table.used(), table.tombstones.used()), (0, 64));
+        for i in 0..64 {
+            assert_eq!(insert(&table, i, 10_000), Ok((1, true)), "flow {i} must not use n = 0 again");
+        }
+    }
+
+    #[test]
+    fn without_room_for_a_tombstone_a_flow_stays() {
+        let table = FlowTable::new(TableSize { capacity: 64, tombstones: 16 }, [7; 16]);
+        let mut ager = Ager::new(Quiescence::new(1));
+        for i in 0..64 {
+            assert_eq!(insert(&table, i, 0), Ok((0, true)));
+        }
+        ager.step(&table, 10_000, 1_000, 64);
+        ager.step(&table, 10_000, 1_000, 0);
+        assert!(table.used() >= 48 && ager.kept_for_lack_of_tombstones > 0);
+        for i in 0..64 {
+            assert_eq!(insert(&table, i, 10_000).map(|r| r.0), Ok(1), "flow {i}");
+        }
+    }
+
+    #[test]
+    fn workers_and_ageing_together_never_give_a_number_twice() {
+        let table = FlowTable::new(TableSize { capacity: 256, tombstones: 1 << 14 }, [9; 16]);
+        let quiescence = Quiescence::new(2);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let all = std::sync::Mutex::new(std::collections::HashSet::new());
+        std::thread::scope(|s| {
+            for w in 0..2u32 {
+                let (quiescence, table, all, stop) = (&quiescence, &table, &all, &stop);
+                s.spawn(move || {
+                    let worker = quiescence.worker(w as usize);
+                    let mut mine = Vec::new();
+                    let mut x = w + 1;
+                    for _ in 0..150_000 {
+                        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        let i = (x >> 16) % 400;
+                        worker.enter();
+                        let t = tuple(i);
+                        let words = t.words();
+                        let print = table.fingerprint(&words);
+                        let number = match table.find(print, &words) {
+                            Some(flow) => flow.sender.take(1).ok().map(|n| n.n),
+                            None => insert_n(table, &t, print),
+                        };
+                        worker.leave();
+                        mine.extend(number.map(|n| (i, n)));
+                    }
+                    let mut all = all.lock().expect("lock");
+                    for number in mine {
+                        assert!(all.insert(number), "{number:?} twice");
+                    }
+                    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                });
+            }
+            s.spawn(|| {
+                let mut ager = Ager::new(quiescence.clone());
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    ager.step(&table, u64::MAX / 2, 1, 64); // everything counts as idle
+                }
+                assert!(ager.expired > 1000);
+            });
+        });
+    }
+
+    fn insert_n(table: &FlowTable, tuple: &FiveTuple, print: Fingerprint) -> Option<u64> {
+        let start = |flow: &Flow, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
+            Some(rest) => flow.sender.resume(rest, 1),
+            None => flow.sender.start(1, 0),
+        };
+        table.insert(tuple, print, 0, 0, start).ok().and_then(|(f, _)| f.sender.take(1).ok()).map(|n| n.n)
+    }
+}

@@ -1,0 +1,174 @@
+//! The times of one flow: what goes into DeltaTLR and DeltaTLS, and what follows from those received (profile section 3,
+//! RFC 8250 section 3.2 and appendix C).
+//!
+//! One word holds a time and the PSNTP that belongs to it, so that a reader on another core always gets a pair.
+
+use crate::sync::{AtomicU64, Ordering};
+
+const TIME_BITS: u32 = 47;
+const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
+const VALID: u64 = 1 << 63;
+const LOG: usize = 16;
+
+const fn pack(now_ns: u64, psn: u16) -> u64 {
+    VALID | (now_ns & TIME_MASK) << 16 | psn as u64
+}
+
+/// Nanoseconds from one packed time to a later one. Times are kept modulo 39 hours, so "later" is the nearer way round.
+const fn elapsed(from: u64, to: u64) -> u64 {
+    let d = ((to >> 16) & TIME_MASK).wrapping_sub((from >> 16) & TIME_MASK) & TIME_MASK;
+    if d > TIME_MASK / 2 { 0 } else { d }
+}
+
+/// What a packet about to be sent says of the times before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SendTimes {
+    /// PSNTP of the last packet received on the reverse 5-tuple; 0 until there is one.
+    pub psnlr: u16,
+    /// Nanoseconds since that packet was received; 0 until there is one.
+    pub delta_tlr_ns: u64,
+    /// Delta time last sent, nanoseconds; 0 in the first packet.
+    pub delta_tls_ns: u64,
+}
+
+/// What a received packet says of the path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sample {
+    /// End-to-end time less the other side's delay, nanoseconds: the network between the two boxes, there and back.
+    pub round_trip_ns: Option<u64>,
+    /// The other side's delay between receiving and sending (DeltaTLR as received), nanoseconds.
+    pub server_delay_ns: Option<u64>,
+}
+
+/// Times of both directions of a flow.
+#[derive(Debug, Default)]
+pub struct Meter {
+    last_received: AtomicU64,
+    last_sent: AtomicU64,
+    /// `last_received` as it was when the last packet was sent.
+    seen_at_send: AtomicU64,
+    /// The PSNLR that came last, with its validity bit: how far the other side is behind.
+    acknowledged: AtomicU64,
+    /// Send times of some of the last packets.
+    log: [AtomicU64; LOG],
+}
+
+impl Meter {
+    /// A packet with this PSNTP is sent now.
+    #[inline]
+    pub fn on_send(&self, psntp: u16, now_ns: u64) -> SendTimes {
+        let now = pack(now_ns, psntp);
+        let received = self.last_received.load(Ordering::Acquire);
+        let sent = self.last_sent.load(Ordering::Relaxed);
+        let came_since = received != self.seen_at_send.load(Ordering::Relaxed);
+        let times = SendTimes {
+            psnlr: received as u16,
+            delta_tlr_ns: if received == 0 { 0 } else { elapsed(received, now) },
+            delta_tls_ns: match (sent, came_since) {
+                (0, _) => 0,
+                (_, true) => elapsed(sent, received),
+                (_, false) => elapsed(sent, now),
+            },
+        };
+        self.last_sent.store(now, Ordering::Relaxed);
+        self.seen_at_send.store(received, Ordering::Relaxed);
+        self.remember(psntp, now);
+        times
+    }
+
+    /// Keeps the send time of every packet while few are under way, and of every 2nd, 4th, … when many are: those that
+    /// are kept then reach back over all that the other side may name.
+    #[inline]
+    fn remember(&self, psntp: u16, now: u64) {
+        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+        let under_way = if acknowledged == 0 { 1 } else { psntp.wrapping_sub(acknowledged as u16).max(1) };
+        let stride = (u32::from(under_way).div_ceil(LOG as u32 / 2)).next_power_of_two().min(1 << 14);
+        if u32::from(psntp) & (stride - 1) == 0 {
+            self.log[(u32::from(psntp) / stride) as usize % LOG].store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// A packet was received now (and authenticated, where it is sealed) whose metrics say this.
+    #[inline]
+    pub fn on_receive(&self, psntp: u16, psnlr: u16, delta_tlr_ns: u64, now_ns: u64) -> Sample {
+        let now = pack(now_ns, psntp);
+        self.last_received.store(now, Ordering::Release);
+        // No packet of ours has reached the other side yet.
+        if psnlr == 0 && delta_tlr_ns == 0 {
+            return Sample::default();
+        }
+        self.acknowledged.store(VALID | u64::from(psnlr), Ordering::Relaxed);
+        let sent = self.log.iter().map(|e| e.load(Ordering::Relaxed)).find(|&e| e != 0 && e as u16 == psnlr);
+        Sample {
+            round_trip_ns: sent.and_then(|sent| elapsed(sent, now).checked_sub(delta_tlr_ns)),
+            server_delay_ns: Some(delta_tlr_ns),
+        }
+    }
+
+    /// Forgets everything. Only for a flow that nobody uses any more.
+    pub fn clear(&self) {
+        for word in [&self.last_received, &self.last_sent, &self.seen_at_send, &self.acknowledged].into_iter().chain(&self.log) {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// RFC 8250 appendix B's exchange: host A sends, B answers after its delay, and each side's deltas follow.
+    #[test]
+    fn request_and_response() {
+        let (a, b) = (Meter::default(), Meter::default());
+        assert_eq!(a.on_send(25, 0), SendTimes::default());
+        assert_eq!(b.on_receive(25, 0, 0, 10 * MS), Sample::default());
+        let reply = b.on_send(12, 14 * MS);
+        assert_eq!(reply, SendTimes { psnlr: 25, delta_tlr_ns: 4 * MS, delta_tls_ns: 0 });
+        let at_a = a.on_receive(12, 25, 4 * MS, 24 * MS);
+        assert_eq!(at_a, Sample { round_trip_ns: Some(20 * MS), server_delay_ns: Some(4 * MS) });
+        // A's next packet: DeltaTLS is the end-to-end time of the first exchange.
+        assert_eq!(a.on_send(26, 30 * MS), SendTimes { psnlr: 12, delta_tlr_ns: 6 * MS, delta_tls_ns: 24 * MS });
+        // Nothing came since: the sender's own pace.
+        assert_eq!(a.on_send(27, 33 * MS), SendTimes { psnlr: 12, delta_tlr_ns: 9 * MS, delta_tls_ns: 3 * MS });
+    }
+
+    #[test]
+    fn the_latest_received_counts() {
+        let m = Meter::default();
+        m.on_send(1, 100);
+        m.on_receive(50, 1, 5, 200);
+        m.on_receive(51, 1, 5, 260);
+        assert_eq!(m.on_send(2, 300), SendTimes { psnlr: 51, delta_tlr_ns: 40, delta_tls_ns: 160 });
+    }
+
+    #[test]
+    fn times_survive_the_wrap_of_the_kept_bits() {
+        let m = Meter::default();
+        let edge = (1 << TIME_BITS) - 10;
+        m.on_send(1, edge);
+        assert_eq!(m.on_send(2, edge + 25).delta_tls_ns, 25);
+    }
+
+    #[test]
+    fn round_trips_are_found_with_many_packets_under_way() {
+        let m = Meter::default();
+        let (mut samples, delay) = (0, 1500u64);
+        for n in 0..20_000u64 {
+            m.on_send(n as u16, n * 10);
+            if n >= delay {
+                let named = n - delay;
+                let sample = m.on_receive(n as u16, named as u16, 0, n * 10 + 5);
+                if named as u16 != 0 {
+                    if let Some(rtt) = sample.round_trip_ns {
+                        assert_eq!(rtt, delay * 10 + 5);
+                        samples += 1;
+                    }
+                }
+            }
+        }
+        assert!(samples > 40, "{samples} samples");
+    }
+}
