@@ -1,0 +1,46 @@
+//! Audit mode: every (key, nonce) pair that seals a packet is written down before the packet leaves, so that a test can
+//! show that none is used twice. It writes a file from the packet path, and so is for tests only.
+
+use protocol::aead::Slot;
+use siphasher::sip128::{Hasher128, SipHasher24};
+use std::fs::File;
+use std::hash::Hasher;
+use std::io::Write;
+
+/// Octets per record: 16 of a fingerprint of the key, 12 of nonce.
+pub const RECORD: usize = 28;
+
+/// Writes the records of one worker. The file is opened for appending, one `write` per burst, so that several workers
+/// may share it and a killed process loses no record of a packet it has sent.
+#[derive(Debug)]
+pub struct AuditSink {
+    file: File,
+    records: Vec<u8>,
+    /// Set when a write fails: the audit is then incomplete, and says so.
+    pub failed: bool,
+}
+
+impl AuditSink {
+    /// Appends to `file` (opened with `append`).
+    #[must_use]
+    pub fn new(file: File) -> Self {
+        Self { file, records: Vec::with_capacity(RECORD * 64), failed: false }
+    }
+
+    /// Records a batch that is about to be sealed. `false`: it could not be written, and nothing may be sealed.
+    #[must_use]
+    pub fn record(&mut self, slots: &[Slot]) -> bool {
+        self.records.clear();
+        for slot in slots {
+            // A fingerprint without a secret: the same key must give the same one in every process.
+            let mut hasher = SipHasher24::new_with_key(b"pdmv2 audit file");
+            hasher.write(&slot.key);
+            let print = hasher.finish128();
+            self.records.extend_from_slice(&print.h1.to_be_bytes());
+            self.records.extend_from_slice(&print.h2.to_be_bytes());
+            self.records.extend_from_slice(&slot.nonce);
+        }
+        self.failed |= self.file.write_all(&self.records).is_err();
+        !self.failed
+    }
+}

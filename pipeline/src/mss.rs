@@ -1,0 +1,108 @@
+//! TCP MSS clamping on SYNs, so that full-sized segments still fit the network's MTU with the option in them.
+
+/// Lowers the MSS option of a TCP SYN to `limit`. `tcp` starts at the TCP header and ends within the first segment.
+/// Returns whether anything changed; the checksum follows incrementally (RFC 1624).
+#[must_use]
+pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
+    const SYN: u8 = 0x02;
+    if tcp.len() < 20 || tcp[13] & SYN == 0 {
+        return false;
+    }
+    let header = usize::from(tcp[12] >> 4) * 4;
+    if header < 20 || header > tcp.len() {
+        return false;
+    }
+    let mut at = 20;
+    while at < header {
+        match tcp[at] {
+            0 => return false,
+            1 => at += 1,
+            kind => {
+                let Some(&len) = tcp[..header].get(at + 1) else { return false };
+                let len = usize::from(len);
+                if len < 2 || at + len > header {
+                    return false;
+                }
+                if kind == 2 && len == 4 {
+                    return lower(tcp, at + 2, limit);
+                }
+                at += len;
+            }
+        }
+    }
+    false
+}
+
+fn lower(tcp: &mut [u8], at: usize, limit: u16) -> bool {
+    let old = u16::from_be_bytes([tcp[at], tcp[at + 1]]);
+    if old <= limit {
+        return false;
+    }
+    tcp[at..at + 2].copy_from_slice(&limit.to_be_bytes());
+    let sum = u16::from_be_bytes([tcp[16], tcp[17]]);
+    // The option need not stand on an even offset; then its octets count with their places exchanged.
+    let (from, to) = if at % 2 == 0 { (old, limit) } else { (old.swap_bytes(), limit.swap_bytes()) };
+    let mut new = u32::from(!sum) + u32::from(!from) + u32::from(to);
+    new = (new & 0xFFFF) + (new >> 16);
+    new = (new & 0xFFFF) + (new >> 16);
+    tcp[16..18].copy_from_slice(&(!(new as u16)).to_be_bytes());
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sum(tcp: &[u8]) -> u16 {
+        let mut total: u32 = tcp.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], *c.get(1).unwrap_or(&0)]))).sum();
+        while total > 0xFFFF {
+            total = (total & 0xFFFF) + (total >> 16);
+        }
+        total as u16
+    }
+
+    fn syn(options: &[u8], flags: u8) -> Vec<u8> {
+        let mut tcp = vec![0x12; 20];
+        tcp[13] = flags;
+        tcp.extend_from_slice(options);
+        while tcp.len() % 4 != 0 {
+            tcp.push(1);
+        }
+        tcp[12] = (tcp.len() as u8 / 4) << 4;
+        tcp[16..18].fill(0);
+        let check = !sum(&tcp);
+        tcp[16..18].copy_from_slice(&check.to_be_bytes());
+        tcp
+    }
+
+    #[test]
+    fn lowers_at_even_and_odd_places_and_keeps_the_checksum_right() {
+        for options in [&[2, 4, 0x05, 0xA0, 1, 1][..], &[1, 2, 4, 0x05, 0xA0, 0], &[4, 2, 1, 2, 4, 0xFF, 0xFF]] {
+            let mut tcp = syn(options, 0x02);
+            assert!(clamp(&mut tcp, 1400));
+            assert_eq!(sum(&tcp), 0xFFFF, "{options:?}");
+            assert!(tcp.windows(4).any(|w| w == [2, 4, 0x05, 0x78]));
+            assert!(!clamp(&mut tcp, 1400));
+        }
+    }
+
+    #[test]
+    fn leaves_others_alone() {
+        for (options, flags) in [(&[2, 4, 5, 0xA0][..], 0x10), (&[2, 4, 5, 0x00], 0x02), (&[3, 3, 7], 0x02), (&[0, 2, 4, 9, 9], 0x02)] {
+            let mut tcp = syn(options, flags);
+            let before = tcp.clone();
+            assert!(!clamp(&mut tcp, 1400));
+            assert_eq!(tcp, before);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(mut tcp in prop::collection::vec(any::<u8>(), 0..80), limit: u16) {
+            let before = tcp.len();
+            let _ = clamp(&mut tcp, limit);
+            prop_assert_eq!(tcp.len(), before);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a worker works with: the state shared by all, its own scratch space, and the stages both directions share.
+
+use crate::audit::AuditSink;
+use crate::counters::{Outcome, Reason, WorkerCounters};
+use crate::flow::Flow;
+use crate::flow_table::FlowTable;
+use crate::keyring::KeyRing;
+use crate::policy::{Mode, Policy};
+use arc_swap::{ArcSwap, Cache};
+use arrayvec::ArrayVec;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crossbeam_utils::CachePadded;
+use protocol::aead::Slot;
+use protocol::five_tuple::FiveTuple;
+use protocol::key_schedule::SessionKey;
+use protocol::prseq::MasterKey;
+use protocol::wire::ipv6;
+use protocol::wire::option::Form;
+use std::sync::Arc;
+
+/// Packets taken from a queue at once.
+pub const BURST: usize = 32;
+
+/// A packet under an option of this form; `None` for [`Mode::Off`].
+#[must_use]
+pub const fn form_of(mode: Mode) -> Option<Form> {
+    match mode {
+        Mode::Off => None,
+        Mode::Pdm => Some(Form::Pdm),
+        Mode::Clear => Some(Form::Clear),
+        Mode::Encrypted => Some(Form::Sealed),
+    }
+}
+
+/// What to do with packets that would not fit the outgoing MTU with the option.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Oversize {
+    /// They pass without it.
+    Pass,
+    /// They are answered with ICMPv6 Packet Too Big.
+    PacketTooBig,
+}
+
+/// Settings of the path, fixed while workers run.
+#[derive(Clone, Debug)]
+pub struct PathConfig {
+    /// The rules, first match wins.
+    pub policies: Vec<Policy>,
+    /// MTU of the outside port, octets from the IPv6 header on.
+    pub outside_mtu: usize,
+    /// See [`Oversize`].
+    pub oversize: Oversize,
+    /// Lower the MSS of SYNs so that segments fit with the option.
+    pub mss_clamp: bool,
+    /// When the box started, on the workers' clock; policies' lifetimes count from it.
+    pub started_ns: u64,
+}
+
+/// State shared by all workers.
+pub struct Shared {
+    /// Settings.
+    pub config: PathConfig,
+    /// Flows.
+    pub table: FlowTable,
+    /// Keys.
+    pub ring: Arc<ArcSwap<KeyRing>>,
+    /// Global Pointer for link-local sources and for all others.
+    pub global_pointer: [CachePadded<AtomicU32>; 2],
+    /// Newest ring version each worker works with; the control thread waits for it before it forgets a generation.
+    pub ring_seen: Vec<CachePadded<AtomicU64>>,
+    /// Secret behind the PRSEQ orders and the first PSNTPs, of this process only.
+    pub master: MasterKey,
+}
+
+impl Shared {
+    /// Shared state for this many workers.
+    #[must_use]
+    pub fn new(config: PathConfig, table: FlowTable, ring: Arc<ArcSwap<KeyRing>>, master: MasterKey, workers: usize) -> Self {
+        Self {
+            config,
+            table,
+            ring,
+            global_pointer: [CachePadded::new(AtomicU32::new(1)), CachePadded::new(AtomicU32::new(1))],
+            ring_seen: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
+            master,
+        }
+    }
+
+    /// Takes `count` consecutive Global Pointer values for sources of this class; gives the first.
+    #[inline]
+    pub(crate) fn take_global_pointer(&self, link_local: bool, count: u32) -> u32 {
+        if count == 0 { 0 } else { self.global_pointer[usize::from(link_local)].fetch_add(count, Ordering::Relaxed) }
+    }
+}
+
+/// One worker's own things. Nothing in it is shared but what [`Shared`] holds.
+pub struct Worker {
+    /// What all share.
+    pub shared: Arc<Shared>,
+    pub(crate) ring: Cache<Arc<ArcSwap<KeyRing>>, Arc<KeyRing>>,
+    /// Its counters.
+    pub counters: Arc<WorkerCounters>,
+    pub(crate) index: usize,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) outcomes: ArrayVec<Outcome, BURST>,
+    pub(crate) trials: TrialBudget,
+    pub(crate) too_big: TokenBucket,
+    /// Where sealed packets' (key, nonce) pairs go in audit mode.
+    pub audit: Option<AuditSink>,
+}
+
+impl Worker {
+    /// Worker `index` of those `shared` was made for.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, index: usize) -> Self {
+        let ring = Cache::new(Arc::clone(&shared.ring));
+        let counters = Arc::new(WorkerCounters::new(shared.config.policies.len()));
+        Self {
+            ring,
+            counters,
+            index,
+            slots: Vec::with_capacity(BURST),
+            outcomes: ArrayVec::new(),
+            trials: TrialBudget::default(),
+            too_big: TokenBucket::new(100, 20),
+            audit: None,
+            shared,
+        }
+    }
+
+    /// Takes note of the ring that this burst works with.
+    #[inline]
+    pub(crate) fn refresh_ring(&mut self) {
+        let version = self.ring.load().version;
+        let seen = &self.shared.ring_seen[self.index];
+        if seen.load(Ordering::Relaxed) != version {
+            seen.store(version, Ordering::Release);
+        }
+    }
+
+    /// Between bursts without packets: lets go of a ring that has been replaced.
+    pub fn idle(&mut self) {
+        self.refresh_ring();
+    }
+}
+
+/// First matching policy, with its number; `None`: none, or it is off.
+pub(crate) fn classify<'a>(config: &'a PathConfig, outbound: &FiveTuple) -> Option<(usize, &'a Policy)> {
+    config.policies.iter().enumerate().find(|(_, p)| p.matches(outbound)).filter(|(_, p)| p.mode != Mode::Off)
+}
+
+/// Whether a policy's lifetime is over (RFC 8250 section 4.4).
+#[inline]
+pub(crate) fn expired(config: &PathConfig, policy: &Policy, now: u64) -> bool {
+    policy.lifetime_ns.is_some_and(|lifetime| now.saturating_sub(config.started_ns) >= lifetime)
+}
+
+/// Fills an AEAD slot's key and nonce.
+#[inline]
+pub(crate) fn set_key(slot: &mut Slot, key: &SessionKey, prseq: u16) {
+    slot.key = key.key;
+    slot.nonce = key.nonce(prseq);
+}
+
+/// Whether the packet's source counts as link-local for the Global Pointer.
+#[inline]
+pub(crate) fn is_link_local(tuple: &FiveTuple) -> bool {
+    ipv6::is_link_local(&tuple.src)
+}
+
+/// What is kept per measured packet of a burst.
+pub(crate) struct FlowOf<'a> {
+    pub flow: &'a Flow,
+    pub policy: usize,
+}
+
+impl From<crate::flow_table::NoFlow> for Reason {
+    fn from(no: crate::flow_table::NoFlow) -> Self {
+        match no {
+            crate::flow_table::NoFlow::Full => Self::TableFull,
+            crate::flow_table::NoFlow::Contended => Self::Contended,
+        }
+    }
+}
+
+/// Tokens that come back with time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenBucket {
+    tokens: u64,
+    per_second: u64,
+    most: u64,
+    filled_ns: u64,
+}
+
+impl TokenBucket {
+    pub(crate) const fn new(per_second: u64, most: u64) -> Self {
+        Self { tokens: most, per_second, most, filled_ns: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, now: u64) -> bool {
+        if self.tokens == 0 {
+            let earned = u128::from(now.saturating_sub(self.filled_ns)) * u128::from(self.per_second) / 1_000_000_000;
+            if earned == 0 {
+                return false;
+            }
+            self.tokens = (earned.min(u128::from(self.most))) as u64;
+            self.filled_ns = now;
+        }
+        self.tokens -= 1;
+        true
+    }
+}
+
+/// How many openings beyond a packet's first guess a worker may try: what an attacker's packets can cost.
+///
+/// Time earns 50,000 a second (about 5 per cent of a core); every packet that authenticates at its first guess earns one
+/// more, so that honest traffic that changes generations in a rush is not held back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrialBudget {
+    bucket: TokenBucket,
+    earned: u64,
+}
+
+impl Default for TrialBudget {
+    fn default() -> Self {
+        Self { bucket: TokenBucket::new(50_000, 20_000), earned: 0 }
+    }
+}
+
+impl TrialBudget {
+    #[inline]
+    pub(crate) fn earn(&mut self, count: u64) {
+        self.earned = (self.earned + count).min(100_000);
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, now: u64) -> bool {
+        if self.earned > 0 {
+            self.earned -= 1;
+            return true;
+        }
+        self.bucket.take(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_back_with_time_only() {
+        let mut bucket = TokenBucket::new(10, 3);
+        assert_eq!((0..5).filter(|_| bucket.take(1)).count(), 3);
+        assert!(!bucket.take(50_000_000));
+        assert!(bucket.take(200_000_000));
+        assert_eq!((0..10_000).filter(|_| bucket.take(3_600_000_000_000)).count(), 4, "one left over, then at most three");
+    }
+}
