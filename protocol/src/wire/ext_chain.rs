@@ -104,7 +104,11 @@ pub enum WalkError {
 #[inline]
 pub fn walk(packet: &[u8], total_len: usize) -> Result<Chain, WalkError> {
     let Some(fixed) = packet.first_chunk::<{ ipv6::HEADER_LEN }>() else {
-        return Err(if packet.first().is_some_and(|o| o >> 4 != 6) { WalkError::NotIpv6 } else { WalkError::Truncated });
+        return Err(if packet.first().is_some_and(|o| o >> 4 != 6) {
+            WalkError::NotIpv6
+        } else {
+            WalkError::Truncated
+        });
     };
     if fixed[0] >> 4 != 6 {
         return Err(WalkError::NotIpv6);
@@ -157,11 +161,8 @@ impl Chain {
         }
         let rest = packet.get(self.upper_offset..).ok_or(WalkError::Truncated)?;
         let &[next, units, ..] = rest else { return Err(WalkError::Truncated) };
-        let at = HeaderAt {
-            offset: self.upper_offset,
-            len: (usize::from(units) + 1) * 8,
-            named_at: self.upper_named_at,
-        };
+        let at =
+            HeaderAt { offset: self.upper_offset, len: (usize::from(units) + 1) * 8, named_at: self.upper_named_at };
         let header = rest.get(..at.len).ok_or(WalkError::Truncated)?;
         self.last_dest_opts = None;
         match kind {

@@ -38,7 +38,7 @@ fn address(octets: &[u8], index: usize) -> Option<[u8; 16]> {
 /// Type 0 (RFC 2460 section 4.4, deprecated): addresses in travelling order, the last is the destination.
 fn source_route(addresses: &[u8], left: usize) -> Option<[u8; 16]> {
     let count = addresses.len() / ADDRESS;
-    if addresses.len() % ADDRESS != 0 || left > count {
+    if !addresses.len().is_multiple_of(ADDRESS) || left > count {
         return None;
     }
     address(addresses, count.checked_sub(1)?)
@@ -58,7 +58,7 @@ fn rpl(addresses: &[u8], [compressed, pad]: [u8; 2], left: usize, dst: &[u8; 16]
     let (cmpr_i, cmpr_e) = (usize::from(compressed >> 4), usize::from(compressed & 0x0F));
     let used = addresses.len().checked_sub(usize::from(pad >> 4))?;
     let last_at = used.checked_sub(ADDRESS - cmpr_e)?;
-    if last_at % (ADDRESS - cmpr_i) != 0 || left > last_at / (ADDRESS - cmpr_i) + 1 {
+    if !last_at.is_multiple_of(ADDRESS - cmpr_i) || left > last_at / (ADDRESS - cmpr_i) + 1 {
         return None;
     }
     let mut last = *dst;
