@@ -173,6 +173,8 @@ fn pdm_options_wherever_they_stand() {
     assert_eq!(of(ipv6::HOP_BY_HOP, &p).expect("chain").option, None);
     let twice = [header(ipv6::DEST_OPTS, &clear), header(ipv6::UDP, &clear), UDP8.to_vec()].concat();
     assert_eq!(of(ipv6::DEST_OPTS, &twice), Err(WalkError::MalformedOption));
+    let side_by_side = [header(ipv6::UDP, &[&clear[2..], &clear[2..], &PADDING].concat()), UDP8.to_vec()].concat();
+    assert_eq!(of(ipv6::DEST_OPTS, &side_by_side), Err(WalkError::MalformedOption));
 }
 
 #[test]
