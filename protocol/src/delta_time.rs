@@ -1,1 +1,142 @@
-//! TODO
+//! Delta times as PDM carries them: 16 bits and a scale (RFC 8250 section 3.2 and appendix A, profile section 3).
+//!
+//! The time in attoseconds (10^-18 s), shifted right until it fits into 16 bits; the scale is the number of shifts.
+//! Truncated, never rounded.
+
+const ATTOS_PER_NANO: u128 = 1_000_000_000;
+
+/// A delta time on the wire: `value << scale` attoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Scaled {
+    /// The 16 highest bits.
+    pub value: u16,
+    /// Bits shifted out, 0..=112 in what this module makes, 0..=255 in what others send.
+    pub scale: u8,
+}
+
+/// Scales a time in attoseconds.
+#[inline]
+#[must_use]
+pub const fn from_attos(attos: u128) -> Scaled {
+    let bits = u128::BITS - attos.leading_zeros();
+    let scale = bits.saturating_sub(u16::BITS);
+    Scaled { value: (attos >> scale) as u16, scale: scale as u8 }
+}
+
+/// Scales a time in nanoseconds.
+#[inline]
+#[must_use]
+pub const fn from_nanos(nanos: u64) -> Scaled {
+    from_attos(nanos as u128 * ATTOS_PER_NANO)
+}
+
+/// The time in attoseconds; `None` when it takes more than 128 bits.
+#[inline]
+#[must_use]
+pub const fn to_attos(scaled: Scaled) -> Option<u128> {
+    let value = scaled.value as u128;
+    if value == 0 {
+        return Some(0);
+    }
+    if scaled.scale as u32 > value.leading_zeros() {
+        return None;
+    }
+    Some(value << scaled.scale)
+}
+
+/// The time in whole nanoseconds, truncated; `u64::MAX` when it is more than that (584 years).
+#[inline]
+#[must_use]
+pub const fn to_nanos(scaled: Scaled) -> u64 {
+    match to_attos(scaled) {
+        Some(attos) if attos / ATTOS_PER_NANO <= u64::MAX as u128 => (attos / ATTOS_PER_NANO) as u64,
+        _ => u64::MAX,
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The rule as it is written: shift by one while more than 16 bits are needed.
+    fn by_the_letter(mut attos: u128) -> Scaled {
+        let mut scale = 0;
+        while attos > 0xFFFF {
+            attos >>= 1;
+            scale += 1;
+        }
+        Scaled { value: attos as u16, scale }
+    }
+
+    #[test]
+    fn examples_of_the_profile_and_of_rfc_8250() {
+        for (nanos, value, scale) in [
+            (1_000_000_000, 0xDE0B, 44),
+            (1_000_000, 0xE35F, 34),
+            (1_000, 0xE8D4, 24),
+            (1, 0xEE6B, 14),
+            (39_838_000, 0x8D88, 40),
+            (32_311_072_000, 0xE033, 49),
+            (3_000_000_000, 0xA688, 46),
+            (4_000_000_000, 0xDE0B, 46),
+            (12_000_000_000, 0xA688, 48),
+            (0, 0, 0),
+        ] {
+            assert_eq!(from_nanos(nanos), Scaled { value, scale }, "{nanos} ns");
+        }
+        assert_eq!(from_attos(65535), Scaled { value: 0xFFFF, scale: 0 });
+        assert_eq!(from_attos(65536), Scaled { value: 0x8000, scale: 1 });
+        assert_eq!(from_attos(u128::MAX), Scaled { value: 0xFFFF, scale: 112 });
+    }
+
+    #[test]
+    fn saturates() {
+        assert_eq!(to_attos(Scaled { value: 0xFFFF, scale: 112 }), Some(0xFFFF << 112));
+        assert_eq!(to_attos(Scaled { value: 0xFFFF, scale: 113 }), None);
+        assert_eq!(to_attos(Scaled { value: 1, scale: 127 }), Some(1 << 127));
+        assert_eq!(to_attos(Scaled { value: 1, scale: 128 }), None);
+        assert_eq!(to_attos(Scaled { value: 0, scale: 255 }), Some(0));
+        assert_eq!(to_nanos(Scaled { value: 0, scale: 255 }), 0);
+        assert_eq!(to_nanos(Scaled { value: 1, scale: 255 }), u64::MAX);
+        assert_eq!(to_nanos(Scaled { value: 0xFFFF, scale: 100 }), u64::MAX);
+        assert!(to_nanos(from_nanos(u64::MAX)) > u64::MAX - (u64::MAX >> 15));
+    }
+
+    proptest! {
+        #[test]
+        fn is_the_rule(attos: u128, shift in 0u32..128) {
+            let attos = attos >> shift;
+            prop_assert_eq!(from_attos(attos), by_the_letter(attos));
+        }
+
+        #[test]
+        fn is_the_rule_in_nanoseconds(nanos: u64, shift in 0u32..64) {
+            let nanos = nanos >> shift;
+            prop_assert_eq!(from_nanos(nanos), by_the_letter(u128::from(nanos) * 1_000_000_000));
+        }
+
+        #[test]
+        fn loses_less_than_the_last_bit(nanos: u64, shift in 0u32..64) {
+            let nanos = nanos >> shift;
+            let scaled = from_nanos(nanos);
+            let exact = u128::from(nanos) * 1_000_000_000;
+            let back = to_attos(scaled).expect("94 bits at most");
+            prop_assert!(back <= exact && exact - back < 1 << scaled.scale);
+            prop_assert_eq!(u128::from(to_nanos(scaled)), back / 1_000_000_000);
+        }
+
+        #[test]
+        fn what_others_send_is_the_product(value: u16, scale: u8) {
+            let scaled = Scaled { value, scale };
+            // An independent way: double one by one, with overflow checked.
+            let mut product = Some(u128::from(value));
+            for _ in 0..scale {
+                product = product.and_then(|p| p.checked_mul(2));
+            }
+            prop_assert_eq!(to_attos(scaled), product);
+            let nanos = product.map_or(u64::MAX, |p| u64::try_from(p / 1_000_000_000).unwrap_or(u64::MAX));
+            prop_assert_eq!(to_nanos(scaled), nanos);
+        }
+    }
+}

@@ -1,1 +1,246 @@
-//! TODO
+//! The walk along a packet's extension headers (RFC 8200 section 4), once per packet, in one pass.
+//!
+//! All offsets count from the IPv6 header. Whatever the octets are, the walk ends after at most [`MAX_HEADERS`]
+//! headers, looks at each option once, and does not panic.
+
+use super::ipv6;
+use super::option::{Form, OPTION_TYPE, VERSION};
+use super::routing;
+use super::tlv::{Tlv, Tlvs};
+use crate::five_tuple::FiveTuple;
+
+/// Extension headers that are walked at most.
+pub const MAX_HEADERS: usize = 16;
+
+/// Jumbo Payload, in a Hop-by-Hop Options header (RFC 2675).
+const JUMBO_PAYLOAD: u8 = 0xC2;
+
+/// An extension header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeaderAt {
+    /// Where it begins.
+    pub offset: usize,
+    /// Its octets, 8 to 2048.
+    pub len: usize,
+    /// Offset of the Next Header octet that names it.
+    pub named_at: usize,
+}
+
+/// A PDM option.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OptionAt {
+    /// Which of the three.
+    pub form: Form,
+    /// The Destination Options header it is in.
+    pub header: HeaderAt,
+    /// Offset of its Option Type octet.
+    pub offset: usize,
+}
+
+/// What the walk found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chain {
+    /// The packet's 5-tuple.
+    pub five_tuple: FiveTuple,
+    /// Where the upper-layer (or ESP) header begins.
+    pub upper_offset: usize,
+    /// Offset of the Next Header octet that names it.
+    pub upper_named_at: usize,
+    /// Where the payload ends: 40 + Payload Length. What is behind it is no part of the packet.
+    pub payload_end: usize,
+    /// Extension headers walked.
+    pub headers: usize,
+    /// The Destination Options header that stands directly before the upper-layer (or ESP) header.
+    pub last_dest_opts: Option<HeaderAt>,
+    /// The PDM option, in whichever Destination Options header it is.
+    pub option: Option<OptionAt>,
+    /// Whether the chain ends at ESP.
+    pub esp: bool,
+}
+
+/// Why a packet is left alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WalkError {
+    /// The version is not 6.
+    #[error("not an IPv6 packet")]
+    NotIpv6,
+    /// Payload, headers or ports end behind the frame, the payload or the first segment.
+    #[error("the payload, a header or the ports are cut off")]
+    Truncated,
+    /// More than [`MAX_HEADERS`] extension headers.
+    #[error("more than {MAX_HEADERS} extension headers")]
+    TooManyHeaders,
+    /// Any fragment, atomic fragments included.
+    #[error("a fragment")]
+    Fragment,
+    /// The ICV covers the chain.
+    #[error("the packet has an Authentication Header")]
+    AuthenticationHeader,
+    /// Jumbo Payload (RFC 2675).
+    #[error("a jumbogram")]
+    Jumbogram,
+    /// Neighbor Discovery, its inverse and secure variants.
+    #[error("Neighbor Discovery")]
+    NeighborDiscovery,
+    /// Multicast Listener Discovery and Multicast Router Discovery.
+    #[error("Multicast Listener Discovery")]
+    Mld,
+    /// Options or addresses that contradict their header's length, Hop-by-Hop Options not at the front.
+    #[error("an extension header contradicts itself")]
+    MalformedHeader,
+    /// A PDM option of unknown length or version, or a second one.
+    #[error("the PDM option is malformed, or there are two")]
+    MalformedOption,
+    /// A Routing header of unknown type with segments left: the final destination is not known.
+    #[error("unknown Routing header with segments left")]
+    UnknownRouting,
+}
+
+/// Walks a packet. `packet` is its first segment from the IPv6 header on; `total_len` counts the octets from the IPv6
+/// header to the frame's end over all segments.
+///
+/// # Errors
+/// [`WalkError`]: the packet is none that may get an option, or has one taken out.
+#[inline]
+pub fn walk(packet: &[u8], total_len: usize) -> Result<Chain, WalkError> {
+    let Some(fixed) = packet.first_chunk::<{ ipv6::HEADER_LEN }>() else {
+        return Err(if packet.first().is_some_and(|o| o >> 4 != 6) { WalkError::NotIpv6 } else { WalkError::Truncated });
+    };
+    if fixed[0] >> 4 != 6 {
+        return Err(WalkError::NotIpv6);
+    }
+    let payload_len = ipv6::payload_len(fixed);
+    let mut next = fixed[ipv6::NEXT_HEADER_AT];
+    if payload_len == 0 && next == ipv6::HOP_BY_HOP {
+        return Err(WalkError::Jumbogram);
+    }
+    let payload_end = ipv6::HEADER_LEN + payload_len;
+    if payload_end > total_len {
+        return Err(WalkError::Truncated);
+    }
+    let packet = &packet[..payload_end.min(packet.len())];
+    let mut chain = Chain {
+        five_tuple: FiveTuple::default(),
+        upper_offset: ipv6::HEADER_LEN,
+        upper_named_at: ipv6::NEXT_HEADER_AT,
+        payload_end,
+        headers: 0,
+        last_dest_opts: None,
+        option: None,
+        esp: false,
+    };
+    chain.five_tuple.src.copy_from_slice(&fixed[ipv6::SRC_AT..ipv6::DST_AT]);
+    chain.five_tuple.dst.copy_from_slice(&fixed[ipv6::DST_AT..]);
+    while is_extension(next) {
+        next = chain.step(packet, next)?;
+    }
+    chain.upper_layer(packet, next)?;
+    Ok(chain)
+}
+
+/// Whether the walk goes on behind a header of this number, or ends there with an error.
+#[inline]
+const fn is_extension(next: u8) -> bool {
+    use ipv6::{AH, DEST_OPTS, FRAGMENT, HOP_BY_HOP, ROUTING};
+    matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AH | DEST_OPTS)
+}
+
+impl Chain {
+    /// Takes one extension header, of number `kind`; gives the number of the next.
+    fn step(&mut self, packet: &[u8], kind: u8) -> Result<u8, WalkError> {
+        match kind {
+            ipv6::FRAGMENT => return Err(WalkError::Fragment),
+            ipv6::AH => return Err(WalkError::AuthenticationHeader),
+            ipv6::HOP_BY_HOP if self.headers > 0 => return Err(WalkError::MalformedHeader),
+            _ if self.headers == MAX_HEADERS => return Err(WalkError::TooManyHeaders),
+            _ => {}
+        }
+        let rest = packet.get(self.upper_offset..).ok_or(WalkError::Truncated)?;
+        let &[next, units, ..] = rest else { return Err(WalkError::Truncated) };
+        let at = HeaderAt {
+            offset: self.upper_offset,
+            len: (usize::from(units) + 1) * 8,
+            named_at: self.upper_named_at,
+        };
+        let header = rest.get(..at.len).ok_or(WalkError::Truncated)?;
+        self.last_dest_opts = None;
+        match kind {
+            ipv6::DEST_OPTS => {
+                self.dest_opts(header, at)?;
+                self.last_dest_opts = Some(at);
+            }
+            ipv6::HOP_BY_HOP => {
+                for tlv in Tlvs::of(header) {
+                    if tlv.map_err(|_| WalkError::MalformedHeader)?.kind == JUMBO_PAYLOAD {
+                        return Err(WalkError::Jumbogram);
+                    }
+                }
+            }
+            // A Routing header: what is left is not_extension's.
+            _ if routing::segments_left(header) != 0 => {
+                self.five_tuple.dst = routing::final_destination(header, &self.five_tuple.dst)?;
+            }
+            _ => {}
+        }
+        self.headers += 1;
+        self.upper_named_at = at.offset;
+        self.upper_offset = at.offset + at.len;
+        Ok(next)
+    }
+
+    #[inline]
+    fn dest_opts(&mut self, header: &[u8], at: HeaderAt) -> Result<(), WalkError> {
+        for tlv in Tlvs::of(header) {
+            let tlv = tlv.map_err(|_| WalkError::MalformedHeader)?;
+            if tlv.kind == OPTION_TYPE {
+                let form = form_of(header, tlv).ok_or(WalkError::MalformedOption)?;
+                let found = OptionAt { form, header: at, offset: at.offset + tlv.at };
+                if self.option.replace(found).is_some() {
+                    return Err(WalkError::MalformedOption);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Protocol and ports, once the extension headers are through.
+    #[inline]
+    fn upper_layer(&mut self, packet: &[u8], protocol: u8) -> Result<(), WalkError> {
+        let upper = packet.get(self.upper_offset..).ok_or(WalkError::Truncated)?;
+        let tuple = &mut self.five_tuple;
+        tuple.protocol = protocol;
+        match protocol {
+            ipv6::TCP | ipv6::UDP | ipv6::UDPLITE | ipv6::SCTP | ipv6::DCCP => {
+                let &[s0, s1, d0, d1, ..] = upper else { return Err(WalkError::Truncated) };
+                tuple.sport = u16::from_be_bytes([s0, s1]);
+                tuple.dport = u16::from_be_bytes([d0, d1]);
+            }
+            ipv6::ICMPV6 => match *upper.first().ok_or(WalkError::Truncated)? {
+                128 | 129 => {
+                    let &[_, _, _, _, i0, i1, ..] = upper else { return Err(WalkError::Truncated) };
+                    tuple.sport = u16::from_be_bytes([i0, i1]);
+                    tuple.dport = tuple.sport;
+                }
+                133..=137 | 141 | 142 | 148 | 149 => return Err(WalkError::NeighborDiscovery),
+                130..=132 | 143 | 151..=153 => return Err(WalkError::Mld),
+                _ => {}
+            },
+            ipv6::ESP => self.esp = true,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn form_of(header: &[u8], tlv: Tlv) -> Option<Form> {
+    match Form::from_data_len((tlv.end - tlv.at - 2) as u8)? {
+        Form::Pdm => Some(Form::Pdm),
+        form if header[tlv.at + 2] >> 4 == VERSION => Some(form),
+        _ => None,
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[path = "ext_chain_tests.rs"]
+mod tests;

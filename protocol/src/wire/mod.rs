@@ -4,3 +4,5 @@ pub mod dest_opts;
 pub mod ext_chain;
 pub mod ipv6;
 pub mod option;
+mod routing;
+mod tlv;

@@ -1,1 +1,300 @@
-//! TODO
+//! The three PDM options as octets (profile section 1, draft section 6.3, RFC 8250 section 3.2).
+//!
+//! ```text
+//! offset   0     1     2              4              6             20            36
+//!       +-----+-----+--------------+--------------+-------------+-------------+
+//! PDM   | 0F  | 0A  |  metrics without Global Pointer, 10 octets, end at 12    |
+//! Clear | 0F  | 12  | 2, Reserved  | PRSEQ, F     | metrics, 14 |
+//! Sealed| 0F  | 22  | 2, Reserved  | PRSEQ, F     | ciphertext  | tag, 16     |
+//!       +-----+-----+--------------+--------------+-------------+-------------+
+//! ```
+//! Lengths, offsets and the additional data of this wire profile stand here and nowhere else.
+
+/// Option Type of all three: skip if unknown, does not change en route.
+pub const OPTION_TYPE: u8 = 0x0F;
+/// The version in the high four bits behind Opt Data Len, in the two PDMv2 forms.
+pub const VERSION: u8 = 2;
+/// Octets from the Option Type to the metrics; in the sealed form they are the additional data.
+pub const PREFIX_LEN: usize = 6;
+/// Octets of the metrics.
+pub const METRICS_LEN: usize = 14;
+/// Octets of the tag.
+pub const TAG_LEN: usize = 16;
+
+const PDM_METRICS_LEN: usize = 10;
+const PDM_LEN: usize = Form::Pdm.option_len();
+const CLEAR_LEN: usize = Form::Clear.option_len();
+const SEALED_LEN: usize = Form::Sealed.option_len();
+
+/// Which of the three options.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// PDM (RFC 8250).
+    Pdm,
+    /// `PDMv2`, unencrypted.
+    Clear,
+    /// `PDMv2`, encrypted.
+    Sealed,
+}
+
+impl Form {
+    /// Opt Data Len.
+    #[inline]
+    #[must_use]
+    pub const fn data_len(self) -> u8 {
+        match self {
+            Self::Pdm => 10,
+            Self::Clear => 18,
+            Self::Sealed => 34,
+        }
+    }
+
+    /// Octets of the option from its Option Type on.
+    #[inline]
+    #[must_use]
+    pub const fn option_len(self) -> usize {
+        self.data_len() as usize + 2
+    }
+
+    /// Octets of a Destination Options header with nothing but the option in it.
+    #[inline]
+    #[must_use]
+    pub const fn header_len(self) -> usize {
+        self.option_len() + 4
+    }
+
+    /// Octets a Destination Options header grows by when the option is appended to it.
+    #[inline]
+    #[must_use]
+    pub const fn grow_len(self) -> usize {
+        self.option_len() + 4
+    }
+
+    /// The form with this Opt Data Len.
+    #[inline]
+    #[must_use]
+    pub const fn from_data_len(len: u8) -> Option<Self> {
+        match len {
+            10 => Some(Self::Pdm),
+            18 => Some(Self::Clear),
+            34 => Some(Self::Sealed),
+            _ => None,
+        }
+    }
+}
+
+/// The measurements in an option.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Metrics {
+    /// Scale of `delta_tlr`.
+    pub scale_dtlr: u8,
+    /// Scale of `delta_tls`.
+    pub scale_dtls: u8,
+    /// Packets this node has sent with sources of this class; not in PDM.
+    pub global_pointer: u32,
+    /// Packet sequence number this packet.
+    pub psntp: u16,
+    /// Packet sequence number last received.
+    pub psnlr: u16,
+    /// Delta time last received.
+    pub delta_tlr: u16,
+    /// Delta time last sent.
+    pub delta_tls: u16,
+}
+
+impl Metrics {
+    /// As in `PDMv2`.
+    #[inline]
+    #[must_use]
+    pub const fn emit(&self) -> [u8; METRICS_LEN] {
+        let [g0, g1, g2, g3] = self.global_pointer.to_be_bytes();
+        let [r, s, p0, p1, l0, l1, a0, a1, b0, b1] = self.emit_pdm();
+        [r, s, g0, g1, g2, g3, p0, p1, l0, l1, a0, a1, b0, b1]
+    }
+
+    /// The inverse of [`Metrics::emit`].
+    #[inline]
+    #[must_use]
+    pub const fn parse(octets: &[u8; METRICS_LEN]) -> Self {
+        let [r, s, g0, g1, g2, g3, p0, p1, l0, l1, a0, a1, b0, b1] = *octets;
+        let pdm = Self::parse_pdm(&[r, s, p0, p1, l0, l1, a0, a1, b0, b1]);
+        Self { global_pointer: u32::from_be_bytes([g0, g1, g2, g3]), ..pdm }
+    }
+
+    /// As in PDM: without the Global Pointer.
+    #[inline]
+    #[must_use]
+    pub const fn emit_pdm(&self) -> [u8; PDM_METRICS_LEN] {
+        let [p0, p1] = self.psntp.to_be_bytes();
+        let [l0, l1] = self.psnlr.to_be_bytes();
+        let [a0, a1] = self.delta_tlr.to_be_bytes();
+        let [b0, b1] = self.delta_tls.to_be_bytes();
+        [self.scale_dtlr, self.scale_dtls, p0, p1, l0, l1, a0, a1, b0, b1]
+    }
+
+    /// The inverse of [`Metrics::emit_pdm`]; the Global Pointer is 0.
+    #[inline]
+    #[must_use]
+    pub const fn parse_pdm(octets: &[u8; PDM_METRICS_LEN]) -> Self {
+        let [scale_dtlr, scale_dtls, p0, p1, l0, l1, a0, a1, b0, b1] = *octets;
+        Self {
+            scale_dtlr,
+            scale_dtls,
+            global_pointer: 0,
+            psntp: u16::from_be_bytes([p0, p1]),
+            psnlr: u16::from_be_bytes([l0, l1]),
+            delta_tlr: u16::from_be_bytes([a0, a1]),
+            delta_tls: u16::from_be_bytes([b0, b1]),
+        }
+    }
+}
+
+/// What stands before the metrics in both `PDMv2` forms, apart from Option Type, length and version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Prefix6 {
+    /// Reserved, 12 bits: 0 on sending; authenticated as received.
+    pub reserved: u16,
+    /// PRSEQ, 15 bits.
+    pub prseq: u16,
+    /// F: the lowest bit of Kri.
+    pub f: u8,
+}
+
+impl Prefix6 {
+    /// The first six octets of the option: the additional data. Bits beyond a field's width are left out.
+    #[inline]
+    #[must_use]
+    pub const fn emit(&self, form: Form) -> [u8; PREFIX_LEN] {
+        let [r0, r1] = self.reserved.to_be_bytes();
+        let [p0, p1] = (self.prseq << 1 | (self.f & 1) as u16).to_be_bytes();
+        [OPTION_TYPE, form.data_len(), VERSION << 4 | r0 & 0x0F, r1, p0, p1]
+    }
+
+    /// The inverse of [`Prefix6::emit`]; `None` unless it is a `PDMv2` option of version 2.
+    #[inline]
+    #[must_use]
+    pub const fn parse(octets: &[u8; PREFIX_LEN]) -> Option<Self> {
+        let [kind, data_len, r0, r1, p0, p1] = *octets;
+        if kind != OPTION_TYPE || r0 >> 4 != VERSION {
+            return None;
+        }
+        match Form::from_data_len(data_len) {
+            Some(Form::Clear | Form::Sealed) => Some(Self {
+                reserved: u16::from_be_bytes([r0 & 0x0F, r1]),
+                prseq: u16::from_be_bytes([p0, p1]) >> 1,
+                f: p1 & 1,
+            }),
+            Some(Form::Pdm) | None => None,
+        }
+    }
+}
+
+/// A PDM option.
+#[inline]
+#[must_use]
+pub fn emit_pdm(metrics: &Metrics) -> [u8; PDM_LEN] {
+    let mut option = [0; PDM_LEN];
+    option[0] = OPTION_TYPE;
+    option[1] = Form::Pdm.data_len();
+    option[2..].copy_from_slice(&metrics.emit_pdm());
+    option
+}
+
+/// A `PDMv2` option in clear.
+#[inline]
+#[must_use]
+pub fn emit_clear(prefix: &Prefix6, metrics: &Metrics) -> [u8; CLEAR_LEN] {
+    let mut option = [0; CLEAR_LEN];
+    option[..PREFIX_LEN].copy_from_slice(&prefix.emit(Form::Clear));
+    option[PREFIX_LEN..].copy_from_slice(&metrics.emit());
+    option
+}
+
+/// A sealed `PDMv2` option: additional data, ciphertext, tag.
+#[inline]
+#[must_use]
+pub fn emit_sealed(aad: &[u8; PREFIX_LEN], ct: &[u8; METRICS_LEN], tag: &[u8; TAG_LEN]) -> [u8; SEALED_LEN] {
+    let mut option = [0; SEALED_LEN];
+    option[..PREFIX_LEN].copy_from_slice(aad);
+    option[PREFIX_LEN..PREFIX_LEN + METRICS_LEN].copy_from_slice(ct);
+    option[PREFIX_LEN + METRICS_LEN..].copy_from_slice(tag);
+    option
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const METRICS: Metrics = Metrics {
+        scale_dtlr: 0x11,
+        scale_dtls: 0x22,
+        global_pointer: 0x33343536,
+        psntp: 0x4445,
+        psnlr: 0x5556,
+        delta_tlr: 0x6667,
+        delta_tls: 0x7778,
+    };
+
+    #[test]
+    fn lengths_of_the_profile() {
+        for (form, data, option, header) in
+            [(Form::Pdm, 10, 12, 16), (Form::Clear, 18, 20, 24), (Form::Sealed, 34, 36, 40)]
+        {
+            assert_eq!((form.data_len(), form.option_len(), form.header_len()), (data, option, header));
+            assert_eq!(form.grow_len(), header);
+            assert_eq!(Form::from_data_len(data), Some(form));
+        }
+        let others = (0..=255).filter(|&n| Form::from_data_len(n).is_some()).count();
+        assert_eq!(others, 3);
+    }
+
+    #[test]
+    fn fields_in_the_order_of_the_draft() {
+        let prefix = Prefix6 { reserved: 0xABC, prseq: 0x7FFE, f: 1 };
+        assert_eq!(hex::encode(emit_pdm(&METRICS)), "0f0a112244455556666777 78".replace(' ', ""));
+        assert_eq!(hex::encode(emit_clear(&prefix, &METRICS)), "0f122abcfffd112233343536444555566667 7778".replace(' ', ""));
+        let sealed = emit_sealed(&prefix.emit(Form::Sealed), &[0xC1; 14], &[0x7A; 16]);
+        assert_eq!(hex::encode(sealed), format!("0f222abcfffd{}{}", "c1".repeat(14), "7a".repeat(16)));
+    }
+
+    #[test]
+    fn prefix_of_another_version_length_or_type_is_refused() {
+        let good = Prefix6::default().emit(Form::Sealed);
+        assert_eq!(Prefix6::parse(&good), Some(Prefix6::default()));
+        for (at, octet) in [(0, 0x1E), (1, 10), (1, 20), (2, 0x10), (2, 0x30), (2, 0)] {
+            let mut bad = good;
+            bad[at] = octet;
+            assert_eq!(Prefix6::parse(&bad), None, "{bad:02x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn metrics_come_back(octets: [u8; 14], pdm: [u8; 10]) {
+            prop_assert_eq!(Metrics::parse(&octets).emit(), octets);
+            prop_assert_eq!(Metrics::parse_pdm(&pdm).emit_pdm(), pdm);
+            prop_assert_eq!(Metrics::parse_pdm(&pdm).global_pointer, 0);
+        }
+
+        #[test]
+        fn prefixes_come_back(reserved in 0u16..0x1000, prseq in 0u16..0x8000, f in 0u8..2, sealed: bool) {
+            let prefix = Prefix6 { reserved, prseq, f };
+            let form = if sealed { Form::Sealed } else { Form::Clear };
+            prop_assert_eq!(Prefix6::parse(&prefix.emit(form)), Some(prefix));
+        }
+
+        #[test]
+        fn any_octets_parse_or_are_refused(octets: [u8; 6]) {
+            let mut octets = octets;
+            octets[0] = OPTION_TYPE;
+            octets[1] = if octets[1] & 1 == 0 { 0x12 } else { 0x22 };
+            let parsed = Prefix6::parse(&octets);
+            prop_assert_eq!(parsed.is_some(), octets[2] >> 4 == 2);
+            if let Some(prefix) = parsed {
+                let form = Form::from_data_len(octets[1]).expect("PDMv2");
+                prop_assert_eq!(prefix.emit(form), octets);
+            }
+        }
+    }
+}
