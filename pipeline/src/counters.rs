@@ -297,6 +297,8 @@ pub struct WorkerCounters {
     pub trials: Counter,
     /// Flows put into the table.
     pub flows_inserted: Counter,
+    /// Genuine packets let through without a record, since the flow table was full.
+    pub unrecorded: Counter,
     /// TCP SYNs whose MSS was lowered.
     pub mss_clamped: Counter,
     /// Round-trip times between the boxes.

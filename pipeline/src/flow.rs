@@ -113,6 +113,35 @@ impl Flow {
         now.saturating_sub(self.last_seen.load(Ordering::Relaxed))
     }
 
+    /// One option added.
+    #[inline]
+    pub(crate) fn count_added(&self) {
+        self.added.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One option verified.
+    #[inline]
+    pub(crate) fn count_accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One option did not.
+    #[inline]
+    pub(crate) fn count_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What a verified packet's number says of those before it.
+    #[inline]
+    pub(crate) fn count_gaps(&self, skipped: u32, late: bool) {
+        if skipped > 0 {
+            self.skipped.fetch_add(u64::from(skipped), Ordering::Relaxed);
+        }
+        if late {
+            self.late.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         self.live.load(Ordering::Acquire) != 0
     }

@@ -38,8 +38,8 @@ impl GenerationKeys {
         match self {
             Self::Ready(secret) => secret.session(tuple, kri),
             Self::PerClient { prk, sealer_is_client } => {
-                let client = if *sealer_is_client { &tuple.src } else { &tuple.dst };
-                prk.secret(ScopeId::Client(client)).session(tuple, kri)
+                let client = if *sealer_is_client { tuple.src } else { tuple.dst };
+                prk.secret(&ScopeId::Client(client)).session(tuple, kri)
             }
         }
     }
@@ -64,6 +64,13 @@ impl Sealer {
     #[must_use]
     pub fn id(&self) -> SecretId {
         SecretId::new(0, self.generation)
+    }
+
+    /// Whether this node seals packets of this source.
+    #[inline]
+    #[must_use]
+    pub fn speaks_for(&self, source: &[u8; 16]) -> bool {
+        self.prefixes.iter().any(|p| p.contains(source))
     }
 }
 

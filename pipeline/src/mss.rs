@@ -1,10 +1,36 @@
 //! TCP MSS clamping on SYNs, so that full-sized segments still fit the network's MTU with the option in them.
 
+use crate::buffer::PacketBuf;
+use crate::path::PathConfig;
+use protocol::wire::ext_chain::Chain;
+use protocol::wire::ipv6;
+use protocol::wire::option::Form;
+
+/// IPv6 and TCP headers without options, which the MSS leaves out of account.
+const HEADERS: usize = 60;
+
+/// Clamps a packet of a measured flow, if it is a TCP SYN. Returns whether it changed.
+#[inline]
+pub(crate) fn clamp_packet<B: PacketBuf>(packet: &mut B, l3: usize, chain: &Chain, config: &PathConfig, form: Form) -> bool {
+    const FLAGS: usize = 13;
+    if !config.mss_clamp || chain.five_tuple.protocol != ipv6::TCP {
+        return false;
+    }
+    let data = packet.data_mut();
+    let end = data.len().min(l3 + chain.payload_end);
+    let limit = config.outside_mtu.saturating_sub(HEADERS + form.header_len()).min(usize::from(u16::MAX)) as u16;
+    match data.get_mut(l3 + chain.upper_offset..end) {
+        Some(tcp) if tcp.get(FLAGS).is_some_and(|f| f & SYN != 0) => clamp(tcp, limit),
+        _ => false,
+    }
+}
+
+const SYN: u8 = 0x02;
+
 /// Lowers the MSS option of a TCP SYN to `limit`. `tcp` starts at the TCP header and ends within the first segment.
 /// Returns whether anything changed; the checksum follows incrementally (RFC 1624).
 #[must_use]
 pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
-    const SYN: u8 = 0x02;
     if tcp.len() < 20 || tcp[13] & SYN == 0 {
         return false;
     }

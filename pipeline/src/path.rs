@@ -1,25 +1,38 @@
 //! What a worker works with: the state shared by all, its own scratch space, and the stages both directions share.
 
 use crate::audit::AuditSink;
-use crate::counters::{Outcome, Reason, WorkerCounters};
-use crate::flow::Flow;
-use crate::flow_table::FlowTable;
+use crate::counters::{Reason, WorkerCounters};
+use crate::flow::{Fingerprint, Flow};
+use crate::flow_table::{FlowTable, NoFlow};
 use crate::keyring::KeyRing;
 use crate::policy::{Mode, Policy};
+use crate::quiescence::{Quiescence, WorkerEpoch};
+use crate::resync::ResyncQueue;
+use crate::tombstones::Rest;
 use arc_swap::{ArcSwap, Cache};
-use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use protocol::aead::Slot;
 use protocol::five_tuple::FiveTuple;
-use protocol::key_schedule::SessionKey;
 use protocol::prseq::MasterKey;
-use protocol::wire::ipv6;
 use protocol::wire::option::Form;
 use std::sync::Arc;
 
-/// Packets taken from a queue at once.
-pub const BURST: usize = 32;
+/// Packets taken from a queue at once, at most.
+pub const BURST: usize = protocol::aead::BATCH;
+
+/// Where the path gets the time from: nanoseconds since any fixed moment, never going back.
+pub trait Clock {
+    /// Now.
+    fn now_ns(&self) -> u64;
+}
+
+impl<F: Fn() -> u64> Clock for F {
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        self()
+    }
+}
 
 /// A packet under an option of this form; `None` for [`Mode::Off`].
 #[must_use]
@@ -70,6 +83,10 @@ pub struct Shared {
     pub ring_seen: Vec<CachePadded<AtomicU64>>,
     /// Secret behind the PRSEQ orders and the first PSNTPs, of this process only.
     pub master: MasterKey,
+    /// Which workers are within a burst.
+    pub quiescence: Quiescence,
+    /// Sealed packets that no likely key opened, for the control thread.
+    pub resync: ResyncQueue,
 }
 
 impl Shared {
@@ -83,6 +100,8 @@ impl Shared {
             global_pointer: [CachePadded::new(AtomicU32::new(1)), CachePadded::new(AtomicU32::new(1))],
             ring_seen: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             master,
+            quiescence: Quiescence::new(workers),
+            resync: ResyncQueue::new(),
         }
     }
 
@@ -91,18 +110,41 @@ impl Shared {
     pub(crate) fn take_global_pointer(&self, link_local: bool, count: u32) -> u32 {
         if count == 0 { 0 } else { self.global_pointer[usize::from(link_local)].fetch_add(count, Ordering::Relaxed) }
     }
+
+    /// Puts a flow into the table; one that was there before goes on where it stopped. Says whether it is new.
+    pub(crate) fn insert(
+        &self,
+        tuple: &FiveTuple,
+        fingerprint: Fingerprint,
+        policy: usize,
+        ring: &KeyRing,
+        now: u64,
+    ) -> Result<(&Flow, bool), NoFlow> {
+        let generation = ring.sealer.as_ref().map(|s| s.generation);
+        self.table.insert(tuple, fingerprint, policy as u32, now, |flow, rest: Option<Rest>| {
+            let psntp = self.master.first_psntp(fingerprint.bits());
+            match (rest.and_then(|r| r.sender), generation) {
+                (Some(rest), Some(generation)) => flow.sender.resume(rest, generation),
+                (Some(rest), None) => flow.sender.resume_as_it_was(rest),
+                (None, Some(generation)) => flow.sender.start(generation, psntp),
+                (None, None) => flow.sender.start_later(psntp),
+            }
+            if let Some(rest) = rest {
+                flow.receiver.resume(rest.receiver);
+            }
+        })
+    }
 }
 
 /// One worker's own things. Nothing in it is shared but what [`Shared`] holds.
 pub struct Worker {
-    /// What all share.
-    pub shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) ring: Cache<Arc<ArcSwap<KeyRing>>, Arc<KeyRing>>,
     /// Its counters.
     pub counters: Arc<WorkerCounters>,
     pub(crate) index: usize,
-    pub(crate) slots: Vec<Slot>,
-    pub(crate) outcomes: ArrayVec<Outcome, BURST>,
+    pub(crate) epoch: WorkerEpoch,
+    pub(crate) slots: Box<[Slot; BURST]>,
     pub(crate) trials: TrialBudget,
     pub(crate) too_big: TokenBucket,
     /// Where sealed packets' (key, nonce) pairs go in audit mode.
@@ -110,17 +152,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Worker `index` of those `shared` was made for.
+    /// Worker `index` of those `shared` was made for; each is to be made once.
     #[must_use]
     pub fn new(shared: Arc<Shared>, index: usize) -> Self {
-        let ring = Cache::new(Arc::clone(&shared.ring));
-        let counters = Arc::new(WorkerCounters::new(shared.config.policies.len()));
         Self {
-            ring,
-            counters,
+            ring: Cache::new(Arc::clone(&shared.ring)),
+            counters: Arc::new(WorkerCounters::new(shared.config.policies.len())),
             index,
-            slots: Vec::with_capacity(BURST),
-            outcomes: ArrayVec::new(),
+            epoch: shared.quiescence.worker(index),
+            slots: Box::new([const { Slot::ZERO }; BURST]),
             trials: TrialBudget::default(),
             too_big: TokenBucket::new(100, 20),
             audit: None,
@@ -128,9 +168,16 @@ impl Worker {
         }
     }
 
-    /// Takes note of the ring that this burst works with.
+    /// A burst begins: from here on no record that a look-up finds is used for another flow.
     #[inline]
-    pub(crate) fn refresh_ring(&mut self) {
+    pub(crate) fn enter(&mut self) {
+        self.epoch.enter();
+        self.refresh_ring();
+    }
+
+    /// Takes note of the ring that this worker works with.
+    #[inline]
+    fn refresh_ring(&mut self) {
         let version = self.ring.load().version;
         let seen = &self.shared.ring_seen[self.index];
         if seen.load(Ordering::Relaxed) != version {
@@ -155,30 +202,11 @@ pub(crate) fn expired(config: &PathConfig, policy: &Policy, now: u64) -> bool {
     policy.lifetime_ns.is_some_and(|lifetime| now.saturating_sub(config.started_ns) >= lifetime)
 }
 
-/// Fills an AEAD slot's key and nonce.
-#[inline]
-pub(crate) fn set_key(slot: &mut Slot, key: &SessionKey, prseq: u16) {
-    slot.key = key.key;
-    slot.nonce = key.nonce(prseq);
-}
-
-/// Whether the packet's source counts as link-local for the Global Pointer.
-#[inline]
-pub(crate) fn is_link_local(tuple: &FiveTuple) -> bool {
-    ipv6::is_link_local(&tuple.src)
-}
-
-/// What is kept per measured packet of a burst.
-pub(crate) struct FlowOf<'a> {
-    pub flow: &'a Flow,
-    pub policy: usize,
-}
-
-impl From<crate::flow_table::NoFlow> for Reason {
-    fn from(no: crate::flow_table::NoFlow) -> Self {
+impl From<NoFlow> for Reason {
+    fn from(no: NoFlow) -> Self {
         match no {
-            crate::flow_table::NoFlow::Full => Self::TableFull,
-            crate::flow_table::NoFlow::Contended => Self::Contended,
+            NoFlow::Full => Self::TableFull,
+            NoFlow::Contended => Self::Contended,
         }
     }
 }

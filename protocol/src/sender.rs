@@ -29,6 +29,9 @@ const GENERATION_SHIFT: u32 = 48;
 const GENERATION_BITS: u32 = 13;
 const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
 const N_MASK: u64 = (1 << GENERATION_SHIFT) - 1;
+/// In `n`, above every number that can be taken: the flow has no generation yet.
+const UNSTARTED: u64 = 1 << 47;
+const _: () = assert!(MAX_N + (1 << 31) < UNSTARTED);
 
 /// A packet's number and what follows from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,16 +85,16 @@ pub struct SenderRest {
 }
 
 impl SenderRest {
-    /// Whether a number was ever taken under this generation.
+    /// Whether numbers were taken under this generation.
     #[must_use]
     pub const fn is_of(&self, generation: u32) -> bool {
-        tag_of(self.word) == generation & GENERATION_MASK
+        self.word & UNSTARTED == 0 && tag_of(self.word) == generation & GENERATION_MASK
     }
 
     /// Numbers taken.
     #[must_use]
     pub const fn n(&self) -> u64 {
-        self.word & N_MASK
+        if self.word & UNSTARTED != 0 { 0 } else { self.word & N_MASK }
     }
 
     /// As two words, for a table of atomics.
@@ -130,6 +133,18 @@ impl SenderState {
         self.word.store(pack(generation, 0), Ordering::Release);
     }
 
+    /// A flow that starts while there is no generation: its first [`SenderState::take`] begins one, whichever it is.
+    pub fn start_later(&self, psntp: u16) {
+        self.base[0].store(u32::from(psntp), Ordering::Relaxed);
+        self.word.store(UNSTARTED, Ordering::Release);
+    }
+
+    /// A flow that comes back while there is no generation.
+    pub fn resume_as_it_was(&self, rest: SenderRest) {
+        self.base[0].store(tag_of(rest.word) << 16 | u32::from(rest.base), Ordering::Relaxed);
+        self.word.store(rest.word, Ordering::Release);
+    }
+
     /// A flow that comes back goes on where it stopped: in the same generation at the same n; in a newer one at n = 0,
     /// the PSNTP one after the last. Only before other threads see it.
     pub fn resume(&self, rest: SenderRest, generation: u32) {
@@ -154,8 +169,8 @@ impl SenderState {
             if seen & FROZEN != 0 {
                 return Err(NoNumber::Frozen);
             }
-            if tag_of(seen) != tag {
-                if tag.wrapping_sub(tag_of(seen)) & GENERATION_MASK > GENERATION_MASK / 2 {
+            if tag_of(seen) != tag || seen & UNSTARTED != 0 {
+                if seen & UNSTARTED == 0 && tag.wrapping_sub(tag_of(seen)) & GENERATION_MASK > GENERATION_MASK / 2 {
                     return Err(NoNumber::NewerGeneration);
                 }
                 match self.change_generation(tag) {
@@ -194,7 +209,7 @@ impl SenderState {
     #[cold]
     fn change_generation(&self, tag: u32) -> Option<Result<Number, NoNumber>> {
         let mut seen = self.word.load(Ordering::Acquire);
-        if seen & (CHANGING | FROZEN) != 0 || tag_of(seen) == tag {
+        if seen & (CHANGING | FROZEN) != 0 || (tag_of(seen) == tag && seen & UNSTARTED == 0) {
             return None;
         }
         if self.word.compare_exchange(seen, seen | CHANGING, Ordering::AcqRel, Ordering::Relaxed).is_err() {

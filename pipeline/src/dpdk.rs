@@ -1,0 +1,103 @@
+//! The traits of the path for DPDK's mbufs and queues.
+
+use crate::buffer::PacketBuf;
+use crate::path::{BURST, Clock};
+use crate::worker::PortQueue;
+use arrayvec::ArrayVec;
+use dpdk_ffi::{Mbuf, RxQueue, TxQueue};
+
+impl PacketBuf for Mbuf {
+    #[inline]
+    fn data(&self) -> &[u8] {
+        Mbuf::data(self)
+    }
+
+    #[inline]
+    fn data_mut(&mut self) -> &mut [u8] {
+        Mbuf::data_mut(self)
+    }
+
+    #[inline]
+    fn frame_len(&self) -> usize {
+        self.pkt_len()
+    }
+
+    #[inline]
+    fn headroom(&self) -> usize {
+        Mbuf::headroom(self)
+    }
+
+    #[inline]
+    fn prepend(&mut self, n: usize) -> bool {
+        Mbuf::prepend(self, n)
+    }
+
+    #[inline]
+    fn trim_front(&mut self, n: usize) -> bool {
+        Mbuf::trim_front(self, n)
+    }
+
+    #[inline]
+    fn truncate(&mut self, len: usize) -> bool {
+        Mbuf::truncate(self, len)
+    }
+}
+
+/// A worker's queue of one port.
+pub struct DpdkQueue {
+    rx: RxQueue,
+    tx: TxQueue,
+}
+
+impl DpdkQueue {
+    /// The pair that a port gave out.
+    #[must_use]
+    pub fn new((rx, tx): (RxQueue, TxQueue)) -> Self {
+        Self { rx, tx }
+    }
+}
+
+impl PortQueue for DpdkQueue {
+    type Packet = Mbuf;
+
+    #[inline]
+    fn receive(&mut self, into: &mut ArrayVec<Mbuf, BURST>) {
+        self.rx.burst(into);
+    }
+
+    #[inline]
+    fn transmit(&mut self, packets: &mut ArrayVec<Mbuf, BURST>) {
+        self.tx.burst(packets);
+    }
+}
+
+/// The time stamp counter, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct TscClock {
+    /// Nanoseconds per cycle, times 2^32.
+    scale: u64,
+    start: u64,
+}
+
+impl TscClock {
+    /// A clock that starts at 1 ns now. All workers of a process share one (copies of it agree).
+    #[must_use]
+    pub fn new() -> Self {
+        let hz = u128::from(dpdk_ffi::tsc_hz()).max(1);
+        Self { scale: ((1_000_000_000u128 << 32) / hz) as u64, start: dpdk_ffi::tsc() }
+    }
+}
+
+impl Default for TscClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for TscClock {
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        let cycles = dpdk_ffi::tsc().saturating_sub(self.start);
+        1 + ((u128::from(cycles) * u128::from(self.scale)) >> 32) as u64
+    }
+}

@@ -1,0 +1,155 @@
+//! Which key a sealed packet may have been sealed with: the likeliest first, then the others, never without end.
+
+use crate::flow::Flow;
+use crate::keyring::{GenerationKeys, KeyRing, Peer};
+use arrayvec::ArrayVec;
+use protocol::aead::Slot;
+use protocol::five_tuple::FiveTuple;
+use protocol::key_line::SecretId;
+use protocol::key_schedule::SessionKey;
+use protocol::receiver::{KriCandidates, MAX_AHEAD};
+use protocol::suite::Aead;
+use protocol::wire::option::Prefix6;
+
+/// Openings tried for one packet, at most, the first one included.
+pub const MOST_TRIALS: usize = 32;
+
+/// Peers that one source may belong to and that are tried.
+const MOST_PEERS: usize = 4;
+
+/// One key to try.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Guess {
+    /// The secret.
+    pub id: SecretId,
+    /// Key rotation index.
+    pub kri: u32,
+    /// AEAD of the peer's suite.
+    pub aead: Aead,
+}
+
+/// A sealed option as it came.
+#[derive(Clone, Copy)]
+pub struct SealedOption {
+    /// Its first six octets.
+    pub aad: [u8; 6],
+    /// Ciphertext.
+    pub text: [u8; 14],
+    /// Tag.
+    pub tag: [u8; 16],
+    /// The first six octets' fields.
+    pub head: Prefix6,
+}
+
+impl SealedOption {
+    /// Reads 36 octets from the Option Type on.
+    #[inline]
+    #[must_use]
+    pub fn parse(octets: &[u8]) -> Option<Self> {
+        let aad = *octets.first_chunk::<6>()?;
+        let text = *octets.get(6..)?.first_chunk::<14>()?;
+        let tag = *octets.get(20..)?.first_chunk::<16>()?;
+        Some(Self { aad, text, tag, head: Prefix6::parse(&aad)? })
+    }
+
+    /// Makes `slot` ready to open this option under a key.
+    #[inline]
+    pub fn load(&self, slot: &mut Slot, key: &SessionKey) {
+        slot.key = key.key;
+        slot.nonce = key.nonce(self.head.prseq);
+        slot.aad = self.aad;
+        slot.text = self.text;
+        slot.tag = self.tag;
+    }
+}
+
+/// The secret of a guess, if the ring (still) has it.
+#[inline]
+pub fn keys_of(ring: &KeyRing, id: SecretId) -> Option<&GenerationKeys> {
+    ring.peer(id.peer())?.generation(id.generation())
+}
+
+/// The session key of a guess: from the flow's line, or derived. Says whether it was derived.
+#[inline]
+pub fn session(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, guess: Guess) -> Option<(SessionKey, bool)> {
+    let keys = keys_of(ring, guess.id)?;
+    let cached = flow.and_then(|f| f.receiver.key_line(guess.id)?.get(guess.id, guess.kri));
+    Some(cached.map_or_else(|| (keys.session(tuple, guess.kri), true), |key| (key, false)))
+}
+
+/// What to try first, which is right for all but the packets around a change of key. `None`: no peer fits.
+#[inline]
+pub fn first_guess(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, f: bool) -> Option<Guess> {
+    if let Some((id, kri)) = flow.and_then(|f| f.receiver.current()) {
+        if let Some(peer) = ring.peer(id.peer()).filter(|p| p.speaks_for(&tuple.src)) {
+            let newest = peer.newest();
+            let (id, current) =
+                if newest > id.generation() { (SecretId::new(peer.number, newest), None) } else { (id, Some(kri)) };
+            if peer.generation(id.generation()).is_some() {
+                let kri = *KriCandidates::new(current, f).as_slice().first()?;
+                return Some(Guess { id, kri, aead: peer.aead });
+            }
+        }
+    }
+    let peer = ring.peers.iter().find(|p| p.speaks_for(&tuple.src))?;
+    let generation = present_generation(peer)?;
+    let kri = *KriCandidates::new(None, f).as_slice().first()?;
+    Some(Guess { id: SecretId::new(peer.number, generation), kri, aead: peer.aead })
+}
+
+/// The newest generation opened with; the oldest there is when there was none yet.
+fn present_generation(peer: &Peer) -> Option<u32> {
+    let newest = peer.newest();
+    peer.generation(newest).map(|_| newest).or_else(|| peer.generations.first().map(|(g, _)| *g))
+}
+
+/// Everything worth trying, in order. The first of [`first_guess`] is among them; the caller leaves it out.
+pub fn guesses(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, f: bool) -> ArrayVec<Guess, MOST_TRIALS> {
+    let mut list = Guesses(ArrayVec::new());
+    let spaces = flow.map_or([None, None], |f| [f.receiver.current(), f.receiver.previous()]);
+    // 1. The secrets that the flow's packets came under: around its Kri first.
+    for (id, kri) in spaces.into_iter().flatten() {
+        if let Some(peer) = ring.peer(id.peer()) {
+            list.add(peer, id.generation(), KriCandidates::new(Some(kri), f).as_slice().iter().take(2).copied());
+        }
+    }
+    // 2. The beginning of every generation that fits. A flow's first packets may be lost, so F picks Kri 0 or 1.
+    let fitting = || ring.peers.iter().filter(|p| p.speaks_for(&tuple.src)).take(MOST_PEERS);
+    for peer in fitting() {
+        let present = present_generation(peer).unwrap_or(0);
+        let nearest = |distance: u32| present.checked_add(distance);
+        let order = (0..=16).filter_map(nearest).chain(present.checked_sub(1));
+        for generation in order.filter(|&g| peer.generation(g).is_some()) {
+            // Behind the present one, a flow that was not measured lately may be some rotations along.
+            list.add(peer, generation, [u32::from(f)].into_iter());
+        }
+    }
+    // 3. Further ahead: whole rotations were lost.
+    for (id, kri) in spaces.into_iter().flatten().take(1) {
+        if let Some(peer) = ring.peer(id.peer()) {
+            list.add(peer, id.generation(), KriCandidates::new(Some(kri), f).as_slice().iter().copied());
+        }
+    }
+    for peer in fitting() {
+        let present = present_generation(peer).unwrap_or(0);
+        list.add(peer, present, (u32::from(f)..=MAX_AHEAD).step_by(2));
+    }
+    list.0
+}
+
+struct Guesses(ArrayVec<Guess, MOST_TRIALS>);
+
+impl Guesses {
+    fn add(&mut self, peer: &Peer, generation: u32, kris: impl Iterator<Item = u32>) {
+        // Never back by more than one generation (profile section 9).
+        if generation.saturating_add(1) < peer.newest() || peer.generation(generation).is_none() {
+            return;
+        }
+        for kri in kris {
+            let guess = Guess { id: SecretId::new(peer.number, generation), kri, aead: peer.aead };
+            if !self.0.is_full() && !self.0.contains(&guess) {
+                self.0.push(guess);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Flows that went too far ahead of this box: it was restarted in the middle of a long flow, or more rotations were lost
+//! than a worker looks ahead. Workers hand one packet of such a flow over; the control thread searches on, off the packet
+//! path and within a budget, and a packet that authenticates puts the flow at the right Kri.
+//!
+//! Nothing is allocated for such packets: the queue is of fixed size, and what does not fit is forgotten.
+
+use crate::keyring::KeyRing;
+use crate::path::{Shared, classify};
+use crossbeam_queue::ArrayQueue;
+use protocol::aead::Slot;
+use protocol::five_tuple::FiveTuple;
+use protocol::key_line::SecretId;
+use protocol::wire::option::{Metrics, Prefix6};
+
+/// Packets that wait at most.
+const PLACES: usize = 256;
+
+/// Kris looked through for one packet: 65,536 rotations are 2 billion packets of one flow.
+const FURTHEST: u32 = 1 << 16;
+
+/// Kris looked through before the next packet has its turn.
+const TURN: u32 = 512;
+
+/// A packet that did not open.
+pub struct Sample {
+    /// 5-tuple of the packet.
+    pub tuple: FiveTuple,
+    /// The option's first six octets.
+    pub aad: [u8; 6],
+    /// Ciphertext.
+    pub text: [u8; 14],
+    /// Tag.
+    pub tag: [u8; 16],
+}
+
+/// Packets on their way to the control thread, with the Kri that the search has come to (`None`: not begun).
+pub struct ResyncQueue(ArrayQueue<(Sample, Option<u32>)>);
+
+impl ResyncQueue {
+    pub(crate) fn new() -> Self {
+        Self(ArrayQueue::new(PLACES))
+    }
+
+    #[inline]
+    pub(crate) fn offer(&self, sample: impl FnOnce() -> Sample) {
+        if !self.0.is_full() {
+            let _ = self.0.push((sample(), None)); // another worker may have taken the place
+        }
+    }
+}
+
+/// The control thread's search.
+#[derive(Default, Debug)]
+pub struct Resync {
+    /// Flows found again.
+    pub found: u64,
+    /// Packets given up: forged, damaged, or of somebody else's keys.
+    pub given_up: u64,
+}
+
+impl Resync {
+    /// Goes on searching for about `trials` openings. Says how many it made, so that a caller knows whether to come back
+    /// soon.
+    pub fn step(&mut self, shared: &Shared, ring: &KeyRing, now: u64, trials: u32) -> u32 {
+        let mut made = 0;
+        while made < trials {
+            let Some((sample, from)) = shared.resync.0.pop() else { break };
+            let Some(head) = Prefix6::parse(&sample.aad) else { continue };
+            let from = from.unwrap_or_else(|| present_kri(shared, &sample).saturating_sub(1));
+            let until = from.saturating_add(TURN);
+            let (hit, tried) = search(ring, &sample, &head, from..until);
+            made += tried.max(1);
+            match hit {
+                Some((id, kri, slot)) => self.found += u64::from(place(shared, ring, &sample, id, kri, &slot, now)),
+                None if tried > 0 && until < FURTHEST => {
+                    let _ = shared.resync.0.push((sample, Some(until))); // full: the flow's next packet comes by
+                }
+                None => self.given_up += 1,
+            }
+        }
+        made
+    }
+}
+
+/// The Kri that the packet's flow is at, 0 if it is not known: most packets in the queue are of a flow that an earlier
+/// one of them has already put right.
+fn present_kri(shared: &Shared, sample: &Sample) -> u32 {
+    let words = sample.tuple.reversed().words();
+    let flow = shared.table.find(shared.table.fingerprint(&words), &words);
+    flow.and_then(|f| f.receiver.current()).map_or(0, |(_, kri)| kri)
+}
+
+fn search(
+    ring: &KeyRing,
+    sample: &Sample,
+    head: &Prefix6,
+    kris: core::ops::Range<u32>,
+) -> (Option<(SecretId, u32, Slot)>, u32) {
+    let mut tried = 0;
+    for kri in kris.filter(|k| k % 2 == u32::from(head.f)) {
+        for peer in ring.peers.iter().filter(|p| p.speaks_for(&sample.tuple.src)) {
+            // A restarted peer's flows begin at Kri 0, which workers find: only the generations in use are of interest.
+            for (generation, keys) in peer.generations.iter().filter(|(g, _)| *g <= peer.newest()) {
+                let key = keys.session(&sample.tuple, kri);
+                let mut slot = Slot::ZERO;
+                slot.key = key.key;
+                slot.nonce = key.nonce(head.prseq);
+                (slot.aad, slot.text, slot.tag) = (sample.aad, sample.text, sample.tag);
+                tried += 1;
+                if protocol::aead::open(peer.aead, core::slice::from_mut(&mut slot)) != 0 {
+                    return (Some((SecretId::new(peer.number, *generation), kri, slot)), tried);
+                }
+            }
+        }
+    }
+    (None, tried)
+}
+
+/// Puts the flow where its packet stands; says whether that is news. The packet itself is gone, and so counts as seen.
+fn place(shared: &Shared, ring: &KeyRing, sample: &Sample, id: SecretId, kri: u32, slot: &Slot, now: u64) -> bool {
+    let outbound = sample.tuple.reversed();
+    let words = outbound.words();
+    let print = shared.table.fingerprint(&words);
+    let flow = match shared.table.find(print, &words) {
+        Some(flow) => flow,
+        None => match classify(&shared.config, &outbound) {
+            Some((policy, _)) => match shared.insert(&outbound, print, policy, ring, now) {
+                Ok((flow, _)) => flow,
+                Err(_) => return false,
+            },
+            None => return false,
+        },
+    };
+    let before = flow.receiver.current();
+    flow.receiver.accept(id, kri, Metrics::parse(&slot.text).psntp);
+    flow.receiver.current() != before
+}

@@ -1,0 +1,198 @@
+//! The loop of a worker: its queue of either port, polled in turn until it is told to stop. Run to completion, one burst
+//! at a time.
+
+use crate::buffer::PacketBuf;
+use crate::counters::{DirectionCounters, Outcome, Reason};
+use crate::path::{BURST, Clock, Worker};
+use arrayvec::ArrayVec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+
+/// A queue pair of a port.
+pub trait PortQueue {
+    /// Its packets.
+    type Packet: PacketBuf;
+    /// Appends what has arrived, as much as fits.
+    fn receive(&mut self, into: &mut ArrayVec<Self::Packet, BURST>);
+    /// Sends from the front and removes what was sent; keeps the rest in order.
+    fn transmit(&mut self, packets: &mut ArrayVec<Self::Packet, BURST>);
+}
+
+/// What a worker does when there is nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Idle {
+    /// Polls on: lowest latency, the core is always busy.
+    #[default]
+    Poll,
+    /// Lets other threads of the core run after some empty polls.
+    Yield,
+    /// Sleeps for a moment after some empty polls: for machines without cores to spare.
+    Sleep,
+}
+
+/// Empty polls before a worker yields or sleeps.
+const PATIENCE: u32 = 64;
+
+/// A sleeping worker wakes after this time.
+const NAP: Duration = Duration::from_micros(50);
+
+/// Attempts to hand packets to a port whose queue is full. Bounded: a port that is down must not hold up the other.
+const TX_ATTEMPTS: usize = 64;
+
+/// Polls both ports until `stop`. Then everything taken from them has been sent or counted as dropped.
+pub fn run<Q: PortQueue>(
+    worker: &mut Worker,
+    inside: &mut Q,
+    outside: &mut Q,
+    clock: &impl Clock,
+    idle: Idle,
+    stop: &AtomicBool,
+) {
+    let mut empty = 0u32;
+    while !stop.load(Ordering::Relaxed) {
+        let moved = turn_outbound(worker, inside, outside, clock) | turn_inbound(worker, outside, inside, clock);
+        if moved {
+            empty = 0;
+            continue;
+        }
+        worker.counters.empty_polls.add(1);
+        worker.idle();
+        empty = empty.saturating_add(1);
+        match idle {
+            Idle::Poll => core::hint::spin_loop(),
+            _ if empty < PATIENCE => core::hint::spin_loop(),
+            Idle::Yield => std::thread::yield_now(),
+            Idle::Sleep => std::thread::sleep(NAP),
+        }
+    }
+}
+
+/// One burst from the inside port. `false`: nothing had arrived.
+pub fn turn_outbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q, clock: &impl Clock) -> bool {
+    let (mut packets, mut outcomes) = (ArrayVec::new(), ArrayVec::new());
+    from.receive(&mut packets);
+    if packets.is_empty() {
+        return false;
+    }
+    worker.outbound(&mut packets, &mut outcomes, clock);
+    worker.counters.bursts.add(1);
+    dispatch(&worker.counters.outbound, packets, &mut outcomes, from, to);
+    true
+}
+
+/// One burst from the outside port. `false`: nothing had arrived.
+pub fn turn_inbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q, clock: &impl Clock) -> bool {
+    let (mut packets, mut outcomes) = (ArrayVec::new(), ArrayVec::new());
+    from.receive(&mut packets);
+    if packets.is_empty() {
+        return false;
+    }
+    worker.inbound(&mut packets, &mut outcomes, clock);
+    worker.counters.bursts.add(1);
+    dispatch(&worker.counters.inbound, packets, &mut outcomes, from, to);
+    true
+}
+
+/// Sends a burst where its outcomes say, in order, and counts every packet once.
+#[inline]
+fn dispatch<Q: PortQueue>(
+    counters: &DirectionCounters,
+    mut packets: ArrayVec<Q::Packet, BURST>,
+    outcomes: &mut ArrayVec<Outcome, BURST>,
+    from: &mut Q,
+    to: &mut Q,
+) {
+    counters.received.add(packets.len() as u64);
+    if !outcomes.iter().all(|o| forwards(*o)) {
+        let mut back = ArrayVec::new();
+        let mut on = ArrayVec::new();
+        for (packet, &outcome) in packets.drain(..).zip(outcomes.iter()) {
+            match outcome {
+                Outcome::Dropped(_) => counters.count(outcome), // and its buffer goes back to the pool
+                Outcome::TooBig => back.push(packet),
+                _ => on.push(packet),
+            }
+        }
+        send(counters, &mut back, from, |_| Outcome::TooBig);
+        outcomes.retain(|o| forwards(*o));
+        packets = on;
+    }
+    send(counters, &mut packets, to, |i| outcomes.get(i).copied().unwrap_or(Outcome::Passed(Reason::Off)));
+}
+
+const fn forwards(outcome: Outcome) -> bool {
+    !matches!(outcome, Outcome::Dropped(_) | Outcome::TooBig)
+}
+
+#[inline]
+fn send<Q: PortQueue>(
+    counters: &DirectionCounters,
+    packets: &mut ArrayVec<Q::Packet, BURST>,
+    port: &mut Q,
+    outcome: impl Fn(usize) -> Outcome,
+) {
+    let total = packets.len();
+    for _ in 0..TX_ATTEMPTS {
+        if packets.is_empty() {
+            break;
+        }
+        port.transmit(packets);
+        if !packets.is_empty() {
+            core::hint::spin_loop();
+        }
+    }
+    let sent = total - packets.len();
+    for i in 0..sent {
+        counters.count(outcome(i));
+    }
+    for _ in sent..total {
+        counters.count(Outcome::Dropped(Reason::TxFull));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::buffer::VecBuf;
+    use crate::testing::{self, frame};
+    use std::collections::VecDeque;
+
+    #[derive(Default)]
+    struct Fake {
+        arriving: VecDeque<VecBuf>,
+        sent: Vec<VecBuf>,
+        room: usize,
+    }
+
+    impl PortQueue for Fake {
+        type Packet = VecBuf;
+
+        fn receive(&mut self, into: &mut ArrayVec<VecBuf, BURST>) {
+            while !into.is_full() {
+                let Some(p) = self.arriving.pop_front() else { return };
+                into.push(p);
+            }
+        }
+
+        fn transmit(&mut self, packets: &mut ArrayVec<VecBuf, BURST>) {
+            let n = packets.len().min(3).min(self.room - self.sent.len());
+            self.sent.extend(packets.drain(..n));
+        }
+    }
+
+    #[test]
+    fn every_packet_is_sent_in_order_or_counted_as_dropped() {
+        let mut worker = testing::worker(testing::shared(1), 0);
+        let frames: Vec<_> = (0..100u16).map(|i| frame(1000 + i, 64)).collect();
+        let mut inside = Fake { arriving: frames.iter().map(|f| VecBuf::new(f)).collect(), room: 0, ..Fake::default() };
+        let mut outside = Fake { room: 90, ..Fake::default() };
+        while turn_outbound(&mut worker, &mut inside, &mut outside, &|| 1) {}
+        let counters = &worker.counters.outbound;
+        assert_eq!(counters.received.get(), 100);
+        assert_eq!(counters.added.iter().map(crate::counters::Counter::get).sum::<u64>(), 90);
+        assert_eq!(counters.dropped[Reason::TxFull as usize].get(), 10);
+        for (sent, frame) in outside.sent.iter().zip(&frames) {
+            assert_eq!(sent.data()[14 + 40 + 40..], frame[14 + 40..], "in order, with 40 octets of header more");
+        }
+    }
+}
