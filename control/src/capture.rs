@@ -1,7 +1,7 @@
 //! Frames out of pcap and pcapng files, one at a time: a capture may be larger than memory.
 
 use pcap_parser::pcapng::Block;
-use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
+use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Linktype, PcapBlockOwned, PcapError, create_reader};
 use std::fs::File;
 use std::io;

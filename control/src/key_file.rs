@@ -2,8 +2,9 @@
 
 use crate::config::reader::{self, Table};
 use crate::config::report::{At, Errors, Report};
+use pipeline::keyring::GenerationKeys;
 use pipeline::policy::Prefix;
-use protocol::key_schedule::{self, Prk, ScopeId, SharedSecret};
+use protocol::key_schedule::{KeyError, Prk, ScopeId, SharedSecret, file_generation_secret};
 use protocol::suite::{Aead, Kdf, Kem, Suite};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -192,23 +193,18 @@ impl KeyFile {
         self.nodes.iter().filter(move |n| n.side != side)
     }
 
-    /// The key schedule of generation `g` (from 1), before a scope is chosen.
+    /// What packets that `sealer` seals under generation `g` (from 1) are sealed with.
     ///
     /// # Errors
     /// Lengths that do not fit the suite; not for a key file that was read.
-    pub fn prk(&self, g: u32) -> Result<Prk, key_schedule::Error> {
-        let shared: SharedSecret = key_schedule::file_generation_secret(self.suite, &self.salt, &self.secret, g)?;
-        Prk::new(self.suite, &self.salt, &shared)
-    }
-
-    /// What the secret of packets that `sealer` seals is bound to. `None` in scope "client": that is by packet.
-    #[must_use]
-    pub fn scope_id(&self, sealer: &Node) -> Option<ScopeId> {
-        match self.scope {
-            Scope::Node => Some(ScopeId::Node(sealer.id)),
-            Scope::Shared => Some(ScopeId::Shared),
-            Scope::Client => None,
-        }
+    pub fn generation_keys(&self, sealer: &Node, g: u32) -> Result<GenerationKeys, KeyError> {
+        let shared = file_generation_secret(self.suite, &self.salt, &SharedSecret::new(&self.secret), g)?;
+        let prk = Prk::new(self.suite, &self.salt, &shared)?;
+        Ok(match self.scope {
+            Scope::Node => GenerationKeys::Ready(prk.secret(&ScopeId::Node(sealer.id))),
+            Scope::Shared => GenerationKeys::Ready(prk.secret(&ScopeId::Shared)),
+            Scope::Client => GenerationKeys::PerClient { prk, sealer_is_client: sealer.side == Side::Client },
+        })
     }
 
     /// Names the secret without revealing it: equal for files that would give the same generation secrets.
