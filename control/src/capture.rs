@@ -111,7 +111,9 @@ impl Capture {
                     self.refill()?;
                     continue;
                 }
-                Err(PcapError::UnexpectedEof) => return Err(CaptureError::CutOff(self.path.clone(), self.number).into()),
+                Err(PcapError::UnexpectedEof) => {
+                    return Err(CaptureError::CutOff(self.path.clone(), self.number).into());
+                }
                 Err(_) => return Err(CaptureError::Broken(self.path.clone(), self.number).into()),
             };
             self.reader.consume(len);

@@ -305,7 +305,10 @@ impl Opener {
     fn open(&mut self, tuple: &FiveTuple, sealed: &Sealed) -> Option<(Opened, [u8; METRICS_LEN])> {
         let last = self.flows.get(tuple).copied();
         let near = last.into_iter().flat_map(|(node, generation, kri)| {
-            [Some(kri), kri.checked_add(1), kri.checked_sub(1)].into_iter().flatten().map(move |k| (node, generation, k))
+            [Some(kri), kri.checked_add(1), kri.checked_sub(1)]
+                .into_iter()
+                .flatten()
+                .map(move |k| (node, generation, k))
         });
         let guesses: Vec<KeyName> = near.chain(self.guesses(tuple)).collect();
         for name @ (index, generation, kri) in guesses {

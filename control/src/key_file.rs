@@ -162,7 +162,10 @@ impl KeyFile {
         let secret = Zeroizing::new(hex::encode(&*self.secret));
         let Suite { kem, kdf, aead } = self.suite;
         let mut head = || {
-            writeln!(text, "# PDMv2 key file (profile section 9). SECRET: keep it on the boxes it names, mode 0600.\n")?;
+            writeln!(
+                text,
+                "# PDMv2 key file (profile section 9). SECRET: keep it on the boxes it names, mode 0600.\n"
+            )?;
             writeln!(text, "version = 1\nkem = \"{kem}\"\nkdf = \"{kdf}\"\naead = \"{aead}\"")?;
             writeln!(text, "scope = \"{}\"", self.scope.name())?;
             writeln!(text, "salt = \"{}\"\nsecret = \"{}\"", hex::encode(self.salt), &*secret)?;
@@ -307,7 +310,13 @@ fn read(mut root: Table<'_>, report: &mut Report<'_>) -> Option<KeyFile> {
     check_nodes(&nodes, scope.map(|s| s.value), report);
     let salt: [u8; 32] = salt?.as_slice().try_into().ok()?;
     let nodes = nodes.into_iter().map(|n| n.value).collect();
-    Some(KeyFile { suite: Suite { kem: kem?, kdf: kdf?, aead: aead? }, scope: scope?.value, nodes, salt, secret: secret? })
+    Some(KeyFile {
+        suite: Suite { kem: kem?, kdf: kdf?, aead: aead? },
+        scope: scope?.value,
+        nodes,
+        salt,
+        secret: secret?,
+    })
 }
 
 fn algorithm<T: Copy>(
@@ -399,14 +408,16 @@ fn check_nodes(nodes: &[At<Node>], scope: Option<Scope>, report: &mut Report<'_>
         if let Some(second) = on(side).nth(1)
             && let Some(scope @ (Scope::Client | Scope::Shared)) = scope
         {
-            let message = format!("scope '{}' with {count} nodes on side '{name}': they could meet in a nonce", scope.name());
+            let message =
+                format!("scope '{}' with {count} nodes on side '{name}': they could meet in a nonce", scope.name());
             report.error(second.at, message, "use scope = \"node\", or leave one node on each side");
         }
     }
     if let Some(scope @ (Scope::Client | Scope::Shared)) = scope {
         for server in on(Side::Server) {
             for client in on(Side::Client) {
-                let pairs = client.value.prefixes.iter().flat_map(|c| server.value.prefixes.iter().map(move |s| (c, s)));
+                let pairs =
+                    client.value.prefixes.iter().flat_map(|c| server.value.prefixes.iter().map(move |s| (c, s)));
                 for (c, s) in pairs.filter(|(c, s)| c.overlaps(s)) {
                     let message = format!("scope '{}', but {s} overlaps {c} of the other side", scope.name());
                     report.error(server.at, message, "use scope = \"node\", or make the prefixes disjoint");

@@ -56,11 +56,13 @@ fn parse_node(text: &str) -> Result<Node, String> {
         let twice = match key {
             "name" => name.replace(value.to_owned()).is_some(),
             "side" => {
-                let parsed = Side::from_name(value).ok_or_else(|| format!("'{value}' is not a side: client or server"))?;
+                let parsed =
+                    Side::from_name(value).ok_or_else(|| format!("'{value}' is not a side: client or server"))?;
                 side.replace(parsed).is_some()
             }
             "id" => {
-                let parsed = parse_id(value).ok_or_else(|| format!("'{value}' is no id: an IPv6 address or 32 hex digits"))?;
+                let parsed =
+                    parse_id(value).ok_or_else(|| format!("'{value}' is no id: an IPv6 address or 32 hex digits"))?;
                 id.replace(parsed).is_some()
             }
             "prefix" => {
@@ -98,15 +100,29 @@ pub fn run(args: &KeygenArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let keys = KeyFile::generate(suite, args.scope, args.nodes.clone()).map_err(|e| anyhow!(e))?;
     write_new(&args.out, keys.to_toml().as_bytes())?;
     let (file, name) = (args.out.display(), args.out.file_name().unwrap_or_default().display());
-    writeln!(out, "Wrote {file} (mode 0600): {} nodes, scope {}, {}/{}/{}.", keys.nodes.len(), args.scope.name(), args.kem, args.kdf, args.aead)?;
+    writeln!(
+        out,
+        "Wrote {file} (mode 0600): {} nodes, scope {}, {}/{}/{}.",
+        keys.nodes.len(),
+        args.scope.name(),
+        args.kem,
+        args.kdf,
+        args.aead
+    )?;
     writeln!(out, "Next:")?;
-    writeln!(out, "  1. Copy it to every box it names, over a channel you trust (scp -p keeps the mode), and nowhere else.")?;
+    writeln!(
+        out,
+        "  1. Copy it to every box it names, over a channel you trust (scp -p keeps the mode), and nowhere else."
+    )?;
     writeln!(out, "  2. In each box's configuration: [keys] file = \"{name}\", and [node] name = one of")?;
     for node in &keys.nodes {
         writeln!(out, "       {} (side {}, id {})", node.name, node.side.name(), hex::encode(node.id))?;
     }
     writeln!(out, "  3. pdmv2-middlebox run --config FILE --check")?;
-    writeln!(out, "Keep the .state and .lock files the boxes make beside it; a box that has lost them needs a new key file.")?;
+    writeln!(
+        out,
+        "Keep the .state and .lock files the boxes make beside it; a box that has lost them needs a new key file."
+    )?;
     Ok(())
 }
 
@@ -121,8 +137,7 @@ fn write_new(path: &Path, octets: &[u8]) -> anyhow::Result<()> {
         Err(error) => return Err(error).with_context(|| format!("cannot create {place}")),
     };
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written =
-        file.write_all(octets).and_then(|()| file.sync_all()).and_then(|()| File::open(dir)?.sync_all());
+    let written = file.write_all(octets).and_then(|()| file.sync_all()).and_then(|()| File::open(dir)?.sync_all());
     written.map_err(|error| {
         // Half a key file is of no use, and the next try would find it in its way.
         let _ = std::fs::remove_file(path);

@@ -6,4 +6,5 @@ pub mod config;
 pub mod decode;
 pub mod key_file;
 pub mod keygen;
+pub mod selftest;
 pub mod state_file;

@@ -16,6 +16,7 @@
 
 use crate::key_file::{KeyFile, Node};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,10 +24,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Octets a state file may have: room for some ten thousand peers.
 const MAX_LEN: u64 = 1 << 20;
+/// How long a lock of another process is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 const STARTED: &[u8] = b"a generation has been taken; keep this file\n";
 const NEW_KEYS: &str = "make a new key file with 'pdmv2 keygen' and give it to all boxes";
 
@@ -104,8 +108,8 @@ impl StateFile {
             .mode(0o600)
             .open(&lock_path)
             .map_err(io("open"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => StateError::Locked(lock_path.clone()),
+        take_lock(&lock).map_err(|error| match error {
+            Errno::WOULDBLOCK => StateError::Locked(lock_path.clone()),
             error => StateError::Io { path: lock_path.clone(), action: "lock", error: error.into() },
         })?;
         let mut mark = Vec::new();
@@ -205,6 +209,18 @@ impl StateFile {
             .map_err(|e| self.io("create the .tmp of", e))?;
         file.write_all(emit(record, &self.tag, &self.node).as_bytes()).map_err(|e| self.io("write", e))?;
         file.sync_all().map_err(|e| self.io("make durable", e))
+    }
+}
+
+/// Locks, patiently: a process that was killed keeps its lock until the kernel has taken its memory apart.
+fn take_lock(lock: &File) -> Result<(), Errno> {
+    let start = Instant::now();
+    loop {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => std::thread::sleep(PATIENCE / 50),
+            done => return done,
+        }
     }
 }
 

@@ -216,8 +216,11 @@ fn one_error_each() {
         (policy("lifetime = \"0s\""), "9:12: 'policy.lifetime' cannot be \"0s\""),
         (policy("on_failure = \"reject\""), "9:14: 'reject' is not a value of 'policy.on_failure'"),
         (policy("ouside = [\"::/0\"]"), "9:1: unknown key 'policy.ouside'; did you mean 'outside'?"),
-        ("[[policy]]\nname = \"a\"\nmode = \"off\"\n[[policy]]\nname = \"a\"\nmode = \"pdm\"".into(), "10:1: two policies"),
-        ("[node]\nname = \"twice\"".into(), "7:2: not valid TOML"),
+        (
+            "[[policy]]\nname = \"a\"\nmode = \"off\"\n[[policy]]\nname = \"a\"\nmode = \"pdm\"".into(),
+            "10:1: two policies",
+        ),
+        ("mtu = 1500\nmtu = 1500".into(), "8:1: not valid TOML: duplicate key"),
         ("x = ".into(), "7:5: not valid TOML"),
     ];
     for (more, expected) in cases {
@@ -230,8 +233,14 @@ fn one_error_each() {
 
 #[test]
 fn ports_must_differ() {
-    let both = |a: &str, b: &str| format!("[node]\nname = \"x\"\n[ports]\ninside.device = \"{a}\"\noutside.device = \"{b}\"\n");
-    for (a, b) in [("3b:00.0", "0000:3B:00.0"), ("net_tap0,iface=a", "net_tap0,iface=b"), ("net_tap0,iface=a", "net_tap1,iface=a")] {
+    let both = |a: &str, b: &str| {
+        format!("[node]\nname = \"x\"\n[ports]\ninside.device = \"{a}\"\noutside.device = \"{b}\"\n")
+    };
+    for (a, b) in [
+        ("3b:00.0", "0000:3B:00.0"),
+        ("net_tap0,iface=a", "net_tap0,iface=b"),
+        ("net_tap0,iface=a", "net_tap1,iface=a"),
+    ] {
         let found = errors_of(&both(a, b));
         assert!(found.len() == 1 && found[0].starts_with("5:18: both ports"), "{found:?}");
     }
@@ -242,7 +251,11 @@ fn ports_must_differ() {
     let config = parse(&both("net_tap0", "net_pcap0,rx_pcap=a.pcap,tx_pcap=b.pcap")).expect("accepted");
     assert_eq!(config.outside.device.name(), "net_pcap0");
     let line = config.eal_command_line();
-    assert!(line.contains(&"--no-pci".to_owned()) && line.ends_with(&["--vdev".to_owned(), "net_pcap0,rx_pcap=a.pcap,tx_pcap=b.pcap".to_owned()]), "{line:?}");
+    assert!(
+        line.contains(&"--no-pci".to_owned())
+            && line.ends_with(&["--vdev".to_owned(), "net_pcap0,rx_pcap=a.pcap,tx_pcap=b.pcap".to_owned()]),
+        "{line:?}"
+    );
 }
 
 #[test]
@@ -259,10 +272,13 @@ fn warnings_are_no_errors() {
 
 #[test]
 fn nothing_crashes_the_reader() {
-    for text in ["", "\u{0}", "[", "[[policy]]", "\u{feff}", "a.b.c = {", "[ports]\ninside = 5", "ports = []", "é = \"é\""] {
+    for text in
+        ["", "\u{0}", "[", "[[policy]]", "\u{feff}", "a.b.c = {", "[ports]\ninside = 5", "ports = []", "é = \"é\""]
+    {
         assert!(parse(text).is_err(), "{text:?}");
     }
-    let whole = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/box-a.toml")).expect("file");
+    let whole =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/box-a.toml")).expect("file");
     for (at, _) in whole.char_indices() {
         // Cut anywhere it is a configuration or a list of errors, each with a place.
         if let Err(errors) = parse(&whole[..at]) {
@@ -317,7 +333,9 @@ fn write(dir: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
 #[test]
 fn load_checks_keys_and_machine_too() {
     let dir = tempfile::tempdir().expect("directory");
-    let with_keys = format!("{SMALL}[workers]\ncores = [0]\n[keys]\nfile = \"k.keys\"\n[[policy]]\nname = \"p\"\nmode = \"encrypted\"\n");
+    let with_keys = format!(
+        "{SMALL}[workers]\ncores = [0]\n[keys]\nfile = \"k.keys\"\n[[policy]]\nname = \"p\"\nmode = \"encrypted\"\n"
+    );
     let path = write(dir.path(), "box.toml", &with_keys, 0o644);
     let refused = |what: &str| {
         let errors = Config::load(&path).expect_err("refused").to_string();

@@ -168,7 +168,11 @@ fn opened_generations_are_kept_and_only_rise() {
     let before = std::fs::metadata(state.path()).expect("there");
     state.record_opened(&[([2; 16], 9), ([3; 16], 1)]).expect("recorded");
     let after = std::fs::metadata(state.path()).expect("there");
-    assert_eq!(std::os::unix::fs::MetadataExt::ino(&before), std::os::unix::fs::MetadataExt::ino(&after), "not written");
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::ino(&before),
+        std::os::unix::fs::MetadataExt::ino(&after),
+        "not written"
+    );
     drop(state);
     let known = known_generations(dir.path(), &keys);
     assert_eq!(known.into_iter().collect::<Vec<_>>(), [([1; 16], 1), ([2; 16], 9), ([3; 16], 1)]);
@@ -191,7 +195,7 @@ fn the_last_generation_is_the_last() {
 }
 
 /// Runs this test binary's `child` in `dir`, behind `before` in a shell.
-fn child(dir: &Path, before: &str) -> Command {
+fn start(dir: &Path, before: &str) -> Command {
     let mut command = Command::new("sh");
     let exe = std::env::current_exe().expect("this program");
     command
@@ -232,7 +236,7 @@ fn killed_processes_never_repeat_a_generation() {
     let mut seen = HashSet::new();
     let mut last = 0;
     for round in 0..8u64 {
-        let mut process = child(dir.path(), "").spawn().expect("started");
+        let mut process = start(dir.path(), "").spawn().expect("started");
         std::thread::sleep(std::time::Duration::from_millis(60 + 7 * round));
         process.kill().expect("killed");
         let output = process.wait_with_output().expect("ended");
@@ -253,7 +257,7 @@ fn a_full_disk_stops_sealing_and_no_generation_is_lost_or_repeated() {
     std::fs::write(dir.path().join("keys"), keys.to_toml().as_bytes()).expect("written");
     assert_eq!(take(dir.path(), &keys).expect("taken"), 1);
     // No file may grow beyond 0 octets; a signal would end the process, so it is ignored.
-    let output = child(dir.path(), "trap '' XFSZ; ulimit -f 0;").output().expect("ran");
+    let output = start(dir.path(), "trap '' XFSZ; ulimit -f 0;").output().expect("ran");
     assert!(!output.status.success());
     assert!(printed(&output.stdout).is_empty(), "nothing was taken");
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);

@@ -25,7 +25,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let mut out = BufWriter::new(io::stdout().lock());
-    let result = run(&Arguments::parse().command, &mut out).and_then(|code| out.flush().map(|()| code).map_err(Into::into));
+    let result =
+        run(&Arguments::parse().command, &mut out).and_then(|code| out.flush().map(|()| code).map_err(Into::into));
     match result {
         Ok(code) => code,
         // `pdmv2 decode … | head` has seen enough.

@@ -238,7 +238,10 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     if keys.is_none()
         && let Some(policy) = policies.iter().find(|p| p.mode == Mode::Encrypted)
     {
-        let message = format!("policy '{}' is encrypted, but there are no keys: its packets pass without the option", policy.name);
+        let message = format!(
+            "policy '{}' is encrypted, but there are no keys: its packets pass without the option",
+            policy.name
+        );
         report.warn(0, message, "add [keys] with file = \"…\" ('pdmv2 keygen' makes one)");
     }
     let (inside, outside) = ports?;
@@ -273,7 +276,11 @@ fn check_node(name: &str, at: usize, keys: &Keys, policies: &[Policy], report: &
                 policy.name,
                 keys.file.display()
             );
-            report.warn(at, message, "correct the policy's 'inside', or the node's prefixes in the key file on all boxes");
+            report.warn(
+                at,
+                message,
+                "correct the policy's 'inside', or the node's prefixes in the key file on all boxes",
+            );
         }
     }
 }

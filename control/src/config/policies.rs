@@ -89,7 +89,8 @@ fn policy(mut table: Table<'_>, report: &mut Report<'_>) -> Option<At<Policy>> {
     let lifetime = table.duration("lifetime", Duration::from_secs(1)..=century, report);
     if let Some(mode) = mode
         && mode.value == Mode::Off
-        && let Some(key) = ["on_failure", "outbound", "inbound", "lifetime"].into_iter().find(|k| table.value(k).is_some())
+        && let Some(key) =
+            ["on_failure", "outbound", "inbound", "lifetime"].into_iter().find(|k| table.value(k).is_some())
     {
         report.warn(mode.at, format!("'{key}' means nothing with mode = \"off\""), format!("delete '{key}'"));
     }

@@ -40,7 +40,11 @@ pub fn ports(root: &mut Table<'_>, report: &mut Report<'_>) -> Option<(Port, Por
     let (inside, outside) = (inside?, outside?);
     if inside.value.device.name() == outside.value.device.name() {
         let message = format!("both ports are '{}'", inside.value.device.name());
-        report.error(outside.at, message, "give each its own device; two virtual ones differ in the number: net_tap0, net_tap1");
+        report.error(
+            outside.at,
+            message,
+            "give each its own device; two virtual ones differ in the number: net_tap0, net_tap1",
+        );
     } else if let (Some(a), Some(b)) = (interface(&inside.value.device), interface(&outside.value.device))
         && a == b
     {
@@ -108,7 +112,8 @@ fn pci_address(text: &str) -> Option<String> {
     let hex = |s: &str, lens: std::ops::RangeInclusive<usize>| {
         lens.contains(&s.len()) && s.bytes().all(|b| b.is_ascii_hexdigit())
     };
-    let fits = hex(domain, 4..=8) && hex(bus, 2..=2) && hex(device, 2..=2) && matches!(function.as_bytes(), [b'0'..=b'7']);
+    let fits =
+        hex(domain, 4..=8) && hex(bus, 2..=2) && hex(device, 2..=2) && matches!(function.as_bytes(), [b'0'..=b'7']);
     fits.then(|| format!("{domain}:{bus}:{device}.{function}").to_lowercase())
 }
 
@@ -223,12 +228,8 @@ pub fn keys(root: &mut Table<'_>, dir: &Path, checks: Checks, report: &mut Repor
 }
 
 pub fn telemetry(root: &mut Table<'_>, report: &mut Report<'_>) -> Telemetry {
-    const LEVELS: [(&str, LogLevel); 4] = [
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-    ];
+    const LEVELS: [(&str, LogLevel); 4] =
+        [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
     const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let mut telemetry = Telemetry { listen: None, log_level: LogLevel::Info, log_format: LogFormat::Text };
     if let Some(Some(mut table)) = section(root, "telemetry", report) {
