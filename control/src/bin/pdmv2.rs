@@ -1,2 +1,57 @@
-//! TODO
-fn main() {}
+//! Tools that need no DPDK: make key files, read captures, check vectors.
+
+use clap::{Parser, Subcommand};
+use control::{decode, keygen, selftest};
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+/// Tools for PDMv2: make key files, read captures, check test vectors
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a key file for boxes that run without a registrar
+    Keygen(keygen::KeygenArgs),
+    /// Show the PDM options of a capture, opened with the key file
+    Decode(decode::DecodeArgs),
+    /// Check the implementation against a file of test vectors
+    Selftest(selftest::SelftestArgs),
+}
+
+fn main() -> ExitCode {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let result =
+        run(&Arguments::parse().command, &mut out).and_then(|code| out.flush().map(|()| code).map_err(Into::into));
+    match result {
+        Ok(code) => code,
+        // `pdmv2 decode … | head` has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = out.flush();
+            eprintln!("pdmv2: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Keygen(args) => keygen::run(args, out)?,
+        Command::Decode(args) => {
+            let summary = decode::run(args, out)?;
+            out.flush()?;
+            eprintln!("{summary}");
+        }
+        Command::Selftest(args) => return selftest::run(args, out).map(|passed| ExitCode::from(u8::from(!passed))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+}

@@ -1,0 +1,286 @@
+//! The configuration: one TOML file, validated as a whole before anything starts. Every error is found in one run, with
+//! its place and a remedy.
+
+pub mod reader;
+pub mod report;
+
+mod eal;
+mod policies;
+mod sections;
+
+use crate::key_file::KeyFile;
+use pipeline::policy::{Mode, Policy};
+use reader::Table;
+use report::{Errors, Problem, Report};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use pipeline::path::Oversize;
+
+/// Octets a configuration may have.
+const MAX_LEN: u64 = 1 << 20;
+
+/// The whole configuration, in force as it stands.
+#[derive(Debug)]
+pub struct Config {
+    /// Which node of the key file this box is.
+    pub node: String,
+    /// Arguments for EAL as configured; see [`Config::eal_command_line`].
+    pub eal_args: Option<Vec<String>>,
+    /// Towards the hosts.
+    pub inside: Port,
+    /// Towards the network.
+    pub outside: Port,
+    /// The worker loops.
+    pub workers: Workers,
+    /// What happens to packets beside the option.
+    pub forwarding: Forwarding,
+    /// Sizes and times of the flow table.
+    pub flow_table: FlowTable,
+    /// Key source; `None`: the box forwards without keys.
+    pub keys: Option<Keys>,
+    /// Metrics and logs.
+    pub telemetry: Telemetry,
+    /// Where every (key, nonce) pair is recorded, for tests.
+    pub audit: Option<PathBuf>,
+    /// The rules, first match wins.
+    pub policies: Vec<Policy>,
+    /// What works but is hardly meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// A port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Port {
+    /// What it is.
+    pub device: Device,
+    /// Set on the device at start, octets from the IP header on; `None`: left as it is.
+    pub mtu: Option<u16>,
+    /// Descriptors of each receive queue.
+    pub rx_descriptors: u16,
+    /// Descriptors of each transmit queue.
+    pub tx_descriptors: u16,
+    /// Whether it receives frames for other MAC addresses; a bump in the wire has to.
+    pub promiscuous: bool,
+}
+
+/// What a port is to EAL.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Device {
+    /// A NIC by its PCI address, with its domain: `0000:3b:00.0`, and device arguments behind a comma.
+    Pci(String),
+    /// A virtual device with its arguments: `net_tap0,iface=tA`.
+    Virtual(String),
+}
+
+impl Device {
+    /// The name of the DPDK port it becomes.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let (Self::Pci(text) | Self::Virtual(text)) = self;
+        text.split(',').next().unwrap_or(text)
+    }
+}
+
+/// What an idle worker does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idle {
+    /// Goes on polling: least delay, a whole core.
+    Poll,
+    /// Gives way to other threads that want the core.
+    Yield,
+    /// Sleeps for some microseconds.
+    Sleep,
+}
+
+/// The worker loops.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Workers {
+    /// One worker per core; worker i owns queue i of every port.
+    pub cores: Vec<usize>,
+    /// What they do without packets.
+    pub idle: Idle,
+    /// Frames per burst, 1 to 32.
+    pub burst: u16,
+    /// Packet buffers in the pool.
+    pub mbufs: u32,
+}
+
+/// What happens to packets beside the option.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forwarding {
+    /// Packets that would not fit the outgoing MTU with the option.
+    pub oversize: Oversize,
+    /// Whether TCP's MSS is clamped so that segments have room for the option.
+    pub mss_clamp: bool,
+    /// Whether the link of one port follows the other's.
+    pub link_follow: bool,
+}
+
+/// Sizes and times of the flow table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowTable {
+    /// Flows at once.
+    pub capacity: usize,
+    /// A flow without packets for so long leaves.
+    pub idle_timeout: Duration,
+    /// Places for what must outlive a flow that left.
+    pub tombstones: usize,
+}
+
+/// The key source.
+#[derive(Debug)]
+pub struct Keys {
+    /// The key file.
+    pub file: PathBuf,
+    /// Directory of the state file.
+    pub state_dir: PathBuf,
+    /// A new generation is taken after this.
+    pub max_age: Option<Duration>,
+    /// The key file as read when the configuration was checked; `None` with [`Checks::TextOnly`].
+    pub key_file: Option<KeyFile>,
+}
+
+/// Least severe messages that are logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// What stops something from working.
+    Error,
+    /// What may soon.
+    Warn,
+    /// Starts, stops, changes.
+    Info,
+    /// More than that.
+    Debug,
+}
+
+/// Shape of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Metrics and logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Telemetry {
+    /// Where Prometheus may ask; `None`: no HTTP.
+    pub listen: Option<SocketAddr>,
+    /// Least severe messages that are logged.
+    pub log_level: LogLevel,
+    /// Shape of log lines.
+    pub log_format: LogFormat,
+}
+
+/// How far a configuration is checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Checks {
+    /// The text, the key file, and what this machine has: what a box needs that is to start.
+    Everything,
+    /// The text alone: for a configuration of another machine.
+    TextOnly,
+}
+
+impl Config {
+    /// Reads and checks a configuration for a box that is to start here.
+    ///
+    /// # Errors
+    /// Every problem found, in this file and in the key file it names.
+    pub fn load(path: &Path) -> Result<Self, Errors> {
+        let place = path.display().to_string();
+        let text = std::fs::File::open(path)
+            .and_then(|file| std::io::read_to_string(std::io::Read::take(file, MAX_LEN + 1)))
+            .map_err(|e| {
+                Errors::of_file(&place, format!("cannot read the configuration: {e}"), "correct --config or the file")
+            })?;
+        if text.len() as u64 > MAX_LEN {
+            return Err(Errors::of_file(&place, format!("more than {MAX_LEN} octets"), "name a configuration"));
+        }
+        Self::parse(&text, path, Checks::Everything)
+    }
+
+    /// Checks the text of a configuration. `path` names it in errors; paths in it start at its directory.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn parse(text: &str, path: &Path, checks: Checks) -> Result<Self, Errors> {
+        let place = path.display().to_string();
+        let mut report = Report::new(&place, text);
+        let document = reader::parse(text, &mut report);
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let config = document.as_ref().and_then(|document| read(Table::root(document), dir, checks, &mut report));
+        let (mut config, warnings) = report.finish(config)?;
+        config.warnings = warnings;
+        Ok(config)
+    }
+}
+
+/// Reads all sections before it gives up, so that every error is found.
+fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>) -> Option<Config> {
+    let node = sections::node(&mut root, report);
+    let ports = sections::ports(&mut root, report);
+    let eal_args = eal::args(&mut root, ports.as_ref(), report);
+    let workers = sections::workers(&mut root, ports.as_ref(), checks, report);
+    let forwarding = sections::forwarding(&mut root, report);
+    let flow_table = sections::flow_table(&mut root, report);
+    let keys = sections::keys(&mut root, dir, checks, report);
+    let telemetry = sections::telemetry(&mut root, report);
+    let audit = sections::audit(&mut root, dir, report);
+    let policies = policies::policies(&mut root, report);
+    root.finish(report);
+
+    if let (Some(node), Some(keys)) = (&node, &keys) {
+        check_node(node.value, node.at, keys, &policies, report);
+    }
+    if keys.is_none()
+        && let Some(policy) = policies.iter().find(|p| p.mode == Mode::Encrypted)
+    {
+        let message = format!(
+            "policy '{}' is encrypted, but there are no keys: its packets pass without the option",
+            policy.name
+        );
+        report.warn(0, message, "add [keys] with file = \"…\" ('pdmv2 keygen' makes one)");
+    }
+    let (inside, outside) = ports?;
+    Some(Config {
+        node: node?.value.to_owned(),
+        eal_args: eal_args?,
+        inside,
+        outside,
+        workers: workers?,
+        forwarding,
+        flow_table: flow_table?,
+        keys,
+        telemetry,
+        audit,
+        policies,
+        warnings: Vec::new(),
+    })
+}
+
+fn check_node(name: &str, at: usize, keys: &Keys, policies: &[Policy], report: &mut Report<'_>) {
+    let Some(file) = &keys.key_file else { return };
+    let Some(node) = file.node(name) else {
+        let names: Vec<_> = file.nodes.iter().map(|n| n.name.as_str()).collect();
+        let message = format!("'{name}' is not a node of {}", keys.file.display());
+        report.error(at, message, report::suggestion(name, &names));
+        return;
+    };
+    for policy in policies.iter().filter(|p| p.mode == Mode::Encrypted && !p.inside.is_empty()) {
+        if !policy.inside.iter().any(|i| node.prefixes.iter().any(|p| p.overlaps(i))) {
+            let message = format!(
+                "policy '{}' is encrypted, but '{name}' speaks for none of its inside addresses in {}: nothing is sealed",
+                policy.name,
+                keys.file.display()
+            );
+            report.warn(
+                at,
+                message,
+                "correct the policy's 'inside', or the node's prefixes in the key file on all boxes",
+            );
+        }
+    }
+}
