@@ -130,7 +130,10 @@ impl KeyFile {
         }
         let keys = Self { suite, scope, nodes, salt, secret };
         // The reader's rules are the rules: what it would refuse is not written.
-        Self::parse(&keys.to_toml(), "new key file").map_err(|e| e.to_string())
+        Self::parse(&keys.to_toml(), "").map_err(|errors| {
+            let problems: Vec<_> = errors.0.iter().map(|p| format!("{}; {}", p.message, p.remedy)).collect();
+            problems.join("\n")
+        })
     }
 
     /// Reads and checks a key file.
