@@ -1,1 +1,19 @@
-//! TODO
+//! Bindings to the system's DPDK, and a small safe layer over them.
+//!
+//! What Rust checks here: the EAL is started once and outlives everything made from it; a port's queues are used only
+//! while it is started, each by one thread at a time; every mbuf has one owner, which sends it or drops it.
+
+mod eal;
+mod error;
+mod mbuf;
+mod mempool;
+mod port;
+mod queue;
+mod sys;
+
+pub use eal::{Eal, ThreadRegistration, tsc, tsc_hz, version};
+pub use error::Error;
+pub use mbuf::Mbuf;
+pub use mempool::Mempool;
+pub use port::{Link, Port, PortConfig, PortInfo, PortStats, Started, Stopped};
+pub use queue::{RxQueue, TxQueue};

@@ -98,11 +98,13 @@ impl FlowIndex {
 
     fn scan(&self, records: &[Flow], fingerprint: Fingerprint, key: &[u64; 5]) -> Found {
         let tag = Self::tag(fingerprint);
-        let (mut free, mut pending) = (None, false);
-        for at in self.slots(fingerprint) {
+        // Of the two buckets the emptier one is taken: both fill up alike, and neither before the records run out.
+        let (mut free, mut room, mut pending) = ([None; 2], [0; 2], false);
+        for (i, at) in self.slots(fingerprint).enumerate() {
             let seen = self.word(at).load(Ordering::Acquire);
             if seen == EMPTY {
-                free = free.or(Some(at));
+                free[i / WAYS] = free[i / WAYS].or(Some(at));
+                room[i / WAYS] += 1;
             } else if seen & TAG == tag && records.get(seen as u32 as usize).is_some_and(|r| r.is(key)) {
                 match seen & STATE {
                     LIVE => return Found::Live(seen as u32),
@@ -111,7 +113,7 @@ impl FlowIndex {
                 }
             }
         }
-        if pending { Found::Pending } else { Found::Absent(free) }
+        if pending { Found::Pending } else { Found::Absent(free[usize::from(room[1] > room[0])]) }
     }
 
     /// Puts a prepared record into the index. `init` runs when the flow is known to be nowhere else in the table and

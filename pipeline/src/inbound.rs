@@ -15,7 +15,7 @@ use crate::resync::Sample;
 use crate::{mss, parse, rewrite};
 use arrayvec::ArrayVec;
 use protocol::aead::Slot;
-use protocol::delta_time::Scaled;
+use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
 use protocol::key_schedule::SessionKey;
 use protocol::receiver::Verdict;
@@ -314,7 +314,7 @@ fn account<'a>(
 
 #[inline]
 fn measure(flow: &Flow, counters: &WorkerCounters, metrics: &Metrics, now: u64) {
-    let delay = Scaled { value: metrics.delta_tlr, scale: metrics.scale_dtlr }.to_nanos();
+    let delay = delta_time::to_nanos(Scaled { value: metrics.delta_tlr, scale: metrics.scale_dtlr });
     let sample = flow.meter.on_receive(metrics.psntp, metrics.psnlr, delay, now);
     if let Some(ns) = sample.round_trip_ns {
         counters.round_trip.record(ns);

@@ -11,7 +11,7 @@ use crate::path::{BURST, Clock, Oversize, Shared, Worker, classify, expired, for
 use crate::policy::OutboundAction;
 use crate::{mss, parse, rewrite, too_big};
 use arrayvec::ArrayVec;
-use protocol::delta_time::Scaled;
+use protocol::delta_time;
 use protocol::five_tuple::FiveTuple;
 use protocol::prseq::PrseqKey;
 use protocol::sender::{NoNumber, Number};
@@ -233,7 +233,7 @@ fn number<'a>(
             head = Prefix6 { reserved: 0, prseq: order.prseq(number.index()), f: u8::from(number.f()) }.emit(c.form);
         }
         let times = c.flow.meter.on_send(number.psntp, now);
-        let (tlr, tls) = (Scaled::from_nanos(times.delta_tlr_ns), Scaled::from_nanos(times.delta_tls_ns));
+        let (tlr, tls) = (delta_time::from_nanos(times.delta_tlr_ns), delta_time::from_nanos(times.delta_tls_ns));
         let metrics = Metrics {
             scale_dtlr: tlr.scale,
             scale_dtls: tls.scale,

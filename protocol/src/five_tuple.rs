@@ -111,7 +111,10 @@ mod tests {
     fn order_of_octets_and_words() {
         let tuple = FiveTuple { src: [1; 16], sport: 0x0203, dst: [4; 16], dport: 0x0506, protocol: 7 };
         let o = tuple.octets();
-        assert_eq!((&o[..16], &o[16..18], &o[18..34], &o[34..]), (&[1; 16][..], &[2, 3][..], &[4; 16][..], &[5, 6, 7][..]));
+        assert_eq!(
+            (&o[..16], &o[16..18], &o[18..34], &o[34..]),
+            (&[1; 16][..], &[2, 3][..], &[4; 16][..], &[5, 6, 7][..])
+        );
         let (one, four) = (0x0101010101010101, 0x0404040404040404);
         assert_eq!(tuple.words(), [one, one, four, four, 0x0203_0506_0007]);
     }

@@ -172,10 +172,19 @@ fn other_senders_arrangements_among_other_options() {
     let other = [0x1E, 1, 9];
     for (options, left) in [
         // In front: what follows stays where it was modulo 8, the gap gets the least padding.
-        ([&[1, 0][..], &clear, &[0x3E, 4, 9, 9, 9, 9, 1, 0]].concat(), [&[1, 4, 0, 0, 0, 0][..], &[0x3E, 4, 9, 9, 9, 9, 1, 0]].concat()),
-        ([&pdm[..], &other, &[0x3E, 5, 1, 2, 3, 4, 5]].concat(), [&[1, 2, 0, 0][..], &other, &[0x3E, 5, 1, 2, 3, 4, 5]].concat()),
+        (
+            [&[1, 0][..], &clear, &[0x3E, 4, 9, 9, 9, 9, 1, 0]].concat(),
+            [&[1, 4, 0, 0, 0, 0][..], &[0x3E, 4, 9, 9, 9, 9, 1, 0]].concat(),
+        ),
+        (
+            [&pdm[..], &other, &[0x3E, 5, 1, 2, 3, 4, 5]].concat(),
+            [&[1, 2, 0, 0][..], &other, &[0x3E, 5, 1, 2, 3, 4, 5]].concat(),
+        ),
         // In the middle, with padding on both sides.
-        ([&other[..], &[0], &clear, &[0, 0x1E, 1, 9]].concat().into_iter().chain([0, 0]).collect(), [&other[..], &[1, 4, 0, 0, 0, 0], &other, &[0, 0]].concat()),
+        (
+            [&other[..], &[0], &clear, &[0, 0x1E, 1, 9]].concat().into_iter().chain([0, 0]).collect(),
+            [&other[..], &[1, 4, 0, 0, 0, 0], &other, &[0, 0]].concat(),
+        ),
         // A gap of a multiple of eight closes for good.
         ([&other[..], &clear, &[1, 2, 0, 0], &other].concat(), [&other[..], &other].concat()),
         // At the end, but not behind a multiple of eight octets.

@@ -104,13 +104,17 @@ pub enum WalkError {
 #[inline]
 pub fn walk(packet: &[u8], total_len: usize) -> Result<Chain, WalkError> {
     let Some(fixed) = packet.first_chunk::<{ ipv6::HEADER_LEN }>() else {
-        return Err(if packet.first().is_some_and(|o| o >> 4 != 6) { WalkError::NotIpv6 } else { WalkError::Truncated });
+        return Err(if packet.first().is_some_and(|o| o >> 4 != 6) {
+            WalkError::NotIpv6
+        } else {
+            WalkError::Truncated
+        });
     };
     if fixed[0] >> 4 != 6 {
         return Err(WalkError::NotIpv6);
     }
     let payload_len = ipv6::payload_len(fixed);
-    let mut next = fixed[ipv6::NEXT_HEADER_AT];
+    let next = fixed[ipv6::NEXT_HEADER_AT];
     if payload_len == 0 && next == ipv6::HOP_BY_HOP {
         return Err(WalkError::Jumbogram);
     }
@@ -119,23 +123,36 @@ pub fn walk(packet: &[u8], total_len: usize) -> Result<Chain, WalkError> {
         return Err(WalkError::Truncated);
     }
     let packet = &packet[..payload_end.min(packet.len())];
-    let mut chain = Chain {
-        five_tuple: FiveTuple::default(),
+    // Most packets have no extension header, and all of this is constant for them.
+    if is_extension(next) {
+        return behind_extensions(packet, fixed, payload_end);
+    }
+    let upper = packet.get(ipv6::HEADER_LEN..).ok_or(WalkError::Truncated)?;
+    let [sport, dport] = ports(upper, next)?;
+    Ok(Chain {
+        five_tuple: FiveTuple { src: src_of(fixed), sport, dst: dst_of(fixed), dport, protocol: next },
         upper_offset: ipv6::HEADER_LEN,
         upper_named_at: ipv6::NEXT_HEADER_AT,
         payload_end,
         headers: 0,
         last_dest_opts: None,
         option: None,
-        esp: false,
-    };
-    chain.five_tuple.src.copy_from_slice(&fixed[ipv6::SRC_AT..ipv6::DST_AT]);
-    chain.five_tuple.dst.copy_from_slice(&fixed[ipv6::DST_AT..]);
-    while is_extension(next) {
-        next = chain.step(packet, next)?;
-    }
-    chain.upper_layer(packet, next)?;
-    Ok(chain)
+        esp: next == ipv6::ESP,
+    })
+}
+
+#[inline]
+fn src_of(fixed: &[u8; ipv6::HEADER_LEN]) -> [u8; 16] {
+    let mut src = [0; 16];
+    src.copy_from_slice(&fixed[ipv6::SRC_AT..ipv6::DST_AT]);
+    src
+}
+
+#[inline]
+fn dst_of(fixed: &[u8; ipv6::HEADER_LEN]) -> [u8; 16] {
+    let mut dst = [0; 16];
+    dst.copy_from_slice(&fixed[ipv6::DST_AT..]);
+    dst
 }
 
 /// Whether the walk goes on behind a header of this number, or ends there with an error.
@@ -145,90 +162,104 @@ const fn is_extension(next: u8) -> bool {
     matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AH | DEST_OPTS)
 }
 
-impl Chain {
-    /// Takes one extension header, of number `kind`; gives the number of the next.
-    fn step(&mut self, packet: &[u8], kind: u8) -> Result<u8, WalkError> {
-        match kind {
+/// The walk of a packet with extension headers. What it finds stays in variables until the end, since a [`Chain`] that
+/// is written field by field and then copied costs more than the walk.
+fn behind_extensions(packet: &[u8], fixed: &[u8; ipv6::HEADER_LEN], payload_end: usize) -> Result<Chain, WalkError> {
+    let mut dst = dst_of(fixed);
+    let mut next = fixed[ipv6::NEXT_HEADER_AT];
+    let (mut offset, mut named_at, mut headers) = (ipv6::HEADER_LEN, ipv6::NEXT_HEADER_AT, 0);
+    let (mut last_dest_opts, mut option) = (None, None);
+    while is_extension(next) {
+        match next {
             ipv6::FRAGMENT => return Err(WalkError::Fragment),
             ipv6::AH => return Err(WalkError::AuthenticationHeader),
-            ipv6::HOP_BY_HOP if self.headers > 0 => return Err(WalkError::MalformedHeader),
-            _ if self.headers == MAX_HEADERS => return Err(WalkError::TooManyHeaders),
+            ipv6::HOP_BY_HOP if headers > 0 => return Err(WalkError::MalformedHeader),
+            _ if headers == MAX_HEADERS => return Err(WalkError::TooManyHeaders),
             _ => {}
         }
-        let rest = packet.get(self.upper_offset..).ok_or(WalkError::Truncated)?;
-        let &[next, units, ..] = rest else { return Err(WalkError::Truncated) };
-        let at = HeaderAt {
-            offset: self.upper_offset,
-            len: (usize::from(units) + 1) * 8,
-            named_at: self.upper_named_at,
-        };
+        let rest = packet.get(offset..).ok_or(WalkError::Truncated)?;
+        let &[next_in_it, units, ..] = rest else { return Err(WalkError::Truncated) };
+        let at = HeaderAt { offset, len: (usize::from(units) + 1) * 8, named_at };
         let header = rest.get(..at.len).ok_or(WalkError::Truncated)?;
-        self.last_dest_opts = None;
-        match kind {
+        last_dest_opts = None;
+        match next {
             ipv6::DEST_OPTS => {
-                self.dest_opts(header, at)?;
-                self.last_dest_opts = Some(at);
-            }
-            ipv6::HOP_BY_HOP => {
-                for tlv in Tlvs::of(header) {
-                    if tlv.map_err(|_| WalkError::MalformedHeader)?.kind == JUMBO_PAYLOAD {
-                        return Err(WalkError::Jumbogram);
+                if let Some((form, place)) = pdm_option(header)? {
+                    if option.is_some() {
+                        return Err(WalkError::MalformedOption);
                     }
+                    option = Some(OptionAt { form, header: at, offset: offset + place });
                 }
+                last_dest_opts = Some(at);
             }
-            // A Routing header: what is left is not_extension's.
-            _ if routing::segments_left(header) != 0 => {
-                self.five_tuple.dst = routing::final_destination(header, &self.five_tuple.dst)?;
-            }
+            ipv6::HOP_BY_HOP => hop_by_hop(header)?,
+            // ROUTING is the only other that comes here.
+            _ if routing::segments_left(header) != 0 => dst = routing::final_destination(header, dst)?,
             _ => {}
         }
-        self.headers += 1;
-        self.upper_named_at = at.offset;
-        self.upper_offset = at.offset + at.len;
-        Ok(next)
+        (next, named_at) = (next_in_it, offset);
+        offset += at.len;
+        headers += 1;
     }
+    let upper = packet.get(offset..).ok_or(WalkError::Truncated)?;
+    let [sport, dport] = ports(upper, next)?;
+    Ok(Chain {
+        five_tuple: FiveTuple { src: src_of(fixed), sport, dst, dport, protocol: next },
+        upper_offset: offset,
+        upper_named_at: named_at,
+        payload_end,
+        headers,
+        last_dest_opts,
+        option,
+        esp: next == ipv6::ESP,
+    })
+}
 
-    #[inline]
-    fn dest_opts(&mut self, header: &[u8], at: HeaderAt) -> Result<(), WalkError> {
-        for tlv in Tlvs::of(header) {
-            let tlv = tlv.map_err(|_| WalkError::MalformedHeader)?;
-            if tlv.kind == OPTION_TYPE {
-                let form = form_of(header, tlv).ok_or(WalkError::MalformedOption)?;
-                let found = OptionAt { form, header: at, offset: at.offset + tlv.at };
-                if self.option.replace(found).is_some() {
-                    return Err(WalkError::MalformedOption);
-                }
+/// The PDM option of a Destination Options header and where it is in it.
+#[inline]
+fn pdm_option(header: &[u8]) -> Result<Option<(Form, usize)>, WalkError> {
+    let mut found = None;
+    for tlv in Tlvs::of(header) {
+        let tlv = tlv.map_err(|_| WalkError::MalformedHeader)?;
+        if tlv.kind == OPTION_TYPE {
+            let form = form_of(header, tlv).ok_or(WalkError::MalformedOption)?;
+            if found.is_some() {
+                return Err(WalkError::MalformedOption);
             }
+            found = Some((form, tlv.at));
         }
-        Ok(())
     }
+    Ok(found)
+}
 
-    /// Protocol and ports, once the extension headers are through.
-    #[inline]
-    fn upper_layer(&mut self, packet: &[u8], protocol: u8) -> Result<(), WalkError> {
-        let upper = packet.get(self.upper_offset..).ok_or(WalkError::Truncated)?;
-        let tuple = &mut self.five_tuple;
-        tuple.protocol = protocol;
-        match protocol {
-            ipv6::TCP | ipv6::UDP | ipv6::UDPLITE | ipv6::SCTP | ipv6::DCCP => {
-                let &[s0, s1, d0, d1, ..] = upper else { return Err(WalkError::Truncated) };
-                tuple.sport = u16::from_be_bytes([s0, s1]);
-                tuple.dport = u16::from_be_bytes([d0, d1]);
-            }
-            ipv6::ICMPV6 => match *upper.first().ok_or(WalkError::Truncated)? {
-                128 | 129 => {
-                    let &[_, _, _, _, i0, i1, ..] = upper else { return Err(WalkError::Truncated) };
-                    tuple.sport = u16::from_be_bytes([i0, i1]);
-                    tuple.dport = tuple.sport;
-                }
-                133..=137 | 141 | 142 | 148 | 149 => return Err(WalkError::NeighborDiscovery),
-                130..=132 | 143 | 151..=153 => return Err(WalkError::Mld),
-                _ => {}
-            },
-            ipv6::ESP => self.esp = true,
-            _ => {}
+fn hop_by_hop(header: &[u8]) -> Result<(), WalkError> {
+    for tlv in Tlvs::of(header) {
+        if tlv.map_err(|_| WalkError::MalformedHeader)?.kind == JUMBO_PAYLOAD {
+            return Err(WalkError::Jumbogram);
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// Source and destination port as they count in the 5-tuple. `upper` is the upper layer as far as it is in the payload
+/// and in the first segment.
+#[inline]
+fn ports(upper: &[u8], protocol: u8) -> Result<[u16; 2], WalkError> {
+    match protocol {
+        ipv6::TCP | ipv6::UDP | ipv6::UDPLITE | ipv6::SCTP | ipv6::DCCP => {
+            let &[s0, s1, d0, d1, ..] = upper else { return Err(WalkError::Truncated) };
+            Ok([u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])])
+        }
+        ipv6::ICMPV6 => match *upper.first().ok_or(WalkError::Truncated)? {
+            128 | 129 => {
+                let &[_, _, _, _, i0, i1, ..] = upper else { return Err(WalkError::Truncated) };
+                Ok([u16::from_be_bytes([i0, i1]); 2])
+            }
+            133..=137 | 141 | 142 | 148 | 149 => Err(WalkError::NeighborDiscovery),
+            130..=132 | 143 | 151..=153 => Err(WalkError::Mld),
+            _ => Ok([0; 2]),
+        },
+        _ => Ok([0; 2]),
     }
 }
 

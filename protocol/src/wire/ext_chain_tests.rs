@@ -50,7 +50,8 @@ fn plain_upper_layers() {
 #[test]
 fn icmpv6_by_type() {
     for kind in 0..=255 {
-        let got = of(ipv6::ICMPV6, &[kind, 0, 0, 0, 0xAB, 0xCD, 0, 1]).map(|c| (c.five_tuple.sport, c.five_tuple.dport));
+        let got =
+            of(ipv6::ICMPV6, &[kind, 0, 0, 0, 0xAB, 0xCD, 0, 1]).map(|c| (c.five_tuple.sport, c.five_tuple.dport));
         match kind {
             128 | 129 => assert_eq!(got, Ok((0xABCD, 0xABCD))),
             133 | 134 | 135 | 136 | 137 | 141 | 142 | 148 | 149 => assert_eq!(got, Err(WalkError::NeighborDiscovery)),
@@ -116,7 +117,8 @@ fn a_header_before_another_extension_header_is_not_the_last() {
 
 #[test]
 fn what_is_never_touched() {
-    let then = |next| of(ipv6::DEST_OPTS, &[header(next, &PADDING), header(ipv6::UDP, &PADDING), UDP8.to_vec()].concat());
+    let then =
+        |next| of(ipv6::DEST_OPTS, &[header(next, &PADDING), header(ipv6::UDP, &PADDING), UDP8.to_vec()].concat());
     for (next, error) in [
         (ipv6::FRAGMENT, WalkError::Fragment),
         (ipv6::AH, WalkError::AuthenticationHeader),
@@ -171,6 +173,8 @@ fn pdm_options_wherever_they_stand() {
     assert_eq!(of(ipv6::HOP_BY_HOP, &p).expect("chain").option, None);
     let twice = [header(ipv6::DEST_OPTS, &clear), header(ipv6::UDP, &clear), UDP8.to_vec()].concat();
     assert_eq!(of(ipv6::DEST_OPTS, &twice), Err(WalkError::MalformedOption));
+    let side_by_side = [header(ipv6::UDP, &[&clear[2..], &clear[2..], &PADDING].concat()), UDP8.to_vec()].concat();
+    assert_eq!(of(ipv6::DEST_OPTS, &side_by_side), Err(WalkError::MalformedOption));
 }
 
 #[test]
@@ -195,9 +199,7 @@ fn pdm_options_of_other_lengths_and_versions() {
 
 #[test]
 fn segments_left_name_the_final_destination() {
-    let route = |next, kind, left, address: u8| {
-        header(next, &[&[kind, left, 0, 0, 0, 0][..], &[address; 16]].concat())
-    };
+    let route = |next, kind, left, address: u8| header(next, &[&[kind, left, 0, 0, 0, 0][..], &[address; 16]].concat());
     let to = |p: &[Vec<u8>]| of(ipv6::ROUTING, &[p.concat(), UDP8.to_vec()].concat()).map(|c| c.five_tuple.dst);
     assert_eq!(to(&[route(ipv6::UDP, 4, 1, 9)]), Ok([9; 16]));
     assert_eq!(to(&[route(ipv6::UDP, 4, 0, 9)]), Ok([2; 16]));

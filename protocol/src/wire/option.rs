@@ -253,7 +253,10 @@ mod tests {
     fn fields_in_the_order_of_the_draft() {
         let prefix = Prefix6 { reserved: 0xABC, prseq: 0x7FFE, f: 1 };
         assert_eq!(hex::encode(emit_pdm(&METRICS)), "0f0a112244455556666777 78".replace(' ', ""));
-        assert_eq!(hex::encode(emit_clear(&prefix, &METRICS)), "0f122abcfffd112233343536444555566667 7778".replace(' ', ""));
+        assert_eq!(
+            hex::encode(emit_clear(&prefix, &METRICS)),
+            "0f122abcfffd112233343536444555566667 7778".replace(' ', "")
+        );
         let sealed = emit_sealed(&prefix.emit(Form::Sealed), &[0xC1; 14], &[0x7A; 16]);
         assert_eq!(hex::encode(sealed), format!("0f222abcfffd{}{}", "c1".repeat(14), "7a".repeat(16)));
     }

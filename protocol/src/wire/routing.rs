@@ -18,7 +18,7 @@ pub(super) fn segments_left(header: &[u8]) -> u8 {
 
 /// The final destination of a packet whose Routing header has segments left. `header` is the whole header, at least
 /// eight octets; `dst` is where the packet goes without it.
-pub(super) fn final_destination(header: &[u8], dst: &[u8; 16]) -> Result<[u8; 16], WalkError> {
+pub(super) fn final_destination(header: &[u8], dst: [u8; 16]) -> Result<[u8; 16], WalkError> {
     let left = usize::from(segments_left(header));
     let addresses = header.get(ADDRESSES_AT..).ok_or(WalkError::MalformedHeader)?;
     let found = match header[TYPE_AT] {
@@ -38,7 +38,7 @@ fn address(octets: &[u8], index: usize) -> Option<[u8; 16]> {
 /// Type 0 (RFC 2460 section 4.4, deprecated): addresses in travelling order, the last is the destination.
 fn source_route(addresses: &[u8], left: usize) -> Option<[u8; 16]> {
     let count = addresses.len() / ADDRESS;
-    if addresses.len() % ADDRESS != 0 || left > count {
+    if !addresses.len().is_multiple_of(ADDRESS) || left > count {
         return None;
     }
     address(addresses, count.checked_sub(1)?)
@@ -54,14 +54,14 @@ fn home_address(addresses: &[u8], left: usize) -> Option<[u8; 16]> {
 
 /// Type 3 (RFC 6554 section 3): addresses in travelling order without the first octets they share with the
 /// destination: `CmprI` octets are left out of all but the last address, `CmprE` out of the last.
-fn rpl(addresses: &[u8], [compressed, pad]: [u8; 2], left: usize, dst: &[u8; 16]) -> Option<[u8; 16]> {
+fn rpl(addresses: &[u8], [compressed, pad]: [u8; 2], left: usize, dst: [u8; 16]) -> Option<[u8; 16]> {
     let (cmpr_i, cmpr_e) = (usize::from(compressed >> 4), usize::from(compressed & 0x0F));
     let used = addresses.len().checked_sub(usize::from(pad >> 4))?;
     let last_at = used.checked_sub(ADDRESS - cmpr_e)?;
-    if last_at % (ADDRESS - cmpr_i) != 0 || left > last_at / (ADDRESS - cmpr_i) + 1 {
+    if !last_at.is_multiple_of(ADDRESS - cmpr_i) || left > last_at / (ADDRESS - cmpr_i) + 1 {
         return None;
     }
-    let mut last = *dst;
+    let mut last = dst;
     last[cmpr_e..].copy_from_slice(addresses.get(last_at..used)?);
     Some(last)
 }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     fn to(kind: u8, left: u8, four: [u8; 4], rest: &[u8]) -> Result<[u8; 16], WalkError> {
-        final_destination(&header(kind, left, four, rest), &DST)
+        final_destination(&header(kind, left, four, rest), DST)
     }
 
     const MALFORMED: Result<[u8; 16], WalkError> = Err(WalkError::MalformedHeader);

@@ -15,9 +15,16 @@ pub type Tlv = Vec<u8>;
 
 #[derive(Clone, Debug)]
 pub enum Header {
-    Options { kind: u8, options: Vec<Tlv>, fill: Fill },
+    Options {
+        kind: u8,
+        options: Vec<Tlv>,
+        fill: Fill,
+    },
     /// The header behind its first two octets, and the destination it names when segments are left.
-    Routing { body: Vec<u8>, last: Option<LastHop> },
+    Routing {
+        body: Vec<u8>,
+        last: Option<LastHop>,
+    },
 }
 
 /// The last address of a source route: this many octets of it are those of the destination.
@@ -174,7 +181,7 @@ fn route() -> impl Strategy<Value = Header> {
         }),
         (addresses(), any::<prop::sample::Index>(), 0usize..3).prop_map(move |(a, left, tlvs)| {
             let last = Some(LastHop { address: a[0], shared: 0 });
-            let start = [4, within(a.len() + 1, left), a.len() as u8 - 1, 0, 0, 0];
+            let start = [4, within(a.len(), left), a.len() as u8 - 1, 0, 0, 0];
             Header::Routing { body: [&start[..], &a.concat(), &vec![4; tlvs * 8]].concat(), last }
         }),
     ]

@@ -1,0 +1,41 @@
+/* What bindgen reads: DPDK's headers, the functions of shim.c, and the constants that DPDK has as macros it cannot evaluate. */
+#include <stddef.h>
+#include <stdint.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <rte_version.h>
+
+uint16_t pdm_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t most);
+uint16_t pdm_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t count);
+struct rte_mbuf *pdm_alloc(struct rte_mempool *pool);
+void pdm_free(struct rte_mbuf *mbuf);
+int pdm_errno(void);
+uint64_t pdm_tsc(void);
+uint32_t pdm_pool_size(const struct rte_mempool *pool);
+/* 0: down, 1: up, negative: an error. */
+int pdm_link(uint16_t port, uint32_t *mbit_per_second);
+
+/* Where the fields of a struct rte_mbuf are; their places differ between releases. */
+enum {
+    PDM_AT_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr),
+    PDM_AT_DATA_OFF = offsetof(struct rte_mbuf, data_off),
+    PDM_AT_REFCNT = offsetof(struct rte_mbuf, refcnt),
+    PDM_AT_NB_SEGS = offsetof(struct rte_mbuf, nb_segs),
+    PDM_AT_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
+    PDM_AT_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
+    PDM_AT_DATA_LEN = offsetof(struct rte_mbuf, data_len),
+    PDM_AT_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
+    PDM_HEADROOM = RTE_PKTMBUF_HEADROOM,
+};
+
+static const uint64_t PDM_RSS_FIELDS = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP;
+static const uint64_t PDM_RX_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
+static const uint64_t PDM_TX_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+static const uint64_t PDM_TX_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+static const uint64_t PDM_NOT_OURS = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+static const uint32_t PDM_MQ_NONE = RTE_ETH_MQ_RX_NONE;
+static const uint32_t PDM_MQ_RSS = RTE_ETH_MQ_RX_RSS;

@@ -1,0 +1,179 @@
+//! The environment: started once per process, cleaned up when the last thing made from it is gone.
+
+use crate::error::{Error, last, text};
+use crate::port::{PortInner, Stopped};
+use crate::{Port, sys};
+use std::ffi::{CStr, CString};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// What keeps DPDK's memory mapped. Everything that points into it holds one of these.
+#[derive(Debug)]
+pub(crate) struct EalInner {
+    /// Ports given out.
+    pub taken: Mutex<Vec<u16>>,
+    /// `argv`, which DPDK keeps pointers into.
+    _arguments: Vec<CString>,
+}
+
+impl Drop for EalInner {
+    fn drop(&mut self) {
+        // SAFETY: the EAL runs (this was made after rte_eal_init succeeded), and nothing points into its memory: ports,
+        // queues and mempools each hold an Arc of this, and a mempool that mbufs are still out of leaks its Arc.
+        unsafe { sys::rte_eal_cleanup() };
+    }
+}
+
+/// The environment abstraction layer.
+#[derive(Debug, Clone)]
+pub struct Eal {
+    pub(crate) inner: Arc<EalInner>,
+}
+
+impl Eal {
+    /// Starts the EAL with these arguments (without the program's name, which is put in front). The calling thread's CPU
+    /// affinity, which DPDK changes, is put back.
+    ///
+    /// # Errors
+    /// It was started before, or DPDK refuses: its own messages on standard error say more.
+    pub fn init<S: AsRef<str>>(arguments: &[S]) -> Result<Self, Error> {
+        let texts = core::iter::once("pdmv2-middlebox").chain(arguments.iter().map(AsRef::as_ref));
+        let owned = texts
+            .map(|t| CString::new(t).map_err(|_| Error::BadText(t.to_owned())))
+            .collect::<Result<Vec<_>, _>>()?;
+        if STARTED.swap(true, Ordering::SeqCst) {
+            return Err(Error::SecondEal);
+        }
+        // DPDK may exchange the pointers; the strings themselves stay ours.
+        let mut argv: Vec<_> = owned.iter().map(|s| s.as_ptr().cast_mut()).collect();
+        argv.push(core::ptr::null_mut());
+        let affinity = Affinity::of_this_thread();
+        // SAFETY: argc strings and a null pointer, alive for as long as the EAL is (kept in EalInner). Called once.
+        let done = unsafe { sys::rte_eal_init((argv.len() - 1) as i32, argv.as_mut_ptr()) };
+        affinity.put_back();
+        if done < 0 {
+            return Err(Error::Eal { reason: last() });
+        }
+        Ok(Self { inner: Arc::new(EalInner { taken: Mutex::new(Vec::new()), _arguments: owned }) })
+    }
+
+    /// The ports there are, by name.
+    #[must_use]
+    pub fn port_names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        // SAFETY: plain look-up; gives RTE_MAX_ETHPORTS when there are no more.
+        let next = |from: u16| unsafe { sys::rte_eth_find_next(from) } as u16;
+        let mut port = next(0);
+        while u32::from(port) < sys::RTE_MAX_ETHPORTS {
+            names.push(port_name(port));
+            port = next(port + 1);
+        }
+        names
+    }
+
+    /// Takes a port by the name DPDK knows it under: a PCI address, or a vdev's name such as `net_tap0`.
+    ///
+    /// # Errors
+    /// There is none of this name, or it was taken before.
+    pub fn port(&self, name: &str) -> Result<Port<Stopped>, Error> {
+        let c_name = CString::new(name).map_err(|_| Error::BadText(name.to_owned()))?;
+        let mut id = 0;
+        // SAFETY: a terminated string and a place for the answer.
+        if unsafe { sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &raw mut id) } != 0 {
+            return Err(Error::NoPort { name: name.to_owned(), there: self.port_names().join(", ") });
+        }
+        let mut taken = self.inner.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if taken.contains(&id) {
+            return Err(Error::PortTaken(name.to_owned()));
+        }
+        taken.push(id);
+        Ok(Port::new(PortInner::new(id, name, Arc::clone(&self.inner))))
+    }
+}
+
+fn port_name(id: u16) -> String {
+    let mut name = [0; sys::RTE_ETH_NAME_MAX_LEN as usize];
+    // SAFETY: the buffer is as long as DPDK's longest name.
+    if unsafe { sys::rte_eth_dev_get_name_by_port(id, name.as_mut_ptr()) } != 0 {
+        return format!("port {id}");
+    }
+    // SAFETY: DPDK has written a terminated string into it.
+    unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned()
+}
+
+/// The CPUs a thread may run on.
+struct Affinity(Option<libc::cpu_set_t>);
+
+impl Affinity {
+    fn of_this_thread() -> Self {
+        // SAFETY: a cpu_set_t is a bit set, for which zeros are valid; the kernel fills it up to its size.
+        let (mut set, size) = (unsafe { core::mem::zeroed::<libc::cpu_set_t>() }, size_of::<libc::cpu_set_t>());
+        // SAFETY: as above; thread 0 is the calling one.
+        let got = unsafe { libc::sched_getaffinity(0, size, &raw mut set) };
+        Self((got == 0).then_some(set))
+    }
+
+    fn put_back(self) {
+        if let Some(set) = self.0 {
+            // SAFETY: the set is initialised and of this size.
+            unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+        }
+    }
+}
+
+/// A thread that DPDK knows, and that so has a share in the mempools' caches. Ends when dropped, on the same thread.
+#[derive(Debug)]
+pub struct ThreadRegistration {
+    _eal: Eal,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl ThreadRegistration {
+    /// Registers the calling thread, which must not be one of the EAL's own.
+    ///
+    /// # Errors
+    /// DPDK has no place left (`--lcores` and RTE_MAX_LCORE bound it), or another process shares its memory.
+    pub fn new(eal: &Eal) -> Result<Self, Error> {
+        // SAFETY: the EAL runs.
+        if unsafe { sys::rte_thread_register() } < 0 {
+            return Err(Error::Thread(last()));
+        }
+        Ok(Self { _eal: eal.clone(), _not_send: PhantomData })
+    }
+}
+
+impl Drop for ThreadRegistration {
+    fn drop(&mut self) {
+        // SAFETY: this thread registered itself (the type is not Send), and the EAL still runs.
+        unsafe { sys::rte_thread_unregister() };
+    }
+}
+
+/// The time stamp counter.
+#[inline]
+#[must_use]
+pub fn tsc() -> u64 {
+    // SAFETY: reads a counter.
+    unsafe { sys::pdm_tsc() }
+}
+
+/// Its frequency, cycles per second. 0 before [`Eal::init`].
+#[must_use]
+pub fn tsc_hz() -> u64 {
+    // SAFETY: reads a number that rte_eal_init has set.
+    unsafe { sys::rte_get_tsc_hz() }
+}
+
+/// DPDK's version, such as `DPDK 22.11.11`.
+#[must_use]
+pub fn version() -> String {
+    // SAFETY: gives a static, terminated string.
+    unsafe { CStr::from_ptr(sys::rte_version()) }.to_string_lossy().into_owned()
+}
+
+pub(crate) fn check(port: &str, call: &'static str, result: i32) -> Result<(), Error> {
+    if result < 0 { Err(Error::Call { port: port.to_owned(), call, reason: text(result) }) } else { Ok(()) }
+}

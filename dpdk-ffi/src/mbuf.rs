@@ -1,0 +1,165 @@
+//! One packet's buffer, owned.
+
+use crate::{Mempool, sys};
+use core::ptr::NonNull;
+
+/// A packet. Dropping it gives its buffers back to their pool.
+///
+/// Invariant: it is the only handle to the first segment (reference count 1 as far as this process is concerned), and its
+/// pool's memory is mapped (see [`Mempool`]).
+#[repr(transparent)]
+pub struct Mbuf(NonNull<sys::rte_mbuf>);
+
+// SAFETY: an mbuf may be freed and sent by any thread; see Mempool.
+unsafe impl Send for Mbuf {}
+
+macro_rules! field {
+    ($name:ident, $set:ident, $type:ty, $at:ident) => {
+        #[inline]
+        fn $name(&self) -> $type {
+            // SAFETY: the mbuf is ours and mapped; the C compiler says that a field of this type is at this place.
+            unsafe { self.0.as_ptr().cast::<u8>().add(sys::$at as usize).cast::<$type>().read() }
+        }
+
+        #[allow(dead_code)]
+        #[inline]
+        fn $set(&mut self, value: $type) {
+            // SAFETY: as above, and `&mut self` says that nobody else reads it.
+            unsafe { self.0.as_ptr().cast::<u8>().add(sys::$at as usize).cast::<$type>().write(value) }
+        }
+    };
+}
+
+impl Mbuf {
+    field!(buf_addr, set_buf_addr, *mut u8, PDM_AT_BUF_ADDR);
+    field!(data_off, set_data_off, u16, PDM_AT_DATA_OFF);
+    field!(refcnt, set_refcnt, u16, PDM_AT_REFCNT);
+    field!(nb_segs, set_nb_segs, u16, PDM_AT_NB_SEGS);
+    field!(ol_flags, set_ol_flags, u64, PDM_AT_OL_FLAGS);
+    field!(all_len, set_all_len, u32, PDM_AT_PKT_LEN);
+    field!(seg_len, set_seg_len, u16, PDM_AT_DATA_LEN);
+    field!(buf_len, set_buf_len, u16, PDM_AT_BUF_LEN);
+
+    /// Takes an empty packet from a pool. `None`: the pool is empty.
+    #[must_use]
+    pub fn from_pool(pool: &Mempool) -> Option<Self> {
+        // SAFETY: the pool is alive. What comes out of it is nobody else's.
+        NonNull::new(unsafe { sys::pdm_alloc(pool.as_ptr()) }).map(Self)
+    }
+
+    /// Whether its data may be written: not shared with another mbuf, nor in somebody else's memory.
+    #[inline]
+    fn writable(&self) -> bool {
+        self.refcnt() == 1 && self.ol_flags() & sys::PDM_NOT_OURS == 0
+    }
+
+    /// The first segment's octets.
+    #[inline]
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        // SAFETY: DPDK keeps data_off + data_len within buf_len; the functions below do too.
+        unsafe { core::slice::from_raw_parts(self.buf_addr().add(usize::from(self.data_off())), usize::from(self.seg_len())) }
+    }
+
+    /// The first segment's octets, to write to. Empty when they are shared with another mbuf.
+    #[inline]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        if !self.writable() {
+            return &mut [];
+        }
+        // SAFETY: as above; the data is not shared, and `&mut self` makes this the only view of it.
+        unsafe {
+            core::slice::from_raw_parts_mut(self.buf_addr().add(usize::from(self.data_off())), usize::from(self.seg_len()))
+        }
+    }
+
+    /// Octets of all segments.
+    #[inline]
+    #[must_use]
+    pub fn pkt_len(&self) -> usize {
+        self.all_len() as usize
+    }
+
+    /// Segments it consists of.
+    #[inline]
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        usize::from(self.nb_segs())
+    }
+
+    /// Free octets before the first segment's data; 0 when they may not be written.
+    #[inline]
+    #[must_use]
+    pub fn headroom(&self) -> usize {
+        if self.writable() { usize::from(self.data_off()) } else { 0 }
+    }
+
+    /// Free octets behind the data of a packet of one segment.
+    #[must_use]
+    pub fn tailroom(&self) -> usize {
+        if !self.writable() || self.nb_segs() != 1 {
+            return 0;
+        }
+        usize::from(self.buf_len()).saturating_sub(usize::from(self.data_off()) + usize::from(self.seg_len()))
+    }
+
+    /// Makes it `n` octets longer at its front (with what stands there). `false`: no room, nothing changed.
+    #[inline]
+    pub fn prepend(&mut self, n: usize) -> bool {
+        let (off, len) = (self.data_off(), self.seg_len());
+        if n > self.headroom() || usize::from(len) + n > usize::from(u16::MAX) {
+            return false;
+        }
+        self.set_data_off(off - n as u16);
+        self.set_seg_len(len + n as u16);
+        self.set_all_len(self.all_len() + n as u32);
+        true
+    }
+
+    /// Makes it `n` octets shorter at its front. `false`: the first segment is shorter, nothing changed.
+    #[inline]
+    pub fn trim_front(&mut self, n: usize) -> bool {
+        let (off, len) = (self.data_off(), self.seg_len());
+        if n > usize::from(len) {
+            return false;
+        }
+        self.set_data_off(off + n as u16);
+        self.set_seg_len(len - n as u16);
+        self.set_all_len(self.all_len() - n as u32);
+        true
+    }
+
+    /// Makes a packet of one segment `n` octets longer at its end; gives the new octets. `None`: no room.
+    pub fn append(&mut self, n: usize) -> Option<&mut [u8]> {
+        let len = usize::from(self.seg_len());
+        if n > self.tailroom() {
+            return None;
+        }
+        self.set_seg_len((len + n) as u16);
+        self.set_all_len(self.all_len() + n as u32);
+        self.data_mut().get_mut(len..)
+    }
+
+    /// Cuts a packet of one segment to `len` octets. `false`: several segments, or shorter already; nothing changed.
+    pub fn truncate(&mut self, len: usize) -> bool {
+        let fits = self.nb_segs() == 1 && len <= usize::from(self.seg_len());
+        if fits {
+            self.set_seg_len(len as u16);
+            self.set_all_len(len as u32);
+        }
+        fits
+    }
+}
+
+impl Drop for Mbuf {
+    fn drop(&mut self) {
+        // SAFETY: it is ours, and this is the last that is seen of it.
+        unsafe { sys::pdm_free(self.0.as_ptr()) }
+    }
+}
+
+impl core::fmt::Debug for Mbuf {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Mbuf({} octets in {} segments)", self.pkt_len(), self.segments())
+    }
+}
