@@ -192,7 +192,7 @@ fn pump(
     let ring = keys.as_ref().map_or_else(Default::default, |k| k.cell.current.clone());
     let shared = setup::shared(config, ring, mtu, clock.now_ns(), 1)?;
     match &mut keys {
-        Some(keys) => keys.start(),
+        Some(keys) => keys.start().context("no keys")?,
         None => tracing::warn!("no keys: packets pass without the option ([keys] is not configured)"),
     }
     let mut worker = Worker::new(shared.clone(), 0);

@@ -88,7 +88,12 @@ impl RunningBox {
         let ring = keys.as_ref().map_or_else(Arc::default, |k| Arc::clone(&k.cell.current));
         let shared = setup::shared(config, ring, outside_mtu, clock.now_ns(), config.workers.cores.len())?;
         match &mut keys {
-            Some(keys) => keys.start(),
+            Some(keys) => {
+                // The network goes on without measuring, rather than not at all.
+                if let Err(error) = keys.start() {
+                    tracing::error!(%error, "{}", crate::keys::NO_KEYS);
+                }
+            }
             None => tracing::warn!("no keys: packets pass without the option ([keys] is not configured)"),
         }
         let (mut inside, mut outside) = (inside.start()?, outside.start()?);
