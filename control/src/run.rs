@@ -68,7 +68,8 @@ struct ControlCounts {
 
 impl RunningBox {
     fn start(config: &Config, eal: &Eal, mut keys: Option<KeyManager>, stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
-        let (mut inside, mut outside) = (eal.port(config.inside.device.name())?, eal.port(config.outside.device.name())?);
+        let (mut inside, mut outside) =
+            (eal.port(config.inside.device.name())?, eal.port(config.outside.device.name())?);
         let mtu = [config.inside.mtu, config.outside.mtu].into_iter().flatten().max().unwrap_or(1500);
         // A packet should fit one buffer: headroom, Ethernet with two tags, and the MTU.
         let room = (usize::from(mtu) + 128 + 64).clamp(2048 + 128, usize::from(u16::MAX)) as u16;
@@ -127,7 +128,10 @@ impl RunningBox {
             ports.0.name(),
             ports.1.name(),
             this.workers.len(),
-            this.keys.as_ref().and_then(KeyManager::generation).map_or_else(|| "no key to seal with".into(), |g| format!("generation {g}")),
+            this.keys
+                .as_ref()
+                .and_then(KeyManager::generation)
+                .map_or_else(|| "no key to seal with".into(), |g| format!("generation {g}")),
             config.flow_table.capacity,
             setup::counts("", &this.shared, &[]).flows.memory_octets >> 20,
         );
