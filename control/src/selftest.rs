@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use object::Object;
 use serde::Deserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
 use std::io::Write;
