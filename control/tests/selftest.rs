@@ -93,7 +93,6 @@ fn every_digit_of_every_field_counts() {
     }
 }
 
-/// An address has digits that change nothing: 0db8 is db8.
 #[test]
 fn a_field_that_is_missing_or_of_another_type_is_a_failure() {
     let optional = ["flow", "five_tuple", "f", "reserved", "scope_id"];
