@@ -20,8 +20,16 @@ pub fn clean_up() {
 pub fn run(data: &[u8]) -> u64 {
     std::fs::write(place(), data).expect("a temporary file can be written");
     let capture = place().clone();
-    let args =
-        DecodeArgs { capture, keys: None, state_dir: None, generation_max: None, kri_max: 8, json: true, hex: true, count: Some(100) };
+    let args = DecodeArgs {
+        capture,
+        keys: None,
+        state_dir: None,
+        generation_max: None,
+        kri_max: 8,
+        json: true,
+        hex: true,
+        count: Some(100),
+    };
     let mut out = Vec::new();
     match decode::run(&args, &mut out) {
         Ok(summary) => mark(&format!("{summary}")) % 1024,

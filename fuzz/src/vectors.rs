@@ -5,8 +5,30 @@ use control::selftest::check;
 
 /// Pieces of such files.
 pub const WORDS: &[&str] = &[
-    "{", "}", "[", "]", ",", ":", "\"", "null", "true", "-1", "0.5", "1e400", "18446744073709551616", "65535", "32768",
-    "\"packets\"", "\"delta_time\"", "\"key_file\"", "\"scope\"", "\"shared\"", "\"flow\"", "\"five_tuple\"", "00", "3c",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "null",
+    "true",
+    "-1",
+    "0.5",
+    "1e400",
+    "18446744073709551616",
+    "65535",
+    "32768",
+    "\"packets\"",
+    "\"delta_time\"",
+    "\"key_file\"",
+    "\"scope\"",
+    "\"shared\"",
+    "\"flow\"",
+    "\"five_tuple\"",
+    "00",
+    "3c",
 ];
 
 /// See [`crate::Target::run`].

@@ -16,7 +16,9 @@ pub fn run(data: &[u8]) -> u64 {
         Ok(chain) => chain,
         Err(error) => return mark(&format!("{error:?}")),
     };
-    assert!(chain.upper_offset <= packet.len() && chain.upper_offset <= chain.payload_end && chain.payload_end <= total);
+    assert!(
+        chain.upper_offset <= packet.len() && chain.upper_offset <= chain.payload_end && chain.payload_end <= total
+    );
     assert!(chain.upper_named_at < chain.upper_offset && chain.headers <= 16);
     let what = match chain.option {
         Some(_) => {
