@@ -157,8 +157,18 @@ fn report(target: &Target, seed: u64, input: &[u8], why: &str) {
     );
 }
 
+/// What runs, and since when.
+type Running = (Instant, Vec<u8>);
+
+fn look(target: &Target, (since, input): &Running) {
+    if since.elapsed() > MOST {
+        report(target, 0, input, "it does not end");
+        std::process::exit(1);
+    }
+}
+
 /// Sees inputs that do not end: a thread cannot be stopped, so the program ends.
-struct Watch(Arc<Mutex<(Instant, Vec<u8>)>>);
+struct Watch(Arc<Mutex<Running>>);
 
 impl Watch {
     fn start(target: &'static Target) -> Self {
@@ -166,12 +176,7 @@ impl Watch {
         let watched = Arc::downgrade(&running);
         thread::spawn(move || {
             while let Some(running) = watched.upgrade() {
-                let (since, input) = &*running.lock().unwrap_or_else(PoisonError::into_inner);
-                if since.elapsed() > MOST {
-                    report(target, 0, input, "it does not end");
-                    std::process::exit(1);
-                }
-                drop(running);
+                look(target, &running.lock().unwrap_or_else(PoisonError::into_inner));
                 thread::sleep(Duration::from_millis(500));
             }
         });

@@ -77,18 +77,18 @@ fn ring(node: usize, aead: usize, generation: u32) -> Arc<KeyRing> {
         };
         let sealer =
             Sealer { generation, aead: suite.aead, keys: keys(suite, node as u8, generation), prefixes: prefix(node) };
-        let peer = |number: u16, node: usize| Peer {
+        let peer = |number: u16, id: u8| Peer {
             number,
             aead: suite.aead,
-            prefixes: prefix(node),
-            generations: (1..=8).map(|g| (g, keys(suite, node as u8, g))).collect(),
+            prefixes: prefix(1 - node),
+            generations: (1..=8).map(|g| (g, keys(suite, id, g))).collect(),
             newest: Arc::default(),
         };
         // A second peer that speaks for the same sources, and whose packets never come.
         Arc::new(KeyRing {
             version: u64::from(generation),
             sealer: Some(sealer),
-            peers: vec![peer(1, 1 - node), peer(2, 7 % 2)],
+            peers: vec![peer(1, 1 - node as u8), peer(2, 9)],
         })
     };
     let rings = RINGS.get_or_init(|| {
@@ -160,7 +160,8 @@ impl Side {
 
 /// See [`crate::Target::run`].
 pub fn run(data: &[u8]) -> u64 {
-    let [settings, more, mut rest @ ..] = data else { return 0 };
+    let [settings, more, steps @ ..] = data else { return 0 };
+    let mut rest = steps;
     let policy = Policy {
         name: "all".to_owned(),
         inside: vec![],
@@ -247,8 +248,8 @@ fn across(a: &mut Side, b: &mut Side, frame: Frame, now: u64, change: Option<(u8
             assert_eq!(frames[0].data(), frame.data(), "add and remove is the identity");
         }
         Some(Outcome::Dropped(reason)) if !changed && form == Form::Sealed => {
-            // Box A's numbers only grow, and no other node seals under its secret.
-            assert!(!matches!(reason, Reason::BadTag | Reason::Replayed), "{reason:?} for a genuine packet");
+            // It may well count as replayed: some seeds hold packets that a twin of box A sealed.
+            assert_ne!(*reason, Reason::BadTag, "a genuine packet");
         }
         _ => {}
     }
