@@ -95,6 +95,19 @@ pub enum Mode {
     Encrypted,
 }
 
+impl Mode {
+    /// Its name in configurations and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Pdm => "pdm",
+            Self::Clear => "clear",
+            Self::Encrypted => "encrypted",
+        }
+    }
+}
+
 /// What happens to a packet whose option does not verify.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnFailure {
