@@ -307,7 +307,11 @@ impl Counts {
                     failed: policy(i, |p| &p.failed),
                 })
                 .collect(),
-            flows: Flows { inserted: sum(|w| &w.flows_inserted), unrecorded: sum(|w| &w.unrecorded), ..Flows::default() },
+            flows: Flows {
+                inserted: sum(|w| &w.flows_inserted),
+                unrecorded: sum(|w| &w.unrecorded),
+                ..Flows::default()
+            },
             sequence: Sequence { skipped: sum(|w| &w.skipped), reordered: sum(|w| &w.reordered) },
             rotations: Rotations { sealed: sum(|w| &w.rotations_sealed), opened: sum(|w| &w.rotations) },
             keys: KeyCounts { derivations: sum(|w| &w.derivations), trials: sum(|w| &w.trials), resynced: 0 },
@@ -326,7 +330,9 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let generation = self.generation.map_or_else(|| "no key to seal with".into(), |g| format!("generation {g}"));
         writeln!(f, "{}: {generation}, {} worker(s), {:.1} s", self.node, self.workers, self.uptime_seconds)?;
-        for (name, d) in [("outbound (inside to outside)", &self.outbound), ("inbound (outside to inside)", &self.inbound)] {
+        for (name, d) in
+            [("outbound (inside to outside)", &self.outbound), ("inbound (outside to inside)", &self.inbound)]
+        {
             writeln!(f, "{name}: {} received, {} forwarded, {} dropped", d.received, d.forwarded, d.dropped_total)?;
             for (what, forms) in [("added", &d.added), ("removed", &d.removed), ("verified", &d.verified)] {
                 for (form, n) in forms.iter().filter(|(_, n)| *n > 0) {
@@ -343,7 +349,11 @@ impl fmt::Display for Counts {
             }
         }
         for p in &self.policies {
-            writeln!(f, "policy {} ({}): {} added, {} accepted, {} failed", p.name, p.mode, p.added, p.accepted, p.failed)?;
+            writeln!(
+                f,
+                "policy {} ({}): {} added, {} accepted, {} failed",
+                p.name, p.mode, p.added, p.accepted, p.failed
+            )?;
         }
         let (flows, s, r) = (&self.flows, &self.sequence, &self.rotations);
         writeln!(
@@ -351,12 +361,20 @@ impl fmt::Display for Counts {
             "flows: {} of {} in the table, {} inserted, {} expired, {} tombstones",
             flows.in_table, flows.capacity, flows.inserted, flows.expired, flows.tombstones
         )?;
-        writeln!(f, "sequence: {} skipped, {} reordered; rotations: {} sealed, {} opened", s.skipped, s.reordered, r.sealed, r.opened)?;
+        writeln!(
+            f,
+            "sequence: {} skipped, {} reordered; rotations: {} sealed, {} opened",
+            s.skipped, s.reordered, r.sealed, r.opened
+        )?;
         let us = |ns: u64| ns as f64 / 1000.0;
         for (name, d) in [("round-trip delay", &self.delays.round_trip), ("server delay", &self.delays.server_delay)] {
             if d.count > 0 {
                 let (mean, p50, p90, p99) = (us(d.mean_ns), us(d.p50_ns), us(d.p90_ns), us(d.p99_ns));
-                writeln!(f, "{name}: mean {mean:.1} us, p50 {p50:.1}, p90 {p90:.1}, p99 {p99:.1} ({} samples)", d.count)?;
+                writeln!(
+                    f,
+                    "{name}: mean {mean:.1} us, p50 {p50:.1}, p90 {p90:.1}, p99 {p99:.1} ({} samples)",
+                    d.count
+                )?;
             }
         }
         for (name, p) in [("inside", &self.ports.inside), ("outside", &self.ports.outside)] {
@@ -391,7 +409,12 @@ mod tests {
         assert_eq!((out.passed["no_key"], out.dropped["tx_full"]), (4, 2));
         let d = &counts.delays.round_trip;
         assert_eq!((d.count, d.mean_ns), (1000, 500_500));
-        assert!(d.p50_ns.abs_diff(500_000) < 63_000 && d.p99_ns.abs_diff(990_000) < 124_000, "{} {}", d.p50_ns, d.p99_ns);
+        assert!(
+            d.p50_ns.abs_diff(500_000) < 63_000 && d.p99_ns.abs_diff(990_000) < 124_000,
+            "{} {}",
+            d.p50_ns,
+            d.p99_ns
+        );
         let json = serde_json::to_value(&counts).expect("JSON");
         assert_eq!(json["outbound"]["added"]["encrypted"], 14);
         assert!(counts.to_string().contains("passed: no_key"));

@@ -5,7 +5,7 @@
 
 use crate::config::Keys;
 use crate::key_file::{KeyFile, Node};
-use crate::state_file::StateFile;
+use crate::state_file::{StateError, StateFile};
 use anyhow::Context;
 use pipeline::keyring::{KeyRing, KeyRingCell, Peer, Sealer};
 use pipeline::path::Shared;
@@ -25,6 +25,9 @@ const LEAST_AGE: Duration = Duration::from_secs(60);
 
 /// Generations opened are written down at most this often.
 const PERSIST: Duration = Duration::from_secs(2);
+
+/// What the log says while there is nothing to seal with.
+pub const NO_KEYS: &str = "no keys: packets pass without the option until the state file can be used";
 
 /// The peers, as this process numbers them.
 struct PeerState {
@@ -47,7 +50,7 @@ pub struct KeyManager {
     peers: Vec<PeerState>,
     generation: Option<u32>,
     taken_at: Instant,
-    last_try: Option<Instant>,
+    last_try: Instant,
     persisted_at: Instant,
     seals: bool,
 }
@@ -81,7 +84,7 @@ impl KeyManager {
             peers,
             generation: None,
             taken_at: now,
-            last_try: None,
+            last_try: now,
             persisted_at: now,
             seals,
         })
@@ -93,51 +96,36 @@ impl KeyManager {
         self.generation
     }
 
-    /// Opens the state file and takes this process's generation, if that has not been done; after a failure not again
-    /// before some seconds have passed.
-    pub fn start(&mut self) {
-        if self.last_try.is_some_and(|t| t.elapsed() < RETRY) {
-            return;
-        }
-        self.last_try = Some(Instant::now());
+    /// Opens the state file and takes this process's generation, as far as that has not been done.
+    ///
+    /// # Errors
+    /// What is wrong with the state file. Until that is mended packets pass without the option; [`KeyManager::tick`]
+    /// tries again.
+    pub fn start(&mut self) -> Result<(), StateError> {
+        self.last_try = Instant::now();
         if self.state.is_none() {
-            match StateFile::open(&self.state_dir, &self.file, &self.node) {
-                Ok(state) => {
-                    for peer in &self.peers {
-                        peer.newest.store(state.opened(&peer.node.id).unwrap_or(0), Ordering::Relaxed);
-                    }
-                    self.state = Some(state);
-                    self.publish();
-                }
-                Err(error) => {
-                    tracing::error!(%error, "no keys: packets pass without the option until the state file can be used");
-                    return;
-                }
+            let state = StateFile::open(&self.state_dir, &self.file, &self.node)?;
+            for peer in &self.peers {
+                peer.newest.store(state.opened(&peer.node.id).unwrap_or(0), Ordering::Relaxed);
             }
+            self.state = Some(state);
+            self.publish();
         }
         if self.seals && self.generation.is_none() {
-            self.renew("this process starts");
+            self.renew("this process starts")?;
         }
+        Ok(())
     }
 
     /// Takes the next generation and seals under it from now on. The old one stays in use when that fails.
-    fn renew(&mut self, why: &str) {
-        let Some(state) = &mut self.state else { return };
-        match state.take_generation() {
-            Ok(generation) => {
-                self.generation = Some(generation);
-                self.taken_at = Instant::now();
-                self.publish();
-                tracing::info!(generation, why, "sealing under a new generation");
-            }
-            Err(error) if self.generation.is_none() => {
-                tracing::error!(%error, "no key to seal with: packets pass without the option");
-            }
-            Err(error) => {
-                self.taken_at = Instant::now(); // not every second
-                tracing::error!(%error, "no new generation; the present one stays in use");
-            }
-        }
+    fn renew(&mut self, why: &str) -> Result<(), StateError> {
+        let Some(state) = &mut self.state else { return Ok(()) };
+        let generation = state.take_generation()?;
+        self.generation = Some(generation);
+        self.taken_at = Instant::now();
+        self.publish();
+        tracing::info!(generation, why, "sealing under a new generation");
+        Ok(())
     }
 
     fn publish(&mut self) {
@@ -179,8 +167,11 @@ impl KeyManager {
 
     /// What has to be done now and then: new attempts, new generations, moving the peers' generations along.
     pub fn tick(&mut self, shared: &Shared) {
-        if self.state.is_none() || (self.seals && self.generation.is_none()) {
-            self.start();
+        let missing = self.state.is_none() || (self.seals && self.generation.is_none());
+        if missing && self.last_try.elapsed() >= RETRY {
+            if let Err(error) = self.start() {
+                tracing::error!(%error, "{NO_KEYS}");
+            }
         }
         if self.peers.iter().any(|p| p.newest.load(Ordering::Relaxed) != p.built_for) {
             for p in self.peers.iter().filter(|p| p.newest.load(Ordering::Relaxed) != p.built_for) {
@@ -196,10 +187,19 @@ impl KeyManager {
         }
         if self.generation.is_some() {
             let tombstones = &shared.table.tombstones;
-            if self.max_age.is_some_and(|age| self.taken_at.elapsed() >= age) {
-                self.renew("the present one is old");
-            } else if tombstones.used() * 2 > tombstones.capacity() as u64 && self.taken_at.elapsed() >= LEAST_AGE {
-                self.renew("the memory of flows that left fills up");
+            let age = self.taken_at.elapsed();
+            let why = if self.max_age.is_some_and(|most| age >= most) {
+                Some("the present one is old")
+            } else if tombstones.used() * 2 > tombstones.capacity() as u64 && age >= LEAST_AGE {
+                Some("the memory of flows that left fills up")
+            } else {
+                None
+            };
+            if let Some(why) = why.filter(|_| self.last_try.elapsed() >= RETRY) {
+                self.last_try = Instant::now();
+                if let Err(error) = self.renew(why) {
+                    tracing::error!(%error, "no new generation; the present one stays in use");
+                }
             }
         }
         self.forget(shared);

@@ -97,7 +97,9 @@ impl Scratch {
             match std::fs::create_dir(&dir) {
                 Ok(()) => return Ok(Self(dir)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error).with_context(|| format!("cannot create {}; set TMPDIR", dir.display())),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot create {}; set TMPDIR", dir.display()));
+                }
             }
         }
         bail!("cannot create a directory in {}; clean it up or set TMPDIR", base.display())
@@ -135,7 +137,11 @@ pub fn run(args: &ReplayArgs, mut config: Config) -> anyhow::Result<()> {
     }
     // Before the work, not after it. Nothing is lost in a file of this name before everything has gone well.
     for out in [Some(&args.out), args.out_inside.as_ref()].into_iter().flatten() {
-        File::options().append(true).create(true).open(out).with_context(|| format!("cannot write {}", out.display()))?;
+        File::options()
+            .append(true)
+            .create(true)
+            .open(out)
+            .with_context(|| format!("cannot write {}", out.display()))?;
     }
     let keys = setup::keys(&mut config, inside.frames > 0)?;
 
@@ -152,7 +158,9 @@ pub fn run(args: &ReplayArgs, mut config: Config) -> anyhow::Result<()> {
     let megabytes = 48 + (room + 512) * BUFFERS as usize / (1 << 20);
     let core = core_affinity::get_core_ids().and_then(|c| c.first().map(|c| c.id)).unwrap_or(0);
     let mut arguments: Vec<String> =
-        ["--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va", "--log-level=error", "-m"].map(Into::into).into();
+        ["--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va", "--log-level=error", "-m"]
+            .map(Into::into)
+            .into();
     arguments.extend([megabytes.to_string(), "-l".into(), core.to_string()]);
     arguments.push(vdev("inside", &args.inside, &outputs[0])?);
     arguments.push(vdev("outside", &args.outside, &outputs[1])?);
@@ -173,7 +181,12 @@ pub fn run(args: &ReplayArgs, mut config: Config) -> anyhow::Result<()> {
     setup::print(&counts, args.json)?;
     for (name, d) in [("outbound", &counts.outbound), ("inbound", &counts.inbound)] {
         if d.forwarded + d.dropped_total != d.received {
-            bail!("{name}: {} frames received, but {} forwarded and {} dropped", d.received, d.forwarded, d.dropped_total);
+            bail!(
+                "{name}: {} frames received, but {} forwarded and {} dropped",
+                d.received,
+                d.forwarded,
+                d.dropped_total
+            );
         }
     }
     Ok(())
@@ -192,7 +205,7 @@ fn pump(
     let ring = keys.as_ref().map_or_else(Default::default, |k| k.cell.current.clone());
     let shared = setup::shared(config, ring, mtu, clock.now_ns(), 1)?;
     match &mut keys {
-        Some(keys) => keys.start(),
+        Some(keys) => keys.start().context("no keys")?,
         None => tracing::warn!("no keys: packets pass without the option ([keys] is not configured)"),
     }
     let mut worker = Worker::new(shared.clone(), 0);

@@ -68,7 +68,8 @@ struct ControlCounts {
 
 impl RunningBox {
     fn start(config: &Config, eal: &Eal, mut keys: Option<KeyManager>, stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
-        let (mut inside, mut outside) = (eal.port(config.inside.device.name())?, eal.port(config.outside.device.name())?);
+        let (mut inside, mut outside) =
+            (eal.port(config.inside.device.name())?, eal.port(config.outside.device.name())?);
         let mtu = [config.inside.mtu, config.outside.mtu].into_iter().flatten().max().unwrap_or(1500);
         // A packet should fit one buffer: headroom, Ethernet with two tags, and the MTU.
         let room = (usize::from(mtu) + 128 + 64).clamp(2048 + 128, usize::from(u16::MAX)) as u16;
@@ -88,7 +89,12 @@ impl RunningBox {
         let ring = keys.as_ref().map_or_else(Arc::default, |k| Arc::clone(&k.cell.current));
         let shared = setup::shared(config, ring, outside_mtu, clock.now_ns(), config.workers.cores.len())?;
         match &mut keys {
-            Some(keys) => keys.start(),
+            Some(keys) => {
+                // The network goes on without measuring, rather than not at all.
+                if let Err(error) = keys.start() {
+                    tracing::error!(%error, "{}", crate::keys::NO_KEYS);
+                }
+            }
             None => tracing::warn!("no keys: packets pass without the option ([keys] is not configured)"),
         }
         let (mut inside, mut outside) = (inside.start()?, outside.start()?);
@@ -122,7 +128,10 @@ impl RunningBox {
             ports.0.name(),
             ports.1.name(),
             this.workers.len(),
-            this.keys.as_ref().and_then(KeyManager::generation).map_or_else(|| "no key to seal with".into(), |g| format!("generation {g}")),
+            this.keys
+                .as_ref()
+                .and_then(KeyManager::generation)
+                .map_or_else(|| "no key to seal with".into(), |g| format!("generation {g}")),
             config.flow_table.capacity,
             setup::counts("", &this.shared, &[]).flows.memory_octets >> 20,
         );

@@ -96,7 +96,8 @@ pub fn counts(node: &str, shared: &Shared, workers: &[Arc<WorkerCounters>]) -> C
         capacity: table.capacity() as u64,
         tombstones: table.tombstones.used(),
         tombstone_capacity: table.tombstones.capacity() as u64,
-        memory_octets: TableSize { capacity: table.capacity(), tombstones: table.tombstones.capacity() }.memory() as u64,
+        memory_octets: TableSize { capacity: table.capacity(), tombstones: table.tombstones.capacity() }.memory()
+            as u64,
         ..counts.flows
     };
     counts

@@ -74,7 +74,8 @@ impl core::str::FromStr for Prefix {
         };
         let address: core::net::Ipv6Addr =
             address.parse().map_err(|_| format!("'{address}' is not an IPv6 address"))?;
-        let prefix = Self::new(address.octets(), len).ok_or_else(|| format!("'{len}' is not a prefix length (0 to 128)"))?;
+        let prefix =
+            Self::new(address.octets(), len).ok_or_else(|| format!("'{len}' is not a prefix length (0 to 128)"))?;
         if prefix.network != u128::from(address) {
             return Err(format!("'{text}' has bits set behind its prefix length; did you mean {prefix}?"));
         }

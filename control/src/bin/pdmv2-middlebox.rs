@@ -37,7 +37,8 @@ struct RunArgs {
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    let (Command::Run(RunArgs { config: path, .. }) | Command::Replay(replay::ReplayArgs { config: path, .. })) = &command;
+    let (Command::Run(RunArgs { config: path, .. }) | Command::Replay(replay::ReplayArgs { config: path, .. })) =
+        &command;
     let config = match Config::load(path) {
         Ok(config) => config,
         Err(errors) => {
