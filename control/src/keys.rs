@@ -168,10 +168,11 @@ impl KeyManager {
     /// What has to be done now and then: new attempts, new generations, moving the peers' generations along.
     pub fn tick(&mut self, shared: &Shared) {
         let missing = self.state.is_none() || (self.seals && self.generation.is_none());
-        if missing && self.last_try.elapsed() >= RETRY {
-            if let Err(error) = self.start() {
-                tracing::error!(%error, "{NO_KEYS}");
-            }
+        if missing
+            && self.last_try.elapsed() >= RETRY
+            && let Err(error) = self.start()
+        {
+            tracing::error!(%error, "{NO_KEYS}");
         }
         if self.peers.iter().any(|p| p.newest.load(Ordering::Relaxed) != p.built_for) {
             for p in self.peers.iter().filter(|p| p.newest.load(Ordering::Relaxed) != p.built_for) {

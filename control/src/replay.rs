@@ -229,7 +229,7 @@ fn pump(
         }
     }
     drop((inside, outside));
-    let mut counts = setup::counts(&config.node, &shared, &[counters.clone()]);
+    let mut counts = setup::counts(&config.node, &shared, std::slice::from_ref(&counters));
     counts.generation = keys.as_ref().and_then(KeyManager::generation);
     counts.ports = Ports { inside: setup::port_counts(&ports.0), outside: setup::port_counts(&ports.1) };
     if let Some(keys) = &mut keys {
