@@ -38,7 +38,9 @@ fn dpdk() -> Vec<String> {
         Ok(output) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
         }
-        other => give_up("pkg-config --cflags libdpdk failed", "apt install pkg-config libdpdk-dev", &format!("{other:?}")),
+        other => {
+            give_up("pkg-config --cflags libdpdk failed", "apt install pkg-config libdpdk-dev", &format!("{other:?}"))
+        }
     }
 }
 
@@ -49,9 +51,13 @@ fn bindings(flags: &[String]) {
         .allowlist_function("pdm_.*")
         .allowlist_function("rte_eal_(init|cleanup)|rte_strerror|rte_version|rte_get_tsc_hz|rte_thread_(un)?register")
         .allowlist_function("rte_pktmbuf_(pool_create|free_bulk)|rte_mempool_(avail_count|in_use_count)")
-        .allowlist_function("rte_eth_dev_(configure|start|stop|close|info_get|get_name_by_port|get_port_by_name|socket_id)")
+        .allowlist_function(
+            "rte_eth_dev_(configure|start|stop|close|info_get|get_name_by_port|get_port_by_name|socket_id)",
+        )
         .allowlist_function("rte_eth_dev_(set_mtu|get_mtu|set_link_up|set_link_down|adjust_nb_rx_tx_desc)")
-        .allowlist_function("rte_eth_(rx|tx)_queue_setup|rte_eth_find_next|rte_eth_macaddr_get|rte_eth_stats_(get|reset)")
+        .allowlist_function(
+            "rte_eth_(rx|tx)_queue_setup|rte_eth_find_next|rte_eth_macaddr_get|rte_eth_stats_(get|reset)",
+        )
         .allowlist_function("rte_eth_(promiscuous|allmulticast)_(enable|disable)")
         .allowlist_var("PDM_.*|RTE_MAX_ETHPORTS|RTE_ETH_NAME_MAX_LEN")
         .opaque_type("rte_mbuf|rte_mempool|rte_eth_rxseg_.*|rte_eth_fc_.*")
@@ -67,7 +73,11 @@ fn bindings(flags: &[String]) {
     let remedy = "apt install libclang-dev clang   (or set LIBCLANG_PATH to the directory of libclang.so)";
     let bindings = match made {
         Ok(Ok(bindings)) => bindings,
-        Ok(Err(error)) => give_up("bindgen could not read DPDK's headers", "apt install libclang-dev clang libdpdk-dev", &error.to_string()),
+        Ok(Err(error)) => give_up(
+            "bindgen could not read DPDK's headers",
+            "apt install libclang-dev clang libdpdk-dev",
+            &error.to_string(),
+        ),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
             give_up("libclang, which bindgen needs, was not found", remedy, &text)

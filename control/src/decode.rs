@@ -10,6 +10,7 @@ use protocol::aead::{self, Slot};
 use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
 use protocol::wire::ext_chain::{self, WalkError};
+use protocol::wire::ipv6;
 use protocol::wire::option::{Form, METRICS_LEN, Metrics, PREFIX_LEN, Prefix6};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 /// Generations tried around the last one known, or from 1 on when none is (profile section 9).
 const AHEAD: u32 = 16;
+/// Rotations ahead of the last one seen that are tried (profile section 6).
+const KRI_AHEAD: i32 = 8;
 /// Flows whose last key is remembered.
 const MAX_FLOWS: usize = 1 << 20;
 
@@ -126,7 +129,7 @@ pub struct Record {
     pub dport: u16,
     /// Transport protocol.
     pub protocol: u8,
-    /// `pdm`, `clear` or `sealed`.
+    /// `pdm`, `clear`, `sealed` or `malformed` (then ports and protocol are 0).
     pub form: &'static str,
     /// Packet sequence number for the nonce; not in `pdm`.
     pub prseq: Option<u16>,
@@ -182,6 +185,25 @@ impl Shown {
 }
 
 impl Record {
+    fn new(frame: &Frame<'_>, tuple: &FiveTuple, form: &'static str, option: &[u8]) -> Self {
+        Self {
+            frame: frame.number,
+            time: frame.time_ns.map(|ns| format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)),
+            src: tuple.src.into(),
+            sport: tuple.sport,
+            dst: tuple.dst.into(),
+            dport: tuple.dport,
+            protocol: tuple.protocol,
+            form,
+            prseq: None,
+            f: None,
+            key: None,
+            metrics: None,
+            hex: hex::encode(option),
+            flow: tuple.to_string(),
+        }
+    }
+
     /// For people.
     #[must_use]
     pub fn line(&self, hex: bool) -> String {
@@ -191,7 +213,8 @@ impl Record {
         parts.extend(self.prseq.map(|prseq| format!("prseq {prseq} F {}", self.f.unwrap_or_default())));
         parts.extend(self.key.as_ref().map(|k| format!("| {} generation {} kri {}", k.node, k.generation, k.kri)));
         parts.push(match &self.metrics {
-            None => "| not opened".to_owned(),
+            None if self.form == "sealed" => "| not opened".to_owned(),
+            None => "option".to_owned(),
             Some(m) => {
                 let pointer = m.global_pointer.map(|p| format!("pointer {p} ")).unwrap_or_default();
                 let (tlr, tls) = (show_ns(m.delta_tlr_ns), show_ns(m.delta_tls_ns));
@@ -222,29 +245,16 @@ fn decode(frame: &Frame<'_>, opener: Option<&mut Opener>, summary: &mut Summary)
         Ok(chain) => chain,
         Err(WalkError::MalformedOption) => {
             summary.malformed += 1;
-            return None;
+            let (src, dst) = (packet.get(ipv6::SRC_AT..ipv6::DST_AT)?, packet.get(ipv6::DST_AT..ipv6::HEADER_LEN)?);
+            let ends = FiveTuple { src: src.try_into().ok()?, dst: dst.try_into().ok()?, ..FiveTuple::default() };
+            return Some(Record::new(frame, &ends, "malformed", &[]));
         }
         Err(_) => return None,
     };
     let at = chain.option?;
     let option = packet.get(at.offset..at.offset + at.form.option_len())?;
     let tuple = chain.five_tuple;
-    let mut record = Record {
-        frame: frame.number,
-        time: frame.time_ns.map(|ns| format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)),
-        src: tuple.src.into(),
-        sport: tuple.sport,
-        dst: tuple.dst.into(),
-        dport: tuple.dport,
-        protocol: tuple.protocol,
-        form: "pdm",
-        prseq: None,
-        f: None,
-        key: None,
-        metrics: None,
-        hex: hex::encode(option),
-        flow: tuple.to_string(),
-    };
+    let mut record = Record::new(frame, &tuple, "pdm", option);
     if at.form == Form::Pdm {
         summary.pdm += 1;
         record.metrics = Some(Shown::new(&Metrics::parse_pdm(option.get(2..)?.try_into().ok()?), false));
@@ -304,11 +314,10 @@ impl Opener {
 
     fn open(&mut self, tuple: &FiveTuple, sealed: &Sealed) -> Option<(Opened, [u8; METRICS_LEN])> {
         let last = self.flows.get(tuple).copied();
+        // Most likely first: the last one, its neighbours, then as far ahead as a receiver looks.
         let near = last.into_iter().flat_map(|(node, generation, kri)| {
-            [Some(kri), kri.checked_add(1), kri.checked_sub(1)]
-                .into_iter()
-                .flatten()
-                .map(move |k| (node, generation, k))
+            let steps = [0, 1, -1].into_iter().chain(2..=KRI_AHEAD);
+            steps.filter_map(move |step| Some((node, generation, kri.checked_add_signed(step)?)))
         });
         let guesses: Vec<KeyName> = near.chain(self.guesses(tuple)).collect();
         for name @ (index, generation, kri) in guesses {

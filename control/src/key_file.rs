@@ -4,7 +4,7 @@ use crate::config::reader::{self, Table};
 use crate::config::report::{At, Errors, Report};
 use pipeline::keyring::GenerationKeys;
 use pipeline::policy::Prefix;
-use protocol::key_schedule::{KeyError, Prk, ScopeId, SharedSecret, file_generation_secret};
+use protocol::key_schedule::{Prk, ScopeId, SharedSecret, WrongLength, file_generation_secret};
 use protocol::suite::{Aead, Kdf, Kem, Suite};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -130,7 +130,10 @@ impl KeyFile {
         }
         let keys = Self { suite, scope, nodes, salt, secret };
         // The reader's rules are the rules: what it would refuse is not written.
-        Self::parse(&keys.to_toml(), "new key file").map_err(|e| e.to_string())
+        Self::parse(&keys.to_toml(), "").map_err(|errors| {
+            let problems: Vec<_> = errors.0.iter().map(|p| format!("{}; {}", p.message, p.remedy)).collect();
+            problems.join("\n")
+        })
     }
 
     /// Reads and checks a key file.
@@ -200,7 +203,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// Lengths that do not fit the suite; not for a key file that was read.
-    pub fn generation_keys(&self, sealer: &Node, g: u32) -> Result<GenerationKeys, KeyError> {
+    pub fn generation_keys(&self, sealer: &Node, g: u32) -> Result<GenerationKeys, WrongLength> {
         let shared = file_generation_secret(self.suite, &self.salt, &SharedSecret::new(&self.secret), g)?;
         let prk = Prk::new(self.suite, &self.salt, &shared)?;
         Ok(match self.scope {

@@ -3,8 +3,19 @@
 
 pub mod capture;
 pub mod config;
+pub mod counts;
 pub mod decode;
 pub mod key_file;
 pub mod keygen;
+pub mod keys;
+#[cfg(feature = "dpdk")]
+pub mod link;
+#[cfg(feature = "dpdk")]
+pub mod replay;
+#[cfg(feature = "dpdk")]
+pub mod run;
 pub mod selftest;
+#[cfg(feature = "dpdk")]
+pub mod setup;
 pub mod state_file;
+pub mod telemetry;

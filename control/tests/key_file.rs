@@ -179,7 +179,7 @@ fn keygen_writes_a_private_file_once() {
     assert_eq!(keys.node("box-a").expect("there").prefixes.len(), 2);
     assert_ne!(keys.node("box-a").expect("there").id, [0; 16]);
     let before = std::fs::read(&path).expect("readable");
-    let error = keygen(&path, &[A, B]).err().expect("refused");
+    let error = keygen(&path, &[A, B]).map(|(said, _)| said).expect_err("refused");
     assert!(error.contains("already there"), "{error}");
     assert_eq!(std::fs::read(&path).expect("readable"), before);
     let (_, other) = keygen(&dir.path().join("other.keys"), &[A, B, "--scope=shared"]).expect("made");
@@ -206,7 +206,7 @@ fn keygen_refuses_what_a_box_would() {
         (&[A, "--node=b"], "'b' is not key=value"),
     ];
     for (args, expected) in cases {
-        let error = keygen(&path, args).err().expect("refused");
+        let error = keygen(&path, args).map(|(said, _)| said).expect_err("refused");
         assert!(error.contains(expected), "{args:?}: {error}");
         assert!(!path.exists());
     }

@@ -28,8 +28,8 @@ fn take(dir: &Path, keys: &KeyFile) -> Result<u32, StateError> {
 }
 
 fn file(dir: &Path, ending: &str) -> PathBuf {
-    let found = std::fs::read_dir(dir).expect("directory").flatten().map(|e| e.path());
-    found.filter(|p| p.to_string_lossy().ends_with(ending)).next().expect("a state file")
+    let mut found = std::fs::read_dir(dir).expect("directory").flatten().map(|e| e.path());
+    found.find(|p| p.to_string_lossy().ends_with(ending)).expect("a state file")
 }
 
 #[test]

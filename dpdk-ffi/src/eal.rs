@@ -41,9 +41,8 @@ impl Eal {
     /// It was started before, or DPDK refuses: its own messages on standard error say more.
     pub fn init<S: AsRef<str>>(arguments: &[S]) -> Result<Self, Error> {
         let texts = core::iter::once("pdmv2-middlebox").chain(arguments.iter().map(AsRef::as_ref));
-        let owned = texts
-            .map(|t| CString::new(t).map_err(|_| Error::BadText(t.to_owned())))
-            .collect::<Result<Vec<_>, _>>()?;
+        let owned =
+            texts.map(|t| CString::new(t).map_err(|_| Error::BadText(t.to_owned()))).collect::<Result<Vec<_>, _>>()?;
         if STARTED.swap(true, Ordering::SeqCst) {
             return Err(Error::SecondEal);
         }

@@ -22,7 +22,9 @@ pub enum Error {
         reason: String,
     },
     /// A mempool could not be made.
-    #[error("no memory for {buffers} packet buffers of {room} octets: {reason}. Use fewer, more hugepages, or a larger '-m'")]
+    #[error(
+        "no memory for {buffers} packet buffers of {room} octets: {reason}. Use fewer, more hugepages, or a larger '-m'"
+    )]
     Mempool {
         /// Buffers asked for.
         buffers: u32,

@@ -58,7 +58,9 @@ impl Mbuf {
     #[must_use]
     pub fn data(&self) -> &[u8] {
         // SAFETY: DPDK keeps data_off + data_len within buf_len; the functions below do too.
-        unsafe { core::slice::from_raw_parts(self.buf_addr().add(usize::from(self.data_off())), usize::from(self.seg_len())) }
+        unsafe {
+            core::slice::from_raw_parts(self.buf_addr().add(usize::from(self.data_off())), usize::from(self.seg_len()))
+        }
     }
 
     /// The first segment's octets, to write to. Empty when they are shared with another mbuf.
@@ -69,7 +71,10 @@ impl Mbuf {
         }
         // SAFETY: as above; the data is not shared, and `&mut self` makes this the only view of it.
         unsafe {
-            core::slice::from_raw_parts_mut(self.buf_addr().add(usize::from(self.data_off())), usize::from(self.seg_len()))
+            core::slice::from_raw_parts_mut(
+                self.buf_addr().add(usize::from(self.data_off())),
+                usize::from(self.seg_len()),
+            )
         }
     }
 

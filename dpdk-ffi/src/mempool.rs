@@ -27,7 +27,14 @@ impl Mempool {
     ///
     /// # Errors
     /// No memory, or the name is in use.
-    pub fn new(eal: &Eal, name: &str, buffers: u32, cache: u32, room: u16, socket: Option<u32>) -> Result<Arc<Self>, Error> {
+    pub fn new(
+        eal: &Eal,
+        name: &str,
+        buffers: u32,
+        cache: u32,
+        room: u16,
+        socket: Option<u32>,
+    ) -> Result<Arc<Self>, Error> {
         let c_name = CString::new(name).map_err(|_| Error::BadText(name.to_owned()))?;
         let socket = socket.map_or(-1, |s| s as i32); // SOCKET_ID_ANY
         let cache = cache.min(512).min(buffers * 2 / 3);

@@ -145,8 +145,11 @@ impl<State> Port<State> {
         unsafe {
             self.check("rte_eth_macaddr_get", sys::rte_eth_macaddr_get(id, &raw mut mac))?;
             self.check("rte_eth_dev_get_mtu", sys::rte_eth_dev_get_mtu(id, &raw mut mtu))?;
-            let driver =
-                if info.driver_name.is_null() { String::new() } else { CStr::from_ptr(info.driver_name).to_string_lossy().into() };
+            let driver = if info.driver_name.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(info.driver_name).to_string_lossy().into()
+            };
             let socket = u32::try_from(sys::rte_eth_dev_socket_id(id)).ok();
             let max_queues = info.max_rx_queues.min(info.max_tx_queues);
             Ok(PortInfo { driver, socket, mac: mac.addr_bytes, mtu, max_queues })
@@ -221,7 +224,8 @@ impl Port<Stopped> {
         let (info, id) = (self.dev_info()?, self.inner.id);
         let most = info.max_rx_queues.min(info.max_tx_queues);
         if config.queues == 0 || config.queues > most {
-            let what = format!("{} workers need {0} queues, and the device has {most}; use {most} worker(s)", config.queues);
+            let what =
+                format!("{} workers need {0} queues, and the device has {most}; use {most} worker(s)", config.queues);
             return Err(Error::Unable { port: self.inner.name.clone(), what });
         }
         let mut conf = sys::rte_eth_conf::default();
@@ -295,7 +299,10 @@ impl Port<Stopped> {
     /// It is not configured, or the driver refuses.
     pub fn start(self) -> Result<Port<Started>, Error> {
         if self.queues == 0 {
-            return Err(Error::Unable { port: self.inner.name.clone(), what: "configure it before it is started".into() });
+            return Err(Error::Unable {
+                port: self.inner.name.clone(),
+                what: "configure it before it is started".into(),
+            });
         }
         // SAFETY: the port is configured and its queues are set up.
         self.check("rte_eth_dev_start", unsafe { sys::rte_eth_dev_start(self.inner.id) })?;

@@ -56,7 +56,8 @@ impl TxQueue {
         // being dropped, and the others move to its front. The queue is set up, started and ours alone.
         unsafe {
             let first = packets.as_mut_ptr();
-            let sent = sys::pdm_tx_burst(self.port.id, self.number, first.cast(), len.min(usize::from(u16::MAX)) as u16);
+            let sent =
+                sys::pdm_tx_burst(self.port.id, self.number, first.cast(), len.min(usize::from(u16::MAX)) as u16);
             let sent = usize::from(sent).min(len);
             core::ptr::copy(first.add(sent), first, len - sent);
             packets.set_len(len - sent);

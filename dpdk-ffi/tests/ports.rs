@@ -4,7 +4,8 @@ use arrayvec::ArrayVec;
 use dpdk_ffi::{Eal, Error, Mbuf, Mempool, PortConfig, ThreadRegistration};
 use std::sync::Arc;
 
-const CONFIG: PortConfig = PortConfig { queues: 1, rx_descriptors: 256, tx_descriptors: 256, mtu: None, promiscuous: true };
+const CONFIG: PortConfig =
+    PortConfig { queues: 1, rx_descriptors: 256, tx_descriptors: 256, mtu: None, promiscuous: true };
 
 /// A classic pcap file, microseconds, Ethernet.
 fn capture(frames: &[Vec<u8>]) -> Vec<u8> {
@@ -48,11 +49,25 @@ fn buffers_come_and_go(pool: &Arc<Mempool>) {
 #[test]
 fn ports_queues_and_buffers() {
     let dir = std::env::temp_dir();
-    let (input, output) = (dir.join(format!("pdmv2-in-{}", std::process::id())), dir.join(format!("pdmv2-out-{}", std::process::id())));
-    let frames: Vec<Vec<u8>> = (0..100u8).map(|i| (0..60 + u16::from(i) * 30).map(|o| (o as u8) ^ i).collect()).collect();
+    let (input, output) =
+        (dir.join(format!("pdmv2-in-{}", std::process::id())), dir.join(format!("pdmv2-out-{}", std::process::id())));
+    let frames: Vec<Vec<u8>> =
+        (0..100u8).map(|i| (0..60 + u16::from(i) * 30).map(|o| (o as u8) ^ i).collect()).collect();
     std::fs::write(&input, capture(&frames)).expect("input");
     let pcap = format!("--vdev=net_pcap0,rx_pcap={},tx_pcap={}", input.display(), output.display());
-    let arguments = ["--no-huge", "-m", "64", "--no-pci", "--no-shconf", "--iova-mode=va", "-l", "0", "--log-level=error", "--vdev=net_ring0", &pcap];
+    let arguments = [
+        "--no-huge",
+        "-m",
+        "64",
+        "--no-pci",
+        "--no-shconf",
+        "--iova-mode=va",
+        "-l",
+        "0",
+        "--log-level=error",
+        "--vdev=net_ring0",
+        &pcap,
+    ];
     let allowed = || std::thread::available_parallelism().map(usize::from).unwrap_or(1);
     let cpus = allowed();
     let eal = Eal::init(&arguments).expect("EAL");
@@ -61,7 +76,10 @@ fn ports_queues_and_buffers() {
     assert!(eal.port_names().contains(&"net_ring0".to_owned()));
 
     let pool = Mempool::new(&eal, "test", 1023, 0, 2048 + 128, None).expect("pool");
-    assert!(matches!(Mempool::new(&eal, "test", 1023, 0, 2176, None), Err(Error::Mempool { .. })), "the name is in use");
+    assert!(
+        matches!(Mempool::new(&eal, "test", 1023, 0, 2176, None), Err(Error::Mempool { .. })),
+        "the name is in use"
+    );
     buffers_come_and_go(&pool);
 
     let mut ring = eal.port("net_ring0").expect("port");
@@ -91,7 +109,11 @@ fn ports_queues_and_buffers() {
         }
     }
     let left: Vec<u8> = burst.iter().flat_map(|m| m.data().to_vec()).collect();
-    assert_eq!(left, (sent..sent + burst.len() as u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>(), "the rest stays, in order");
+    assert_eq!(
+        left,
+        (sent..sent + burst.len() as u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>(),
+        "the rest stays, in order"
+    );
     let mut came = 0u32;
     let mut received: ArrayVec<Mbuf, 32> = ArrayVec::new();
     let thread = std::thread::spawn({

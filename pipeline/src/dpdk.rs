@@ -47,13 +47,14 @@ impl PacketBuf for Mbuf {
 pub struct DpdkQueue {
     rx: RxQueue,
     tx: TxQueue,
+    burst: usize,
 }
 
 impl DpdkQueue {
-    /// The pair that a port gave out.
+    /// The pair that a port gave out, to be polled for at most `burst` packets at once.
     #[must_use]
-    pub fn new((rx, tx): (RxQueue, TxQueue)) -> Self {
-        Self { rx, tx }
+    pub fn new((rx, tx): (RxQueue, TxQueue), burst: usize) -> Self {
+        Self { rx, tx, burst: burst.clamp(1, BURST) }
     }
 }
 
@@ -62,7 +63,7 @@ impl PortQueue for DpdkQueue {
 
     #[inline]
     fn receive(&mut self, into: &mut ArrayVec<Mbuf, BURST>) {
-        self.rx.burst(into);
+        self.rx.burst(into, self.burst);
     }
 
     #[inline]

@@ -86,10 +86,7 @@ impl Flow {
     /// Its fingerprint.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint {
-            lo: self.fingerprint[0].load(Ordering::Relaxed),
-            hi: self.fingerprint[1].load(Ordering::Relaxed),
-        }
+        Fingerprint { lo: self.fingerprint[0].load(Ordering::Relaxed), hi: self.fingerprint[1].load(Ordering::Relaxed) }
     }
 
     /// Index of its policy.

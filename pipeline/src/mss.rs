@@ -11,7 +11,13 @@ const HEADERS: usize = 60;
 
 /// Clamps a packet of a measured flow, if it is a TCP SYN. Returns whether it changed.
 #[inline]
-pub(crate) fn clamp_packet<B: PacketBuf>(packet: &mut B, l3: usize, chain: &Chain, config: &PathConfig, form: Form) -> bool {
+pub(crate) fn clamp_packet<B: PacketBuf>(
+    packet: &mut B,
+    l3: usize,
+    chain: &Chain,
+    config: &PathConfig,
+    form: Form,
+) -> bool {
     const FLAGS: usize = 13;
     if !config.mss_clamp || chain.five_tuple.protocol != ipv6::TCP {
         return false;
@@ -81,7 +87,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn sum(tcp: &[u8]) -> u16 {
-        let mut total: u32 = tcp.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], *c.get(1).unwrap_or(&0)]))).sum();
+        let mut total: u32 =
+            tcp.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], *c.get(1).unwrap_or(&0)]))).sum();
         while total > 0xFFFF {
             total = (total & 0xFFFF) + (total >> 16);
         }
@@ -115,7 +122,9 @@ mod tests {
 
     #[test]
     fn leaves_others_alone() {
-        for (options, flags) in [(&[2, 4, 5, 0xA0][..], 0x10), (&[2, 4, 5, 0x00], 0x02), (&[3, 3, 7], 0x02), (&[0, 2, 4, 9, 9], 0x02)] {
+        for (options, flags) in
+            [(&[2, 4, 5, 0xA0][..], 0x10), (&[2, 4, 5, 0x00], 0x02), (&[3, 3, 7], 0x02), (&[0, 2, 4, 9, 9], 0x02)]
+        {
             let mut tcp = syn(options, flags);
             let before = tcp.clone();
             assert!(!clamp(&mut tcp, 1400));

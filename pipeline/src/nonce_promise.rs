@@ -78,5 +78,8 @@ fn no_key_and_nonce_twice() {
     }
     assert_eq!(count, total, "every sealed packet is on record");
     // How much there is of each depends on the machine; that there is some of each does not.
-    assert!(total > 60_000 && expired > 100 && rotations > 0, "{total} sealed, {expired} evictions, {rotations} rotations");
+    assert!(
+        total > 60_000 && expired > 100 && rotations > 0,
+        "{total} sealed, {expired} evictions, {rotations} rotations"
+    );
 }

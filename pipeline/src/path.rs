@@ -92,7 +92,13 @@ pub struct Shared {
 impl Shared {
     /// Shared state for this many workers.
     #[must_use]
-    pub fn new(config: PathConfig, table: FlowTable, ring: Arc<ArcSwap<KeyRing>>, master: MasterKey, workers: usize) -> Self {
+    pub fn new(
+        config: PathConfig,
+        table: FlowTable,
+        ring: Arc<ArcSwap<KeyRing>>,
+        master: MasterKey,
+        workers: usize,
+    ) -> Self {
         Self {
             config,
             table,
@@ -282,6 +288,10 @@ mod tests {
         assert_eq!((0..5).filter(|_| bucket.take(1)).count(), 3);
         assert!(!bucket.take(50_000_000));
         assert!(bucket.take(200_000_000));
-        assert_eq!((0..10_000).filter(|_| bucket.take(3_600_000_000_000)).count(), 4, "one left over, then at most three");
+        assert_eq!(
+            (0..10_000).filter(|_| bucket.take(3_600_000_000_000)).count(),
+            4,
+            "one left over, then at most three"
+        );
     }
 }

@@ -74,7 +74,8 @@ impl core::str::FromStr for Prefix {
         };
         let address: core::net::Ipv6Addr =
             address.parse().map_err(|_| format!("'{address}' is not an IPv6 address"))?;
-        let prefix = Self::new(address.octets(), len).ok_or_else(|| format!("'{len}' is not a prefix length (0 to 128)"))?;
+        let prefix =
+            Self::new(address.octets(), len).ok_or_else(|| format!("'{len}' is not a prefix length (0 to 128)"))?;
         if prefix.network != u128::from(address) {
             return Err(format!("'{text}' has bits set behind its prefix length; did you mean {prefix}?"));
         }
@@ -93,6 +94,19 @@ pub enum Mode {
     Clear,
     /// `PDMv2` sealed, 34 octets of data.
     Encrypted,
+}
+
+impl Mode {
+    /// Its name in configurations and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Pdm => "pdm",
+            Self::Clear => "clear",
+            Self::Encrypted => "encrypted",
+        }
+    }
 }
 
 /// What happens to a packet whose option does not verify.

@@ -21,7 +21,8 @@ pub fn answer<B: PacketBuf>(packet: &mut B, outside_mtu: usize) -> bool {
     let mtu = outside_mtu.saturating_sub(GROWTH);
     let (src, dst) = (chain.five_tuple.src, chain.five_tuple.dst);
     let data = packet.data();
-    let is_error = chain.five_tuple.protocol == ipv6::ICMPV6 && data.get(l3 + chain.upper_offset).is_none_or(|&t| t < 128);
+    let is_error =
+        chain.five_tuple.protocol == ipv6::ICMPV6 && data.get(l3 + chain.upper_offset).is_none_or(|&t| t < 128);
     let unanswerable = |a: &[u8; 16]| a[0] == 0xFF || a == &[0; 16];
     if mtu < MIN_MTU || is_error || unanswerable(&src) || unanswerable(&dst) || data[0] & 1 != 0 {
         return false;

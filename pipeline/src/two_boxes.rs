@@ -13,7 +13,10 @@ use protocol::wire::option::Form;
 
 fn boxes(mode: Mode) -> (Side, Side) {
     let config = || testing::config(vec![testing::policy(mode)]);
-    (testing::side(config(), testing::ring(true, 1, 1), SMALL, 1), testing::side(config(), testing::ring(false, 1, 1), SMALL, 1))
+    (
+        testing::side(config(), testing::ring(true, 1, 1), SMALL, 1),
+        testing::side(config(), testing::ring(false, 1, 1), SMALL, 1),
+    )
 }
 
 fn out(worker: &mut Worker, packet: &mut VecBuf, now: u64) -> Outcome {
@@ -144,14 +147,18 @@ fn replays_and_every_flipped_bit_are_refused() {
             let outcome = back(&mut b, &mut damaged, 1);
             // The version is part of what makes it an option of ours at all.
             let version = octet == option + 2 && bit >= 4;
-            let expected = if version { Outcome::Passed(Reason::MalformedOption) } else { Outcome::Dropped(Reason::BadTag) };
+            let expected =
+                if version { Outcome::Passed(Reason::MalformedOption) } else { Outcome::Dropped(Reason::BadTag) };
             assert_eq!(outcome, expected, "octet {octet} bit {bit}");
         }
     }
     for octet in (14 + 8..14 + 40).chain([14 + 80, 14 + 81, 14 + 82, 14 + 83]) {
         let mut damaged = packet.clone();
         damaged.data_mut()[octet] ^= 1;
-        assert!(matches!(back(&mut b, &mut damaged, 1), Outcome::Dropped(Reason::BadTag | Reason::UnknownPeer)), "octet {octet}");
+        assert!(
+            matches!(back(&mut b, &mut damaged, 1), Outcome::Dropped(Reason::BadTag | Reason::UnknownPeer)),
+            "octet {octet}"
+        );
     }
     assert_eq!(back(&mut b, &mut packet, 1), REMOVED, "the packet itself is still good");
 }
@@ -174,9 +181,10 @@ fn what_becomes_of_failures_is_the_policys_choice() {
 
 #[test]
 fn verify_leaves_the_option_and_pass_does_not_look() {
-    for (inbound, expected) in
-        [(InboundAction::Verify, Outcome::Verified(Form::Sealed)), (InboundAction::Pass, Outcome::Passed(Reason::PolicyPass))]
-    {
+    for (inbound, expected) in [
+        (InboundAction::Verify, Outcome::Verified(Form::Sealed)),
+        (InboundAction::Pass, Outcome::Passed(Reason::PolicyPass)),
+    ] {
         let rule = crate::policy::Policy { inbound, ..testing::policy(Mode::Encrypted) };
         let b = testing::side(testing::config(vec![rule]), testing::ring(false, 1, 1), SMALL, 1);
         let (mut a, mut b) = (testing::worker(testing::shared(1), 0), Worker::new(b.shared, 0));
@@ -289,7 +297,8 @@ fn delays_are_measured() {
     let (mut a, mut b) = (Worker::new(a_shared, 0), Worker::new(b_shared, 0));
     // A sends at 1 ms, B receives at 3 ms (its own clock), B answers at 10 ms, A receives 4 ms after its sending + 7 ms.
     const MS: u64 = 1_000_000;
-    let (mut there, mut answer) = (VecBuf::new(&frame(1000, 10)), VecBuf::new(&frame_between(testing::B, testing::A, 443, 1000, 10)));
+    let (mut there, mut answer) =
+        (VecBuf::new(&frame(1000, 10)), VecBuf::new(&frame_between(testing::B, testing::A, 443, 1000, 10)));
     assert_eq!(out(&mut a, &mut there, MS), ADDED);
     assert_eq!(back(&mut b, &mut there, 3 * MS), REMOVED);
     assert_eq!(out(&mut b, &mut answer, 10 * MS), ADDED);

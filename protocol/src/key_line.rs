@@ -68,11 +68,7 @@ impl core::fmt::Debug for KeyLine {
 
 impl Default for KeyLine {
     fn default() -> Self {
-        Self {
-            sequence: AtomicU64::new(0),
-            id: AtomicU64::new(0),
-            words: core::array::from_fn(|_| AtomicU64::new(0)),
-        }
+        Self { sequence: AtomicU64::new(0), id: AtomicU64::new(0), words: core::array::from_fn(|_| AtomicU64::new(0)) }
     }
 }
 

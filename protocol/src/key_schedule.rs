@@ -300,7 +300,10 @@ mod tests {
             for len in [0, 31, kdf.nh() - 1, kdf.nh() + 1, 65, 1000] {
                 let secret = vec![1; len];
                 let expected = WrongLength { kdf, expected: kdf.nh(), found: len };
-                assert_eq!(Prk::new(suite, &[0; 32], &SharedSecret::new(&secret)).err(), (len != kdf.nh()).then_some(expected));
+                assert_eq!(
+                    Prk::new(suite, &[0; 32], &SharedSecret::new(&secret)).err(),
+                    (len != kdf.nh()).then_some(expected)
+                );
                 assert_eq!(Secret::from_octets(suite, &secret).err(), (len != kdf.nh()).then_some(expected));
             }
         }

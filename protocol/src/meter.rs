@@ -107,7 +107,9 @@ impl Meter {
 
     /// Forgets everything. Only for a flow that nobody uses any more.
     pub fn clear(&self) {
-        for word in [&self.last_received, &self.last_sent, &self.seen_at_send, &self.acknowledged].into_iter().chain(&self.log) {
+        for word in
+            [&self.last_received, &self.last_sent, &self.seen_at_send, &self.acknowledged].into_iter().chain(&self.log)
+        {
             word.store(0, Ordering::Relaxed);
         }
     }

@@ -132,7 +132,12 @@ impl Space {
         loop {
             let next = pack(kri.max((seen >> 32) as u32), number);
             match self.high.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Verdict::Fresh { skipped: (number - before - 1).min(u64::from(u32::MAX)) as u32, late: false },
+                Ok(_) => {
+                    return Verdict::Fresh {
+                        skipped: (number - before - 1).min(u64::from(u32::MAX)) as u32,
+                        late: false,
+                    };
+                }
                 Err(now) => {
                     seen = now;
                     before = self::number(now);
@@ -184,7 +189,8 @@ impl ReceiverState {
 
     fn space(&self, i: usize) -> Option<(SecretId, u32)> {
         let id = SecretId::from_bits(self.spaces[i].id.load(Ordering::Acquire));
-        (id != SecretId::NONE && id != Self::CLOSED).then(|| (id, (self.spaces[i].high.load(Ordering::Acquire) >> 32) as u32))
+        (id != SecretId::NONE && id != Self::CLOSED)
+            .then(|| (id, (self.spaces[i].high.load(Ordering::Acquire) >> 32) as u32))
     }
 
     /// Stands in the second place of a flow that came back, so that nothing older than its rest is let in.
@@ -239,8 +245,13 @@ impl ReceiverState {
         let known = [0, 1].map(|i| SecretId::from_bits(self.spaces[i].id.load(Ordering::Acquire)));
         let free = known.contains(&SecretId::NONE);
         known.iter().any(|&k| {
-            k == Self::CLOSED && known.iter().any(|o| o.peer() == id.peer() && *o != k && o.generation() > id.generation())
-                || k != SecretId::NONE && k != Self::CLOSED && k.peer() == id.peer() && k.generation() > id.generation() && !free
+            k == Self::CLOSED
+                && known.iter().any(|o| o.peer() == id.peer() && *o != k && o.generation() > id.generation())
+                || k != SecretId::NONE
+                    && k != Self::CLOSED
+                    && k.peer() == id.peer()
+                    && k.generation() > id.generation()
+                    && !free
         })
     }
 
@@ -275,7 +286,10 @@ impl ReceiverState {
     /// What must be kept when the flow leaves the table.
     pub fn rest(&self) -> ReceiverRest {
         let i = (self.current.load(Ordering::Acquire) & 1) as usize;
-        ReceiverRest { id: self.spaces[i].id.load(Ordering::Acquire), high: self.spaces[i].high.load(Ordering::Acquire) }
+        ReceiverRest {
+            id: self.spaces[i].id.load(Ordering::Acquire),
+            high: self.spaces[i].high.load(Ordering::Acquire),
+        }
     }
 
     /// A flow that comes back: everything up to the highest number seen is refused, the numbers go on behind it.

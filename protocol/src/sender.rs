@@ -292,7 +292,11 @@ mod tests {
         assert_eq!(state.take(8), Ok(Number { n: 0, psntp: 102 }));
         assert_eq!(state.take(8), Ok(Number { n: 1, psntp: 103 }));
         assert_eq!(state.take(7), Err(NoNumber::NewerGeneration));
-        assert_eq!(state.take(8 + 5000), Err(NoNumber::NewerGeneration), "more than half the tag space away counts as old");
+        assert_eq!(
+            state.take(8 + 5000),
+            Err(NoNumber::NewerGeneration),
+            "more than half the tag space away counts as old"
+        );
     }
 
     #[test]

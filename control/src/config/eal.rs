@@ -55,15 +55,17 @@ impl Config {
 
     fn default_args(&self) -> Vec<String> {
         let cores: Vec<_> = self.workers.cores.iter().map(ToString::to_string).collect();
-        let mut args = vec!["-l".to_owned(), cores.join(","), "--in-memory".to_owned()];
+        let mut args = vec!["-l".to_owned(), cores.join(",")];
         if [&self.inside, &self.outside].iter().all(|p| matches!(p.device, Device::Virtual(_))) {
             args.push("--no-pci".to_owned());
         }
         if !hugepages_free(Path::new("/sys/kernel/mm/hugepages")) {
             // Some 2,500 octets per buffer, and room for rings and drivers.
             let megabytes = 192 + self.workers.mbufs / 256;
-            args.extend(["--no-huge", "--iova-mode=va", "-m"].map(str::to_owned));
+            args.extend(["--no-huge", "--no-shconf", "--iova-mode=va", "-m"].map(str::to_owned));
             args.push(megabytes.to_string());
+        } else {
+            args.push("--in-memory".to_owned()); // which EAL refuses together with --no-huge
         }
         args
     }

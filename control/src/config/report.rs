@@ -133,7 +133,7 @@ pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
 
 /// "did you mean 'x'?" or, when nothing is near, all that is known.
 #[must_use]
-pub fn suggestion<'k>(name: &str, known: &[&'k str]) -> String {
+pub fn suggestion(name: &str, known: &[&str]) -> String {
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean '{near}'?"),
         None if known.is_empty() => "delete it".to_owned(),

@@ -61,7 +61,10 @@ mod tests {
 
     fn slots() -> impl Strategy<Value = Vec<Slot>> {
         let slot = (any::<[u8; 32]>(), any::<[u8; 12]>(), any::<[u8; 6]>(), any::<[u8; 14]>());
-        prop::collection::vec(slot.prop_map(|(key, nonce, aad, text)| Slot { key, nonce, aad, text, tag: [0; 16] }), 0..=BATCH)
+        prop::collection::vec(
+            slot.prop_map(|(key, nonce, aad, text)| Slot { key, nonce, aad, text, tag: [0; 16] }),
+            0..=BATCH,
+        )
     }
 
     proptest! {
@@ -103,7 +106,9 @@ mod tests {
         // McGrew and Viega's GCM test case 4, cut to its first 14 octets of text and 6 of additional data, has no
         // published tag; the ciphertext does not depend on that cut.
         let mut slot = Slot::ZERO;
-        slot.key[..16].copy_from_slice(&[0xFE, 0xFF, 0xE9, 0x92, 0x86, 0x65, 0x73, 0x1C, 0x6D, 0x6A, 0x8F, 0x94, 0x67, 0x30, 0x83, 0x08]);
+        slot.key[..16].copy_from_slice(&[
+            0xFE, 0xFF, 0xE9, 0x92, 0x86, 0x65, 0x73, 0x1C, 0x6D, 0x6A, 0x8F, 0x94, 0x67, 0x30, 0x83, 0x08,
+        ]);
         slot.nonce = [0xCA, 0xFE, 0xBA, 0xBE, 0xFA, 0xCE, 0xDB, 0xAD, 0xDE, 0xCA, 0xF8, 0x88];
         slot.text = [0xD9, 0x31, 0x32, 0x25, 0xF8, 0x84, 0x06, 0xE5, 0xA5, 0x59, 0x09, 0xC5, 0xAF, 0xF5];
         seal(Aead::Aes128Gcm, core::slice::from_mut(&mut slot));

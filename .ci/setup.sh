@@ -1,0 +1,44 @@
+#!/bin/sh
+# Installs what building, testing and the demo need beside Rust: Debian 12 or later, Ubuntu 24.04 or later.
+# Does nothing when it is all there. Usage: .ci/setup.sh [build|test]
+set -eu
+
+what=${1:-test}
+build="build-essential pkg-config libdpdk-dev dpdk libclang-dev clang libpcap-dev"
+run="iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod"
+case $what in
+    build) packages=$build ;;
+    *) packages="$build $run" ;;
+esac
+
+missing=""
+for package in $packages; do
+    dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "These packages are needed, and there is no apt-get here:$missing" >&2
+        exit 1
+    fi
+    sudo=""
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || { echo "Run as root, or install:$missing" >&2; exit 1; }
+        sudo="sudo"
+    fi
+    echo "Installing:$missing"
+    $sudo apt-get update -qq
+    # tshark asks whether users may capture; the answer does not matter here.
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+if ! command -v cargo >/dev/null; then
+    if [ -f "$HOME/.cargo/env" ]; then
+        echo "cargo is not on the PATH; run: . \"\$HOME/.cargo/env\"" >&2
+    else
+        echo "Rust 1.88 or later is needed: https://rustup.rs, then open a new shell" >&2
+    fi
+    exit 1
+fi
+for component in rustfmt clippy; do
+    [ "$what" = build ] || cargo "${component#rust}" --version >/dev/null 2>&1 || rustup component add "$component"
+done

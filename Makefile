@@ -1,0 +1,57 @@
+# make demo   two boxes between two hosts, in network namespaces: what it is, on one screen
+# make test   everything: set-up, formatting, lints, unit, property and interleaving tests, fuzzing, end to end
+# The parts of them, and what they need, are in docs/testing.md.
+
+CARGO ?= cargo
+# Namespaces need root. What is run as root was built before, by the user.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo "sudo -E")
+FUZZ_SECONDS ?= 20
+
+.PHONY: all setup build test fmt lint unit loom fuzz e2e demo bench doc clean
+
+all: build
+
+setup:
+	@.ci/setup.sh test
+
+build: setup
+	$(CARGO) build --release --workspace --locked
+
+test: setup fmt lint doc unit loom fuzz e2e
+	@echo "All tests passed."
+
+fmt:
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+
+lint: setup
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+doc: setup
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+
+unit: setup
+	$(CARGO) test --workspace --locked --quiet -- --skip e2e_
+	$(CARGO) run --quiet --locked --bin pdmv2 -- selftest --vectors protocol/tests/vectors/pdmv2.json
+
+# The interleavings of the lock-free parts, explored by loom.
+loom: setup
+	RUSTFLAGS="--cfg loom" $(CARGO) test --release --locked --target-dir target/loom -p protocol -p pipeline \
+		--no-default-features --lib --quiet loom_
+
+fuzz: setup
+	$(CARGO) run --release --locked --quiet --manifest-path fuzz/Cargo.toml --bin fuzz-smoke -- --seconds $(FUZZ_SECONDS)
+
+# Two boxes between two kernels, in network namespaces.
+e2e: setup
+	$(CARGO) test --locked --quiet -p control --test e2e --no-run
+	$(SUDO) $(shell command -v $(CARGO)) test --locked --quiet -p control --test e2e -- --test-threads=1
+
+demo: build
+	$(SUDO) target/release/bench demo
+
+bench: build
+	$(SUDO) target/release/bench tcp-ratio
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,256 @@
+//! `pdmv2-middlebox run`: the box between two ports, until SIGTERM or SIGINT.
+
+use crate::config::{Config, Device, Idle, Port as PortSettings};
+use crate::counts::{Counts, Ports};
+use crate::keys::KeyManager;
+use crate::link::LinkFollower;
+use crate::setup;
+use crate::telemetry::Server;
+use anyhow::{Context, bail};
+use dpdk_ffi::{Eal, Mempool, Port, PortConfig, Started, ThreadRegistration};
+use pipeline::counters::WorkerCounters;
+use pipeline::dpdk::{DpdkQueue, TscClock};
+use pipeline::flow_table::Ager;
+use pipeline::path::{Clock, Shared, Worker};
+use pipeline::resync::Resync;
+use pipeline::worker;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The control loop's step.
+const TICK: Duration = Duration::from_millis(10);
+/// Openings tried per tick for flows that went too far ahead: about a tenth of a core.
+const RESYNC_TRIALS: u32 = 1500;
+/// A pass over the flow table takes this many ticks.
+const AGE_TICKS: usize = 100;
+/// Keys and links are looked after every so many ticks.
+const SLOW_TICKS: u64 = 20;
+
+/// Runs until a signal.
+///
+/// # Errors
+/// The box cannot start, or a worker has died.
+pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
+    setup::logging(&config.telemetry);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot wait for signals")?;
+    }
+    let eal = Eal::init(&config.eal_command_line())?;
+    tracing::info!(version = dpdk_ffi::version(), "EAL started");
+    let keys = setup::keys(&mut config, true)?;
+    let boxed = RunningBox::start(&config, &eal, keys, &stop)?;
+    boxed.control(&config, &stop, json)
+}
+
+/// Ports and workers at work.
+struct RunningBox {
+    shared: Arc<Shared>,
+    keys: Option<KeyManager>,
+    ports: Arc<Mutex<(Port<Started>, Port<Started>)>>,
+    workers: Vec<JoinHandle<anyhow::Result<()>>>,
+    counters: Vec<Arc<WorkerCounters>>,
+    clock: TscClock,
+}
+
+/// What the control thread counts, for the telemetry thread to read.
+#[derive(Default)]
+struct ControlCounts {
+    generation: AtomicU32,
+    expired: AtomicU64,
+    resynced: AtomicU64,
+}
+
+impl RunningBox {
+    fn start(config: &Config, eal: &Eal, mut keys: Option<KeyManager>, stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
+        let (mut inside, mut outside) =
+            (eal.port(config.inside.device.name())?, eal.port(config.outside.device.name())?);
+        let mtu = [config.inside.mtu, config.outside.mtu].into_iter().flatten().max().unwrap_or(1500);
+        // A packet should fit one buffer: headroom, Ethernet with two tags, and the MTU.
+        let room = (usize::from(mtu) + 128 + 64).clamp(2048 + 128, usize::from(u16::MAX)) as u16;
+        let pool = Mempool::new(eal, "packets", config.workers.mbufs, 256, room, outside.info()?.socket)?;
+        let set = |port: &PortSettings| PortConfig {
+            queues: config.workers.cores.len() as u16,
+            rx_descriptors: port.rx_descriptors,
+            tx_descriptors: port.tx_descriptors,
+            mtu: port.mtu,
+            promiscuous: port.promiscuous,
+        };
+        inside.configure(&set(&config.inside), &pool)?;
+        outside.configure(&set(&config.outside), &pool)?;
+        let outside_mtu = usize::from(outside.info()?.mtu);
+
+        let clock = TscClock::new();
+        let ring = keys.as_ref().map_or_else(Arc::default, |k| Arc::clone(&k.cell.current));
+        let shared = setup::shared(config, ring, outside_mtu, clock.now_ns(), config.workers.cores.len())?;
+        match &mut keys {
+            Some(keys) => {
+                // The network goes on without measuring, rather than not at all.
+                if let Err(error) = keys.start() {
+                    tracing::error!(%error, "{}", crate::keys::NO_KEYS);
+                }
+            }
+            None => tracing::warn!("no keys: packets pass without the option ([keys] is not configured)"),
+        }
+        let (mut inside, mut outside) = (inside.start()?, outside.start()?);
+        let queues: Vec<_> = inside.take_queues().into_iter().zip(outside.take_queues()).collect();
+        let mut this = Self {
+            shared,
+            keys,
+            ports: Arc::new(Mutex::new((inside, outside))),
+            workers: Vec::new(),
+            counters: Vec::new(),
+            clock,
+        };
+        for (i, (&core, (inside, outside))) in config.workers.cores.iter().zip(queues).enumerate() {
+            let mut worker = Worker::new(Arc::clone(&this.shared), i);
+            worker.audit = setup::audit(config)?;
+            this.counters.push(Arc::clone(&worker.counters));
+            let burst = usize::from(config.workers.burst);
+            let queues = [DpdkQueue::new(inside, burst), DpdkQueue::new(outside, burst)];
+            let (eal, stop) = (eal.clone(), Arc::clone(stop));
+            let idle = match config.workers.idle {
+                Idle::Poll => worker::Idle::Poll,
+                Idle::Yield => worker::Idle::Yield,
+                Idle::Sleep => worker::Idle::Sleep,
+            };
+            let thread = std::thread::Builder::new().name(format!("worker-{i}"));
+            this.workers.push(thread.spawn(move || work(&eal, core, worker, queues, clock, idle, &stop))?);
+        }
+        let ports = this.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        tracing::info!(
+            "ready: forwarding between {} and {} with {} worker(s), {}; flow table {} flows, {} MiB; outside MTU {outside_mtu}",
+            ports.0.name(),
+            ports.1.name(),
+            this.workers.len(),
+            this.keys
+                .as_ref()
+                .and_then(KeyManager::generation)
+                .map_or_else(|| "no key to seal with".into(), |g| format!("generation {g}")),
+            config.flow_table.capacity,
+            setup::counts("", &this.shared, &[]).flows.memory_octets >> 20,
+        );
+        drop(ports);
+        Ok(this)
+    }
+
+    /// The control thread, until the stop.
+    fn control(mut self, config: &Config, stop: &AtomicBool, json: bool) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let control = Arc::new(ControlCounts::default());
+        let source = {
+            let (node, shared, counters) = (config.node.clone(), Arc::clone(&self.shared), self.counters.clone());
+            let (ports, control) = (Arc::clone(&self.ports), Arc::clone(&control));
+            move || {
+                let mut counts = setup::counts(&node, &shared, &counters);
+                let ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
+                counts.ports = Ports { inside: setup::port_counts(&ports.0), outside: setup::port_counts(&ports.1) };
+                fill(&mut counts, &control, started);
+                counts
+            }
+        };
+        let source: crate::telemetry::Source = Arc::new(source);
+        // A box whose metrics cannot be had still forwards; not so at its start, where somebody is looking.
+        let server = match config.telemetry.listen.map(|listen| Server::start(listen, Arc::clone(&source))) {
+            Some(Ok(server)) => {
+                tracing::info!(address = %server.address, "telemetry");
+                Some(server)
+            }
+            Some(Err(error)) => {
+                stop.store(true, Ordering::SeqCst);
+                self.join()?;
+                return Err(error);
+            }
+            None => None,
+        };
+
+        let pci = [&config.inside, &config.outside].iter().all(|p| matches!(p.device, Device::Pci(_)));
+        let mut links = LinkFollower::new(config.forwarding.link_follow && pci);
+        let mut ager = Ager::new(self.shared.quiescence.clone());
+        let mut resync = Resync::default();
+        let idle_ns = config.flow_table.idle_timeout.as_nanos().min(u128::from(u64::MAX)) as u64;
+        let step = config.flow_table.capacity.div_ceil(AGE_TICKS);
+        let mut ticks = 0u64;
+        let mut dead = false;
+        while !stop.load(Ordering::Relaxed) && !dead {
+            std::thread::sleep(TICK);
+            ticks += 1;
+            let now = self.clock.now_ns();
+            ager.step(&self.shared.table, now, idle_ns, step);
+            let ring = self.shared.ring.load_full();
+            resync.step(&self.shared, &ring, now, RESYNC_TRIALS);
+            drop(ring);
+            if ticks % SLOW_TICKS == 1 {
+                if let Some(keys) = &mut self.keys {
+                    keys.tick(&self.shared);
+                }
+                let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+                links.follow(&ports.0, &ports.1);
+            }
+            let generation = self.keys.as_ref().and_then(KeyManager::generation).unwrap_or(0);
+            control.generation.store(generation, Ordering::Relaxed);
+            control.expired.store(ager.expired, Ordering::Relaxed);
+            control.resynced.store(resync.found, Ordering::Relaxed);
+            dead = self.workers.iter().any(JoinHandle::is_finished);
+        }
+        stop.store(true, Ordering::SeqCst);
+        tracing::info!("stopping");
+        let ended = self.join();
+        if let Some(keys) = &mut self.keys {
+            keys.persist();
+        }
+        drop(server);
+        let counts = source();
+        drop(source);
+        if let Some(ports) = Arc::into_inner(self.ports) {
+            let (inside, outside) = ports.into_inner().unwrap_or_else(PoisonError::into_inner);
+            for port in [inside, outside] {
+                if let Err((port, error)) = port.stop() {
+                    tracing::error!(%error, port = port.name(), "port not stopped");
+                }
+            }
+        }
+        setup::print(&counts, json)?;
+        ended
+    }
+
+    fn join(&mut self) -> anyhow::Result<()> {
+        for worker in self.workers.drain(..) {
+            match worker.join() {
+                Ok(result) => result?,
+                Err(_) => bail!("a worker has panicked: this is a defect; please report the lines above"),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fill(counts: &mut Counts, control: &ControlCounts, started: Instant) {
+    counts.generation = Some(control.generation.load(Ordering::Relaxed)).filter(|g| *g > 0);
+    counts.uptime_seconds = started.elapsed().as_secs_f64();
+    counts.flows.expired = control.expired.load(Ordering::Relaxed);
+    counts.keys.resynced = control.resynced.load(Ordering::Relaxed);
+}
+
+/// A worker's thread.
+fn work(
+    eal: &Eal,
+    core: usize,
+    mut worker: Worker,
+    [mut inside, mut outside]: [DpdkQueue; 2],
+    clock: TscClock,
+    idle: worker::Idle,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        tracing::warn!(core, "a worker could not be pinned to its core and runs where the kernel lets it");
+    }
+    let _registered = ThreadRegistration::new(eal)?;
+    worker::run(&mut worker, &mut inside, &mut outside, &clock, idle, stop);
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! `pdmv2 decode` over captures made here.
+
+use clap::Parser;
+use control::decode::{self, DecodeArgs, Summary};
+use control::key_file::{KeyFile, Node, Scope, Side};
+use control::state_file::StateFile;
+use protocol::aead::{self, Slot};
+use protocol::five_tuple::FiveTuple;
+use protocol::suite::Suite;
+use protocol::wire::dest_opts::insert_into_vec;
+use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_pdm, emit_sealed};
+use std::path::{Path, PathBuf};
+
+const METRICS: Metrics = Metrics {
+    // 1 ms and 1 s (profile section 3).
+    scale_dtlr: 34,
+    delta_tlr: 0xE35F,
+    scale_dtls: 44,
+    delta_tls: 0xDE0B,
+    global_pointer: 17,
+    psntp: 5,
+    psnlr: 7,
+};
+
+#[derive(Parser)]
+struct Decode {
+    #[command(flatten)]
+    args: DecodeArgs,
+}
+
+fn keys(scope: Scope) -> KeyFile {
+    let node = |name: &str, side, id, prefix: &str| Node {
+        name: name.to_owned(),
+        id: [id; 16],
+        side,
+        prefixes: vec![prefix.parse().expect("prefix")],
+    };
+    let nodes =
+        vec![node("box-a", Side::Client, 1, "2001:db8:a::/48"), node("box-b", Side::Server, 2, "2001:db8:b::/48")];
+    KeyFile::generate(Suite::default(), scope, nodes).expect("keys")
+}
+
+fn save_keys(dir: &Path, keys: &KeyFile) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = dir.join("k.keys");
+    std::fs::write(&path, keys.to_toml().as_bytes()).expect("written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mode");
+    path
+}
+
+fn flow(sport: u16) -> FiveTuple {
+    let address = |c: u8, last: u8| {
+        core::array::from_fn(|i| {
+            [0x20, 0x01, 0x0D, 0xB8, 0, c].get(i).copied().unwrap_or(if i == 15 { last } else { 0 })
+        })
+    };
+    FiveTuple { src: address(0x0A, 1), sport, dst: address(0x0B, 2), dport: 443, protocol: 17 }
+}
+
+/// An IPv6 UDP packet of this flow with this option.
+fn packet(flow: &FiveTuple, option: &[u8], form: Form) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0, 0, 12, 17, 64];
+    packet.extend(flow.src);
+    packet.extend(flow.dst);
+    packet.extend(flow.sport.to_be_bytes());
+    packet.extend(flow.dport.to_be_bytes());
+    packet.extend([0, 12, 0, 0, 1, 2, 3, 4]);
+    insert_into_vec(&mut packet, option, form).expect("fits");
+    packet
+}
+
+fn sealed(keys: &KeyFile, node: &str, flow: &FiveTuple, generation: u32, kri: u32) -> Vec<u8> {
+    let prseq = 1000;
+    let secret = keys.generation_keys(keys.node(node).expect("node"), generation).expect("keys");
+    let session = secret.session(flow, kri);
+    let mut slot = Slot::ZERO;
+    slot.key = session.key;
+    slot.nonce = session.nonce(prseq);
+    slot.aad = Prefix6 { reserved: 0, prseq, f: (kri & 1) as u8 }.emit(Form::Sealed);
+    slot.text = METRICS.emit();
+    let slots = &mut [slot];
+    aead::seal(keys.suite.aead, slots);
+    packet(flow, &emit_sealed(&slots[0].aad, &slots[0].text, &slots[0].tag), Form::Sealed)
+}
+
+fn ethernet(packet: &[u8]) -> Vec<u8> {
+    [&[2; 12][..], &[0x81, 0, 0, 5, 0x86, 0xDD], packet].concat()
+}
+
+/// A pcap of this link type, microseconds.
+fn pcap(link: u32, frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xA1B2_C3D4, 4 << 16 | 2, 0, 0, 65535, link] {
+        file.extend(u32::to_le_bytes(word));
+    }
+    for (i, frame) in frames.iter().enumerate() {
+        for word in [1_700_000_000, i as u32, frame.len() as u32, frame.len() as u32] {
+            file.extend(word.to_le_bytes());
+        }
+        file.extend(frame);
+    }
+    file
+}
+
+fn pcapng(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut block = |kind: u32, body: &[u8]| {
+        let padded = body.len().next_multiple_of(4);
+        let len = (padded + 12) as u32;
+        file.extend(kind.to_le_bytes());
+        file.extend(len.to_le_bytes());
+        file.extend(body);
+        file.resize(file.len() + padded - body.len(), 0);
+        file.extend(len.to_le_bytes());
+    };
+    block(0x0A0D_0D0A, &[0x4D, 0x3C, 0x2B, 0x1A, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+    // Raw IPv6, and nanoseconds (if_tsresol 9).
+    block(1, &[229, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
+    for frame in frames {
+        let mut body = Vec::new();
+        let ticks = 1_700_000_000_123_456_789u64;
+        for word in [0, (ticks >> 32) as u32, ticks as u32, frame.len() as u32, frame.len() as u32] {
+            body.extend(word.to_le_bytes());
+        }
+        body.extend(frame);
+        block(6, &body);
+    }
+    file
+}
+
+fn run(dir: &Path, capture: &[u8], more: &[&str]) -> (Result<Summary, String>, Vec<String>) {
+    let path = dir.join("capture");
+    std::fs::write(&path, capture).expect("written");
+    let args = ["decode", path.to_str().expect("text")].into_iter().chain(more.iter().copied());
+    let mut out = Vec::new();
+    let result = decode::run(&Decode::parse_from(args).args, &mut out).map_err(|e| format!("{e:#}"));
+    (result, String::from_utf8(out).expect("text").lines().map(ToOwned::to_owned).collect())
+}
+
+#[test]
+fn every_form_is_shown() {
+    let (dir, keys) = (tempfile::tempdir().expect("directory"), keys(Scope::Node));
+    let file = save_keys(dir.path(), &keys);
+    let file = file.to_str().expect("text");
+    let clear = emit_clear(&Prefix6 { reserved: 0, prseq: 9, f: 1 }, &METRICS);
+    let good = sealed(&keys, "box-a", &flow(1), 3, 0);
+    let mut tampered = good.clone();
+    tampered[60] ^= 1;
+    let mut malformed = good.clone();
+    malformed[46] = 0x30; // version 3
+    let frames: Vec<_> = [
+        packet(&flow(1), &emit_pdm(&METRICS), Form::Pdm),
+        packet(&flow(1), &clear, Form::Clear),
+        good,
+        tampered,
+        malformed,
+        sealed(&keys, "box-b", &flow(1).reversed(), 1, 1),
+        // Sealed by a box that does not speak for this source: nobody opens it.
+        sealed(&keys, "box-b", &flow(1), 1, 0),
+    ]
+    .iter()
+    .map(|p| ethernet(p))
+    .chain([vec![0; 60], vec![], vec![0x60]])
+    .collect();
+    let (result, lines) = run(dir.path(), &pcap(1, &frames), &["--keys", file]);
+    let expected = Summary { frames: 10, pdm: 1, clear: 1, opened: 2, not_opened: 2, malformed: 1 };
+    assert_eq!(result, Ok(expected));
+    let metrics = "psntp 5 psnlr 7 dtlr 999.988us dtls 999.992ms";
+    let to = "[2001:db8:a::1]:1 > [2001:db8:b::2]:443 udp";
+    let from = "[2001:db8:b::2]:443 > [2001:db8:a::1]:1 udp";
+    let expected = [
+        format!("#1 1700000000.000000000 {to} pdm | {metrics}"),
+        format!("#2 1700000000.000001000 {to} clear prseq 9 F 1 | pointer 17 {metrics}"),
+        format!("#3 1700000000.000002000 {to} sealed prseq 1000 F 0 | box-a generation 3 kri 0 | pointer 17 {metrics}"),
+        format!("#4 1700000000.000003000 {to} sealed prseq 1000 F 0 | not opened"),
+        "#5 1700000000.000004000 [2001:db8:a::1]:0 > [2001:db8:b::2]:0".to_owned(),
+        format!(
+            "#6 1700000000.000005000 {from} sealed prseq 1000 F 1 | box-b generation 1 kri 1 | pointer 17 {metrics}"
+        ),
+        format!("#7 1700000000.000006000 {to} sealed prseq 1000 F 0 | not opened"),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, expected) in lines.iter().zip(&expected) {
+        assert!(line.starts_with(expected), "{line}\n{expected}");
+    }
+    assert!(lines[4].ends_with("malformed option"), "{}", lines[4]);
+
+    let (result, lines) = run(dir.path(), &pcap(1, &frames), &["--json", "--count=3", "--keys", file]);
+    assert_eq!(result.expect("read").opened, 1);
+    let third: serde_json::Value = serde_json::from_str(&lines[2]).expect("JSON");
+    assert_eq!(third["src"], "2001:db8:a::1");
+    assert_eq!(third["key"], serde_json::json!({"node": "box-a", "generation": 3, "kri": 0}));
+    assert_eq!(third["metrics"]["delta_tlr_ns"], 999_988);
+    assert!(third["hex"].as_str().expect("hex").starts_with("0f2220"), "{third}");
+
+    let (result, lines) = run(dir.path(), &pcap(1, &frames), &["--hex"]);
+    assert_eq!(result.expect("read").not_opened, 4, "no keys");
+    assert!(lines[2].contains("not opened | 0f2220"), "{}", lines[2]);
+}
+
+#[test]
+fn keys_are_found_in_every_scope_and_along_rotations() {
+    for scope in [Scope::Node, Scope::Client, Scope::Shared] {
+        let (dir, keys) = (tempfile::tempdir().expect("directory"), keys(scope));
+        let file = save_keys(dir.path(), &keys);
+        // Kri 8 is the last that is tried at first; from there it goes on one by one, and back by one.
+        let mut frames: Vec<_> = [8, 9, 10, 9, 11].map(|kri| sealed(&keys, "box-a", &flow(1), 16, kri)).into();
+        frames.push(sealed(&keys, "box-a", &flow(2), 17, 0));
+        frames.push(sealed(&keys, "box-b", &flow(3).reversed(), 1, 0));
+        let (result, lines) = run(dir.path(), &pcapng(&frames), &["--keys", file.to_str().expect("text")]);
+        let summary = result.expect("read");
+        assert_eq!((summary.opened, summary.not_opened), (6, 1), "{lines:#?}");
+        assert!(lines[0].starts_with("#1 1700000000.123456789 "), "{}", lines[0]);
+        let more = ["--generation-max", "17", "--keys", file.to_str().expect("text")];
+        assert_eq!(run(dir.path(), &pcapng(&frames), &more).0.expect("read").opened, 7);
+    }
+}
+
+#[test]
+fn state_files_say_where_to_look() {
+    let (dir, keys) = (tempfile::tempdir().expect("directory"), keys(Scope::Node));
+    let file = save_keys(dir.path(), &keys);
+    let frames = [sealed(&keys, "box-b", &flow(1).reversed(), 5000, 0)];
+    let args = ["--keys", file.to_str().expect("text")];
+    assert_eq!(run(dir.path(), &pcap(101, &frames), &args).0.expect("read").opened, 0);
+    let mut state = StateFile::open(dir.path(), &keys, keys.node("box-a").expect("node")).expect("state");
+    state.record_opened(&[([2; 16], 4990)]).expect("recorded");
+    assert_eq!(run(dir.path(), &pcap(101, &frames), &args).0.expect("read").opened, 1);
+}
+
+#[test]
+fn broken_captures_give_errors_and_what_came_before() {
+    let dir = tempfile::tempdir().expect("directory");
+    let frames = vec![packet(&flow(1), &emit_pdm(&METRICS), Form::Pdm); 3];
+    for whole in [pcap(101, &frames), pcapng(&frames)] {
+        let (result, lines) = run(dir.path(), &whole, &[]);
+        assert_eq!((result.expect("read").pdm, lines.len()), (3, 3));
+        for len in 0..whole.len() {
+            let (result, lines) = run(dir.path(), &whole[..len], &[]);
+            match result {
+                Ok(summary) => assert_eq!(summary.pdm as usize, lines.len(), "{len}"),
+                Err(error) => assert!(error.contains("cut off") || error.contains("not a pcap"), "{len}: {error}"),
+            }
+        }
+        // Any octet of it wrong: an error or fewer packets, never a crash.
+        for at in 0..whole.len() {
+            let mut wrong = whole.clone();
+            wrong[at] = !wrong[at];
+            let (_, lines) = run(dir.path(), &wrong, &["--hex"]);
+            assert!(lines.len() <= 3, "octet {at}");
+        }
+    }
+    for nothing in [&b""[..], b"#!/bin/sh\n", &[0; 4096]] {
+        assert!(run(dir.path(), nothing, &[]).0.expect_err("refused").contains("not a pcap or pcapng file"));
+    }
+}
