@@ -10,7 +10,7 @@ use rig::Side;
 use std::path::{Path, PathBuf};
 
 /// The project's programs that the rig runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Programs {
     /// The box.
     pub middlebox: PathBuf,

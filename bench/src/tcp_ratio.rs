@@ -60,7 +60,7 @@ struct Report {
 /// # Errors
 /// The rig, a box or iperf3 fails.
 pub fn run(args: &TcpRatioArgs) -> Result<bool> {
-    let programs = crate::Programs::find(args.bin_dir.as_deref())?;
+    let programs = if args.testpmd_only { Ok(crate::Programs::default()) } else { crate::Programs::find(args.bin_dir.as_deref()) }?;
     // [ours, testpmd][A to B, B to A]
     let mut rates: [[Vec<f64>; 2]; 2] = Default::default();
     for round in 1..=args.rounds {

@@ -194,11 +194,24 @@ impl Rig {
         host.ip(&format!("addr add {}/64 dev {tap} nodad", side.address()))?;
         host.ip(&format!("-6 route add 2001:db8::/32 dev {tap}"))?;
         host.ip(&format!("addr add {}/24 dev {tap}", side.address4()))?;
-        host.ip(&format!("link add link {tap} name {tap}.7 type vlan id 7"))?;
-        host.ip(&format!("link set {tap}.7 up"))?;
-        host.ip(&format!("addr add {}/64 dev {tap}.7 nodad", side.vlan_address()))?;
-        host.ip(&format!("-6 route add 2001:db8:{}:7::/64 dev {tap}.7", if side == Side::A { 'b' } else { 'a' }))?;
         Ok(())
+    }
+
+    /// Gives both hosts an address on VLAN 7. `false`: this kernel has no VLANs.
+    ///
+    /// # Errors
+    /// The hosts are not attached.
+    pub fn add_vlans(&self) -> Result<bool> {
+        for side in Side::BOTH {
+            let (host, tap) = (self.host(side), side.tap());
+            if host.ip(&format!("link add link {tap} name {tap}.7 type vlan id 7")).is_err() {
+                return Ok(false);
+            }
+            host.ip(&format!("link set {tap}.7 up"))?;
+            host.ip(&format!("addr add {}/64 dev {tap}.7 nodad", side.vlan_address()))?;
+            host.ip(&format!("-6 route add {}/128 dev {tap}.7", side.other().vlan_address()))?;
+        }
+        Ok(true)
     }
 
     /// Waits until each host reaches the other.
