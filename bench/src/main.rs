@@ -1,6 +1,6 @@
 //! Benchmarks and the demo.
 
-use bench::tcp_ratio;
+use bench::{demo, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -14,12 +14,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Two boxes between two hosts, shown on one screen
+    Demo(demo::DemoArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
     TcpRatio(tcp_ratio::TcpRatioArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
     };
     match result {

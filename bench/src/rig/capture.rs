@@ -8,8 +8,21 @@ use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Frames a capture holds at the most; tcpdump ends after them.
-const MAX_FRAMES: &str = "2000000";
+/// Bounds of a capture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Octets kept of each frame; 0: all.
+    pub snap: u16,
+    /// Frames; the capture ends after them.
+    pub frames: u32,
+}
+
+impl Default for Limits {
+    /// Whole frames.
+    fn default() -> Self {
+        Self { snap: 0, frames: 2_000_000 }
+    }
+}
 
 /// A capture that is being written.
 #[derive(Debug)]
@@ -19,16 +32,16 @@ pub struct Capturing {
 }
 
 impl Rig {
-    /// Starts a capture of one interface, `snap` octets of each frame (0: all), into `NAME.pcap`.
+    /// Starts a capture of one interface into `NAME.pcap`.
     ///
     /// # Errors
     /// tcpdump does not start.
-    pub fn capture(&self, place: &Namespace, interface: &str, name: &str, snap: u16) -> Result<Capturing> {
+    pub fn capture(&self, place: &Namespace, interface: &str, name: &str, limits: Limits) -> Result<Capturing> {
         let path = self.dir().join(format!("{name}.pcap"));
-        let (file, snap) = (path.display().to_string(), snap.to_string());
+        let (file, snap, frames) = (path.display().to_string(), limits.snap.to_string(), limits.frames.to_string());
         // -Z root: else it gives up the right to write into this run's directory. -B: in KiB.
         let args =
-            ["tcpdump", "-i", interface, "-w", &file, "-s", &snap, "-B", "65536", "-c", MAX_FRAMES, "-U", "-n", "-Z", "root"];
+            ["tcpdump", "-i", interface, "-w", &file, "-s", &snap, "-B", "65536", "-c", &frames, "-U", "-n", "-Z", "root"];
         let mut running = place.start(&format!("tcpdump-{name}"), &args, self.dir())?;
         running.wait_for("listening on", Duration::from_secs(20))?;
         Ok(Capturing { running, path })

@@ -33,6 +33,13 @@ impl Counters {
         object.map(|o| o.values().filter_map(Value::as_u64).sum()).unwrap_or_default()
     }
 
+    /// The names in an object.
+    #[must_use]
+    pub fn names(&self, place: &str) -> Vec<String> {
+        let object = self.0.pointer(place).and_then(Value::as_object);
+        object.map(|o| o.keys().cloned().collect()).unwrap_or_default()
+    }
+
     /// The sum of one number over all policies.
     #[must_use]
     pub fn policies(&self, name: &str) -> u64 {
