@@ -184,7 +184,15 @@ fn show_option(screen: &Screen, record: &Value) {
     let hex = text(&record["hex"]);
     // Type and length, version and reserved, PRSEQ and F; ciphertext; tag.
     let parts: Vec<_> = [0..4, 4..8, 8..12, 12..40, 40..72].into_iter().filter_map(|r| hex.get(r)).collect();
-    screen.text(&format!("  frame {}: {}", record["frame"], text(&record["flow"])));
+    let protocol = match record["protocol"].as_u64() {
+        Some(6) => "TCP".to_owned(),
+        Some(17) => "UDP".to_owned(),
+        Some(58) => "ICMPv6".to_owned(),
+        _ => format!("protocol {}", record["protocol"]),
+    };
+    let end = |address: &str, port: &str| format!("[{}]:{}", text(&record[address]), record[port]);
+    let flow = format!("{} > {}", end("src", "sport"), end("dst", "dport"));
+    screen.text(&format!("  frame {}: {protocol} {flow}", record["frame"]));
     screen.text(&format!("    {}", parts.join(" ")));
     let (key, m) = (&record["key"], &record["metrics"]);
     screen.text(&format!(
