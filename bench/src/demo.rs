@@ -74,7 +74,7 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
     screen.step("capturing the wire (tcpdump)");
     let captures = rig.capture_wire(WIRE)?;
     screen.step("waiting until the hosts reach each other");
-    rig.connected(Duration::from_secs(20))?;
+    rig.connect(Duration::from_secs(20))?;
 
     let talk = talk(&rig, args.seconds, &screen)?;
 

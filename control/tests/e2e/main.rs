@@ -46,7 +46,7 @@ fn start(rig: &Rig, side: Side, config: &BoxConfig) -> Running {
 
 fn start_both(rig: &Rig, config: &BoxConfig) -> [Running; 2] {
     let boxes = Side::BOTH.map(|side| start(rig, side, config));
-    rig.connected(SOON).expect("hosts that reach each other");
+    rig.connect(SOON).expect("hosts that reach each other");
     boxes
 }
 
@@ -64,7 +64,8 @@ fn end(boxes: [Running; 2]) -> [Counters; 2] {
     });
     for (side, counters) in Side::BOTH.iter().zip(&counters) {
         assert_eq!(contradictions(side.node(), counters), Vec::<String>::new());
-        assert_eq!(counters.get("/outbound/dropped_total") + counters.get("/inbound/dropped_total"), 0);
+        let dropped = counters.get("/outbound/dropped_total") + counters.get("/inbound/dropped_total");
+        assert_eq!(dropped, 0, "{} dropped packets: {}", side.node(), counters.0);
     }
     counters
 }
@@ -337,7 +338,7 @@ fn e2e_a_killed_box_comes_back_under_a_new_generation() {
     let (mut generations, mut records) = (Vec::new(), Vec::new());
     for round in 0..3 {
         let mut a = start(&rig, Side::A, &audited);
-        rig.connected(SOON).expect("traffic that comes back");
+        rig.connect(SOON).expect("traffic that comes back");
         // The same flow each time: its packets are numbered from 0 again.
         let pings = rig.ping(Side::A, Side::B.address(), 20, 10).expect("ping");
         assert_eq!(pings.received, pings.sent, "round {round}");
