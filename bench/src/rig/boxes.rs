@@ -45,14 +45,14 @@ impl Default for BoxConfig {
 }
 
 impl BoxConfig {
-    /// The text for one side's box. The wire's MTU has to stand in it: the packet socket driver does not ask the kernel.
+    /// The text for one side's box.
     #[must_use]
-    pub fn text(&self, side: Side, wire_mtu: u16) -> String {
+    pub fn text(&self, side: Side) -> String {
         let quoted: Vec<_> = eal(side, self.core).iter().map(|a| format!("\"{a}\"")).collect();
         let [inside, outside] = devices(side);
         let mut text = format!(
             "[node]\nname = \"{node}\"\n\n[eal]\nargs = [{args}]\n\n[ports.inside]\ndevice = \"{inside}\"\n\n\
-             [ports.outside]\ndevice = \"{outside}\"\nmtu = {wire_mtu}\n\n[workers]\ncores = [{core}]\nidle = \"{idle}\"\n\n\
+             [ports.outside]\ndevice = \"{outside}\"\n\n[workers]\ncores = [{core}]\nidle = \"{idle}\"\n\n\
              [forwarding]\n{forwarding}\n",
             node = side.node(),
             args = quoted.join(", "),
@@ -95,7 +95,7 @@ impl Rig {
     /// It cannot be written.
     pub fn configure(&self, side: Side, config: &BoxConfig) -> Result<PathBuf> {
         let path = self.dir().join(format!("{}.toml", side.node()));
-        std::fs::write(&path, config.text(side, self.options.wire_mtu)).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, config.text(side)).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 
@@ -120,7 +120,7 @@ impl Rig {
         let (program, config) = (program.display().to_string(), config.display().to_string());
         let args = [program.as_str(), "run", "--json", "--config", &config];
         let mut running = self.place(side).start(side.node(), &args, self.dir())?;
-        running.wait_for("ready", START)?;
+        running.wait_for("ready: forwarding", START)?;
         self.attach(side)?;
         Ok(running)
     }

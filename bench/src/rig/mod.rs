@@ -103,7 +103,8 @@ impl Side {
 pub struct Options {
     /// The hosts' MTU.
     pub host_mtu: u16,
-    /// The wire's; 40 more than the hosts', and no packet is too long for its option.
+    /// The wire's; 40 more than the hosts', and no packet is too long for its option. DPDK's packet socket driver takes
+    /// it to be 1,500 and no more.
     pub wire_mtu: u16,
 }
 
