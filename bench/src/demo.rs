@@ -3,7 +3,7 @@
 mod screen;
 
 use crate::rig::boxes::BoxConfig;
-use crate::rig::capture::Limits;
+use crate::rig::capture::{Capturing, Limits};
 use crate::rig::command;
 use crate::rig::counters::{Counters, Crossing, contradictions};
 use crate::rig::traffic::{Pings, Tcp, Udp};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What is kept of the wire: enough frames for some of each kind, and of each what stands before the payload.
-const WIRE: Limits = Limits { snap: 256, frames: 20_000 };
+const WIRE: Limits = Limits { snap: 256, frames: 10_000 };
 /// Time that a box may take to end.
 const END: Duration = Duration::from_secs(15);
 
@@ -74,14 +74,15 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
         boxes.push(rig.start_box(side, &programs.middlebox, &rig.configure(side, &config)?)?);
     }
     screen.step("capturing the wire (tcpdump)");
-    let capture = rig.capture(rig.place(Side::A), Side::A.wire(), "wire", WIRE)?;
+    let captures = rig.capture_wire(WIRE)?;
     screen.step("waiting until the hosts reach each other");
-    rig.connected(Duration::from_secs(20))?;
+    rig.connect(Duration::from_secs(20))?;
 
     let talk = talk(&rig, args.seconds, &screen)?;
 
     screen.step("stopping the traffic, then the boxes");
-    let (wire, _) = capture.stop()?;
+    let [from_a, from_b] = captures.map(Capturing::stop);
+    let wire = [from_a?.0, from_b?.0];
     rig.quiesce()?;
     let taps = [tap(&rig, Side::A)?, tap(&rig, Side::B)?];
     for running in &boxes {
@@ -101,8 +102,9 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
     show_delays(&screen, a, b);
     let passed = judge(&screen, &talk, opened, [a, b], taps)?;
     if let Some(dir) = &args.keep {
-        keep(dir, &[&wire, &keys])?;
-        screen.text(&format!("\nThe wire: pdmv2 decode --keys {0}/pdmv2.keys --hex {0}/wire.pcap", dir.display()));
+        keep(dir, &[&wire[0], &wire[1], &keys])?;
+        screen
+            .text(&format!("\nThe wire: pdmv2 decode --keys {0}/pdmv2.keys --hex {0}/wire-from-a.pcap", dir.display()));
     }
     Ok(passed)
 }
@@ -157,22 +159,25 @@ fn show_talk(screen: &Screen, talk: &Talk) {
 }
 
 /// Shows one sealed option of each kind of packet; gives how many of the capture could be opened and how many not.
-fn show_options(screen: &Screen, pdmv2: &Path, keys: &Path, wire: &Path) -> Result<(u64, u64)> {
+fn show_options(screen: &Screen, pdmv2: &Path, keys: &Path, wire: &[PathBuf]) -> Result<(u64, u64)> {
     screen.heading("On the wire: sealed options, and what is in them ('pdmv2 decode' with the key file)");
-    let [pdmv2, keys, wire] = [pdmv2, keys, wire].map(|p| p.display().to_string());
-    let lines = command::check(&[&pdmv2, "decode", "--json", "--keys", &keys, &wire], Duration::from_secs(60))?;
+    let [pdmv2, keys] = [pdmv2, keys].map(|p| p.display().to_string());
     let (mut opened, mut not_opened) = (0, 0);
     let mut shown: Vec<(String, Value)> = Vec::new();
-    for line in lines.lines() {
-        let record: Value = serde_json::from_str(line).context("pdmv2 decode prints no JSON")?;
-        *(if record["metrics"].is_object() { &mut opened } else { &mut not_opened }) += 1;
-        let kind = format!("{} {}", record["protocol"], record["src"]);
-        // One that answers another says more than a first one.
-        let says_more = |r: &Value| r["metrics"]["psnlr"].as_u64().is_some_and(|n| n > 0);
-        match shown.iter_mut().find(|(k, _)| *k == kind) {
-            Some((_, old)) if !says_more(old) && says_more(&record) => *old = record,
-            Some(_) => {}
-            None => shown.push((kind, record)),
+    for capture in wire {
+        let capture = capture.display().to_string();
+        let lines = command::check(&[&pdmv2, "decode", "--json", "--keys", &keys, &capture], Duration::from_secs(60))?;
+        for line in lines.lines() {
+            let record: Value = serde_json::from_str(line).context("pdmv2 decode prints no JSON")?;
+            *(if record["metrics"].is_object() { &mut opened } else { &mut not_opened }) += 1;
+            let kind = format!("{} {}", record["protocol"], record["src"]);
+            // One that answers another says more than a first one.
+            let says_more = |r: &Value| r["metrics"]["psnlr"].as_u64().is_some_and(|n| n > 0);
+            match shown.iter_mut().find(|(k, _)| *k == kind) {
+                Some((_, old)) if !says_more(old) && says_more(&record) => *old = record,
+                Some(_) => {}
+                None => shown.push((kind, record)),
+            }
         }
     }
     for (_, record) in shown.iter().take(6) {

@@ -114,7 +114,7 @@ fn measure(args: &TcpRatioArgs, programs: &crate::Programs, ours: bool) -> Resul
     };
     let [a, b] = forwarders;
     let mut forwarders = [a?, b?];
-    rig.connected(Duration::from_secs(10))?;
+    rig.connect(Duration::from_secs(10))?;
     let rates = [rig.tcp(Side::A, args.seconds)?, rig.tcp(Side::B, args.seconds)?];
     for forwarder in &mut forwarders {
         if let Some(status) = forwarder.poll()? {

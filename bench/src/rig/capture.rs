@@ -1,8 +1,8 @@
 //! tcpdump on an interface of the rig.
 
-use super::Rig;
 use super::command::Running;
 use super::namespace::Namespace;
+use super::{Rig, Side};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,18 @@ impl Rig {
         let mut running = place.start(&format!("tcpdump-{name}"), &args, self.dir())?;
         running.wait_for("listening on", Duration::from_secs(20))?;
         Ok(Capturing { running, path })
+    }
+}
+
+impl Rig {
+    /// Starts captures of both directions of the wire, each where it arrives: what DPDK sends through a packet socket
+    /// passes by the captures on the interface it leaves from. `wire-from-a.pcap` and `wire-from-b.pcap`.
+    ///
+    /// # Errors
+    /// tcpdump does not start.
+    pub fn capture_wire(&self, limits: Limits) -> Result<[Capturing; 2]> {
+        let from = |side: Side, name| self.capture(self.place(side.other()), side.other().wire(), name, limits);
+        Ok([from(Side::A, "wire-from-a")?, from(Side::B, "wire-from-b")?])
     }
 }
 
