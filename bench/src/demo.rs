@@ -59,7 +59,9 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
     let screen = Screen::new();
     let programs = Programs::find(args.bin_dir.as_deref())?;
     screen.title("Two boxes carry real traffic with sealed PDMv2 options");
-    screen.text("host A ── tap ── [box A] ── wire ── [box B] ── tap ── host B       (network namespaces on this machine)\n");
+    screen.text(
+        "host A ── tap ── [box A] ── wire ── [box B] ── tap ── host B       (network namespaces on this machine)\n",
+    );
 
     screen.step("making the namespaces and the wire");
     let rig = Rig::new(Options::default())?;
@@ -101,7 +103,8 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
     let passed = judge(&screen, &talk, opened, [a, b], taps)?;
     if let Some(dir) = &args.keep {
         keep(dir, &[&wire[0], &wire[1], &keys])?;
-        screen.text(&format!("\nThe wire: pdmv2 decode --keys {0}/pdmv2.keys --hex {0}/wire-from-a.pcap", dir.display()));
+        screen
+            .text(&format!("\nThe wire: pdmv2 decode --keys {0}/pdmv2.keys --hex {0}/wire-from-a.pcap", dir.display()));
     }
     Ok(passed)
 }
@@ -142,7 +145,8 @@ const WAYS: [&str; 2] = ["A to B", "B to A"];
 fn show_talk(screen: &Screen, talk: &Talk) {
     screen.heading("The hosts talk");
     for (way, p) in WAYS.iter().zip(&talk.pings) {
-        screen.text(&format!("  ping {way}   {} sent, {} answered, round trip {:.3} ms", p.sent, p.received, p.mean_ms));
+        screen
+            .text(&format!("  ping {way}   {} sent, {} answered, round trip {:.3} ms", p.sent, p.received, p.mean_ms));
     }
     for (way, u) in WAYS.iter().zip(&talk.udp) {
         let rate = u.bits_per_second / 1e6;
@@ -278,20 +282,28 @@ fn judge(screen: &Screen, talk: &Talk, opened: (u64, u64), boxes: [&Counters; 2]
         for contradiction in contradictions(node, counters) {
             check(false, &contradiction);
         }
-        check(counters.get("/outbound/dropped_total") + counters.get("/inbound/dropped_total") == 0, &format!("{node} dropped nothing"));
+        check(
+            counters.get("/outbound/dropped_total") + counters.get("/inbound/dropped_total") == 0,
+            &format!("{node} dropped nothing"),
+        );
         let (rx, tx) = (counters.get("/ports/inside/rx_packets"), counters.get("/ports/inside/tx_packets"));
         let (sent, received) = (tap.sent, tap.received);
         check(sent == rx, &format!("host {side:?} sent {sent} packets = {node} received {rx} from it"));
         check(received == tx, &format!("host {side:?} received {received} packets = {node} sent {tx} to it"));
         if tap.queue_full > 0 {
             let n = tap.queue_full;
-            screen.text(&format!("       ({n} more found the queue of host {side:?}'s interface full: TCP's way to find the rate)"));
+            screen.text(&format!(
+                "       ({n} more found the queue of host {side:?}'s interface full: TCP's way to find the rate)"
+            ));
         }
     }
     for (way, [from, to]) in WAYS.iter().zip([boxes, [boxes[1], boxes[0]]]) {
         let c = Crossing::new(from, to)?;
         let found = format!("{} opened + {} refused", c.accepted, c.failed);
-        check(c.adds_up(), &format!("{way}: {} options added = {found}, and {} packets lost on the wire", c.added, c.lost));
+        check(
+            c.adds_up(),
+            &format!("{way}: {} options added = {found}, and {} packets lost on the wire", c.added, c.lost),
+        );
     }
     Ok(all)
 }

@@ -40,8 +40,10 @@ impl Rig {
         let path = self.dir().join(format!("{name}.pcap"));
         let (file, snap, frames) = (path.display().to_string(), limits.snap.to_string(), limits.frames.to_string());
         // -Z root: else it gives up the right to write into this run's directory. -B: in KiB.
-        let args =
-            ["tcpdump", "-i", interface, "-w", &file, "-s", &snap, "-B", "65536", "-c", &frames, "-U", "-n", "-Z", "root"];
+        let args = [
+            "tcpdump", "-i", interface, "-w", &file, "-s", &snap, "-B", "65536", "-c", &frames, "-U", "-n", "-Z",
+            "root",
+        ];
         let mut running = place.start(&format!("tcpdump-{name}"), &args, self.dir())?;
         running.wait_for("listening on", Duration::from_secs(20))?;
         Ok(Capturing { running, path })

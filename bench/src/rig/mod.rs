@@ -7,12 +7,12 @@
 //! The taps are made by the boxes' DPDK processes and then moved into the hosts' namespaces, where the kernel is a real
 //! IPv6 host. No traffic leaves the namespaces. Everything is gone when the [`Rig`] is dropped.
 
-pub mod cleanup;
-pub mod command;
-pub mod namespace;
 pub mod boxes;
 pub mod capture;
+pub mod cleanup;
+pub mod command;
 pub mod counters;
+pub mod namespace;
 pub mod traffic;
 
 use anyhow::{Context, Result, bail};

@@ -1,6 +1,8 @@
 //! Two boxes between two hosts whose kernels know nothing of them: what the hosts see, what is on the wire, and what the
 //! boxes say of it. Needs root, and the programs that `.ci/setup.sh` installs.
 
+#![expect(clippy::panic, reason = "the helpers of these tests are tests too")]
+
 mod hosts;
 mod wire;
 
@@ -219,8 +221,7 @@ fn e2e_each_policy_has_its_form_on_the_wire() {
     wire.iter().for_each(|path| wire::assert_well_formed(path));
     let packets = wire::measured(&wire.map(|path| wire::frames(&path)).concat());
     for (port, _, form) in FORMS {
-        let of: Vec<_> =
-            packets.iter().filter(|p| [p.tuple.sport, p.tuple.dport].contains(&port)).copied().collect();
+        let of: Vec<_> = packets.iter().filter(|p| [p.tuple.sport, p.tuple.dport].contains(&port)).copied().collect();
         assert_eq!(of.len(), 80, "port {port}");
         assert_form(&of, form);
     }
@@ -316,7 +317,10 @@ fn e2e_a_box_without_keys_forwards_and_says_so() {
             line.and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
         };
         assert_eq!(value("pdmv2_sealing "), Some(0.0), "{metrics}");
-        assert!(value("pdmv2_packets_passed_total{direction=\"outbound\",reason=\"no_key\"}") >= Some(100.0), "{metrics}");
+        assert!(
+            value("pdmv2_packets_passed_total{direction=\"outbound\",reason=\"no_key\"}") >= Some(100.0),
+            "{metrics}"
+        );
     }
     let wire = wire.map(stop);
     rig.quiesce().expect("silence");
