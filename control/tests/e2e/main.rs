@@ -1,6 +1,8 @@
 //! Two boxes between two hosts whose kernels know nothing of them: what the hosts see, what is on the wire, and what the
 //! boxes say of it. Needs root, and the programs that `.ci/setup.sh` installs.
 
+#![expect(clippy::panic, reason = "the helpers of these tests are tests too")]
+
 mod hosts;
 mod wire;
 
