@@ -116,8 +116,8 @@ fn a_damaged_state_file_costs_measuring_and_no_packet_and_is_tried_again() {
     let running = Running::start(site.0.path(), "a.toml", "log1");
     wait_for("the box's start", || log(&site, "log1").contains("ready"));
     assert_eq!(running.stop()["generation"], 1);
-    let state = std::fs::read_dir(site.0.path()).expect("directory").flatten().map(|e| e.path());
-    let state = state.filter(|p| p.extension().is_some_and(|e| e == "state")).next().expect("state file");
+    let mut state = std::fs::read_dir(site.0.path()).expect("directory").flatten().map(|e| e.path());
+    let state = state.find(|p| p.extension().is_some_and(|e| e == "state")).expect("state file");
     let good = std::fs::read(&state).expect("state");
     std::fs::write(&state, &good[..good.len() / 2]).expect("damage");
     let running = Running::start(site.0.path(), "a.toml", "log2");

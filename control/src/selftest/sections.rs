@@ -152,12 +152,10 @@ pub fn packets(o: &mut Object<'_>) {
                 }
             }
             Some(None) if form == Form::Pdm => {} // the profile's vectors leave it out
-            Some(_) => {
-                if insert_into_vec(&mut packet.clone(), &option, form).is_ok() {
-                    o.fail(name, "nothing is added by the vector, but this option goes into this packet");
-                }
+            Some(_) if insert_into_vec(&mut packet.clone(), &option, form).is_ok() => {
+                o.fail(name, "nothing is added by the vector, but this option goes into this packet");
             }
-            None => {}
+            _ => {}
         }
     }
 }

@@ -65,7 +65,9 @@ impl Site {
 
 pub fn last_json(stdout: &[u8]) -> Value {
     let text = String::from_utf8_lossy(stdout);
-    serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_else(|e| panic!("{e}: {text}"))
+    let json = serde_json::from_str(text.lines().last().unwrap_or_default());
+    assert!(json.is_ok(), "{text}");
+    json.unwrap_or_default()
 }
 
 pub const ENCRYPTED: &str = "[[policy]]\nname = \"all\"\nmode = \"encrypted\"\n";
