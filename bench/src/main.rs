@@ -1,2 +1,35 @@
-//! TODO
-fn main() {}
+//! Benchmarks and the demo.
+
+use bench::{demo, tcp_ratio};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Benchmarks and the demo of the PDMv2 middlebox
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Two boxes between two hosts, shown on one screen
+    Demo(demo::DemoArgs),
+    /// TCP through two boxes, against two dpdk-testpmd in their places
+    TcpRatio(tcp_ratio::TcpRatioArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::TcpRatio(args) => tcp_ratio::run(&args),
+    };
+    match result {
+        Ok(passed) => ExitCode::from(u8::from(!passed)),
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 /// What is replayed, and where it goes.
 #[derive(clap::Args, Debug)]
 pub struct ReplayArgs {
-    /// The box's configuration; its ports are not used
+    /// The box's configuration; its ports are not used. Its key file and state file are: to replay with the keys of a box
+    /// that is in operation, do it with a copy of both, and put nothing of what comes out on a wire
     #[arg(long)]
     pub config: PathBuf,
     /// Capture of what arrives at the inside port (pcap or pcapng, Ethernet)
@@ -229,7 +230,7 @@ fn pump(
         }
     }
     drop((inside, outside));
-    let mut counts = setup::counts(&config.node, &shared, &[counters.clone()]);
+    let mut counts = setup::counts(&config.node, &shared, std::slice::from_ref(&counters));
     counts.generation = keys.as_ref().and_then(KeyManager::generation);
     counts.ports = Ports { inside: setup::port_counts(&ports.0), outside: setup::port_counts(&ports.1) };
     if let Some(keys) = &mut keys {

@@ -64,7 +64,7 @@ impl Eal {
     pub fn port_names(&self) -> Vec<String> {
         let mut names = Vec::new();
         // SAFETY: plain look-up; gives RTE_MAX_ETHPORTS when there are no more.
-        let next = |from: u16| unsafe { sys::rte_eth_find_next(from) } as u16;
+        let next = |from: u16| unsafe { sys::rte_eth_find_next(from) };
         let mut port = next(0);
         while u32::from(port) < sys::RTE_MAX_ETHPORTS {
             names.push(port_name(port));

@@ -68,7 +68,7 @@ fn ports_queues_and_buffers() {
         "--vdev=net_ring0",
         &pcap,
     ];
-    let allowed = || std::thread::available_parallelism().map(usize::from).unwrap_or(1);
+    let allowed = || std::thread::available_parallelism().map_or(1, usize::from);
     let cpus = allowed();
     let eal = Eal::init(&arguments).expect("EAL");
     assert_eq!(allowed(), cpus, "the thread may run where it could before");

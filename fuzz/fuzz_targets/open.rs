@@ -1,4 +1,4 @@
+//! `cargo +nightly fuzz run open --features libfuzzer`
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    fuzz::open::run(data);
-});
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pdmv2_fuzz::open(data));

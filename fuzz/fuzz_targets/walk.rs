@@ -1,4 +1,4 @@
+//! `cargo +nightly fuzz run walk --features libfuzzer`
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    fuzz::walk::run(data);
-});
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pdmv2_fuzz::walk(data));

@@ -1,38 +1,70 @@
-//! Fuzz targets: plain functions over octets that panic when something is wrong. `cargo fuzz` runs them under libFuzzer
-//! where there is a nightly compiler; `fuzz-smoke` runs them for a bounded time on any.
+//! The fuzz targets. Each takes any octets and panics on a finding.
 
-pub mod capture;
-pub mod config;
-pub mod mutate;
-pub mod open;
-pub mod packets;
-pub mod vectors;
-pub mod walk;
+pub mod corpus;
+mod path;
 
-/// A target.
-pub struct Target {
-    /// Its name.
-    pub name: &'static str,
-    /// Runs one input. Gives a mark of what happened: inputs with a new mark are worth mutating further.
-    pub run: fn(&[u8]) -> u64,
-    /// Inputs to begin with.
-    pub seeds: fn() -> Vec<Vec<u8>>,
-    /// Makes a mutated input fit its format again in what would stop it at once (lengths).
-    pub repair: fn(&mut Vec<u8>),
-    /// Pieces to insert.
-    pub words: &'static [&'static str],
+use control::config::{Checks, Config};
+use control::key_file::KeyFile;
+use protocol::wire::dest_opts::{insert_into_vec, plan_remove, remove_from_vec};
+use protocol::wire::ext_chain::walk as walk_chain;
+use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_pdm, emit_sealed};
+use std::path::Path;
+
+pub use path::open;
+
+/// The targets by name.
+pub const TARGETS: [(&str, fn(&[u8])); 3] = [("walk", walk), ("open", open), ("config", config)];
+
+/// The walk along the chain, and insertion and removal where the walk lets them.
+pub fn walk(data: &[u8]) {
+    let Ok(chain) = walk_chain(data, data.len()) else { return };
+    assert!(chain.upper_offset <= chain.payload_end && chain.payload_end <= data.len());
+    // A first segment that ends anywhere must not be read beyond.
+    if let Some(&cut) = data.last() {
+        let first = data.len().saturating_sub(usize::from(cut));
+        let _ = walk_chain(&data[..first], data.len());
+    }
+    if chain.option.is_some() {
+        assert!(plan_remove(&chain, data).is_some());
+        let mut removed = data.to_vec();
+        assert_eq!(remove_from_vec(&mut removed), Ok(true));
+        let after = walk_chain(&removed, removed.len()).expect("a packet stays one without its option");
+        assert!(after.option.is_none());
+        assert_eq!(after.five_tuple, chain.five_tuple);
+        assert_eq!(
+            removed[after.upper_offset..],
+            data[chain.upper_offset..],
+            "what is behind the headers is untouched"
+        );
+        return;
+    }
+    let (head, metrics) = (Prefix6 { reserved: 0, prseq: 1, f: 0 }, Metrics::default());
+    let options = [
+        emit_pdm(&metrics).to_vec(),
+        emit_clear(&head, &metrics).to_vec(),
+        emit_sealed(&head.emit(Form::Sealed), &[1; 14], &[2; 16]).to_vec(),
+    ];
+    for (form, option) in [Form::Pdm, Form::Clear, Form::Sealed].into_iter().zip(options) {
+        let mut packet = data.to_vec();
+        if insert_into_vec(&mut packet, &option, form).is_err() {
+            assert_eq!(packet, data, "what is refused is unchanged");
+            continue;
+        }
+        let with = walk_chain(&packet, packet.len()).expect("a packet stays one with the option");
+        assert_eq!((with.option.map(|o| o.form), with.five_tuple), (Some(form), chain.five_tuple));
+        assert_eq!(remove_from_vec(&mut packet), Ok(true));
+        assert_eq!(packet, data, "add and remove give the packet back");
+    }
 }
 
-/// All of them.
-pub const TARGETS: &[Target] = &[
-    Target { name: "walk", run: walk::run, seeds: walk::seeds, repair: walk::repair, words: &[] },
-    Target { name: "open", run: open::run, seeds: open::seeds, repair: open::repair, words: &[] },
-    Target { name: "config", run: config::run, seeds: config::seeds, repair: |_| (), words: config::WORDS },
-    Target { name: "vectors", run: vectors::run, seeds: vectors::seeds, repair: |_| (), words: vectors::WORDS },
-    Target { name: "capture", run: capture::run, seeds: capture::seeds, repair: |_| (), words: &[] },
-];
-
-/// A mark of something that has a text.
-pub(crate) fn mark(text: &str) -> u64 {
-    text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, o| (hash ^ u64::from(o)).wrapping_mul(0x0100_0000_01B3))
+/// Configurations and key files.
+pub fn config(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Err(errors) = Config::parse(&text, Path::new("fuzz.toml"), Checks::TextOnly) {
+        assert!(errors.to_string().contains("fuzz.toml"), "an error names its place");
+    }
+    if let Ok(file) = KeyFile::parse(&text, "fuzz.keys") {
+        let again = KeyFile::parse(&file.to_toml(), "again").expect("what was read can be written and read");
+        assert_eq!(again.fingerprint(), file.fingerprint());
+    }
 }

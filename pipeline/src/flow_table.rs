@@ -177,7 +177,8 @@ impl Ager {
     fn take_out(&mut self, table: &FlowTable, record: u32, flow: &Flow) -> bool {
         let fingerprint = flow.fingerprint();
         let sealed = flow.sender.freeze();
-        let rest = Rest { sender: (sealed.n() > 0).then_some(sealed), receiver: flow.receiver.rest() };
+        let rest =
+            Rest { sender: (sealed.n() > 0 && flow.has_sealed()).then_some(sealed), receiver: flow.receiver.rest() };
         let matters = rest.sender.is_some() || rest.receiver.id != 0;
         if matters && !table.tombstones.keep(fingerprint, rest) {
             flow.sender.thaw();
@@ -221,6 +222,7 @@ mod tests {
             Some(flow) => (flow, false),
             None => table.insert(&tuple, print, 0, now, start)?,
         };
+        flow.will_seal();
         Ok((flow.sender.take(1).expect("number").n, new))
     }
 
@@ -297,7 +299,10 @@ mod tests {
                         let words = t.words();
                         let print = table.fingerprint(&words);
                         let number = match table.find(print, &words) {
-                            Some(flow) => flow.sender.take(1).ok().map(|n| n.n),
+                            Some(flow) => {
+                                flow.will_seal();
+                                flow.sender.take(1).ok().map(|n| n.n)
+                            }
                             None => insert_n(table, &t, print),
                         };
                         worker.leave();
@@ -325,6 +330,8 @@ mod tests {
             Some(rest) => flow.sender.resume(rest, 1),
             None => flow.sender.start(1, 0),
         };
-        table.insert(tuple, print, 0, 0, start).ok().and_then(|(f, _)| f.sender.take(1).ok()).map(|n| n.n)
+        let (flow, _) = table.insert(tuple, print, 0, 0, start).ok()?;
+        flow.will_seal();
+        flow.sender.take(1).ok().map(|n| n.n)
     }
 }

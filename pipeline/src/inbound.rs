@@ -94,6 +94,8 @@ impl Worker {
                 (None, clear) => {
                     if let (Some(flow), Some(metrics)) = (c.flow, clear) {
                         flow.seen(now);
+                        let (skipped, late) = flow.follow_clear(metrics.psntp);
+                        gaps(flow, counters, skipped, late);
                         measure(flow, counters, &metrics, now);
                         flow.count_accepted();
                     }
@@ -291,9 +293,7 @@ fn account<'a>(
     let before = flow.receiver.current();
     match flow.receiver.accept(guess.id, guess.kri, metrics.psntp) {
         Verdict::Fresh { skipped, late } => {
-            counters.skipped.add(u64::from(skipped));
-            counters.reordered.add(u64::from(late));
-            flow.count_gaps(skipped, late);
+            gaps(flow, counters, skipped, late);
         }
         Verdict::Replayed => return Some(Reason::Replayed),
         Verdict::TooOld => return Some(Reason::TooOld),
@@ -310,6 +310,13 @@ fn account<'a>(
     flow.count_accepted();
     counters.policies[c.policy].accepted.add(1);
     None
+}
+
+#[inline]
+fn gaps(flow: &Flow, counters: &WorkerCounters, skipped: u32, late: bool) {
+    counters.skipped.add(u64::from(skipped));
+    counters.reordered.add(u64::from(late));
+    flow.count_gaps(skipped, late);
 }
 
 #[inline]

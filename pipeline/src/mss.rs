@@ -73,7 +73,7 @@ fn lower(tcp: &mut [u8], at: usize, limit: u16) -> bool {
     tcp[at..at + 2].copy_from_slice(&limit.to_be_bytes());
     let sum = u16::from_be_bytes([tcp[16], tcp[17]]);
     // The option need not stand on an even offset; then its octets count with their places exchanged.
-    let (from, to) = if at % 2 == 0 { (old, limit) } else { (old.swap_bytes(), limit.swap_bytes()) };
+    let (from, to) = if at.is_multiple_of(2) { (old, limit) } else { (old.swap_bytes(), limit.swap_bytes()) };
     let mut new = u32::from(!sum) + u32::from(!from) + u32::from(to);
     new = (new & 0xFFFF) + (new >> 16);
     new = (new & 0xFFFF) + (new >> 16);
@@ -99,7 +99,7 @@ mod tests {
         let mut tcp = vec![0x12; 20];
         tcp[13] = flags;
         tcp.extend_from_slice(options);
-        while tcp.len() % 4 != 0 {
+        while !tcp.len().is_multiple_of(4) {
             tcp.push(1);
         }
         tcp[12] = (tcp.len() as u8 / 4) << 4;

@@ -80,15 +80,15 @@ pub fn session(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, guess: Gu
 /// What to try first, which is right for all but the packets around a change of key. `None`: no peer fits.
 #[inline]
 pub fn first_guess(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, f: bool) -> Option<Guess> {
-    if let Some((id, kri)) = flow.and_then(|f| f.receiver.current()) {
-        if let Some(peer) = ring.peer(id.peer()).filter(|p| p.speaks_for(&tuple.src)) {
-            let newest = peer.newest();
-            let (id, current) =
-                if newest > id.generation() { (SecretId::new(peer.number, newest), None) } else { (id, Some(kri)) };
-            if peer.generation(id.generation()).is_some() {
-                let kri = *KriCandidates::new(current, f).as_slice().first()?;
-                return Some(Guess { id, kri, aead: peer.aead });
-            }
+    if let Some((id, kri)) = flow.and_then(|f| f.receiver.current())
+        && let Some(peer) = ring.peer(id.peer()).filter(|p| p.speaks_for(&tuple.src))
+    {
+        let newest = peer.newest();
+        let (id, current) =
+            if newest > id.generation() { (SecretId::new(peer.number, newest), None) } else { (id, Some(kri)) };
+        if peer.generation(id.generation()).is_some() {
+            let kri = *KriCandidates::new(current, f).as_slice().first()?;
+            return Some(Guess { id, kri, aead: peer.aead });
         }
     }
     let peer = ring.peers.iter().find(|p| p.speaks_for(&tuple.src))?;

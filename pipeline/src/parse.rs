@@ -26,7 +26,7 @@ fn l3_offset(frame: &[u8]) -> Option<usize> {
     for _ in 0..=MAX_TAGS {
         match *frame.get(at..at + 2)? {
             [0x86, 0xDD] => return Some(at + 2),
-            [0x81, 0x00] | [0x88, 0xA8] | [0x91 | 0x92, 0x00] => at += 4,
+            [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8] => at += 4,
             _ => return None,
         }
     }

@@ -40,6 +40,7 @@ impl Prefix {
 
     /// Prefix length in bits.
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a prefix is never empty")]
     pub const fn len(&self) -> u8 {
         self.len
     }

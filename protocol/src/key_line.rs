@@ -99,8 +99,8 @@ impl KeyLine {
             return None;
         }
         let mut key = SessionKey { key: [0; 32], base_nonce: [0; 12] };
-        for i in 0..4 {
-            key.key[i * 8..i * 8 + 8].copy_from_slice(&words[i].to_ne_bytes());
+        for (octets, word) in key.key.chunks_exact_mut(8).zip(&words) {
+            octets.copy_from_slice(&word.to_ne_bytes());
         }
         key.base_nonce[..8].copy_from_slice(&words[4].to_ne_bytes());
         key.base_nonce[8..].copy_from_slice(&((words[5] >> 32) as u32).to_ne_bytes());

@@ -163,11 +163,11 @@ mod tests {
             if n >= delay {
                 let named = n - delay;
                 let sample = m.on_receive(n as u16, named as u16, 0, n * 10 + 5);
-                if named as u16 != 0 {
-                    if let Some(rtt) = sample.round_trip_ns {
-                        assert_eq!(rtt, delay * 10 + 5);
-                        samples += 1;
-                    }
+                if named as u16 != 0
+                    && let Some(rtt) = sample.round_trip_ns
+                {
+                    assert_eq!(rtt, delay * 10 + 5);
+                    samples += 1;
                 }
             }
         }

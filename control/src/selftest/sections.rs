@@ -1,280 +1,283 @@
-//! What each section of a file of vectors is checked against.
+//! What the objects of each section hold, and what must follow from what.
 
-use super::object::{Check, Object};
+use super::object::Object;
 use protocol::aead::{self, Slot};
-use protocol::delta_time::{Scaled, from_nanos, to_attos};
-use protocol::five_tuple::{FiveTuple, OCTETS};
+use protocol::delta_time::{self, Scaled};
+use protocol::five_tuple::FiveTuple;
 use protocol::key_schedule::{Prk, ScopeId, Secret, SessionKey, SharedSecret, file_generation_secret};
-use protocol::suite::Aead;
+use protocol::suite::{Aead, Kdf, Kem, Suite};
 use protocol::wire::dest_opts::{insert_into_vec, remove_from_vec};
-use protocol::wire::ext_chain::walk;
-use protocol::wire::option::{
-    Form, METRICS_LEN, Metrics, PREFIX_LEN, Prefix6, TAG_LEN, emit_clear, emit_pdm, emit_sealed,
-};
+use protocol::wire::ext_chain;
+use protocol::wire::option::{self, Form, Metrics, Prefix6};
 use std::net::Ipv6Addr;
-use std::slice;
 
-/// The check of a section's objects; `None`: there is no such section.
-pub fn of(section: &str) -> Option<Check> {
-    Some(match section {
-        "key_file" => key_file,
-        "key_schedule_and_seal" => key_schedule_and_seal,
-        "delta_time" => delta_time,
-        "packets" => packets,
-        _ => return None,
-    })
+/// A section this program does not know.
+pub fn unknown(object: &mut Object<'_>) {
+    object.fail("section", "unknown to this program");
 }
 
-/// From a key file's secret to a generation's (profile section 9).
-fn key_file(o: &mut Object<'_>) -> Option<()> {
-    let suite = o.suite()?;
-    let file_secret = SharedSecret::new(&o.octets("file_secret")?);
-    let (salt, generation) = (o.array("salt")?, o.number("generation")?);
-    let shared = o.good("file_secret", file_generation_secret(suite, &salt, &file_secret, generation))?;
-    o.holds("shared_secret", shared.as_bytes())
-}
-
-/// From a shared secret to the two PDMv2 options, and from the sealed one back (profile sections 1, 2 and 5).
-fn key_schedule_and_seal(o: &mut Object<'_>) -> Option<()> {
-    let suite = o.suite()?;
-    let shared = SharedSecret::new(&o.octets("shared_secret")?);
-    let salt = o.array("salt")?;
-    let scope = scope(o)?;
-    let secret = o.good("shared_secret", Prk::new(suite, &salt, &shared))?.secret(&scope);
-    o.holds("secret", secret.as_bytes());
-
-    let tuple = tuple(o)?;
-    let kri = o.number("kri")?;
-    let session = secret.session(&tuple, kri);
-    o.holds("key", &session.key[..suite.aead.nk()]);
-    o.holds("base_nonce", &session.base_nonce);
-
-    let prefix = prefix(o, kri)?;
-    o.holds("nonce", &session.nonce(prefix.prseq));
-
-    let metrics = o.metrics()?;
-    if o.has("option_pdm") {
-        o.holds("option_pdm", &emit_pdm(&metrics));
+fn suite(o: &mut Object<'_>) -> Option<Suite> {
+    let mut id = |name| o.number(name, u64::from(u16::MAX)).map(|n| n as u16);
+    let (kem, kdf, aead) = (id("kem"), id("kdf"), id("aead"));
+    let suite = (kem.and_then(Kem::from_id), kdf.and_then(Kdf::from_id), aead.and_then(Aead::from_id));
+    if let (Some(kem), Some(kdf), Some(aead)) = suite {
+        return Some(Suite { kem, kdf, aead });
     }
-    let clear = o.octets("option_clear")?;
-    o.same("option_clear", &clear, &emit_clear(&prefix, &metrics));
-    reads(o, "option_clear", &clear, &prefix, &metrics);
-    let sealed = o.octets("option_sealed")?;
-    let keys = Keys { aead: suite.aead, session };
-    o.same("option_sealed", &sealed, &keys.seal(&prefix, &metrics));
-    keys.opens(o, "option_sealed", &sealed, &prefix, &metrics);
-    Some(())
+    o.fail("suite", &format!("kem {kem:?}, kdf {kdf:?}, aead {aead:?} is none of the profile's"));
+    None
 }
 
-/// Nanoseconds to value and scale, and back up to what the scale cuts off (profile section 3).
-fn delta_time(o: &mut Object<'_>) -> Option<()> {
-    let nanos = o.number("nanoseconds")?;
-    let scaled = from_nanos(nanos);
-    let (delta, scale) = (o.number("delta")?, o.number("scale")?);
-    o.counts("delta", scaled.value);
-    o.counts("scale", scaled.scale);
-    let exact = u128::from(nanos) * 1_000_000_000;
-    let (lost, back) = (exact - (exact >> scaled.scale << scaled.scale), to_attos(Scaled { value: delta, scale }));
-    if back != Some(exact - lost) {
-        let show = |attos: Option<u128>| attos.map_or("more than 128 bits".to_owned(), |a| format!("{a:#x} as"));
-        o.differs("delta (back to attoseconds)", show(Some(exact - lost)), show(back));
+/// Shared secret of a generation (profile section 9).
+pub fn key_file(o: &mut Object<'_>) {
+    let (suite, secret, salt) = (suite(o), o.hex("file_secret"), o.array::<32>("salt"));
+    let generation = o.number("generation", u64::from(u32::MAX));
+    if let (Some(suite), Some(secret), Some(salt), Some(generation)) = (suite, secret, salt, generation) {
+        match file_generation_secret(suite, &salt, &SharedSecret::new(&secret), generation as u32) {
+            Ok(shared) => return o.expect("shared_secret", shared.as_bytes()),
+            Err(error) => o.fail("file_secret", &error.to_string()),
+        }
     }
-    Some(())
+    o.hex("shared_secret"); // known, but not reached
 }
 
-/// A whole packet with and without each option, both ways (profile section 1, "Placement").
-fn packets(o: &mut Object<'_>) -> Option<()> {
-    let suite = o.suite()?;
-    let secret = o.octets("secret")?;
-    let secret = o.good("secret", Secret::from_octets(suite, &secret))?;
-    let kri = o.number("kri")?;
-    let prefix = prefix(o, kri)?;
-    let metrics = o.metrics()?;
-
-    let packet = o.octets("packet")?;
-    let tuple = match walk(&packet, packet.len()) {
-        Ok(chain) => {
-            o.holds("five_tuple", &chain.five_tuple.octets());
-            chain.five_tuple
+/// From the shared secret to the option on the wire and back (profile sections 1, 2, 5).
+pub fn key_schedule_and_seal(o: &mut Object<'_>) {
+    let (suite, shared, salt) = (suite(o), o.hex("shared_secret"), o.array::<32>("salt"));
+    let (scope, tuple) = (scope(o), o.array::<37>("five_tuple"));
+    let given = o.hex("secret");
+    if o.has("flow")
+        && let (Some(flow), Some(tuple)) = (o.object("flow", flow), tuple)
+    {
+        o.compare("flow", &tuple, &flow.octets());
+    }
+    let (kri, prseq, f, reserved) = (number32(o, "kri"), prseq(o), o.number("f", 1), o.number_or("reserved", 0xFFF, 0));
+    let metrics = o.object("metrics", metrics);
+    let secret = (|| {
+        let prk = Prk::new(suite?, &salt?, &SharedSecret::new(shared.as_deref()?));
+        prk.map(|prk| Some(prk.secret(&scope?))).transpose()
+    })();
+    let session = match secret {
+        Some(Ok(secret)) => {
+            o.compare("secret", given.as_deref().unwrap_or_default(), secret.as_bytes());
+            (|| Some((secret.suite(), secret.session(&FiveTuple::from_octets(&tuple?), kri?))))()
         }
-        // Not to be touched, and the file agrees when it gives nothing to compare with.
-        Err(error) => {
-            if o.has("five_tuple") {
-                o.fail("packet", error.to_string());
-            }
-            FiveTuple::default()
+        Some(Err(error)) => {
+            o.fail("shared_secret", &error.to_string());
+            None
         }
+        None => None,
     };
-    let keys = Keys { aead: suite.aead, session: secret.session(&tuple, kri) };
-    let sealed = keys.seal(&prefix, &metrics);
-    with_option(o, "packet_pdm", &packet, Form::Pdm, &emit_pdm(&metrics), |_, _| ());
-    let clear = emit_clear(&prefix, &metrics);
-    with_option(o, "packet_clear", &packet, Form::Clear, &clear, |o, option| {
-        reads(o, "packet_clear", option, &prefix, &metrics);
-    });
-    with_option(o, "packet_sealed", &packet, Form::Sealed, &sealed, |o, option| {
-        keys.opens(o, "packet_sealed", option, &prefix, &metrics);
-    });
-    Some(())
+    let nk = suite.map_or(0, |s| s.aead.nk());
+    let (key, base_nonce, nonce) = (o.hex("key"), o.array::<12>("base_nonce"), o.array::<12>("nonce"));
+    let (clear, sealed) = (o.array::<20>("option_clear"), o.array::<36>("option_sealed"));
+    let pdm = if o.has("option_pdm") { o.array::<12>("option_pdm") } else { None };
+    let all = (|| Some((session?, prseq?, f?, reserved?, metrics?, kri?)))();
+    let Some(((suite, session), prseq, f, reserved, metrics, kri)) = all else { return };
+    o.compare("key", &key.unwrap_or_default(), &session.key[..nk]);
+    o.compare("base_nonce", &base_nonce.unwrap_or_default(), &session.base_nonce);
+    o.compare("nonce", &nonce.unwrap_or_default(), &session.nonce(prseq));
+    if f != u64::from(kri % 2) {
+        o.fail("f", &format!("{f}, where Kri {kri} modulo 2 is {}", kri % 2));
+    }
+    let head = Prefix6 { reserved: reserved as u16, prseq, f: f as u8 };
+    let (clear, sealed) = (clear.unwrap_or([0; 20]), sealed.unwrap_or([0; 36]));
+    o.compare("option_clear", &clear, &option::emit_clear(&head, &metrics));
+    if let Some(pdm) = pdm {
+        o.compare("option_pdm", &pdm, &option::emit_pdm(&metrics));
+    }
+    o.compare("option_sealed", &sealed, &seal(suite.aead, &session, &head, &metrics));
+    open(o, suite.aead, &session, &sealed, &metrics);
 }
 
-/// The packet with this option is what the field holds, and what the field holds comes back as the packet; `read` looks
-/// at the option found in it. A packet that may not have the option has a field that is null or missing; PDM is optional.
-fn with_option(
-    o: &mut Object<'_>,
-    field: &'static str,
-    packet: &[u8],
-    form: Form,
-    option: &[u8],
-    read: impl FnOnce(&mut Object<'_>, &[u8]),
-) -> Option<()> {
-    let mut made = packet.to_vec();
-    let inserted = insert_into_vec(&mut made, option, form);
-    if !o.has(field) {
-        match inserted {
-            Ok(()) if form == Form::Pdm => {}
-            Ok(()) => o.fail(field, format!("is missing, where the implementation makes {}", hex::encode(made))),
-            Err(error) => o.same(&format!("{field} ({error})"), packet, &made),
+/// A delay on the wire (profile section 3).
+pub fn delta_time(o: &mut Object<'_>) {
+    let nanos = o.number("nanoseconds", u64::MAX);
+    let Some(nanos) = nanos else {
+        o.number("delta", u64::from(u16::MAX));
+        o.number("scale", u64::from(u8::MAX));
+        return;
+    };
+    let Scaled { value, scale } = delta_time::from_nanos(nanos);
+    o.expect_number("delta", u64::from(value));
+    o.expect_number("scale", u64::from(scale));
+    // And back: what was cut off is less than the last bit that was kept.
+    let attos = u128::from(nanos) * 1_000_000_000;
+    let read = delta_time::to_attos(Scaled { value, scale });
+    if !read.is_some_and(|r| r <= attos && attos - r < 1 << scale) {
+        o.fail("nanoseconds", &format!("{nanos} ns read back as {read:?} attoseconds"));
+    }
+}
+
+/// Whole packets, in both directions (profile section 1).
+pub fn packets(o: &mut Object<'_>) {
+    let (suite, secret) = (suite(o), o.hex("secret"));
+    let (kri, prseq, reserved) = (number32(o, "kri"), prseq(o), o.number_or("reserved", 0xFFF, 0));
+    let f = o.number_or("f", 1, u64::from(kri.unwrap_or(0) % 2));
+    let metrics = o.object("metrics", metrics);
+    let (packet, tuple) = (o.hex("packet"), o.array::<37>("five_tuple"));
+    let session = (|| Some(Secret::from_octets(suite?, secret.as_deref()?)))();
+    let session = match session {
+        Some(Ok(secret)) => (|| Some((secret.suite().aead, secret.session(&FiveTuple::from_octets(&tuple?), kri?))))(),
+        Some(Err(error)) => {
+            o.fail("secret", &error.to_string());
+            None
         }
-        return Some(());
+        None => None,
+    };
+    if let (Some(packet), Some(tuple)) = (&packet, tuple) {
+        match ext_chain::walk(packet, packet.len()) {
+            Ok(chain) => o.compare("five_tuple", &tuple, &chain.five_tuple.octets()),
+            // One that is never touched; the fields below say whether it should be.
+            Err(_) if !o.has("packet_sealed") || o.same("packet_sealed", "packet") => {}
+            Err(error) => o.fail("packet", &error.to_string()),
+        }
     }
-    let expected = o.octets(field)?;
-    match inserted {
-        Ok(()) => o.same(field, &expected, &made),
-        Err(error) => o.fail(field, format!("the implementation makes none: {error}")),
-    }
-    let chain = o.good(field, walk(&expected, expected.len()))?;
-    let tuple: [u8; OCTETS] = o.array("five_tuple")?;
-    o.same(&format!("{field} (its five_tuple)"), &tuple, &chain.five_tuple.octets());
-    match chain.option {
-        Some(at) if at.form == form => read(o, expected.get(at.offset..)?.get(..form.option_len())?),
-        Some(at) => o.fail(field, format!("has an option of {} octets", at.form.option_len())),
-        None => o.fail(field, "has no option"),
-    }
-    let mut back = expected;
-    o.good(field, remove_from_vec(&mut back))?;
-    o.same(&format!("{field} (option removed)"), packet, &back);
-    Some(())
-}
-
-/// What one packet is sealed with.
-struct Keys {
-    aead: Aead,
-    session: SessionKey,
-}
-
-impl Keys {
-    fn seal(&self, prefix: &Prefix6, metrics: &Metrics) -> [u8; Form::Sealed.option_len()] {
-        let aad = prefix.emit(Form::Sealed);
-        let nonce = self.session.nonce(prefix.prseq);
-        let mut slot = Slot { key: self.session.key, nonce, aad, text: metrics.emit(), tag: [0; TAG_LEN] };
-        aead::seal(self.aead, slice::from_mut(&mut slot));
-        emit_sealed(&aad, &slot.text, &slot.tag)
-    }
-
-    /// The option as received opens to these metrics.
-    fn opens(&self, o: &mut Object<'_>, field: &str, option: &[u8], prefix: &Prefix6, metrics: &Metrics) {
-        let field = format!("{field} (opened)");
-        let Some((&aad, text, &tag)) = parts(option) else {
-            return o.fail(&field, format!("an option of {} octets", option.len()));
+    let forms = [("packet_pdm", Form::Pdm), ("packet_clear", Form::Clear), ("packet_sealed", Form::Sealed)];
+    // A form that cannot go into the packet (in clear outside ESP, say) is null, absent, or the packet as it was.
+    let given = forms.map(|(name, form)| (name, form, if o.has(name) { o.hex(name).map(Some) } else { o.skip(name) }));
+    let all = (|| Some((session?, prseq?, f?, reserved?, metrics?, packet?)))();
+    let Some(((aead, session), prseq, f, reserved, metrics, packet)) = all else { return };
+    let head = Prefix6 { reserved: reserved as u16, prseq, f: f as u8 };
+    for (name, form, with_option) in given {
+        let option = match form {
+            Form::Pdm => option::emit_pdm(&metrics).to_vec(),
+            Form::Clear => option::emit_clear(&head, &metrics).to_vec(),
+            Form::Sealed => seal(aead, &session, &head, &metrics).to_vec(),
         };
-        same_prefix(o, &field, &aad, prefix);
-        let Some(found) = Prefix6::parse(&aad) else { return };
-        let nonce = self.session.nonce(found.prseq);
-        let mut slot = Slot { key: self.session.key, nonce, aad, text: *text, tag };
-        if aead::open(self.aead, slice::from_mut(&mut slot)) == 1 {
-            o.same(&field, &metrics.emit(), &Metrics::parse(&slot.text).emit());
-        } else {
-            o.fail(&field, "the tag does not verify");
+        match with_option {
+            Some(Some(with_option)) if with_option != packet => {
+                both_ways(o, name, form, &packet, &option, &with_option);
+                if form == Form::Sealed {
+                    open_packet(o, aead, &session, &with_option, &metrics);
+                }
+            }
+            Some(None) if form == Form::Pdm => {} // the profile's vectors leave it out
+            Some(_) if insert_into_vec(&mut packet.clone(), &option, form).is_ok() => {
+                o.fail(name, "nothing is added by the vector, but this option goes into this packet");
+            }
+            _ => {}
         }
     }
 }
 
-type Parts<'a> = (&'a [u8; PREFIX_LEN], &'a [u8; METRICS_LEN], &'a [u8; TAG_LEN]);
-
-/// Additional data, ciphertext and tag of a sealed option.
-fn parts(option: &[u8]) -> Option<Parts<'_>> {
-    let (aad, rest) = option.split_first_chunk()?;
-    let (text, tag) = rest.split_first_chunk()?;
-    Some((aad, text, tag.try_into().ok()?))
-}
-
-/// The option in clear as received says this.
-fn reads(o: &mut Object<'_>, field: &str, option: &[u8], prefix: &Prefix6, metrics: &Metrics) {
-    let field = format!("{field} (read)");
-    match option.split_first_chunk().map(|(head, text)| (head, text.try_into())) {
-        Some((head, Ok(text))) => {
-            same_prefix(o, &field, head, prefix);
-            o.same(&field, &metrics.emit(), &Metrics::parse(text).emit());
-        }
-        _ => o.fail(&field, format!("an option of {} octets", option.len())),
+/// The option goes into the packet, and out of the vector's.
+fn both_ways(o: &mut Object<'_>, name: &str, form: Form, packet: &[u8], option: &[u8], with_option: &[u8]) {
+    let mut added = packet.to_vec();
+    match insert_into_vec(&mut added, option, form) {
+        Ok(()) => o.compare(name, with_option, &added),
+        Err(error) => o.fail(name, &format!("the option cannot be added: {error}")),
+    }
+    let mut removed = with_option.to_vec();
+    match remove_from_vec(&mut removed) {
+        Ok(true) => o.compare(&format!("{name}, option taken out"), packet, &removed),
+        Ok(false) => o.fail(name, "no option is found in it"),
+        Err(error) => o.fail(name, &format!("its option cannot be taken out: {error}")),
     }
 }
 
-fn same_prefix(o: &mut Object<'_>, field: &str, head: &[u8; PREFIX_LEN], expected: &Prefix6) {
-    match Prefix6::parse(head) {
-        Some(found) if found == *expected => {}
-        Some(found) => o.differs(field, format!("{expected:x?}"), format!("{found:x?}")),
-        None => o.fail(field, format!("{} does not begin a PDMv2 option", hex::encode(head))),
+fn open_packet(o: &mut Object<'_>, aead: Aead, session: &SessionKey, packet: &[u8], metrics: &Metrics) {
+    let option = ext_chain::walk(packet, packet.len()).ok().and_then(|chain| {
+        let at = chain.option?.offset;
+        packet.get(at..)?.first_chunk::<36>().copied()
+    });
+    match option {
+        Some(option) => open(o, aead, session, &option, metrics),
+        None => o.fail("packet_sealed", "no sealed option is found in it"),
     }
+}
+
+fn seal(aead: Aead, session: &SessionKey, head: &Prefix6, metrics: &Metrics) -> [u8; 36] {
+    let mut slot = Slot::ZERO;
+    slot.key = session.key;
+    slot.nonce = session.nonce(head.prseq);
+    slot.aad = head.emit(Form::Sealed);
+    slot.text = metrics.emit();
+    aead::seal(aead, core::slice::from_mut(&mut slot));
+    option::emit_sealed(&slot.aad, &slot.text, &slot.tag)
+}
+
+/// Opens the vector's option, as a receiver does; and must not open it with a bit flipped.
+fn open(o: &mut Object<'_>, aead: Aead, session: &SessionKey, sealed: &[u8; 36], metrics: &Metrics) {
+    let (Some(aad), Some(text), Some(tag)) =
+        (sealed.first_chunk::<6>(), sealed[6..].first_chunk::<14>(), sealed[20..].first_chunk::<16>())
+    else {
+        return;
+    };
+    let Some(head) = Prefix6::parse(aad) else {
+        return o.fail("option_sealed", "its first six octets are not those of a sealed PDMv2 option");
+    };
+    let mut slot = Slot::ZERO;
+    slot.key = session.key;
+    slot.nonce = session.nonce(head.prseq);
+    (slot.aad, slot.text, slot.tag) = (*aad, *text, *tag);
+    let mut flipped = slot.clone();
+    flipped.tag[15] ^= 1;
+    if aead::open(aead, core::slice::from_mut(&mut slot)) == 1 {
+        o.compare("metrics, opened", &metrics.emit(), &slot.text);
+    } else {
+        o.fail("option_sealed", "it does not open");
+    }
+    if aead::open(aead, core::slice::from_mut(&mut flipped)) != 0 {
+        o.fail("option_sealed", "it opens with a bit of its tag flipped");
+    }
+}
+
+fn number32(o: &mut Object<'_>, name: &str) -> Option<u32> {
+    o.number(name, u64::from(u32::MAX)).map(|n| n as u32)
+}
+
+fn prseq(o: &mut Object<'_>) -> Option<u16> {
+    o.number("prseq", 0x7FFF).map(|n| n as u16)
 }
 
 fn scope(o: &mut Object<'_>) -> Option<ScopeId> {
     match o.text("scope")? {
-        "node" => Some(ScopeId::Node(o.array("scope_id")?)),
-        "client" => Some(ScopeId::Client(o.array("scope_id")?)),
         "shared" => {
-            if o.has("scope_id") && !o.octets("scope_id")?.is_empty() {
-                o.fail("scope_id", "scope \"shared\" has none");
+            if o.has("scope_id") && o.hex("scope_id").is_some_and(|id| !id.is_empty()) {
+                o.fail("scope_id", "scope shared has none");
             }
+            o.skip::<()>("scope_id");
             Some(ScopeId::Shared)
         }
+        "client" => o.array("scope_id").map(ScopeId::Client),
+        "node" => o.array("scope_id").map(ScopeId::Node),
         other => {
-            o.fail("scope", format!("'{other}' is none of node, client and shared"));
+            o.hex("scope_id");
+            o.fail("scope", &format!("'{other}' is none of shared, client, node"));
             None
         }
     }
 }
 
-/// The 5-tuple as octets, as fields, or as both, which then must agree.
-fn tuple(o: &mut Object<'_>) -> Option<FiveTuple> {
-    if !o.has("flow") {
-        return Some(FiveTuple::from_octets(&o.array("five_tuple")?));
-    }
-    let flow = o.inner("flow", |flow| {
-        Some(FiveTuple {
-            src: address(flow, "src")?,
-            sport: flow.number("sport")?,
-            dst: address(flow, "dst")?,
-            dport: flow.number("dport")?,
-            protocol: flow.number("proto")?,
-        })
-    })?;
-    if o.has("five_tuple") {
-        let octets = o.array("five_tuple")?;
-        o.same("five_tuple (of flow)", &octets, &flow.octets());
-        return Some(FiveTuple::from_octets(&octets));
-    }
-    Some(flow)
+fn flow(o: &mut Object<'_>) -> Option<FiveTuple> {
+    let mut address = |name| {
+        let text = o.text(name)?;
+        let parsed = text.parse::<Ipv6Addr>();
+        if parsed.is_err() {
+            o.fail(name, &format!("'{text}' is not an IPv6 address"));
+        }
+        parsed.ok().map(|a| a.octets())
+    };
+    let (src, dst) = (address("src"), address("dst"));
+    let mut port = |name| o.number(name, u64::from(u16::MAX)).map(|n| n as u16);
+    let (sport, dport) = (port("sport"), port("dport"));
+    let protocol = o.number("proto", u64::from(u8::MAX)).map(|n| n as u8);
+    Some(FiveTuple { src: src?, sport: sport?, dst: dst?, dport: dport?, protocol: protocol? })
 }
 
-fn address(o: &mut Object<'_>, field: &'static str) -> Option<[u8; 16]> {
-    let text = o.text(field)?;
-    let address = text.parse::<Ipv6Addr>().map_err(|_| format!("'{text}' is not an IPv6 address"));
-    Some(o.good(field, address)?.octets())
-}
-
-/// What stands before the metrics. `reserved` is 0 and `f` follows from Kri where they are not given.
-fn prefix(o: &mut Object<'_>, kri: u32) -> Option<Prefix6> {
-    let (prseq, f) = (o.number("prseq")?, (kri & 1) as u8);
-    let reserved = if o.has("reserved") { o.number("reserved")? } else { 0 };
-    if o.has("f") {
-        o.counts("f", f)?;
-    }
-    let prefix = Prefix6 { reserved, prseq, f };
-    if Prefix6::parse(&prefix.emit(Form::Clear)) != Some(prefix) {
-        o.fail("prseq", format!("PRSEQ {prseq:#x} or reserved {reserved:#x} has too many bits"));
-        return None;
-    }
-    Some(prefix)
+fn metrics(o: &mut Object<'_>) -> Option<Metrics> {
+    let mut octet = |name| o.number(name, u64::from(u8::MAX)).map(|n| n as u8);
+    let (scale_dtlr, scale_dtls) = (octet("scale_dtlr"), octet("scale_dtls"));
+    let mut word = |name| o.number(name, u64::from(u16::MAX)).map(|n| n as u16);
+    let (psntp, psnlr, delta_tlr, delta_tls) = (word("psntp"), word("psnlr"), word("delta_tlr"), word("delta_tls"));
+    let global_pointer = number32(o, "global_pointer");
+    Some(Metrics {
+        scale_dtlr: scale_dtlr?,
+        scale_dtls: scale_dtls?,
+        global_pointer: global_pointer?,
+        psntp: psntp?,
+        psnlr: psnlr?,
+        delta_tlr: delta_tlr?,
+        delta_tls: delta_tls?,
+    })
 }

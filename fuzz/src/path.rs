@@ -1,0 +1,93 @@
+//! The packet path over any frame: the opener above all.
+
+use arrayvec::ArrayVec;
+use pipeline::buffer::{PacketBuf, VecBuf};
+use pipeline::counters::Outcome;
+use pipeline::flow_table::{FlowTable, TableSize};
+use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::path::{BURST, Oversize, PathConfig, Shared, Worker};
+use pipeline::policy::{InboundAction, Mode, OnFailure, OutboundAction, Policy, Prefix, ProtocolMatch};
+use protocol::key_schedule::{Prk, ScopeId, SharedSecret};
+use protocol::prseq::MasterKey;
+use protocol::suite::Suite;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+/// A box that seals everything and opens everything, its own packets too.
+fn worker(mode: Mode) -> Worker {
+    let suite = Suite::default();
+    let keys = |generation: u8| {
+        let prk = Prk::new(suite, &[generation; 32], &SharedSecret::new(&[7; 32])).expect("length");
+        GenerationKeys::Ready(prk.secret(&ScopeId::Shared))
+    };
+    let ring = KeyRing {
+        version: 0,
+        sealer: Some(Sealer { generation: 1, aead: suite.aead, keys: keys(1), prefixes: vec![Prefix::ANY] }),
+        peers: vec![Peer {
+            number: 1,
+            aead: suite.aead,
+            prefixes: vec![Prefix::ANY],
+            generations: (1..=17).map(|g| (u32::from(g), keys(g))).collect(),
+            newest: Arc::new(AtomicU32::new(1)),
+        }],
+    };
+    let policy = Policy {
+        name: "all".into(),
+        inside: vec![],
+        outside: vec![],
+        protocol: ProtocolMatch::Any,
+        ports: vec![],
+        mode,
+        on_failure: OnFailure::Pass,
+        outbound: OutboundAction::Add,
+        inbound: InboundAction::Remove,
+        lifetime_ns: None,
+    };
+    let config = PathConfig {
+        policies: vec![policy],
+        outside_mtu: 1500,
+        oversize: Oversize::PacketTooBig,
+        mss_clamp: false,
+        started_ns: 0,
+    };
+    let mut cell = KeyRingCell::default();
+    cell.publish(ring);
+    let table = FlowTable::new(TableSize { capacity: 4096, tombstones: 1024 }, [1; 16]);
+    Worker::new(Arc::new(Shared::new(config, table, Arc::clone(&cell.current), MasterKey::new([2; 32]), 1)), 0)
+}
+
+thread_local! {
+    static WORKERS: RefCell<Vec<Worker>> = RefCell::new([Mode::Encrypted, Mode::Clear, Mode::Pdm].map(worker).into());
+    static NOW: RefCell<u64> = const { RefCell::new(1) };
+}
+
+/// Any frame from either side; and what the box has sealed comes back to it and goes through.
+pub fn open(data: &[u8]) {
+    let now = NOW.with_borrow_mut(|now| {
+        *now += 1_000_000;
+        *now
+    });
+    WORKERS.with_borrow_mut(|workers| {
+        for worker in workers {
+            let mut outcomes: ArrayVec<Outcome, BURST> = ArrayVec::new();
+            let mut packet = VecBuf::new(data);
+            worker.inbound(core::slice::from_mut(&mut packet), &mut outcomes, &|| now);
+            if let Outcome::Passed(_) = outcomes[0] {
+                assert_eq!(packet.data(), data, "what passes is unchanged");
+            }
+            let mut packet = VecBuf::new(data);
+            worker.outbound(core::slice::from_mut(&mut packet), &mut outcomes, &|| now);
+            match outcomes[0] {
+                Outcome::Passed(_) => assert_eq!(packet.data(), data, "what passes is unchanged"),
+                Outcome::Added(_) => {
+                    worker.inbound(core::slice::from_mut(&mut packet), &mut outcomes, &|| now);
+                    assert!(matches!(outcomes[0], Outcome::Removed(_)), "its own packet: {:?}", outcomes[0]);
+                    assert_eq!(packet.data(), data, "add and remove give the frame back");
+                }
+                Outcome::TooBig => {}
+                other => panic!("outbound: {other:?}"),
+            }
+        }
+    });
+}
