@@ -114,6 +114,11 @@ const fn tag_of(word: u64) -> u32 {
     (word >> GENERATION_SHIFT) as u32 & GENERATION_MASK
 }
 
+/// Whether a generation counts as newer than another, by their low bits: the nearer way round.
+const fn is_newer(tag: u32, than: u32) -> bool {
+    than.wrapping_sub(tag) & GENERATION_MASK > GENERATION_MASK / 2
+}
+
 const fn pack(generation: u32, n: u64) -> u64 {
     ((generation & GENERATION_MASK) as u64) << GENERATION_SHIFT | n
 }
@@ -146,11 +151,11 @@ impl SenderState {
     }
 
     /// A flow that comes back goes on where it stopped: in the same generation at the same n; in a newer one at n = 0,
-    /// the PSNTP one after the last. Only before other threads see it.
+    /// the PSNTP one after the last. Only before other threads see it. A caller that does not know the flow's generation
+    /// yet leaves it there: in the older one it may have used every number.
     pub fn resume(&self, rest: SenderRest, generation: u32) {
-        if rest.is_of(generation) {
-            self.base[0].store((generation & GENERATION_MASK) << 16 | u32::from(rest.base), Ordering::Relaxed);
-            self.word.store(rest.word, Ordering::Release);
+        if rest.is_of(generation) || (rest.word & UNSTARTED == 0 && is_newer(tag_of(rest.word), generation)) {
+            self.resume_as_it_was(rest);
         } else {
             self.start(generation, rest.base.wrapping_add(rest.n() as u16));
         }
@@ -170,7 +175,7 @@ impl SenderState {
                 return Err(NoNumber::Frozen);
             }
             if tag_of(seen) != tag || seen & UNSTARTED != 0 {
-                if seen & UNSTARTED == 0 && tag.wrapping_sub(tag_of(seen)) & GENERATION_MASK > GENERATION_MASK / 2 {
+                if seen & UNSTARTED == 0 && is_newer(tag_of(seen), tag) {
                     return Err(NoNumber::NewerGeneration);
                 }
                 match self.change_generation(tag) {
@@ -224,7 +229,11 @@ impl SenderState {
             self.base[usize::from(slot != 0)].store(tag << 16 | u32::from(psntp), Ordering::Release);
             match self.word.compare_exchange(seen, slot | pack(tag, 1), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => break Ok(Number { n: 0, psntp }),
-                Err(now) if now & FROZEN != 0 => break Err(NoNumber::Frozen),
+                Err(now) if now & FROZEN != 0 => {
+                    // Nothing has changed; after a thaw somebody else may try.
+                    self.word.fetch_and(!CHANGING, Ordering::AcqRel);
+                    break Err(NoNumber::Frozen);
+                }
                 Err(now) => seen = now,
             }
         };
@@ -319,6 +328,19 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_behind_the_times_starts_no_older_generation_again() {
+        let state = SenderState::default();
+        state.start(3, 10);
+        state.take(3).expect("number");
+        state.take(4).expect("number");
+        let rest = state.freeze();
+        let back = SenderState::default();
+        back.resume(rest, 3); // by a worker whose ring is older
+        assert_eq!(back.take(3), Err(NoNumber::NewerGeneration), "n = 0 of generation 3 has been used");
+        assert_eq!(back.take(4).map(|n| n.n), Ok(1));
+    }
+
+    #[test]
     fn many_threads_generations_and_freezes_never_give_a_number_twice() {
         let all = Mutex::new(HashSet::new());
         let state = SenderState::default();
@@ -398,6 +420,22 @@ mod loom_tests {
             back.resume(rest, 2);
             let next = back.take(2).expect("number");
             assert!(!rest.is_of(2) || next.n >= rest.n());
+        });
+    }
+
+    /// A flow that could not leave after all goes on, whatever was under way when it was frozen.
+    #[test]
+    fn loom_thawed_in_the_middle_of_a_change() {
+        loom::model(|| {
+            let state = Arc::new(SenderState::default());
+            state.start(1, 0);
+            let other = Arc::clone(&state);
+            let thread = thread::spawn(move || other.take(2));
+            state.freeze();
+            state.thaw();
+            let theirs = thread.join().expect("no panic");
+            let mine = state.take(2).expect("the flow is not stuck");
+            assert!(theirs.is_err() || theirs.is_ok_and(|n| n.n != mine.n));
         });
     }
 }
