@@ -203,4 +203,20 @@ mod loom_tests {
             writer.join().expect("no panic");
         });
     }
+
+    #[test]
+    fn loom_cleared_under_a_reader() {
+        loom::model(|| {
+            let line = Arc::new(KeyLine::default());
+            let id = SecretId::new(1, 1);
+            line.put(id, 0, &SessionKey { key: [7; 32], base_nonce: [7; 12] });
+            let other = Arc::clone(&line);
+            // The receiver clears a line when its space gets another secret, while other workers may read it.
+            let writer = loom::thread::spawn(move || other.clear());
+            if let Some(k) = line.get(id, 0) {
+                assert_eq!((k.key, k.base_nonce), ([7; 32], [7; 12]));
+            }
+            writer.join().expect("no panic");
+        });
+    }
 }

@@ -319,6 +319,33 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_slept_does_not_take_the_flow_back_a_generation() {
+        let state = SenderState::default();
+        state.start(1, 0);
+        // A worker under generation 2 has seen generation 1 in the word and is about to change it. It sleeps; then:
+        assert_eq!(state.take(2).map(|n| n.n), Ok(0));
+        assert_eq!(state.take(3).map(|n| n.n), Ok(0));
+        // It wakes up. n = 0 of generation 2 was given out above.
+        assert_eq!(state.change_generation(2), None);
+        assert_eq!(state.take(2), Err(NoNumber::NewerGeneration));
+        assert_eq!(state.take(3).map(|n| n.n), Ok(1));
+    }
+
+    #[test]
+    fn a_flow_does_not_come_back_under_an_older_generation() {
+        let state = SenderState::default();
+        state.start(1, 0);
+        assert_eq!(state.take(1).map(|n| n.n), Ok(0));
+        assert_eq!(state.take(2).map(|n| n.n), Ok(0));
+        let rest = state.freeze();
+        // A worker whose ring is older than the rest brings it back: n = 0 of generation 1 was given out above.
+        let back = SenderState::default();
+        back.resume(rest, 1);
+        assert_eq!(back.take(1), Err(NoNumber::NewerGeneration));
+        assert_eq!(back.take(2).map(|n| n.n), Ok(1));
+    }
+
+    #[test]
     fn many_threads_generations_and_freezes_never_give_a_number_twice() {
         let all = Mutex::new(HashSet::new());
         let state = SenderState::default();
@@ -378,6 +405,20 @@ mod loom_tests {
             for pair in got.windows(2) {
                 assert_ne!(pair[0].1.psntp, pair[1].1.psntp, "one PSNTP for two packets: {got:?}");
             }
+        });
+    }
+
+    #[test]
+    fn loom_a_thawed_flow_still_changes_generation() {
+        loom::model(|| {
+            let state = Arc::new(SenderState::default());
+            state.start(1, 0);
+            let other = Arc::clone(&state);
+            let thread = thread::spawn(move || other.take(2).map(|n| n.n));
+            state.freeze();
+            state.thaw();
+            let theirs = thread.join().expect("no panic");
+            assert_eq!(state.take(2).map(|n| n.n), Ok(u64::from(theirs.is_ok())), "after {theirs:?}");
         });
     }
 
