@@ -177,8 +177,9 @@ impl Ager {
     fn take_out(&mut self, table: &FlowTable, record: u32, flow: &Flow) -> bool {
         let fingerprint = flow.fingerprint();
         let sealed = flow.sender.freeze();
-        let rest = Rest { sender: (sealed.n() > 0).then_some(sealed), receiver: flow.receiver.rest() };
-        let matters = rest.sender.is_some() || rest.receiver.id != 0;
+        // Also without a number taken the generation counts: it says that older ones are over for this flow.
+        let rest = Rest { sender: sealed.is_started().then_some(sealed), receiver: flow.receiver.rest() };
+        let matters = sealed.n() > 0 || rest.receiver.id != 0;
         if matters && !table.tombstones.keep(fingerprint, rest) {
             flow.sender.thaw();
             self.kept_for_lack_of_tombstones += 1;

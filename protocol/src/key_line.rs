@@ -128,12 +128,9 @@ impl KeyLine {
         self.sequence.store(before + 2, Ordering::Release);
     }
 
-    /// Overwrites the key. For a line that nobody uses any more.
+    /// Overwrites the key, as [`KeyLine::put`] does: others may be reading, and must not take the zeros for a key.
     pub fn clear(&self) {
-        for w in &self.words {
-            w.store(0, Ordering::Relaxed);
-        }
-        self.id.store(0, Ordering::Release);
+        self.put(SecretId::NONE, 0, &SessionKey { key: [0; 32], base_nonce: [0; 12] });
     }
 }
 
