@@ -128,12 +128,9 @@ impl KeyLine {
         self.sequence.store(before + 2, Ordering::Release);
     }
 
-    /// Overwrites the key. For a line that nobody uses any more.
+    /// Overwrites the key, as [`KeyLine::put`] does: others may be reading, and must not take the zeros for a key.
     pub fn clear(&self) {
-        for w in &self.words {
-            w.store(0, Ordering::Relaxed);
-        }
-        self.id.store(0, Ordering::Release);
+        self.put(SecretId::NONE, 0, &SessionKey { key: [0; 32], base_nonce: [0; 12] });
     }
 }
 
@@ -199,6 +196,22 @@ mod loom_tests {
                 if let Some(k) = line.get(id, kri) {
                     assert_eq!((k.key, k.base_nonce), ([kri as u8; 32], [kri as u8; 12]));
                 }
+            }
+            writer.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn loom_cleared_under_a_reader() {
+        loom::model(|| {
+            let line = Arc::new(KeyLine::default());
+            let id = SecretId::new(1, 1);
+            line.put(id, 0, &SessionKey { key: [7; 32], base_nonce: [7; 12] });
+            let other = Arc::clone(&line);
+            // The receiver clears a line when its space gets another secret, while other workers may read it.
+            let writer = loom::thread::spawn(move || other.clear());
+            if let Some(k) = line.get(id, 0) {
+                assert_eq!((k.key, k.base_nonce), ([7; 32], [7; 12]));
             }
             writer.join().expect("no panic");
         });

@@ -91,6 +91,12 @@ impl SenderRest {
         self.word & UNSTARTED == 0 && tag_of(self.word) == generation & GENERATION_MASK
     }
 
+    /// Whether the flow had a generation at all.
+    #[must_use]
+    pub const fn is_started(&self) -> bool {
+        self.word & UNSTARTED == 0
+    }
+
     /// Numbers taken.
     #[must_use]
     pub const fn n(&self) -> u64 {
@@ -112,6 +118,11 @@ impl SenderRest {
 
 const fn tag_of(word: u64) -> u32 {
     (word >> GENERATION_SHIFT) as u32 & GENERATION_MASK
+}
+
+/// Whether a word belongs to a newer generation than `tag`. More than half the tag space away counts as old.
+const fn is_newer(word: u64, tag: u32) -> bool {
+    word & UNSTARTED == 0 && tag.wrapping_sub(tag_of(word)) & GENERATION_MASK > GENERATION_MASK / 2
 }
 
 const fn pack(generation: u32, n: u64) -> u64 {
@@ -146,11 +157,11 @@ impl SenderState {
     }
 
     /// A flow that comes back goes on where it stopped: in the same generation at the same n; in a newer one at n = 0,
-    /// the PSNTP one after the last. Only before other threads see it.
+    /// the PSNTP one after the last. Brought back by a worker whose generation is older than the rest's it stays in its
+    /// own: what was used of the older one is forgotten. Only before other threads see it.
     pub fn resume(&self, rest: SenderRest, generation: u32) {
-        if rest.is_of(generation) {
-            self.base[0].store((generation & GENERATION_MASK) << 16 | u32::from(rest.base), Ordering::Relaxed);
-            self.word.store(rest.word, Ordering::Release);
+        if rest.is_of(generation) || is_newer(rest.word, generation & GENERATION_MASK) {
+            self.resume_as_it_was(rest);
         } else {
             self.start(generation, rest.base.wrapping_add(rest.n() as u16));
         }
@@ -170,7 +181,7 @@ impl SenderState {
                 return Err(NoNumber::Frozen);
             }
             if tag_of(seen) != tag || seen & UNSTARTED != 0 {
-                if seen & UNSTARTED == 0 && tag.wrapping_sub(tag_of(seen)) & GENERATION_MASK > GENERATION_MASK / 2 {
+                if is_newer(seen, tag) {
                     return Err(NoNumber::NewerGeneration);
                 }
                 match self.change_generation(tag) {
@@ -209,7 +220,8 @@ impl SenderState {
     #[cold]
     fn change_generation(&self, tag: u32) -> Option<Result<Number, NoNumber>> {
         let mut seen = self.word.load(Ordering::Acquire);
-        if seen & (CHANGING | FROZEN) != 0 || (tag_of(seen) == tag && seen & UNSTARTED == 0) {
+        // Since our caller looked, others may have gone past `tag`: its numbers may all have been given out by now.
+        if seen & (CHANGING | FROZEN) != 0 || is_newer(seen, tag) || (tag_of(seen) == tag && seen & UNSTARTED == 0) {
             return None;
         }
         if self.word.compare_exchange(seen, seen | CHANGING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
@@ -224,7 +236,10 @@ impl SenderState {
             self.base[usize::from(slot != 0)].store(tag << 16 | u32::from(psntp), Ordering::Release);
             match self.word.compare_exchange(seen, slot | pack(tag, 1), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => break Ok(Number { n: 0, psntp }),
-                Err(now) if now & FROZEN != 0 => break Err(NoNumber::Frozen),
+                Err(now) if now & FROZEN != 0 => {
+                    self.word.fetch_and(!CHANGING, Ordering::AcqRel); // ours; a thawed flow has to change after all
+                    break Err(NoNumber::Frozen);
+                }
                 Err(now) => seen = now,
             }
         };
@@ -319,6 +334,33 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_slept_does_not_take_the_flow_back_a_generation() {
+        let state = SenderState::default();
+        state.start(1, 0);
+        // A worker under generation 2 has seen generation 1 in the word and is about to change it. It sleeps; then:
+        assert_eq!(state.take(2).map(|n| n.n), Ok(0));
+        assert_eq!(state.take(3).map(|n| n.n), Ok(0));
+        // It wakes up. n = 0 of generation 2 was given out above.
+        assert_eq!(state.change_generation(2), None);
+        assert_eq!(state.take(2), Err(NoNumber::NewerGeneration));
+        assert_eq!(state.take(3).map(|n| n.n), Ok(1));
+    }
+
+    #[test]
+    fn a_flow_does_not_come_back_under_an_older_generation() {
+        let state = SenderState::default();
+        state.start(1, 0);
+        assert_eq!(state.take(1).map(|n| n.n), Ok(0));
+        assert_eq!(state.take(2).map(|n| n.n), Ok(0));
+        let rest = state.freeze();
+        // A worker whose ring is older than the rest brings it back: n = 0 of generation 1 was given out above.
+        let back = SenderState::default();
+        back.resume(rest, 1);
+        assert_eq!(back.take(1), Err(NoNumber::NewerGeneration));
+        assert_eq!(back.take(2).map(|n| n.n), Ok(1));
+    }
+
+    #[test]
     fn many_threads_generations_and_freezes_never_give_a_number_twice() {
         let all = Mutex::new(HashSet::new());
         let state = SenderState::default();
@@ -378,6 +420,20 @@ mod loom_tests {
             for pair in got.windows(2) {
                 assert_ne!(pair[0].1.psntp, pair[1].1.psntp, "one PSNTP for two packets: {got:?}");
             }
+        });
+    }
+
+    #[test]
+    fn loom_a_thawed_flow_still_changes_generation() {
+        loom::model(|| {
+            let state = Arc::new(SenderState::default());
+            state.start(1, 0);
+            let other = Arc::clone(&state);
+            let thread = thread::spawn(move || other.take(2).map(|n| n.n));
+            state.freeze();
+            state.thaw();
+            let theirs = thread.join().expect("no panic");
+            assert_eq!(state.take(2).map(|n| n.n), Ok(u64::from(theirs.is_ok())), "after {theirs:?}");
         });
     }
 
