@@ -177,9 +177,10 @@ impl Ager {
     fn take_out(&mut self, table: &FlowTable, record: u32, flow: &Flow) -> bool {
         let fingerprint = flow.fingerprint();
         let sealed = flow.sender.freeze();
-        let rest =
-            Rest { sender: (sealed.n() > 0 && flow.has_sealed()).then_some(sealed), receiver: flow.receiver.rest() };
-        let matters = rest.sender.is_some() || rest.receiver.id != 0;
+        // Also without a number taken the generation counts: it says that older ones are over for this flow.
+        let sender = (sealed.is_started() && flow.has_sealed()).then_some(sealed);
+        let rest = Rest { sender, receiver: flow.receiver.rest() };
+        let matters = sender.is_some() || rest.receiver.id != 0;
         if matters && !table.tombstones.keep(fingerprint, rest) {
             flow.sender.thaw();
             self.kept_for_lack_of_tombstones += 1;

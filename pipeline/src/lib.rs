@@ -33,4 +33,6 @@ mod allocations;
 #[cfg(all(test, not(loom)))]
 mod nonce_promise;
 #[cfg(all(test, not(loom)))]
+mod second_reading;
+#[cfg(all(test, not(loom)))]
 mod two_boxes;

@@ -396,6 +396,41 @@ mod tests {
     }
 
     #[test]
+    fn three_boxes_of_one_prefix_leave_no_room_for_replays() {
+        let state = ReceiverState::default();
+        let boxes = [1, 2, 3].map(|peer| SecretId::new(peer, 1));
+        for id in boxes {
+            assert!(matches!(state.accept(id, 0, 100), Verdict::Fresh { .. }));
+        }
+        for (i, id) in boxes.into_iter().enumerate() {
+            let verdict = state.accept(id, 0, 100);
+            assert!(!matches!(verdict, Verdict::Fresh { .. }), "box {i}'s packet was let in twice");
+        }
+    }
+
+    #[test]
+    fn a_box_restarting_during_a_fail_over_leaves_no_room_for_replays() {
+        let state = ReceiverState::default();
+        let (a5, b5, a6) = (SecretId::new(1, 5), SecretId::new(2, 5), SecretId::new(1, 6));
+        for id in [b5, a5, a6] {
+            assert!(matches!(state.accept(id, 0, 100), Verdict::Fresh { .. }));
+        }
+        assert!(!matches!(state.accept(b5, 0, 100), Verdict::Fresh { .. }), "B's packet was let in twice");
+    }
+
+    #[test]
+    fn eviction_leaves_no_room_for_replays_of_the_other_box() {
+        let state = ReceiverState::default();
+        let (a, b) = (SecretId::new(1, 1), SecretId::new(2, 1));
+        for id in [b, a] {
+            assert!(matches!(state.accept(id, 0, 100), Verdict::Fresh { .. }));
+        }
+        let back = ReceiverState::default();
+        back.resume(state.rest());
+        assert!(!matches!(back.accept(b, 0, 100), Verdict::Fresh { .. }), "B's packet was let in twice");
+    }
+
+    #[test]
     fn fail_over_between_two_boxes_and_back() {
         let (a, b) = (SecretId::new(1, 1), SecretId::new(2, 1));
         let state = ReceiverState::default();
