@@ -17,8 +17,11 @@ pub use boxes::boxes;
 pub use capture::capture;
 pub use path::open;
 
+/// Takes any octets and panics on a finding.
+pub type Target = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 6] =
+pub const TARGETS: [(&str, Target); 6] =
     [("walk", walk), ("open", open), ("boxes", boxes), ("config", config), ("vectors", vectors), ("capture", capture)];
 
 /// The walk along the chain, and insertion and removal where the walk lets them.
