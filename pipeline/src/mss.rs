@@ -132,6 +132,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn leaves_signed_segments_alone() {
+        // RFC 2385 and RFC 5925 sign the segment with its options: a changed MSS would make the peer drop the SYN.
+        for kind in [19, 29] {
+            for mss_first in [true, false] {
+                let mut signature = vec![kind, 18];
+                signature.extend_from_slice(&[0xAB; 16]);
+                let mss = [2, 4, 0x05, 0xA0];
+                let options = if mss_first { [&mss[..], &signature].concat() } else { [&signature[..], &mss].concat() };
+                let mut tcp = syn(&options, 0x02);
+                let before = tcp.clone();
+                assert!(!clamp(&mut tcp, 1400), "kind {kind}");
+                assert_eq!(tcp, before);
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn never_panics(mut tcp in prop::collection::vec(any::<u8>(), 0..80), limit: u16) {
