@@ -226,9 +226,11 @@ impl KeyManager {
         let generation = self.generation.unwrap_or(0);
         tombstones.sweep(|rest| {
             let sender = rest.sender.is_some_and(|s| s.is_of(generation));
-            let id = SecretId::from_bits(rest.receiver.id);
-            let peer = self.peers.iter().find(|p| p.number == id.peer());
-            sender || peer.is_some_and(|p| id.generation().saturating_add(1) >= p.built_for && rest.receiver.id != 0)
+            // A secret that may still be opened with.
+            let alive = |id: SecretId| {
+                self.peers.iter().any(|p| p.number == id.peer() && id.generation().saturating_add(1) >= p.built_for)
+            };
+            sender || rest.receiver.secrets().any(alive)
         });
         self.swept = (version, tombstones.used());
     }
