@@ -33,8 +33,13 @@ pub(crate) fn clamp_packet<B: PacketBuf>(
 
 const SYN: u8 = 0x02;
 
+/// Kinds of the TCP options that sign a segment.
+const MD5: u8 = 19;
+const AO: u8 = 29;
+
 /// Lowers the MSS option of a TCP SYN to `limit`. `tcp` starts at the TCP header and ends within the first segment.
-/// Returns whether anything changed; the checksum follows incrementally (RFC 1624).
+/// Returns whether anything changed; the checksum follows incrementally (RFC 1624). A segment signed by TCP-MD5
+/// (RFC 2385) or TCP-AO (RFC 5925) stays as it is: the signature covers the MSS.
 #[must_use]
 pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
     if tcp.len() < 20 || tcp[13] & SYN == 0 {
@@ -44,10 +49,10 @@ pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
     if header < 20 || header > tcp.len() {
         return false;
     }
-    let mut at = 20;
+    let (mut at, mut mss) = (20, None);
     while at < header {
         match tcp[at] {
-            0 => return false,
+            0 => break,
             1 => at += 1,
             kind => {
                 let Some(&len) = tcp[..header].get(at + 1) else { return false };
@@ -55,14 +60,16 @@ pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
                 if len < 2 || at + len > header {
                     return false;
                 }
-                if kind == 2 && len == 4 {
-                    return lower(tcp, at + 2, limit);
+                match kind {
+                    2 if len == 4 => mss = mss.or(Some(at + 2)),
+                    MD5 | AO => return false,
+                    _ => {}
                 }
                 at += len;
             }
         }
     }
-    false
+    mss.is_some_and(|at| lower(tcp, at, limit))
 }
 
 fn lower(tcp: &mut [u8], at: usize, limit: u16) -> bool {
