@@ -302,10 +302,8 @@ fn a_new_id_does_not_start_again_at_1_where_the_secret_is_the_same() {
             side,
             prefixes: vec![prefix.parse().expect("prefix")],
         };
-        let nodes = vec![
-            node("box-a", Side::Client, 1, "2001:db8:a::/48"),
-            node("box-b", Side::Server, 2, "2001:db8:b::/48"),
-        ];
+        let nodes =
+            vec![node("box-a", Side::Client, 1, "2001:db8:a::/48"), node("box-b", Side::Server, 2, "2001:db8:b::/48")];
         let before = KeyFile::generate(protocol::suite::Suite::default(), scope, nodes).expect("keys");
         let dir = tempfile::tempdir().expect("directory");
         let used = take(dir.path(), &before).expect("taken");
