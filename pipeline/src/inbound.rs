@@ -299,14 +299,12 @@ fn account<'a>(
         Verdict::Replayed => return Some(Reason::Replayed),
         Verdict::TooOld => return Some(Reason::TooOld),
     }
-    let present = Some((guess.id, guess.kri));
-    let moved = before != present && flow.receiver.current() == present;
-    counters.rotations.add(u64::from(moved && before.is_some()));
-    // A flow that came back to the table, or was found again, is where it was but has no key yet.
-    if (moved || before == present)
-        && let Some(line) = flow.receiver.key_line(guess.id).filter(|l| !l.holds(guess.id, guess.kri))
-    {
-        line.put(guess.id, guess.kri, key);
+    if before != Some((guess.id, guess.kri)) {
+        let moved = flow.receiver.current() == Some((guess.id, guess.kri));
+        counters.rotations.add(u64::from(moved && before.is_some()));
+        if let (true, Some(line)) = (moved, flow.receiver.key_line(guess.id)) {
+            line.put(guess.id, guess.kri, key);
+        }
     }
     flow.seen(now);
     measure(flow, counters, metrics, now);

@@ -108,12 +108,6 @@ impl KeyLine {
         Some(key)
     }
 
-    /// Whether the line seems to have this key. A hint: [`KeyLine::get`] knows.
-    #[inline]
-    pub fn holds(&self, id: SecretId, kri: u32) -> bool {
-        self.id.load(Ordering::Relaxed) == id.0 && self.words[5].load(Ordering::Relaxed) as u32 == kri
-    }
-
     /// Puts a key into the line, unless somebody else is at it (then nothing happens, and the key is derived again when
     /// it is needed).
     pub fn put(&self, id: SecretId, kri: u32, key: &SessionKey) {
