@@ -5,6 +5,8 @@
 CARGO ?= cargo
 # Namespaces need root. What is run as root was built before, by the user.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo "sudo -E")
+# As cargo spells it in the names of variables.
+TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
 FUZZ_SECONDS ?= 20
 
 .PHONY: all setup build test fmt lint unit loom fuzz e2e demo bench doc clean
@@ -44,8 +46,8 @@ fuzz: setup
 
 # Two boxes between two kernels, in network namespaces.
 e2e: setup
-	$(CARGO) test --locked --quiet -p control --test e2e --no-run
-	$(SUDO) $(shell command -v $(CARGO)) test --locked --quiet -p control --test e2e -- --test-threads=1
+	$(if $(SUDO),CARGO_TARGET_$(TRIPLE)_RUNNER="$(SUDO)") \
+		$(CARGO) test --locked -p control --test e2e -- --test-threads=1
 
 demo: build
 	$(SUDO) target/release/bench demo

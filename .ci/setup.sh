@@ -5,7 +5,7 @@ set -eu
 
 what=${1:-test}
 build="build-essential pkg-config libdpdk-dev dpdk libclang-dev clang libpcap-dev"
-run="iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod"
+run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod"
 case $what in
     build) packages=$build ;;
     *) packages="$build $run" ;;

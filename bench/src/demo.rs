@@ -3,7 +3,7 @@
 mod screen;
 
 use crate::rig::boxes::BoxConfig;
-use crate::rig::capture::Limits;
+use crate::rig::capture::{Capturing, Limits};
 use crate::rig::command;
 use crate::rig::counters::{Counters, Crossing, contradictions};
 use crate::rig::traffic::{Pings, Tcp, Udp};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What is kept of the wire: enough frames for some of each kind, and of each what stands before the payload.
-const WIRE: Limits = Limits { snap: 256, frames: 20_000 };
+const WIRE: Limits = Limits { snap: 256, frames: 10_000 };
 /// Time that a box may take to end.
 const END: Duration = Duration::from_secs(15);
 
@@ -59,7 +59,9 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
     let screen = Screen::new();
     let programs = Programs::find(args.bin_dir.as_deref())?;
     screen.title("Two boxes carry real traffic with sealed PDMv2 options");
-    screen.text("host A ── tap ── [box A] ── wire ── [box B] ── tap ── host B       (network namespaces on this machine)\n");
+    screen.text(
+        "host A ── tap ── [box A] ── wire ── [box B] ── tap ── host B       (network namespaces on this machine)\n",
+    );
 
     screen.step("making the namespaces and the wire");
     let rig = Rig::new(Options::default())?;
@@ -72,14 +74,15 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
         boxes.push(rig.start_box(side, &programs.middlebox, &rig.configure(side, &config)?)?);
     }
     screen.step("capturing the wire (tcpdump)");
-    let capture = rig.capture(rig.place(Side::A), Side::A.wire(), "wire", WIRE)?;
+    let captures = rig.capture_wire(WIRE)?;
     screen.step("waiting until the hosts reach each other");
-    rig.connected(Duration::from_secs(20))?;
+    rig.connect(Duration::from_secs(20))?;
 
     let talk = talk(&rig, args.seconds, &screen)?;
 
     screen.step("stopping the traffic, then the boxes");
-    let (wire, _) = capture.stop()?;
+    let [from_a, from_b] = captures.map(Capturing::stop);
+    let wire = [from_a?.0, from_b?.0];
     rig.quiesce()?;
     let taps = [tap(&rig, Side::A)?, tap(&rig, Side::B)?];
     for running in &boxes {
@@ -99,8 +102,9 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
     show_delays(&screen, a, b);
     let passed = judge(&screen, &talk, opened, [a, b], taps)?;
     if let Some(dir) = &args.keep {
-        keep(dir, &[&wire, &keys])?;
-        screen.text(&format!("\nThe wire: pdmv2 decode --keys {0}/pdmv2.keys --hex {0}/wire.pcap", dir.display()));
+        keep(dir, &[&wire[0], &wire[1], &keys])?;
+        screen
+            .text(&format!("\nThe wire: pdmv2 decode --keys {0}/pdmv2.keys --hex {0}/wire-from-a.pcap", dir.display()));
     }
     Ok(passed)
 }
@@ -141,7 +145,8 @@ const WAYS: [&str; 2] = ["A to B", "B to A"];
 fn show_talk(screen: &Screen, talk: &Talk) {
     screen.heading("The hosts talk");
     for (way, p) in WAYS.iter().zip(&talk.pings) {
-        screen.text(&format!("  ping {way}   {} sent, {} answered, round trip {:.3} ms", p.sent, p.received, p.mean_ms));
+        screen
+            .text(&format!("  ping {way}   {} sent, {} answered, round trip {:.3} ms", p.sent, p.received, p.mean_ms));
     }
     for (way, u) in WAYS.iter().zip(&talk.udp) {
         let rate = u.bits_per_second / 1e6;
@@ -154,22 +159,25 @@ fn show_talk(screen: &Screen, talk: &Talk) {
 }
 
 /// Shows one sealed option of each kind of packet; gives how many of the capture could be opened and how many not.
-fn show_options(screen: &Screen, pdmv2: &Path, keys: &Path, wire: &Path) -> Result<(u64, u64)> {
+fn show_options(screen: &Screen, pdmv2: &Path, keys: &Path, wire: &[PathBuf]) -> Result<(u64, u64)> {
     screen.heading("On the wire: sealed options, and what is in them ('pdmv2 decode' with the key file)");
-    let [pdmv2, keys, wire] = [pdmv2, keys, wire].map(|p| p.display().to_string());
-    let lines = command::check(&[&pdmv2, "decode", "--json", "--keys", &keys, &wire], Duration::from_secs(60))?;
+    let [pdmv2, keys] = [pdmv2, keys].map(|p| p.display().to_string());
     let (mut opened, mut not_opened) = (0, 0);
     let mut shown: Vec<(String, Value)> = Vec::new();
-    for line in lines.lines() {
-        let record: Value = serde_json::from_str(line).context("pdmv2 decode prints no JSON")?;
-        *(if record["metrics"].is_object() { &mut opened } else { &mut not_opened }) += 1;
-        let kind = format!("{} {}", record["protocol"], record["src"]);
-        // One that answers another says more than a first one.
-        let says_more = |r: &Value| r["metrics"]["psnlr"].as_u64().is_some_and(|n| n > 0);
-        match shown.iter_mut().find(|(k, _)| *k == kind) {
-            Some((_, old)) if !says_more(old) && says_more(&record) => *old = record,
-            Some(_) => {}
-            None => shown.push((kind, record)),
+    for capture in wire {
+        let capture = capture.display().to_string();
+        let lines = command::check(&[&pdmv2, "decode", "--json", "--keys", &keys, &capture], Duration::from_secs(60))?;
+        for line in lines.lines() {
+            let record: Value = serde_json::from_str(line).context("pdmv2 decode prints no JSON")?;
+            *(if record["metrics"].is_object() { &mut opened } else { &mut not_opened }) += 1;
+            let kind = format!("{} {}", record["protocol"], record["src"]);
+            // One that answers another says more than a first one.
+            let says_more = |r: &Value| r["metrics"]["psnlr"].as_u64().is_some_and(|n| n > 0);
+            match shown.iter_mut().find(|(k, _)| *k == kind) {
+                Some((_, old)) if !says_more(old) && says_more(&record) => *old = record,
+                Some(_) => {}
+                None => shown.push((kind, record)),
+            }
         }
     }
     for (_, record) in shown.iter().take(6) {
@@ -274,20 +282,28 @@ fn judge(screen: &Screen, talk: &Talk, opened: (u64, u64), boxes: [&Counters; 2]
         for contradiction in contradictions(node, counters) {
             check(false, &contradiction);
         }
-        check(counters.get("/outbound/dropped_total") + counters.get("/inbound/dropped_total") == 0, &format!("{node} dropped nothing"));
+        check(
+            counters.get("/outbound/dropped_total") + counters.get("/inbound/dropped_total") == 0,
+            &format!("{node} dropped nothing"),
+        );
         let (rx, tx) = (counters.get("/ports/inside/rx_packets"), counters.get("/ports/inside/tx_packets"));
         let (sent, received) = (tap.sent, tap.received);
         check(sent == rx, &format!("host {side:?} sent {sent} packets = {node} received {rx} from it"));
         check(received == tx, &format!("host {side:?} received {received} packets = {node} sent {tx} to it"));
         if tap.queue_full > 0 {
             let n = tap.queue_full;
-            screen.text(&format!("       ({n} more found the queue of host {side:?}'s interface full: TCP's way to find the rate)"));
+            screen.text(&format!(
+                "       ({n} more found the queue of host {side:?}'s interface full: TCP's way to find the rate)"
+            ));
         }
     }
     for (way, [from, to]) in WAYS.iter().zip([boxes, [boxes[1], boxes[0]]]) {
         let c = Crossing::new(from, to)?;
         let found = format!("{} opened + {} refused", c.accepted, c.failed);
-        check(c.adds_up(), &format!("{way}: {} options added = {found}, and {} packets lost on the wire", c.added, c.lost));
+        check(
+            c.adds_up(),
+            &format!("{way}: {} options added = {found}, and {} packets lost on the wire", c.added, c.lost),
+        );
     }
     Ok(all)
 }

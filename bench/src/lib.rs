@@ -29,7 +29,10 @@ impl Programs {
         let find = |name: &str| {
             let path = dir.join(name);
             if !path.is_file() {
-                bail!("{} is not there: build it with 'cargo build --release', or say where with --bin-dir", path.display());
+                bail!(
+                    "{} is not there: build it with 'cargo build --release', or say where with --bin-dir",
+                    path.display()
+                );
             }
             path.canonicalize().with_context(|| format!("cannot use {}", path.display()))
         };

@@ -60,7 +60,11 @@ struct Report {
 /// # Errors
 /// The rig, a box or iperf3 fails.
 pub fn run(args: &TcpRatioArgs) -> Result<bool> {
-    let programs = if args.testpmd_only { Ok(crate::Programs::default()) } else { crate::Programs::find(args.bin_dir.as_deref()) }?;
+    let programs = if args.testpmd_only {
+        Ok(crate::Programs::default())
+    } else {
+        crate::Programs::find(args.bin_dir.as_deref())
+    }?;
     // [ours, testpmd][A to B, B to A]
     let mut rates: [[Vec<f64>; 2]; 2] = Default::default();
     for round in 1..=args.rounds {
@@ -110,7 +114,7 @@ fn measure(args: &TcpRatioArgs, programs: &crate::Programs, ours: bool) -> Resul
     };
     let [a, b] = forwarders;
     let mut forwarders = [a?, b?];
-    rig.connected(Duration::from_secs(10))?;
+    rig.connect(Duration::from_secs(10))?;
     let rates = [rig.tcp(Side::A, args.seconds)?, rig.tcp(Side::B, args.seconds)?];
     for forwarder in &mut forwarders {
         if let Some(status) = forwarder.poll()? {
@@ -132,13 +136,7 @@ fn start_ours(rig: &Rig, side: Side, program: &Path, idle: &'static str, keys: &
 fn direction(ours: Vec<f64>, testpmd: Vec<f64>) -> Direction {
     let (a, b) = (median(&ours), median(&testpmd));
     let ratio = if b > 0.0 { a / b } else { 0.0 };
-    Direction {
-        ours_mbit_per_second: a,
-        testpmd_mbit_per_second: b,
-        ratio,
-        ours_runs: ours,
-        testpmd_runs: testpmd,
-    }
+    Direction { ours_mbit_per_second: a, testpmd_mbit_per_second: b, ratio, ours_runs: ours, testpmd_runs: testpmd }
 }
 
 fn median(values: &[f64]) -> f64 {

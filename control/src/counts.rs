@@ -216,6 +216,17 @@ pub struct Delays {
     pub server_delay: Delay,
 }
 
+/// What one worker has done.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct WorkerCounts {
+    /// Packets received, from both ports.
+    pub received: u64,
+    /// Bursts that held packets.
+    pub bursts: u64,
+    /// Polls of both ports that found nothing.
+    pub empty_polls: u64,
+}
+
 /// A driver's counters.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct PortCounts {
@@ -278,8 +289,8 @@ pub struct Counts {
     pub delays: Delays,
     /// TCP SYNs whose MSS was lowered.
     pub mss_clamped: u64,
-    /// Bursts that held packets.
-    pub bursts: u64,
+    /// Worker by worker.
+    pub by_worker: Vec<WorkerCounts>,
     /// The drivers' counters.
     pub ports: Ports,
 }
@@ -320,7 +331,14 @@ impl Counts {
                 server_delay: Delay::of(workers.iter().map(|w| &w.server_delay)),
             },
             mss_clamped: sum(|w| &w.mss_clamped),
-            bursts: sum(|w| &w.bursts),
+            by_worker: workers
+                .iter()
+                .map(|w| WorkerCounts {
+                    received: w.outbound.received.get() + w.inbound.received.get(),
+                    bursts: w.bursts.get(),
+                    empty_polls: w.empty_polls.get(),
+                })
+                .collect(),
             ..Self::default()
         }
     }

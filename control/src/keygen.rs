@@ -15,7 +15,7 @@ pub struct KeygenArgs {
     /// The file to write; never overwritten
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// A box, once for each: name=box-a,side=client,prefix=2001:db8:a::/48[,prefix=…][,id=…]
+    /// A box, once for each: name=box-a,side=client,prefix=2001:db8:a::/48, with more prefix=… and an id=… if need be
     #[arg(long = "node", value_name = "NODE", required = true, value_parser = parse_node)]
     pub nodes: Vec<Node>,
     /// x25519, p-256 or x-wing

@@ -29,6 +29,12 @@ const PERSIST: Duration = Duration::from_secs(2);
 /// What the log says while there is nothing to seal with.
 pub const NO_KEYS: &str = "no keys: packets pass without the option until the state file can be used";
 
+/// Whether a new generation is worth its while: half of the places are taken, and not only by what the last sweep had to
+/// leave (the peers' generations, which a new one of ours does not end).
+const fn fills_up(used: u64, left_by_sweep: u64, capacity: u64) -> bool {
+    used * 2 > capacity && used > left_by_sweep + capacity / 8
+}
+
 /// The peers, as this process numbers them.
 struct PeerState {
     node: Node,
@@ -53,6 +59,8 @@ pub struct KeyManager {
     last_try: Instant,
     persisted_at: Instant,
     seals: bool,
+    /// The ring after which the memory of flows that left was last swept, and what stayed in it then.
+    swept: (u64, u64),
 }
 
 impl KeyManager {
@@ -87,6 +95,7 @@ impl KeyManager {
             last_try: now,
             persisted_at: now,
             seals,
+            swept: (0, 0),
         })
     }
 
@@ -191,7 +200,7 @@ impl KeyManager {
             let age = self.taken_at.elapsed();
             let why = if self.max_age.is_some_and(|most| age >= most) {
                 Some("the present one is old")
-            } else if tombstones.used() * 2 > tombstones.capacity() as u64 && age >= LEAST_AGE {
+            } else if fills_up(tombstones.used(), self.swept.1, tombstones.capacity() as u64) && age >= LEAST_AGE {
                 Some("the memory of flows that left fills up")
             } else {
                 None
@@ -207,20 +216,23 @@ impl KeyManager {
     }
 
     /// Frees the memory of flows whose generations have ended, once no worker can seal under them any more.
-    fn forget(&self, shared: &Shared) {
+    fn forget(&mut self, shared: &Shared) {
         let tombstones = &shared.table.tombstones;
         let version = self.cell.current.load().version;
         let all_see = shared.ring_seen.iter().all(|seen| seen.load(Ordering::Acquire) == version);
-        if !all_see || tombstones.used() * 4 < tombstones.capacity() as u64 {
+        if !all_see || self.swept.0 == version {
             return;
         }
         let generation = self.generation.unwrap_or(0);
         tombstones.sweep(|rest| {
             let sender = rest.sender.is_some_and(|s| s.is_of(generation));
-            let id = SecretId::from_bits(rest.receiver.id);
-            let peer = self.peers.iter().find(|p| p.number == id.peer());
-            sender || peer.is_some_and(|p| id.generation().saturating_add(1) >= p.built_for && rest.receiver.id != 0)
+            // A secret that may still be opened with.
+            let alive = |id: SecretId| {
+                self.peers.iter().any(|p| p.number == id.peer() && id.generation().saturating_add(1) >= p.built_for)
+            };
+            sender || rest.receiver.secrets().any(alive)
         });
+        self.swept = (version, tombstones.used());
     }
 
     /// Writes down the peers' generations.

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 /// What is replayed, and where it goes.
 #[derive(clap::Args, Debug)]
 pub struct ReplayArgs {
-    /// The box's configuration; its ports are not used
+    /// The box's configuration; its ports are not used. Its key file and state file are: to replay with the keys of a box
+    /// that is in operation, do it with a copy of both, and put nothing of what comes out on a wire
     #[arg(long)]
     pub config: PathBuf,
     /// Capture of what arrives at the inside port (pcap or pcapng, Ethernet)

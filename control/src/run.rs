@@ -5,7 +5,7 @@ use crate::counts::{Counts, Ports};
 use crate::keys::KeyManager;
 use crate::link::LinkFollower;
 use crate::setup;
-use crate::telemetry::Server;
+use crate::telemetry::Listener;
 use anyhow::{Context, bail};
 use dpdk_ffi::{Eal, Mempool, Port, PortConfig, Started, ThreadRegistration};
 use pipeline::counters::WorkerCounters;
@@ -41,11 +41,13 @@ pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot wait for signals")?;
     }
+    // Before anything is started that a busy address would stop.
+    let listener = config.telemetry.listen.map(Listener::bind).transpose()?;
     let eal = Eal::init(&config.eal_command_line())?;
     tracing::info!(version = dpdk_ffi::version(), "EAL started");
     let keys = setup::keys(&mut config, true)?;
     let boxed = RunningBox::start(&config, &eal, keys, &stop)?;
-    boxed.control(&config, &stop, json)
+    boxed.control(&config, listener, &stop, json)
 }
 
 /// Ports and workers at work.
@@ -140,7 +142,13 @@ impl RunningBox {
     }
 
     /// The control thread, until the stop.
-    fn control(mut self, config: &Config, stop: &AtomicBool, json: bool) -> anyhow::Result<()> {
+    fn control(
+        mut self,
+        config: &Config,
+        listener: Option<Listener>,
+        stop: &AtomicBool,
+        json: bool,
+    ) -> anyhow::Result<()> {
         let started = Instant::now();
         let control = Arc::new(ControlCounts::default());
         let source = {
@@ -155,19 +163,15 @@ impl RunningBox {
             }
         };
         let source: crate::telemetry::Source = Arc::new(source);
-        // A box whose metrics cannot be had still forwards; not so at its start, where somebody is looking.
-        let server = match config.telemetry.listen.map(|listen| Server::start(listen, Arc::clone(&source))) {
-            Some(Ok(server)) => {
-                tracing::info!(address = %server.address, "telemetry");
-                Some(server)
-            }
-            Some(Err(error)) => {
-                stop.store(true, Ordering::SeqCst);
-                self.join()?;
-                return Err(error);
-            }
-            None => None,
-        };
+        let address = listener.as_ref().map(|l| l.address);
+        let server = listener.map(|l| l.serve(Arc::clone(&source))).transpose();
+        if let Some(address) = address {
+            tracing::info!(%address, "telemetry");
+        }
+        // A box whose metrics cannot be had still forwards.
+        if let Err(error) = &server {
+            tracing::error!(%error, "no telemetry");
+        }
 
         let pci = [&config.inside, &config.outside].iter().all(|p| matches!(p.device, Device::Pci(_)));
         let mut links = LinkFollower::new(config.forwarding.link_follow && pci);

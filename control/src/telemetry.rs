@@ -23,31 +23,46 @@ pub type Source = Arc<dyn Fn() -> Counts + Send + Sync>;
 pub struct Server {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The address, listened on; nobody is answered yet.
+pub struct Listener {
+    runtime: tokio::runtime::Runtime,
+    listener: tokio::net::TcpListener,
     /// Where it listens.
     pub address: SocketAddr,
 }
 
-impl Server {
+impl Listener {
     /// Listens.
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub fn start(listen: SocketAddr, source: Source) -> anyhow::Result<Self> {
+    pub fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start telemetry")?;
         let listener = runtime.block_on(tokio::net::TcpListener::bind(listen)).with_context(|| {
             format!("[telemetry] listen: cannot listen on {listen}; choose a free port, or an address of this machine")
         })?;
         let address = listener.local_addr().context("cannot start telemetry")?;
+        Ok(Self { runtime, listener, address })
+    }
+
+    /// Answers, on a thread of its own.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn serve(self, source: Source) -> anyhow::Result<Server> {
         let (stop, stopped) = oneshot::channel();
         let app = Router::new()
             .route("/metrics", get(move || async move { metrics(&source()) }))
             .route("/healthz", get(|| async { "ok\n" }));
+        let Self { runtime, listener, .. } = self;
         let thread = std::thread::Builder::new().name("telemetry".into()).spawn(move || {
-            let serve = axum::serve(listener, app);
             runtime.block_on(async {
+                let serve = async { axum::serve(listener, app).await };
                 tokio::select! {
-                    result = async { serve.await } => {
+                    result = serve => {
                         if let Err(error) = result {
                             tracing::error!(%error, "telemetry has ended");
                         }
@@ -56,7 +71,7 @@ impl Server {
                 }
             });
         })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread), address })
+        Ok(Server { stop: Some(stop), thread: Some(thread) })
     }
 }
 
@@ -231,7 +246,16 @@ fn families(c: &Counts) -> Vec<MetricFamily> {
     f.counter("pdmv2_key_trials_total", "Openings tried beyond a packet's first.", c.keys.trials);
     f.counter("pdmv2_flows_resynced_total", "Flows found again that had gone too far ahead.", c.keys.resynced);
     f.counter("pdmv2_mss_clamped_total", "TCP SYNs whose MSS was lowered.", c.mss_clamped);
-    f.counter("pdmv2_bursts_total", "Bursts that held packets.", c.bursts);
+    let worker = |value: fn(&crate::counts::WorkerCounts) -> u64| {
+        c.by_worker.iter().enumerate().map(|(i, w)| counter(&[("worker", &i.to_string())], value(w))).collect()
+    };
+    f.counters("pdmv2_worker_packets_total", "Packets received, by worker.", worker(|w| w.received));
+    f.counters("pdmv2_worker_bursts_total", "Bursts that held packets, by worker.", worker(|w| w.bursts));
+    f.counters(
+        "pdmv2_worker_empty_polls_total",
+        "Polls of both ports that found nothing, by worker.",
+        worker(|w| w.empty_polls),
+    );
     f.add(
         "pdmv2_round_trip_seconds",
         "Round-trip delay between the boxes, without the far side's delay (RFC 8250 appendix C).",

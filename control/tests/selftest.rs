@@ -69,6 +69,36 @@ fn every_field_matters() {
 }
 
 #[test]
+fn a_packet_with_esp_takes_the_sealed_option_only() {
+    let mut object = vectors()["packets"][0].clone();
+    // The vector's UDP becomes ESP: the flow has no ports then, and the sealed option other octets.
+    let packet = object["packet"].as_str().expect("hex").to_owned();
+    let (mut packet, mut tuple) =
+        (hex::decode(packet).expect("hex"), hex::decode(object["five_tuple"].as_str().expect("hex")).expect("hex"));
+    packet[6] = 50;
+    tuple[16..18].fill(0);
+    tuple[34..36].fill(0);
+    tuple[36] = 50;
+    object["packet"] = hex::encode(&packet).into();
+    object["five_tuple"] = hex::encode(&tuple).into();
+    let sealed = |out: &str| {
+        out.lines()
+            .skip_while(|l| !l.contains("packet_sealed:"))
+            .find_map(|l| l.trim().strip_prefix("actual   ").map(str::to_owned))
+    };
+    object["packet_clear"] = Value::Null;
+    let (_, out) = fares(&json!({ "packets": [object] }));
+    object["packet_sealed"] = sealed(&out).expect("what it would be").into();
+    for clear in [Value::Null, hex::encode(&packet).into()] {
+        object["packet_clear"] = clear;
+        let (summary, out) = fares(&json!({ "packets": [object] }));
+        assert_eq!(summary, Summary { passed: 1, failed: 0 }, "{out}");
+    }
+    object["packet_sealed"] = hex::encode(&packet).into();
+    assert_eq!(fares(&json!({ "packets": [object] })).0, Summary { passed: 0, failed: 1 });
+}
+
+#[test]
 fn what_is_not_understood_fails() {
     for (json, failed) in [
         (json!({}), 1),

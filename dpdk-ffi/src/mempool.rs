@@ -11,6 +11,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Mempool {
     pool: NonNull<sys::rte_mempool>,
+    room: u16,
     /// Some until drop.
     eal: Option<Arc<EalInner>>,
 }
@@ -41,7 +42,7 @@ impl Mempool {
         // SAFETY: a terminated string and plain numbers; DPDK checks them.
         let pool = unsafe { sys::rte_pktmbuf_pool_create(c_name.as_ptr(), buffers, cache, 0, room, socket) };
         let pool = NonNull::new(pool).ok_or_else(|| Error::Mempool { buffers, room, reason: last() })?;
-        Ok(Arc::new(Self { pool, eal: Some(Arc::clone(&eal.inner)) }))
+        Ok(Arc::new(Self { pool, room, eal: Some(Arc::clone(&eal.inner)) }))
     }
 
     pub(crate) fn as_ptr(&self) -> *mut sys::rte_mempool {
@@ -53,6 +54,12 @@ impl Mempool {
     pub fn in_use(&self) -> u32 {
         // SAFETY: the pool exists as long as the EAL, which `eal` keeps.
         unsafe { sys::rte_mempool_in_use_count(self.pool.as_ptr()) }
+    }
+
+    /// Octets of a frame that fit one buffer.
+    #[must_use]
+    pub fn room(&self) -> u16 {
+        self.room.saturating_sub(sys::PDM_HEADROOM as u16)
     }
 
     /// Buffers there are.

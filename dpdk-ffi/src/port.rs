@@ -211,6 +211,9 @@ static SYMMETRIC_KEY: [u8; 52] = {
     key
 };
 
+/// Ethernet header, two VLAN tags, checksum.
+const FRAMING: u32 = 26;
+
 impl Port<Stopped> {
     pub(crate) fn new(inner: PortInner) -> Self {
         Self { inner: Arc::new(inner), queues: 0, given: false, pool: None, _state: PhantomData }
@@ -231,13 +234,16 @@ impl Port<Stopped> {
         let mut conf = sys::rte_eth_conf::default();
         conf.rxmode.mq_mode = sys::PDM_MQ_NONE as _;
         conf.rxmode.mtu = u32::from(config.mtu.unwrap_or(0));
-        conf.rxmode.offloads = info.rx_offload_capa & sys::PDM_RX_SCATTER;
-        conf.txmode.offloads = info.tx_offload_capa & sys::PDM_TX_MULTI_SEGS;
         if config.mtu.is_none() {
             let mut mtu = 0;
             // SAFETY: the port exists.
             self.check("rte_eth_dev_get_mtu", unsafe { sys::rte_eth_dev_get_mtu(id, &raw mut mtu) })?;
             conf.rxmode.mtu = u32::from(mtu);
+        }
+        // Only for frames that do not fit one buffer: many drivers have a faster path without.
+        if conf.rxmode.mtu + FRAMING > u32::from(pool.room()) {
+            conf.rxmode.offloads = info.rx_offload_capa & sys::PDM_RX_SCATTER;
+            conf.txmode.offloads = info.tx_offload_capa & sys::PDM_TX_MULTI_SEGS;
         }
         let mut key = SYMMETRIC_KEY;
         if config.queues > 1 {

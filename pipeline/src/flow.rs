@@ -36,6 +36,10 @@ pub struct Flow {
     /// Whether the record stands in the index.
     live: AtomicU32,
     last_seen: AtomicU64,
+    /// Whether a packet of the flow was ever about to be sealed: only then its numbers must outlive it.
+    seals: AtomicU32,
+    /// Highest PSNTP received in clear, and a validity bit (16).
+    clear_high: AtomicU32,
     /// Numbers of the packets towards the network.
     pub sender: SenderState,
     /// Packets coming back.
@@ -96,6 +100,35 @@ impl Flow {
         self.policy.load(Ordering::Relaxed) as usize
     }
 
+    /// To be called before a number is taken for sealing.
+    #[inline]
+    pub(crate) fn will_seal(&self) {
+        if self.seals.load(Ordering::Relaxed) == 0 {
+            self.seals.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether numbers were taken for sealing. Exact once the sender is frozen: who took a number has set it before.
+    pub(crate) fn has_sealed(&self) -> bool {
+        self.seals.load(Ordering::Relaxed) != 0
+    }
+
+    /// Numbers skipped before a packet in clear, and whether it came behind a later one. Nothing vouches for such a
+    /// packet, so a leap of more than 1,000 counts as a new beginning.
+    #[inline]
+    pub(crate) fn follow_clear(&self, psntp: u16) -> (u32, bool) {
+        const VALID: u32 = 1 << 16;
+        const LEAP: u16 = 1000;
+        let seen = self.clear_high.load(Ordering::Relaxed);
+        let ahead = psntp.wrapping_sub(seen as u16);
+        let behind = ahead.wrapping_neg();
+        if seen & VALID != 0 && behind < LEAP {
+            return (0, behind > 0);
+        }
+        self.clear_high.store(VALID | u32::from(psntp), Ordering::Relaxed);
+        (if seen & VALID != 0 && ahead <= LEAP { u32::from(ahead) - 1 } else { 0 }, false)
+    }
+
     /// Notes that a packet came.
     #[inline]
     pub fn seen(&self, now: u64) {
@@ -153,11 +186,37 @@ impl Flow {
         self.receiver.clear();
         self.seal_key.clear();
         self.meter.clear();
+        self.seals.store(0, Ordering::Relaxed);
+        self.clear_high.store(0, Ordering::Relaxed);
         for word in self.key.iter().chain(&self.fingerprint) {
             word.store(0, Ordering::Relaxed);
         }
         for counter in [&self.added, &self.accepted, &self.failed, &self.skipped, &self.late] {
             counter.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_and_late_packets_in_clear() {
+        let flow = Flow::default();
+        let steps = [
+            (65534, (0, false)),
+            (65535, (0, false)),
+            (2, (2, false)),
+            (1, (0, true)),
+            (3, (0, false)),
+            (3, (0, false)),
+            (40_000, (0, false)),
+            (40_001, (0, false)),
+            (39_002, (0, true)),
+        ];
+        for (psntp, expected) in steps {
+            assert_eq!(flow.follow_clear(psntp), expected, "{psntp}");
         }
     }
 }

@@ -178,8 +178,9 @@ impl Ager {
         let fingerprint = flow.fingerprint();
         let sealed = flow.sender.freeze();
         // Also without a number taken the generation counts: it says that older ones are over for this flow.
-        let rest = Rest { sender: sealed.is_started().then_some(sealed), receiver: flow.receiver.rest() };
-        let matters = sealed.n() > 0 || rest.receiver.id != 0;
+        let sender = (sealed.is_started() && flow.has_sealed()).then_some(sealed);
+        let rest = Rest { sender, receiver: flow.receiver.rest() };
+        let matters = sender.is_some() || !rest.receiver.is_empty();
         if matters && !table.tombstones.keep(fingerprint, rest) {
             flow.sender.thaw();
             self.kept_for_lack_of_tombstones += 1;
@@ -222,6 +223,7 @@ mod tests {
             Some(flow) => (flow, false),
             None => table.insert(&tuple, print, 0, now, start)?,
         };
+        flow.will_seal();
         Ok((flow.sender.take(1).expect("number").n, new))
     }
 
@@ -298,7 +300,10 @@ mod tests {
                         let words = t.words();
                         let print = table.fingerprint(&words);
                         let number = match table.find(print, &words) {
-                            Some(flow) => flow.sender.take(1).ok().map(|n| n.n),
+                            Some(flow) => {
+                                flow.will_seal();
+                                flow.sender.take(1).ok().map(|n| n.n)
+                            }
                             None => insert_n(table, &t, print),
                         };
                         worker.leave();
@@ -326,6 +331,8 @@ mod tests {
             Some(rest) => flow.sender.resume(rest, 1),
             None => flow.sender.start(1, 0),
         };
-        table.insert(tuple, print, 0, 0, start).ok().and_then(|(f, _)| f.sender.take(1).ok()).map(|n| n.n)
+        let (flow, _) = table.insert(tuple, print, 0, 0, start).ok()?;
+        flow.will_seal();
+        flow.sender.take(1).ok().map(|n| n.n)
     }
 }

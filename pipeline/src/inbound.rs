@@ -41,7 +41,8 @@ struct Chosen<'a> {
 
 /// What opening a packet came to.
 enum Opened {
-    With(Guess, SessionKey, Metrics),
+    /// The key; whether it was derived anew; what it opened.
+    With(Guess, SessionKey, bool, Metrics),
     Failed(Reason),
 }
 
@@ -80,7 +81,7 @@ impl Worker {
             });
         }
 
-        let opened = open_first(ring, counters, &chosen, slots);
+        let (opened, derived) = open_first(ring, counters, &chosen, slots);
         trials.earn(u64::from(opened.count_ones()));
         for (i, c) in chosen.iter_mut().enumerate() {
             let result = match (c.sealed, c.clear) {
@@ -88,12 +89,14 @@ impl Worker {
                     let slot = &slots[i];
                     let mut key = SessionKey { key: slot.key, base_nonce: slot.nonce };
                     unmask(&mut key, slot);
-                    Opened::With(guess, key, Metrics::parse(&slot.text))
+                    Opened::With(guess, key, derived & 1 << i != 0, Metrics::parse(&slot.text))
                 }
                 (Some((option, guess)), _) => open_further(shared, ring, counters, trials, c, &option, guess, now),
                 (None, clear) => {
                     if let (Some(flow), Some(metrics)) = (c.flow, clear) {
                         flow.seen(now);
+                        let (skipped, late) = flow.follow_clear(metrics.psntp);
+                        gaps(flow, counters, skipped, late);
                         measure(flow, counters, &metrics, now);
                         flow.count_accepted();
                     }
@@ -103,7 +106,10 @@ impl Worker {
                 }
             };
             let failure = match result {
-                Opened::With(guess, key, metrics) => account(shared, ring, counters, c, guess, &key, &metrics, now),
+                Opened::With(guess, key, derived, metrics) => {
+                    let keep = derived.then_some(&key);
+                    account(shared, ring, counters, c, guess, keep, &metrics, now)
+                }
                 Opened::Failed(reason) => Some(reason),
             };
             match failure {
@@ -187,15 +193,16 @@ fn choose<'a, B: PacketBuf>(
     Ok(Chosen { packet: 0, l3, plan, form, tuple, print, flow, policy, rule, sealed, clear })
 }
 
-/// Opens every packet's first guess, in one call per AEAD. Bit i: packet i of `chosen`, whose text is in slot i.
+/// Opens every packet's first guess, in one call per AEAD. Bit i: packet i of `chosen`, whose text is in slot i, has
+/// opened; and, in the second mask, its key had to be derived.
 #[inline]
 fn open_first(
     ring: &KeyRing,
     counters: &WorkerCounters,
     chosen: &ArrayVec<Chosen<'_>, BURST>,
     slots: &mut [Slot; BURST],
-) -> u32 {
-    let mut waiting = 0u32;
+) -> (u32, u32) {
+    let (mut waiting, mut fresh) = (0u32, 0u32);
     let mut common: Option<Aead> = None;
     for (i, c) in chosen.iter().enumerate() {
         let Some((option, guess)) = &c.sealed else { continue };
@@ -203,13 +210,14 @@ fn open_first(
         counters.derivations.add(u64::from(derived));
         option.load(&mut slots[i], &key);
         waiting |= 1 << i;
+        fresh |= u32::from(derived) << i;
         common.get_or_insert(guess.aead);
     }
-    let Some(common) = common else { return 0 };
+    let Some(common) = common else { return (0, 0) };
     let same = |c: &Chosen<'_>| c.sealed.as_ref().is_none_or(|(_, g)| g.aead == common);
     if chosen.iter().all(same) {
         // Slots of packets in clear are opened with the others and thrown away.
-        return protocol::aead::open(common, &mut slots[..chosen.len()]) & waiting;
+        return (protocol::aead::open(common, &mut slots[..chosen.len()]) & waiting, fresh);
     }
     // Peers with different suites in one burst: rare, and each packet for itself.
     let mut opened = 0;
@@ -218,7 +226,7 @@ fn open_first(
             opened |= protocol::aead::open(guess.aead, core::slice::from_mut(&mut slots[i])) << i;
         }
     }
-    opened
+    (opened, fresh)
 }
 
 /// Tries the other keys, as long as the worker's budget lasts.
@@ -250,7 +258,7 @@ fn open_further(
         counters.trials.add(1);
         option.load(&mut slot, &key);
         if protocol::aead::open(guess.aead, core::slice::from_mut(&mut slot)) != 0 {
-            return Opened::With(guess, key, Metrics::parse(&slot.text));
+            return Opened::With(guess, key, derived, Metrics::parse(&slot.text));
         }
     }
     shared.resync.offer(|| Sample { tuple: c.tuple, aad: option.aad, text: option.text, tag: option.tag });
@@ -266,7 +274,7 @@ fn account<'a>(
     counters: &WorkerCounters,
     c: &mut Chosen<'a>,
     guess: Guess,
-    key: &SessionKey,
+    derived: Option<&SessionKey>,
     metrics: &Metrics,
     now: u64,
 ) -> Option<Reason> {
@@ -292,25 +300,29 @@ fn account<'a>(
     let before = flow.receiver.current();
     match flow.receiver.accept(guess.id, guess.kri, metrics.psntp) {
         Verdict::Fresh { skipped, late } => {
-            counters.skipped.add(u64::from(skipped));
-            counters.reordered.add(u64::from(late));
-            flow.count_gaps(skipped, late);
+            gaps(flow, counters, skipped, late);
         }
         Verdict::Replayed => return Some(Reason::Replayed),
         Verdict::TooOld => return Some(Reason::TooOld),
     }
-    if before != Some((guess.id, guess.kri)) {
-        let moved = flow.receiver.current() == Some((guess.id, guess.kri));
-        counters.rotations.add(u64::from(moved && before.is_some()));
-        if let (true, Some(line)) = (moved, flow.receiver.key_line(guess.id)) {
-            line.put(guess.id, guess.kri, key);
-        }
+    let here = flow.receiver.current() == Some((guess.id, guess.kri));
+    counters.rotations.add(u64::from(here && before.is_some_and(|b| b != (guess.id, guess.kri))));
+    // Keys of late packets do not push out the one in use.
+    if let (true, Some(key), Some(line)) = (here, derived, flow.receiver.key_line(guess.id)) {
+        line.put(guess.id, guess.kri, key);
     }
     flow.seen(now);
     measure(flow, counters, metrics, now);
     flow.count_accepted();
     counters.policies[c.policy].accepted.add(1);
     None
+}
+
+#[inline]
+fn gaps(flow: &Flow, counters: &WorkerCounters, skipped: u32, late: bool) {
+    counters.skipped.add(u64::from(skipped));
+    counters.reordered.add(u64::from(late));
+    flow.count_gaps(skipped, late);
 }
 
 #[inline]

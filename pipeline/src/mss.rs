@@ -32,14 +32,12 @@ pub(crate) fn clamp_packet<B: PacketBuf>(
 }
 
 const SYN: u8 = 0x02;
-
-/// Kinds of the TCP options that sign a segment.
+/// Options that sign the segment, the MSS with it (RFC 2385, RFC 5925): such a SYN is left alone.
 const MD5: u8 = 19;
-const AO: u8 = 29;
+const AUTHENTICATION: u8 = 29;
 
 /// Lowers the MSS option of a TCP SYN to `limit`. `tcp` starts at the TCP header and ends within the first segment.
-/// Returns whether anything changed; the checksum follows incrementally (RFC 1624). A segment signed by TCP-MD5
-/// (RFC 2385) or TCP-AO (RFC 5925) stays as it is: the signature covers the MSS.
+/// Returns whether anything changed; the checksum follows incrementally (RFC 1624).
 #[must_use]
 pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
     if tcp.len() < 20 || tcp[13] & SYN == 0 {
@@ -60,10 +58,11 @@ pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
                 if len < 2 || at + len > header {
                     return false;
                 }
-                match kind {
-                    2 if len == 4 => mss = mss.or(Some(at + 2)),
-                    MD5 | AO => return false,
-                    _ => {}
+                if kind == MD5 || kind == AUTHENTICATION {
+                    return false;
+                }
+                if kind == 2 && len == 4 && mss.is_none() {
+                    mss = Some(at + 2);
                 }
                 at += len;
             }

@@ -214,6 +214,9 @@ fn number<'a>(
     let now = clock.now_ns();
     let mut numbered = ArrayVec::new();
     for c in chosen {
+        if c.form == Form::Sealed {
+            c.flow.will_seal();
+        }
         let number = match c.flow.sender.take(c.generation) {
             Ok(number) => number,
             Err(no) => {

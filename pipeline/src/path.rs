@@ -129,6 +129,9 @@ impl Shared {
         let generation = ring.sealer.as_ref().map(|s| s.generation);
         self.table.insert(tuple, fingerprint, policy as u32, now, |flow, rest: Option<Rest>| {
             let psntp = self.master.first_psntp(fingerprint.bits());
+            if rest.is_some_and(|r| r.sender.is_some()) {
+                flow.will_seal(); // it has sealed before, and what it leaves behind must go on saying so
+            }
             match (rest.and_then(|r| r.sender), generation) {
                 (Some(rest), Some(generation)) => flow.sender.resume(rest, generation),
                 (Some(rest), None) => flow.sender.resume_as_it_was(rest),

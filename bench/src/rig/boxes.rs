@@ -112,7 +112,7 @@ impl Rig {
         Ok(path)
     }
 
-    /// Starts a box on one side, waits until it forwards, and attaches the host.
+    /// Starts a box on one side, waits until it forwards, and attaches the host, still silent.
     ///
     /// # Errors
     /// The box does not start; with what it said.
@@ -120,12 +120,12 @@ impl Rig {
         let (program, config) = (program.display().to_string(), config.display().to_string());
         let args = [program.as_str(), "run", "--json", "--config", &config];
         let mut running = self.place(side).start(side.node(), &args, self.dir())?;
-        running.wait_for("ready", START)?;
+        running.wait_for("ready: forwarding", START)?;
         self.attach(side)?;
         Ok(running)
     }
 
-    /// Starts `dpdk-testpmd` in a box's place on one core, waits until it forwards, and attaches the host.
+    /// Starts `dpdk-testpmd` in a box's place on one core, waits until it forwards, and attaches the host, still silent.
     ///
     /// # Errors
     /// It is missing (package dpdk-dev) or does not start.

@@ -2,7 +2,7 @@
 
 use super::command::Running;
 use super::namespace::Namespace;
-use super::Rig;
+use super::{Rig, Side};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
@@ -40,11 +40,25 @@ impl Rig {
         let path = self.dir().join(format!("{name}.pcap"));
         let (file, snap, frames) = (path.display().to_string(), limits.snap.to_string(), limits.frames.to_string());
         // -Z root: else it gives up the right to write into this run's directory. -B: in KiB.
-        let args =
-            ["tcpdump", "-i", interface, "-w", &file, "-s", &snap, "-B", "65536", "-c", &frames, "-U", "-n", "-Z", "root"];
+        let args = [
+            "tcpdump", "-i", interface, "-w", &file, "-s", &snap, "-B", "65536", "-c", &frames, "-U", "-n", "-Z",
+            "root",
+        ];
         let mut running = place.start(&format!("tcpdump-{name}"), &args, self.dir())?;
         running.wait_for("listening on", Duration::from_secs(20))?;
         Ok(Capturing { running, path })
+    }
+}
+
+impl Rig {
+    /// Starts captures of both directions of the wire, each where it arrives: what DPDK sends through a packet socket
+    /// passes by the captures on the interface it leaves from. `wire-from-a.pcap` and `wire-from-b.pcap`.
+    ///
+    /// # Errors
+    /// tcpdump does not start.
+    pub fn capture_wire(&self, limits: Limits) -> Result<[Capturing; 2]> {
+        let from = |side: Side, name| self.capture(self.place(side.other()), side.other().wire(), name, limits);
+        Ok([from(Side::A, "wire-from-a")?, from(Side::B, "wire-from-b")?])
     }
 }
 

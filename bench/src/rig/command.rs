@@ -151,7 +151,9 @@ impl Running {
         let found = until(limit, || {
             let ended = self.poll()?;
             let line = self.line(what);
-            if line.is_none() && let Some(status) = ended {
+            if line.is_none()
+                && let Some(status) = ended
+            {
                 bail!("{} ended ({status}) before it said '{what}':\n{}", self.name, self.tail());
             }
             Ok(line)

@@ -66,9 +66,21 @@ pub fn contradictions(name: &str, counters: &Counters) -> Vec<String> {
         let outcomes: u64 = done.iter().chain(&["passed", "dropped"]).map(|what| counters.sum(&at(what))).sum();
         let (received, too_big) = (get(&at("received")), get(&at("too_big")));
         equal(format!("{direction}: received = the sum of what became of it"), received, outcomes + too_big);
-        equal(format!("{direction}: dropped = the sum of its reasons"), get(&at("dropped_total")), counters.sum(&at("dropped")));
-        equal(format!("{direction}: forwarded = received − dropped"), get(&at("forwarded")), received - get(&at("dropped_total")));
-        equal(format!("{direction}: received = what port {from} received"), received, get(&format!("/ports/{from}/rx_packets")));
+        equal(
+            format!("{direction}: dropped = the sum of its reasons"),
+            get(&at("dropped_total")),
+            counters.sum(&at("dropped")),
+        );
+        equal(
+            format!("{direction}: forwarded = received − dropped"),
+            get(&at("forwarded")),
+            received - get(&at("dropped_total")),
+        );
+        equal(
+            format!("{direction}: received = what port {from} received"),
+            received,
+            get(&format!("/ports/{from}/rx_packets")),
+        );
         let sent = get(&at("forwarded")) - too_big + get(&format!("/{other}/too_big"));
         equal(format!("{direction}: forwarded = what port {to} sent"), sent, get(&format!("/ports/{to}/tx_packets")));
     }
@@ -95,7 +107,8 @@ impl Crossing {
     /// The receiver's port has more than the sender's sent.
     pub fn new(sender: &Counters, receiver: &Counters) -> Result<Self> {
         let (sent, received) = (sender.get("/ports/outside/tx_packets"), receiver.get("/ports/outside/rx_packets"));
-        let lost = sent.checked_sub(received).with_context(|| format!("{sent} packets sent, but {received} received"))?;
+        let lost =
+            sent.checked_sub(received).with_context(|| format!("{sent} packets sent, but {received} received"))?;
         Ok(Self {
             added: sender.sum("/outbound/added"),
             accepted: receiver.policies("accepted"),

@@ -7,12 +7,12 @@
 //! The taps are made by the boxes' DPDK processes and then moved into the hosts' namespaces, where the kernel is a real
 //! IPv6 host. No traffic leaves the namespaces. Everything is gone when the [`Rig`] is dropped.
 
-pub mod cleanup;
-pub mod command;
-pub mod namespace;
 pub mod boxes;
 pub mod capture;
+pub mod cleanup;
+pub mod command;
 pub mod counters;
+pub mod namespace;
 pub mod traffic;
 
 use anyhow::{Context, Result, bail};
@@ -103,7 +103,8 @@ impl Side {
 pub struct Options {
     /// The hosts' MTU.
     pub host_mtu: u16,
-    /// The wire's; 40 more than the hosts', and no packet is too long for its option.
+    /// The wire's; 40 more than the hosts', and no packet is too long for its option. DPDK's packet socket driver takes
+    /// it to be 1,500 and no more.
     pub wire_mtu: u16,
 }
 
@@ -144,6 +145,7 @@ impl Rig {
         };
         for host in &rig.hosts {
             host.sysctl(&[
+                "net.ipv6.conf.default.disable_ipv6=1",
                 "net.ipv6.conf.default.accept_dad=0",
                 "net.ipv6.conf.default.accept_ra=0",
                 "net.ipv6.conf.default.autoconf=0",
@@ -183,17 +185,37 @@ impl Rig {
         &self.boxes[side.index()]
     }
 
-    /// Moves the tap that a box has made into the host's namespace, and makes the host a host there.
+    /// Moves the tap that a box has made into the host's namespace. The host stays silent there until
+    /// [`Rig::connect`]: an interface that is being moved takes no frames, and the box would have to drop them.
     ///
     /// # Errors
     /// The box has made no tap.
     pub fn attach(&self, side: Side) -> Result<()> {
         let (host, tap) = (self.host(side), side.tap());
         self.place(side).ip(&format!("link set {tap} netns {}", host.name()))?;
-        host.ip(&format!("link set {tap} address {} mtu {} up", side.mac(), self.options.host_mtu))?;
-        host.ip(&format!("addr add {}/64 dev {tap} nodad", side.address()))?;
-        host.ip(&format!("-6 route add 2001:db8::/32 dev {tap}"))?;
-        host.ip(&format!("addr add {}/24 dev {tap}", side.address4()))?;
+        host.ip(&format!("link set {tap} address {} mtu {} up", side.mac(), self.options.host_mtu)).map(drop)
+    }
+
+    /// Gives both hosts their addresses, where they have none, and waits until each reaches the other.
+    ///
+    /// # Errors
+    /// A host is not attached, or does not reach the other within `limit`.
+    pub fn connect(&self, limit: Duration) -> Result<()> {
+        for side in Side::BOTH {
+            let (host, tap) = (self.host(side), side.tap());
+            host.sysctl(&[&format!("net.ipv6.conf.{tap}.disable_ipv6=0")])?;
+            host.ip(&format!("addr replace {}/64 dev {tap} nodad", side.address()))?;
+            host.ip(&format!("-6 route replace 2001:db8::/32 dev {tap}"))?;
+            host.ip(&format!("addr replace {}/24 dev {tap}", side.address4()))?;
+        }
+        for side in Side::BOTH {
+            let ping = ["ping", "-6", "-c", "1", "-W", "1", side.other().address()];
+            let through = command::until(limit, || {
+                let ping = self.host(side).run(&ping, Duration::from_secs(5))?;
+                Ok(ping.status.success().then_some(()))
+            })?;
+            through.with_context(|| format!("host {side:?} does not reach the other within {limit:?}"))?;
+        }
         Ok(())
     }
 
@@ -208,26 +230,11 @@ impl Rig {
                 return Ok(false);
             }
             host.ip(&format!("link set {tap}.7 up"))?;
+            host.sysctl(&[&format!("net/ipv6/conf/{tap}.7/disable_ipv6=0")])?;
             host.ip(&format!("addr add {}/64 dev {tap}.7 nodad", side.vlan_address()))?;
             host.ip(&format!("-6 route add {}/128 dev {tap}.7", side.other().vlan_address()))?;
         }
         Ok(true)
-    }
-
-    /// Waits until each host reaches the other.
-    ///
-    /// # Errors
-    /// It does not within `limit`.
-    pub fn connected(&self, limit: Duration) -> Result<()> {
-        for side in Side::BOTH {
-            let ping = ["ping", "-6", "-c", "1", "-W", "1", side.other().address()];
-            let through = command::until(limit, || {
-                let ping = self.host(side).run(&ping, Duration::from_secs(5))?;
-                Ok(ping.status.success().then_some(()))
-            })?;
-            through.with_context(|| format!("host {side:?} does not reach the other within {limit:?}"))?;
-        }
-        Ok(())
     }
 
     /// Silences the hosts and lets what is on its way arrive, so that counters can be compared to the last packet.
@@ -237,7 +244,7 @@ impl Rig {
     pub fn quiesce(&self) -> Result<()> {
         for side in Side::BOTH {
             let host = self.host(side);
-            host.sysctl(&["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"])?;
+            host.sysctl(&["net.ipv6.conf.all.disable_ipv6=1"])?;
             host.ip(&format!("-4 addr flush dev {}", side.tap()))?;
         }
         std::thread::sleep(Duration::from_millis(500));

@@ -50,8 +50,14 @@ impl<'v> Object<'v> {
     }
 
     /// The field is known, and says nothing here.
-    pub fn skip(&mut self, name: &str) {
+    pub fn skip<T>(&mut self, name: &str) -> Option<Option<T>> {
         self.take(name);
+        Some(None)
+    }
+
+    /// Whether two fields hold the same.
+    pub fn same(&self, one: &str, other: &str) -> bool {
+        self.fields.is_some_and(|f| f.get(one) == f.get(other))
     }
 
     fn required(&mut self, name: &str) -> Option<&'v Value> {

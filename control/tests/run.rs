@@ -1,0 +1,158 @@
+//! `pdmv2-middlebox run`, the program itself, on software ports: several workers, restarts, telemetry, signals.
+
+mod common;
+
+use common::{A, B, ENCRYPTED, Running, Site, ethernet, udp, wait_for};
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+const EAL: &str = "[eal]\nargs = [\"--no-huge\", \"-m\", \"256\", \"--no-shconf\", \"--no-telemetry\", \"--no-pci\", \"--iova-mode=va\", \"-l\", \"0\"]\n";
+
+fn log(site: &Site, name: &str) -> String {
+    std::fs::read_to_string(site.path(name)).unwrap_or_default()
+}
+
+/// A box with this inside port, on net_null outside.
+fn config(site: &Site, inside: &str, workers: &str, more: &str) {
+    let text = format!(
+        "[node]\nname = \"a\"\n{EAL}[ports.inside]\ndevice = \"{inside}\"\n[ports.outside]\ndevice = \"net_null1,no-rx=1\"\n\
+         [workers]\n{workers}\nidle = \"sleep\"\n{more}{ENCRYPTED}"
+    );
+    std::fs::write(site.path("a.toml"), text).expect("configuration");
+}
+
+#[test]
+fn two_workers_share_flows_through_restarts_and_use_no_nonce_twice() {
+    let site = Site::new(ENCRYPTED);
+    // Both queues of the inside port bring packets of the same flows, as RSS might.
+    let packets: Vec<_> = (0..20_000u16).map(|i| udp(A, B, 1000 + i % 3, 443, 10)).collect();
+    ethernet(&site.path("one.pcap"), &packets);
+    ethernet(&site.path("two.pcap"), &packets);
+    let inside = format!("net_pcap0,rx_pcap={0}/one.pcap,rx_pcap={0}/two.pcap", site.0.path().display());
+    let inside = format!("{inside},tx_pcap={0}/none1,tx_pcap={0}/none2", site.0.path().display());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores < 2 {
+        eprintln!("one core only: this test needs two");
+        return;
+    }
+    config(&site, &inside, "cores = [0, 1]", "[keys]\nfile = \"pdmv2.keys\"\n[audit]\nfile = \"audit\"\n");
+    let audited = || std::fs::metadata(site.path("audit")).map_or(0, |m| m.len() / 28);
+    let mut at_least = 0;
+    for start in 1..=4 {
+        let log_name = format!("log{start}");
+        let running = Running::start(site.0.path(), "a.toml", &log_name);
+        wait_for("the box's start", || log(&site, &log_name).contains("ready"));
+        assert!(log(&site, &log_name).contains(&format!("generation {start}")), "{}", log(&site, &log_name));
+        if start == 4 {
+            at_least += 40_000;
+            wait_for("all packets", || audited() >= at_least);
+            let counts = running.stop();
+            assert_eq!((&counts["workers"], &counts["generation"]), (&2.into(), &4.into()));
+            assert_eq!(counts["outbound"]["added"]["encrypted"], 40_000);
+            let by_worker = [&counts["by_worker"][0]["received"], &counts["by_worker"][1]["received"]];
+            assert_eq!(by_worker, [&20_000, &20_000], "each worker has its queue");
+        } else {
+            let before = audited();
+            wait_for("some packets", || audited() > before + 100);
+            running.kill();
+            at_least = audited();
+        }
+    }
+    let audit = std::fs::read(site.path("audit")).expect("audit");
+    // A kill may have cut a record; then the ones behind it are off by its length.
+    assert_eq!(audit.len() % 28, 0);
+    let pairs: HashSet<_> = audit.chunks(28).collect();
+    assert_eq!(pairs.len(), audit.len() / 28, "a (key, nonce) pair was used twice");
+}
+
+fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("telemetry");
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").expect("request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answer");
+    answer
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address").port()
+}
+
+#[test]
+fn without_keys_it_forwards_and_says_so() {
+    let site = Site::new(ENCRYPTED);
+    ethernet(&site.path("one.pcap"), &vec![udp(A, B, 1, 2, 3); 1000]);
+    let inside = format!("net_pcap0,rx_pcap={0}/one.pcap,tx_pcap={0}/none", site.0.path().display());
+    let port = free_port();
+    config(&site, &inside, "cores = [0]", &format!("[telemetry]\nlisten = \"127.0.0.1:{port}\"\n"));
+    let running = Running::start(site.0.path(), "a.toml", "log");
+    wait_for("the box's start", || log(&site, "log").contains("ready"));
+    assert!(log(&site, "log").contains("no keys: packets pass without the option"));
+    let passed = "pdmv2_packets_passed_total{direction=\"outbound\",reason=\"no_key\"} 1000\n";
+    wait_for("the packets", || get(port, "/metrics").contains(passed));
+    let metrics = get(port, "/metrics");
+    for line in [
+        "pdmv2_sealing 0\n",
+        "pdmv2_generation 0\n",
+        "pdmv2_port_received_packets_total{port=\"inside\"} 1000\n",
+        "pdmv2_worker_packets_total{worker=\"0\"} 1000\n",
+        "pdmv2_policy_added_total{policy=\"all\",mode=\"encrypted\"} 0\n",
+        "pdmv2_flows 0\n",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    assert!(get(port, "/healthz").ends_with("ok\n"));
+    let counts = running.stop();
+    assert_eq!(
+        (&counts["outbound"]["passed"]["no_key"], &counts["outbound"]["forwarded"]),
+        (&1000.into(), &1000.into())
+    );
+}
+
+#[test]
+fn a_damaged_state_file_costs_measuring_and_no_packet_and_is_tried_again() {
+    let site = Site::new(ENCRYPTED);
+    config(&site, "net_null0,no-rx=1", "cores = [0]", "[keys]\nfile = \"pdmv2.keys\"\n");
+    let running = Running::start(site.0.path(), "a.toml", "log1");
+    wait_for("the box's start", || log(&site, "log1").contains("ready"));
+    assert_eq!(running.stop()["generation"], 1);
+    let mut state = std::fs::read_dir(site.0.path()).expect("directory").flatten().map(|e| e.path());
+    let state = state.find(|p| p.extension().is_some_and(|e| e == "state")).expect("state file");
+    let good = std::fs::read(&state).expect("state");
+    std::fs::write(&state, &good[..good.len() / 2]).expect("damage");
+    let running = Running::start(site.0.path(), "a.toml", "log2");
+    wait_for("the box's start", || log(&site, "log2").contains("ready"));
+    assert!(
+        log(&site, "log2").contains("no key to seal with") && log(&site, "log2").contains("checksum"),
+        "{}",
+        log(&site, "log2")
+    );
+    std::fs::write(&state, &good).expect("repair");
+    wait_for("another attempt", || log(&site, "log2").contains("sealing under a new generation"));
+    assert_eq!(running.stop()["generation"], 2);
+}
+
+#[test]
+fn what_cannot_start_says_why() {
+    let site = Site::new(ENCRYPTED);
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
+    let address = busy.local_addr().expect("address");
+    config(&site, "net_null0", "cores = [0]", &format!("[telemetry]\nlisten = \"{address}\"\n"));
+    let output =
+        std::process::Command::new(common::BOX).args(["run", "--config", "a.toml"]).current_dir(site.0.path()).output();
+    let output = output.expect("box");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains(&address.to_string()), "{text}");
+    config(&site, "net_nosuch0", "cores = [0]", "");
+    let output =
+        std::process::Command::new(common::BOX).args(["run", "--config", "a.toml"]).current_dir(site.0.path()).output();
+    assert!(!output.expect("box").status.success());
+    std::fs::write(site.path("bad.toml"), "[node]\nnmae = \"a\"\n").expect("configuration");
+    let output = std::process::Command::new(common::BOX)
+        .args(["run", "--check", "--config", "bad.toml"])
+        .current_dir(site.0.path())
+        .output();
+    let output = output.expect("box");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("bad.toml:2:1") && text.contains("name"), "{text}");
+}
