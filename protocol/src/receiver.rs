@@ -131,8 +131,13 @@ fn distance(high_kri: u32, high_psn: u16, kri: u32, psntp: u16) -> Option<i64> {
 }
 
 impl Space {
-    fn accept(&self, kri: u32, psntp: u16) -> Verdict {
+    fn accept(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {
         let mut seen = self.high.load(Ordering::Acquire);
+        // `begin` takes the id away before it writes `high`: while the id is ours, so was the number just read.
+        let taken_over = || self.id.load(Ordering::Acquire) != id.bits();
+        if taken_over() {
+            return Verdict::TooOld;
+        }
         let highest = number(seen);
         let Some(d) = distance((seen >> 32) as u32, highest as u16, kri, psntp) else { return Verdict::TooOld };
         let Some(number) = highest.checked_add_signed(d) else { return Verdict::TooOld };
@@ -154,6 +159,7 @@ impl Space {
                         late: false,
                     };
                 }
+                Err(_) if taken_over() => return Verdict::TooOld,
                 Err(now) => {
                     seen = now;
                     before = self::number(now);
@@ -173,7 +179,7 @@ impl Space {
         let at = u64::from(kri) * PACKETS_PER_KRI + FIRST;
         let first = at + u64::from(psntp.wrapping_sub(at as u16));
         self.window.mark(first, first);
-        self.high.store(pack(kri, first), Ordering::Release);
+        self.high.swap(pack(kri, first), Ordering::AcqRel);
         self.id.store(id.bits(), Ordering::Release);
     }
 }
@@ -249,7 +255,7 @@ impl ReceiverState {
         for _ in 0..256 {
             for (i, space) in self.spaces.iter().enumerate() {
                 if space.id.load(Ordering::Acquire) == id.bits() {
-                    let verdict = space.accept(kri, psntp);
+                    let verdict = space.accept(id, kri, psntp);
                     if matches!(verdict, Verdict::Fresh { late: false, .. }) {
                         self.follow(i, id);
                     }
