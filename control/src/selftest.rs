@@ -8,6 +8,8 @@ mod sections;
 
 use anyhow::Context;
 use object::Object;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
@@ -32,6 +34,31 @@ pub struct Summary {
     pub failed: usize,
 }
 
+/// In the file's order. A section that stands there twice counts twice, where a JSON map would keep the last.
+struct Sections(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Sections {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Sections;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object with an array per section")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Sections, A::Error> {
+                let mut all = Vec::new();
+                while let Some(section) = map.next_entry()? {
+                    all.push(section);
+                }
+                Ok(Sections(all))
+            }
+        }
+        json.deserialize_map(Each)
+    }
+}
+
 /// Checks a file; prints each failure, and at the end `N passed, M failed`. `true`: all passed.
 ///
 /// # Errors
@@ -50,10 +77,9 @@ pub fn run(args: &SelftestArgs, out: &mut dyn Write) -> anyhow::Result<bool> {
 /// # Errors
 /// Not a JSON object, or `out` cannot be written.
 pub fn check(json: &str, out: &mut dyn Write) -> anyhow::Result<Summary> {
-    let root: Value = serde_json::from_str(json).context("not JSON")?;
-    let sections = root.as_object().context("not a JSON object of sections")?;
+    let Sections(sections) = serde_json::from_str(json).context("not a JSON object of sections")?;
     let mut summary = Summary::default();
-    for (name, section) in sections {
+    for (name, section) in &sections {
         let check: fn(&mut Object<'_>) = match name.as_str() {
             "key_file" => sections::key_file,
             "key_schedule_and_seal" => sections::key_schedule_and_seal,

@@ -121,3 +121,29 @@ fn what_is_not_understood_fails() {
     assert!(check("hello", &mut Vec::new()).is_err());
     assert!(check("[]", &mut Vec::new()).is_err());
 }
+
+#[test]
+fn a_section_that_stands_twice_counts_twice() {
+    let mut out = Vec::new();
+    let text = r#"{"delta_time": [{"nanoseconds": 1, "delta": 0, "scale": 0}],
+                   "delta_time": [{"nanoseconds": 0, "delta": 0, "scale": 0}]}"#;
+    assert_eq!(check(text, &mut out).expect("JSON object"), Summary { passed: 1, failed: 1 });
+}
+
+#[test]
+fn every_digit_of_every_hex_string_matters() {
+    for (section, objects) in vectors().as_object().expect("sections") {
+        let fields = objects[0].as_object().expect("an object");
+        for (name, text) in fields.iter().filter_map(|(n, v)| Some((n, v.as_str()?))) {
+            for at in 0..text.len() {
+                let mut text = text.to_owned();
+                let other = if text.as_bytes()[at] == b'7' { "6" } else { "7" };
+                text.replace_range(at..=at, other);
+                let mut object = objects[0].clone();
+                object[name] = text.into();
+                let (summary, out) = fares(&json!({ section: [object] }));
+                assert_eq!(summary, Summary { passed: 0, failed: 1 }, "{section} {name}, digit {at}: {out}");
+            }
+        }
+    }
+}

@@ -85,3 +85,19 @@ pub fn texts() -> Vec<Vec<u8>> {
     ];
     configs.iter().map(|c| c.as_bytes().to_vec()).collect()
 }
+
+/// The first vectors of each section.
+pub fn vectors() -> Vec<Vec<u8>> {
+    let text = include_str!("../../protocol/tests/vectors/pdmv2.json");
+    let section = |name: &str| {
+        let start = text.find(&format!("\"{name}\""))?;
+        let object = start + text[start..].find('{')?;
+        let mut depth = 0;
+        let end = text[object..].find(|c| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            depth == 0
+        })?;
+        Some(format!("{{\"{name}\": [{}]}}", &text[object..=object + end]).into_bytes())
+    };
+    ["key_file", "key_schedule_and_seal", "delta_time", "packets"].into_iter().filter_map(section).collect()
+}

@@ -1,19 +1,25 @@
 //! The fuzz targets. Each takes any octets and panics on a finding.
 
+pub mod boxes;
+pub mod capture;
 pub mod corpus;
 mod path;
 
 use control::config::{Checks, Config};
 use control::key_file::KeyFile;
+use control::selftest::check;
 use protocol::wire::dest_opts::{insert_into_vec, plan_remove, remove_from_vec};
 use protocol::wire::ext_chain::walk as walk_chain;
 use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_pdm, emit_sealed};
 use std::path::Path;
 
+pub use boxes::boxes;
+pub use capture::capture;
 pub use path::open;
 
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 3] = [("walk", walk), ("open", open), ("config", config)];
+pub const TARGETS: [(&str, fn(&[u8])); 6] =
+    [("walk", walk), ("open", open), ("boxes", boxes), ("config", config), ("vectors", vectors), ("capture", capture)];
 
 /// The walk along the chain, and insertion and removal where the walk lets them.
 pub fn walk(data: &[u8]) {
@@ -66,5 +72,15 @@ pub fn config(data: &[u8]) {
     if let Ok(file) = KeyFile::parse(&text, "fuzz.keys") {
         let again = KeyFile::parse(&file.to_toml(), "again").expect("what was read can be written and read");
         assert_eq!(again.fingerprint(), file.fingerprint());
+    }
+}
+
+/// Files of test vectors.
+pub fn vectors(data: &[u8]) {
+    let mut out = Vec::new();
+    if let Ok(summary) = check(&String::from_utf8_lossy(data), &mut out) {
+        let last = format!("{} passed, {} failed\n", summary.passed, summary.failed);
+        assert!(String::from_utf8_lossy(&out).ends_with(&last), "the summary comes last");
+        assert!(summary.passed + summary.failed > 0, "nothing was checked, and nobody was told");
     }
 }
