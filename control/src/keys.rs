@@ -20,8 +20,9 @@ const AHEAD: u32 = 16;
 /// Time between attempts to get at a state file that could not be had.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// A generation lasts at least this long, however fast flows come and go.
-const LEAST_AGE: Duration = Duration::from_secs(60);
+/// A generation lasts at least this long, however fast flows come and go: a peer follows [`AHEAD`] generations, and hosts
+/// that open many flows must not be able to run away from it.
+const LEAST_AGE: Duration = Duration::from_secs(600);
 
 /// Generations opened are written down at most this often.
 const PERSIST: Duration = Duration::from_secs(2);
