@@ -20,8 +20,9 @@ const AHEAD: u32 = 16;
 /// Time between attempts to get at a state file that could not be had.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// A generation lasts at least this long, however fast flows come and go.
-const LEAST_AGE: Duration = Duration::from_secs(60);
+/// A generation lasts at least this long, however fast flows come and go: a peer follows [`AHEAD`] generations, and hosts
+/// that open many flows must not be able to run away from it.
+const LEAST_AGE: Duration = Duration::from_secs(600);
 
 /// Generations opened are written down at most this often.
 const PERSIST: Duration = Duration::from_secs(2);
@@ -226,9 +227,11 @@ impl KeyManager {
         let generation = self.generation.unwrap_or(0);
         tombstones.sweep(|rest| {
             let sender = rest.sender.is_some_and(|s| s.is_of(generation));
-            let id = SecretId::from_bits(rest.receiver.id);
-            let peer = self.peers.iter().find(|p| p.number == id.peer());
-            sender || peer.is_some_and(|p| id.generation().saturating_add(1) >= p.built_for && rest.receiver.id != 0)
+            // A secret that may still be opened with.
+            let alive = |id: SecretId| {
+                self.peers.iter().any(|p| p.number == id.peer() && id.generation().saturating_add(1) >= p.built_for)
+            };
+            sender || rest.receiver.secrets().any(alive)
         });
         self.swept = (version, tombstones.used());
     }

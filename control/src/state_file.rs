@@ -8,13 +8,14 @@
 //!   it was lost, and nothing starts again at 1.
 //! * `pdmv2-<tag>.state`: the numbers, as text with a checksum; replaced as a whole by rename.
 //!
-//! `<tag>` comes from the key file's secret and the node's id, not from file or node names: a renamed key file goes on
+//! `<tag>` comes from the key file's secret and the node's id (its side, where the scope's secret has no id in it), not
+//! from file or node names: a renamed key file goes on
 //! with its numbers, and a key file that is swapped for another and back finds its own again.
 //!
 //! What cannot be noticed: both files deleted, or a key file copied to another machine without them. Then the remedy is
 //! a new key file on all boxes.
 
-use crate::key_file::{KeyFile, Node};
+use crate::key_file::{KeyFile, Node, Scope};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -244,7 +245,11 @@ fn tag(keys: &KeyFile, node: &Node) -> String {
     let mut hash = Sha256::new();
     hash.update(b"pdmv2 state of");
     hash.update(keys.fingerprint());
-    hash.update(node.id);
+    match keys.scope {
+        Scope::Node => hash.update(node.id),
+        // The secret is the same whatever the id; what keeps two boxes apart is that there is one on each side.
+        Scope::Client | Scope::Shared => hash.update(node.side.name()),
+    }
     hex::encode(hash.finalize()).chars().take(32).collect()
 }
 

@@ -290,3 +290,29 @@ fn threads_that_compete_never_share_a_generation() {
     taken.sort_unstable();
     assert_eq!(taken, (1..=100).collect::<Vec<_>>());
 }
+
+/// In scopes "shared" and "client" the secret does not depend on the node's id: a box that takes another's place in the
+/// key file, with its state directory, must not seal under a generation that the other one has used.
+#[test]
+fn a_new_id_does_not_start_again_at_1_where_the_secret_is_the_same() {
+    for scope in [Scope::Shared, Scope::Client] {
+        let node = |name: &str, side, id, prefix: &str| control::key_file::Node {
+            name: name.to_owned(),
+            id: [id; 16],
+            side,
+            prefixes: vec![prefix.parse().expect("prefix")],
+        };
+        let nodes =
+            vec![node("box-a", Side::Client, 1, "2001:db8:a::/48"), node("box-b", Side::Server, 2, "2001:db8:b::/48")];
+        let before = KeyFile::generate(protocol::suite::Suite::default(), scope, nodes).expect("keys");
+        let dir = tempfile::tempdir().expect("directory");
+        let used = take(dir.path(), &before).expect("taken");
+        let after = KeyFile::parse(&before.to_toml().replace(&"01".repeat(16), &"07".repeat(16)), "").expect("keys");
+        let next = take(dir.path(), &after).expect("taken");
+        let tuple = protocol::five_tuple::FiveTuple { src: [1; 16], sport: 2, dst: [3; 16], dport: 4, protocol: 6 };
+        let key = |keys: &KeyFile, g| {
+            keys.generation_keys(keys.node("box-a").expect("node"), g).expect("length").session(&tuple, 0).key
+        };
+        assert_ne!(key(&before, used), key(&after, next), "{scope:?}: generation {used}, then {next}");
+    }
+}

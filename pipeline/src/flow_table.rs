@@ -180,7 +180,7 @@ impl Ager {
         // Also without a number taken the generation counts: it says that older ones are over for this flow.
         let sender = (sealed.is_started() && flow.has_sealed()).then_some(sealed);
         let rest = Rest { sender, receiver: flow.receiver.rest() };
-        let matters = sender.is_some() || rest.receiver.id != 0;
+        let matters = sender.is_some() || !rest.receiver.is_empty();
         if matters && !table.tombstones.keep(fingerprint, rest) {
             flow.sender.thaw();
             self.kept_for_lack_of_tombstones += 1;

@@ -245,13 +245,14 @@ fn open_further(
     // An earlier packet of this burst may have brought the flow into the table.
     let flow = c.flow.or_else(|| shared.table.find(c.print, &c.tuple.reversed().words()));
     let mut slot = Slot::ZERO;
+    if !budget.admit(now) {
+        return Opened::Failed(Reason::NoTrialsLeft);
+    }
     for guess in guesses(ring, flow, &c.tuple, option.head.f != 0) {
         if guess == first {
             continue;
         }
-        if !budget.take(now) {
-            return Opened::Failed(Reason::NoTrialsLeft);
-        }
+        budget.spend(now);
         let Some((key, derived)) = session(ring, flow, &c.tuple, guess) else { continue };
         counters.derivations.add(u64::from(derived));
         counters.trials.add(1);

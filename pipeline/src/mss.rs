@@ -32,6 +32,9 @@ pub(crate) fn clamp_packet<B: PacketBuf>(
 }
 
 const SYN: u8 = 0x02;
+/// Options that sign the segment, the MSS with it (RFC 2385, RFC 5925): such a SYN is left alone.
+const MD5: u8 = 19;
+const AUTHENTICATION: u8 = 29;
 
 /// Lowers the MSS option of a TCP SYN to `limit`. `tcp` starts at the TCP header and ends within the first segment.
 /// Returns whether anything changed; the checksum follows incrementally (RFC 1624).
@@ -44,10 +47,10 @@ pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
     if header < 20 || header > tcp.len() {
         return false;
     }
-    let mut at = 20;
+    let (mut at, mut mss) = (20, None);
     while at < header {
         match tcp[at] {
-            0 => return false,
+            0 => break,
             1 => at += 1,
             kind => {
                 let Some(&len) = tcp[..header].get(at + 1) else { return false };
@@ -55,14 +58,17 @@ pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
                 if len < 2 || at + len > header {
                     return false;
                 }
-                if kind == 2 && len == 4 {
-                    return lower(tcp, at + 2, limit);
+                if kind == MD5 || kind == AUTHENTICATION {
+                    return false;
+                }
+                if kind == 2 && len == 4 && mss.is_none() {
+                    mss = Some(at + 2);
                 }
                 at += len;
             }
         }
     }
-    false
+    mss.is_some_and(|at| lower(tcp, at, limit))
 }
 
 fn lower(tcp: &mut [u8], at: usize, limit: u16) -> bool {
@@ -129,6 +135,23 @@ mod tests {
             let before = tcp.clone();
             assert!(!clamp(&mut tcp, 1400));
             assert_eq!(tcp, before);
+        }
+    }
+
+    #[test]
+    fn leaves_signed_segments_alone() {
+        // RFC 2385 and RFC 5925 sign the segment with its options: a changed MSS would make the peer drop the SYN.
+        for kind in [19, 29] {
+            for mss_first in [true, false] {
+                let mut signature = vec![kind, 18];
+                signature.extend_from_slice(&[0xAB; 16]);
+                let mss = [2, 4, 0x05, 0xA0];
+                let options = if mss_first { [&mss[..], &signature].concat() } else { [&signature[..], &mss].concat() };
+                let mut tcp = syn(&options, 0x02);
+                let before = tcp.clone();
+                assert!(!clamp(&mut tcp, 1400), "kind {kind}");
+                assert_eq!(tcp, before);
+            }
         }
     }
 

@@ -236,6 +236,14 @@ impl TokenBucket {
 
     #[inline]
     pub(crate) fn take(&mut self, now: u64) -> bool {
+        let has = self.has(now);
+        self.tokens -= u64::from(has);
+        has
+    }
+
+    /// Whether there is one to take.
+    #[inline]
+    pub(crate) fn has(&mut self, now: u64) -> bool {
         if self.tokens == 0 {
             let earned = u128::from(now.saturating_sub(self.filled_ns)) * u128::from(self.per_second) / 1_000_000_000;
             if earned == 0 {
@@ -244,7 +252,6 @@ impl TokenBucket {
             self.tokens = (earned.min(u128::from(self.most))) as u64;
             self.filled_ns = now;
         }
-        self.tokens -= 1;
         true
     }
 }
@@ -253,15 +260,19 @@ impl TokenBucket {
 ///
 /// Time earns 50,000 a second (about 5 per cent of a core); every packet that authenticates at its first guess earns one
 /// more, so that honest traffic that changes generations in a rush is not held back.
+///
+/// A packet that may try at all may try all its keys, on credit. Were it cut short after the one or two that a flood of
+/// forged packets leaves it, no packet would come to the key that is third in line for as long as the flood lasts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrialBudget {
     bucket: TokenBucket,
     earned: u64,
+    owed: u64,
 }
 
 impl Default for TrialBudget {
     fn default() -> Self {
-        Self { bucket: TokenBucket::new(50_000, 20_000), earned: 0 }
+        Self { bucket: TokenBucket::new(50_000, 20_000), earned: 0, owed: 0 }
     }
 }
 
@@ -271,8 +282,23 @@ impl TrialBudget {
         self.earned = (self.earned + count).min(100_000);
     }
 
+    /// Whether a packet may try further keys. What was tried on credit is paid for first.
     #[inline]
-    pub(crate) fn take(&mut self, now: u64) -> bool {
+    pub(crate) fn admit(&mut self, now: u64) -> bool {
+        while self.owed > 0 && self.take(now) {
+            self.owed -= 1;
+        }
+        self.owed == 0 && (self.earned > 0 || self.bucket.has(now))
+    }
+
+    /// One more key is tried.
+    #[inline]
+    pub(crate) fn spend(&mut self, now: u64) {
+        self.owed += u64::from(!self.take(now));
+    }
+
+    #[inline]
+    fn take(&mut self, now: u64) -> bool {
         if self.earned > 0 {
             self.earned -= 1;
             return true;

@@ -15,8 +15,12 @@ use protocol::wire::option::{Metrics, Prefix6};
 /// Packets that wait at most.
 const PLACES: usize = 256;
 
-/// Kris looked through for one packet: 65,536 rotations are 2 billion packets of one flow.
-const FURTHEST: u32 = 1 << 16;
+/// Kris looked through for one packet: a million rotations are 34 billion packets of one flow.
+const FURTHEST: u32 = 1 << 20;
+
+/// The same while more than half of the places are taken: somebody may be sending forged packets, and those of honest
+/// flows, most of which are not as long as this, must have their turn.
+const FURTHEST_IN_A_CROWD: u32 = 1 << 12;
 
 /// Kris looked through before the next packet has its turn.
 const TURN: u32 = 512;
@@ -72,7 +76,7 @@ impl Resync {
             made += tried.max(1);
             match hit {
                 Some((id, kri, slot)) => self.found += u64::from(place(shared, ring, &sample, id, kri, &slot, now)),
-                None if tried > 0 && until < FURTHEST => {
+                None if tried > 0 && until < furthest(shared.resync.0.len()) => {
                     let _ = shared.resync.0.push((sample, Some(until))); // full: the flow's next packet comes by
                 }
                 None => self.given_up += 1,
@@ -80,6 +84,10 @@ impl Resync {
         }
         made
     }
+}
+
+const fn furthest(waiting: usize) -> u32 {
+    if waiting * 2 > PLACES { FURTHEST_IN_A_CROWD } else { FURTHEST }
 }
 
 /// The Kri that the packet's flow is at, 0 if it is not known: most packets in the queue are of a flow that an earlier

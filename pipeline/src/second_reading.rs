@@ -112,7 +112,7 @@ fn the_key_of_a_flow_that_came_back_is_kept() {
     assert!(b.counters.derivations.get() - before <= 2, "{} derivations", b.counters.derivations.get() - before);
 }
 
-/// 175,000 forged packets a second while the other box starts under a new generation: its packets must not be locked out
+/// 350,000 forged packets a second while the other box starts under a new generation: its packets must not be locked out
 /// for as long as the flood lasts.
 #[test]
 fn a_flood_does_not_lock_a_new_generation_out() {
@@ -127,15 +127,16 @@ fn a_flood_does_not_lock_a_new_generation_out() {
     assert_eq!(back(&mut b, &mut [sealed(&mut a1, 1000)], 1)[0], Outcome::Removed(Form::Sealed));
     let (mut now, mut accepted) = (1, 0);
     // Ten seconds of it. What earlier traffic has left over is spent within the first bursts.
-    for _ in 0..250_000 {
-        now += 40_000;
+    for i in 0..500_000usize {
+        now += 20_000;
         let mut burst: Vec<_> = (0..7).map(|_| forged.clone()).collect();
         if now > 1_000_000_000 {
-            burst.push(sealed(&mut a2, 1000));
+            burst.insert(i / 7 % 8, sealed(&mut a2, 1000));
         }
         let outcomes = back(&mut b, &mut burst, now);
-        assert!(matches!(outcomes[0], Outcome::Dropped(Reason::BadTag | Reason::NoTrialsLeft)));
-        accepted += u64::from(outcomes.get(7) == Some(&Outcome::Removed(Form::Sealed)));
+        let refused = |o: &&Outcome| matches!(o, Outcome::Dropped(Reason::BadTag | Reason::NoTrialsLeft));
+        assert!(outcomes.iter().filter(refused).count() >= 7);
+        accepted += outcomes.iter().filter(|&&o| o == Outcome::Removed(Form::Sealed)).count();
         if accepted > 10 {
             return;
         }

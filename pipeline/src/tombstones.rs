@@ -12,18 +12,35 @@ use protocol::sync::{AtomicU64, Ordering, fence};
 const WAYS: usize = 8;
 
 #[derive(Debug, Default)]
+#[repr(align(64))]
 struct Entry {
     /// Fingerprint; 0 and 0: free. A writer sets `lo` to 0 first and last of all to its value.
     lo: AtomicU64,
     hi: AtomicU64,
     sender: AtomicU64,
-    /// PSNTP of n = 0, and a bit (16) that there is a sender's rest at all.
+    /// PSNTP of n = 0, a bit that there is a sender's rest at all, and one that the receiver's is crowded.
     base: AtomicU64,
-    receiver_id: AtomicU64,
-    receiver_high: AtomicU64,
+    receiver_id: [AtomicU64; 2],
+    receiver_high: [AtomicU64; 2],
 }
 
 const HAS_SENDER: u64 = 1 << 16;
+const CROWDED: u64 = 1 << 17;
+
+impl Entry {
+    fn rest(&self) -> Rest {
+        let base = self.base.load(Ordering::Relaxed);
+        let sender = SenderRest::from_words(self.sender.load(Ordering::Relaxed), base as u16);
+        Rest {
+            sender: (base & HAS_SENDER != 0).then_some(sender),
+            receiver: ReceiverRest {
+                id: self.receiver_id.each_ref().map(|w| w.load(Ordering::Relaxed)),
+                high: self.receiver_high.each_ref().map(|w| w.load(Ordering::Relaxed)),
+                crowded: base & CROWDED != 0,
+            },
+        }
+    }
+}
 
 /// What a flow left behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -87,15 +104,7 @@ impl Tombstones {
             if entry.lo.load(Ordering::Acquire) != lo || entry.hi.load(Ordering::Relaxed) != fingerprint.hi {
                 continue;
             }
-            let base = entry.base.load(Ordering::Relaxed);
-            let sender = SenderRest::from_words(entry.sender.load(Ordering::Relaxed), base as u16);
-            let rest = Rest {
-                sender: (base & HAS_SENDER != 0).then_some(sender),
-                receiver: ReceiverRest {
-                    id: entry.receiver_id.load(Ordering::Relaxed),
-                    high: entry.receiver_high.load(Ordering::Relaxed),
-                },
-            };
+            let rest = entry.rest();
             fence(Ordering::Acquire);
             // An entry that is replaced while we read belongs to a flow whose rest no longer counts.
             if entry.lo.load(Ordering::Relaxed) == lo && entry.hi.load(Ordering::Relaxed) == fingerprint.hi {
@@ -129,9 +138,12 @@ impl Tombstones {
         fence(Ordering::Release);
         entry.hi.store(fingerprint.hi, Ordering::Relaxed);
         entry.sender.store(word, Ordering::Relaxed);
-        entry.base.store(base, Ordering::Relaxed);
-        entry.receiver_id.store(rest.receiver.id, Ordering::Relaxed);
-        entry.receiver_high.store(rest.receiver.high, Ordering::Relaxed);
+        let crowded = if rest.receiver.crowded { CROWDED } else { 0 };
+        entry.base.store(base | crowded, Ordering::Relaxed);
+        for i in 0..2 {
+            entry.receiver_id[i].store(rest.receiver.id[i], Ordering::Relaxed);
+            entry.receiver_high[i].store(rest.receiver.high[i], Ordering::Relaxed);
+        }
         entry.lo.store(lo, Ordering::Release);
         true
     }
@@ -144,15 +156,7 @@ impl Tombstones {
             if entry.lo.load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            let base = entry.base.load(Ordering::Relaxed);
-            let sender = SenderRest::from_words(entry.sender.load(Ordering::Relaxed), base as u16);
-            let rest = Rest {
-                sender: (base & HAS_SENDER != 0).then_some(sender),
-                receiver: ReceiverRest {
-                    id: entry.receiver_id.load(Ordering::Relaxed),
-                    high: entry.receiver_high.load(Ordering::Relaxed),
-                },
-            };
+            let rest = entry.rest();
             if counts(&rest) {
                 used += 1;
             } else {
@@ -172,7 +176,10 @@ mod tests {
     }
 
     fn rest(n: u64) -> Rest {
-        Rest { sender: Some(SenderRest::from_words(n, n as u16)), receiver: ReceiverRest { id: n, high: n * 2 } }
+        Rest {
+            sender: Some(SenderRest::from_words(n, n as u16)),
+            receiver: ReceiverRest { id: [n, n + 1], high: [n * 2, n * 3], crowded: n % 2 == 1 },
+        }
     }
 
     #[test]
@@ -186,7 +193,7 @@ mod tests {
         }
         assert!(table.keep(print(7), rest(9000)));
         assert_eq!((table.find(print(7)), table.used()), (Some(rest(9000)), 500));
-        table.sweep(|r| r.receiver.id > 400);
+        table.sweep(|r| r.receiver.id[0] > 400);
         assert_eq!((table.find(print(400)), table.find(print(401)), table.used()), (None, Some(rest(401)), 101));
     }
 

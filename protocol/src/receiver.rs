@@ -2,7 +2,8 @@
 //!
 //! A flow remembers the two secrets its packets last came under: two generations of one box around a roll-over, or two
 //! boxes of a pair around a fail-over. Each has a number space and a replay window of its own, so that packets in flight
-//! around the change are neither lost nor let in twice.
+//! around the change are neither lost nor let in twice. Of the secrets before those the highest number is kept, so that
+//! they can come back without letting anything in twice; when there are more than that, further boxes are refused.
 
 use crate::key_line::{KeyLine, SecretId};
 use crate::replay::{Mark, ReplayWindow};
@@ -68,13 +69,28 @@ pub enum Verdict {
     TooOld,
 }
 
-/// What must outlive a flow that leaves the table.
+/// What must outlive a flow that leaves the table: its two secrets and the highest packet under each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ReceiverRest {
-    /// The secret, 0 if none.
-    pub id: u64,
-    /// Highest packet: Kri << 32 | remainder.
-    pub high: u64,
+    /// The secrets, the one last opened with first; 0 if none.
+    pub id: [u64; 2],
+    /// Highest packet of each: Kri << 32 | remainder.
+    pub high: [u64; 2],
+    /// There were more secrets than these.
+    pub crowded: bool,
+}
+
+impl ReceiverRest {
+    /// Whether nothing was received.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.id[0] == 0
+    }
+
+    /// The secrets.
+    pub fn secrets(&self) -> impl Iterator<Item = SecretId> {
+        self.id.into_iter().map(SecretId::from_bits).filter(|&id| is_secret(id))
+    }
 }
 
 /// One secret's number space.
@@ -115,8 +131,13 @@ fn distance(high_kri: u32, high_psn: u16, kri: u32, psntp: u16) -> Option<i64> {
 }
 
 impl Space {
-    fn accept(&self, kri: u32, psntp: u16) -> Verdict {
+    fn accept(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {
         let mut seen = self.high.load(Ordering::Acquire);
+        // `begin` takes the id away before it writes `high`: while the id is ours, so was the number just read.
+        let taken_over = || self.id.load(Ordering::Acquire) != id.bits();
+        if taken_over() {
+            return Verdict::TooOld;
+        }
         let highest = number(seen);
         let Some(d) = distance((seen >> 32) as u32, highest as u16, kri, psntp) else { return Verdict::TooOld };
         let Some(number) = highest.checked_add_signed(d) else { return Verdict::TooOld };
@@ -138,6 +159,7 @@ impl Space {
                         late: false,
                     };
                 }
+                Err(_) if taken_over() => return Verdict::TooOld,
                 Err(now) => {
                     seen = now;
                     before = self::number(now);
@@ -157,15 +179,44 @@ impl Space {
         let at = u64::from(kri) * PACKETS_PER_KRI + FIRST;
         let first = at + u64::from(psntp.wrapping_sub(at as u16));
         self.window.mark(first, first);
-        self.high.store(pack(kri, first), Ordering::Release);
+        self.high.swap(pack(kri, first), Ordering::AcqRel);
         self.id.store(id.bits(), Ordering::Release);
     }
+}
+
+impl Space {
+    /// Goes on behind a highest number: what was seen below it is forgotten, so all of it counts as seen.
+    fn go_on(&self, id: u64, high: u64) {
+        self.id.store(0, Ordering::Release);
+        self.window.clear();
+        let highest = number(high);
+        for back in 0..crate::replay::WINDOW.min(highest) {
+            self.window.mark(highest - back, highest);
+        }
+        self.high.store(high, Ordering::Release);
+        self.id.store(id, Ordering::Release);
+    }
+}
+
+/// A secret that another one has pushed out of its space.
+#[derive(Debug, Default)]
+struct PushedOut {
+    id: AtomicU64,
+    high: AtomicU64,
+}
+
+/// Stands in the place of a secret that is not known any more: a flow that came back lets in nothing older than its rest.
+const CLOSED: SecretId = SecretId::from_bits(1);
+
+fn is_secret(id: SecretId) -> bool {
+    id != SecretId::NONE && id != CLOSED
 }
 
 /// A flow's receiver half.
 #[derive(Debug, Default)]
 pub struct ReceiverState {
     spaces: [Space; 2],
+    pushed_out: [PushedOut; 2],
     /// The space last opened with, and a bit (2) that a change of spaces is under way.
     current: AtomicU64,
     /// Session keys, by space.
@@ -189,12 +240,8 @@ impl ReceiverState {
 
     fn space(&self, i: usize) -> Option<(SecretId, u32)> {
         let id = SecretId::from_bits(self.spaces[i].id.load(Ordering::Acquire));
-        (id != SecretId::NONE && id != Self::CLOSED)
-            .then(|| (id, (self.spaces[i].high.load(Ordering::Acquire) >> 32) as u32))
+        is_secret(id).then(|| (id, (self.spaces[i].high.load(Ordering::Acquire) >> 32) as u32))
     }
-
-    /// Stands in the second place of a flow that came back, so that nothing older than its rest is let in.
-    const CLOSED: SecretId = SecretId::from_bits(1);
 
     /// The key line of a secret, if the flow has packets under it.
     #[inline]
@@ -208,7 +255,7 @@ impl ReceiverState {
         for _ in 0..256 {
             for (i, space) in self.spaces.iter().enumerate() {
                 if space.id.load(Ordering::Acquire) == id.bits() {
-                    let verdict = space.accept(kri, psntp);
+                    let verdict = space.accept(id, kri, psntp);
                     if matches!(verdict, Verdict::Fresh { late: false, .. }) {
                         self.follow(i, id);
                     }
@@ -240,22 +287,20 @@ impl ReceiverState {
         }
     }
 
-    /// Whether the flow has gone past this secret: a newer generation of the same box is known, and this one is not.
+    /// Whether the flow has gone past this secret: a newer generation of the same box is known, and this one is not; or
+    /// there have been more boxes than are kept, and this may be one of them.
     fn left_behind(&self, id: SecretId) -> bool {
-        let known = [0, 1].map(|i| SecretId::from_bits(self.spaces[i].id.load(Ordering::Acquire)));
-        let free = known.contains(&SecretId::NONE);
-        known.iter().any(|&k| {
-            k == Self::CLOSED
-                && known.iter().any(|o| o.peer() == id.peer() && *o != k && o.generation() > id.generation())
-                || k != SecretId::NONE
-                    && k != Self::CLOSED
-                    && k.peer() == id.peer()
-                    && k.generation() > id.generation()
-                    && !free
-        })
+        let spaces = self.spaces.each_ref().map(|s| SecretId::from_bits(s.id.load(Ordering::Acquire)));
+        let pushed = self.pushed_out.each_ref().map(|p| SecretId::from_bits(p.id.load(Ordering::Acquire)));
+        let mut of_this_box =
+            spaces.into_iter().chain(pushed).filter(|&k| is_secret(k) && k.peer() == id.peer()).peekable();
+        if of_this_box.peek().is_none() {
+            return pushed.contains(&CLOSED);
+        }
+        !spaces.contains(&SecretId::NONE) && of_this_box.any(|k| k.generation() > id.generation())
     }
 
-    /// Gives a new secret a space: a free one, or that of the secret not opened with last.
+    /// Gives a secret a space: a free one, or that of the secret not opened with last.
     #[cold]
     fn admit(&self, id: SecretId, kri: u32, psntp: u16) -> Option<Verdict> {
         let seen = self.current.load(Ordering::Acquire);
@@ -264,12 +309,18 @@ impl ReceiverState {
         {
             return None;
         }
+        let now = (seen & 1) as usize;
+        let (verdict, current) = self.admit_alone(now, id, kri, psntp);
+        self.current.store(current as u64, Ordering::Release);
+        verdict
+    }
+
+    /// See [`Self::admit`]; nobody else is at it. Gives the space that is the current one then.
+    fn admit_alone(&self, now: usize, id: SecretId, kri: u32, psntp: u16) -> (Option<Verdict>, usize) {
         // Somebody may have admitted it between our look and our claim.
         if self.spaces.iter().any(|s| s.id.load(Ordering::Acquire) == id.bits()) {
-            self.current.store(seen & 1, Ordering::Release);
-            return None;
+            return (None, now);
         }
-        let now = (seen & 1) as usize;
         let present = SecretId::from_bits(self.spaces[now].id.load(Ordering::Acquire));
         let (space, becomes_current) = if present == SecretId::NONE {
             (now, true)
@@ -277,36 +328,69 @@ impl ReceiverState {
             // A late packet of an older generation takes the free place, but does not become the one to try first.
             (1 - now, present.peer() != id.peer() || id.generation() > present.generation())
         };
+        let current = if becomes_current { space } else { now };
+        let leaving = SecretId::from_bits(self.spaces[space].id.load(Ordering::Acquire));
+        let place_of = |bits| self.pushed_out.iter().find(|p| p.id.load(Ordering::Relaxed) == bits);
+        let back = place_of(id.bits()).map(|p| p.high.load(Ordering::Relaxed));
+        if is_secret(leaving) && !self.remember(leaving, self.spaces[space].high.load(Ordering::Acquire), id) {
+            return (Some(Verdict::TooOld), now);
+        }
         self.keys[space].clear();
+        if let Some(high) = back {
+            if let Some(place) = place_of(id.bits()) {
+                place.id.store(0, Ordering::Release); // not taken by the one that leaves
+            }
+            self.spaces[space].go_on(id.bits(), high);
+            return (None, current); // to be accepted like any other
+        }
         self.spaces[space].begin(id, kri, psntp);
-        self.current.store(if becomes_current { space } else { now } as u64, Ordering::Release);
-        Some(Verdict::Fresh { skipped: 0, late: false })
+        (Some(Verdict::Fresh { skipped: 0, late: false }), current)
+    }
+
+    /// Keeps the highest number of a secret that leaves for `coming`. `false`: there is no place.
+    fn remember(&self, leaving: SecretId, high: u64, coming: SecretId) -> bool {
+        // A newer generation of the same box ends the older one: nothing of it is let in any more.
+        if leaving.peer() == coming.peer() && leaving.generation() < coming.generation() {
+            return true;
+        }
+        let fits = |place: &&PushedOut| {
+            let there = SecretId::from_bits(place.id.load(Ordering::Relaxed));
+            let outlived = there.peer() == leaving.peer() && there.generation() < leaving.generation();
+            there == SecretId::NONE || there == coming || is_secret(there) && outlived
+        };
+        let Some(place) = self.pushed_out.iter().find(fits) else { return false };
+        place.high.store(high, Ordering::Relaxed);
+        place.id.store(leaving.bits(), Ordering::Release);
+        true
     }
 
     /// What must be kept when the flow leaves the table.
     pub fn rest(&self) -> ReceiverRest {
-        let i = (self.current.load(Ordering::Acquire) & 1) as usize;
+        let first = (self.current.load(Ordering::Acquire) & 1) as usize;
+        let order = [first, 1 - first];
         ReceiverRest {
-            id: self.spaces[i].id.load(Ordering::Acquire),
-            high: self.spaces[i].high.load(Ordering::Acquire),
+            id: order.map(|i| self.spaces[i].id.load(Ordering::Acquire)),
+            high: order.map(|i| self.spaces[i].high.load(Ordering::Acquire)),
+            crowded: self.pushed_out.iter().any(|p| p.id.load(Ordering::Acquire) != 0),
         }
     }
 
-    /// A flow that comes back: everything up to the highest number seen is refused, the numbers go on behind it.
+    /// A flow that comes back: everything up to the highest numbers seen is refused, the numbers go on behind them.
     /// Only before other threads see it.
     pub fn resume(&self, rest: ReceiverRest) {
-        if rest.id == 0 {
+        if rest.is_empty() {
             return;
         }
-        let space = &self.spaces[0];
-        let highest = number(rest.high);
-        // What was seen below the highest is forgotten, so all of it counts as seen.
-        for back in 0..crate::replay::WINDOW.min(highest) {
-            space.window.mark(highest - back, highest);
+        for (space, (id, high)) in self.spaces.iter().zip(rest.id.into_iter().zip(rest.high)) {
+            if is_secret(SecretId::from_bits(id)) {
+                space.go_on(id, high);
+            } else {
+                space.id.store(CLOSED.bits(), Ordering::Release);
+            }
         }
-        space.high.store(rest.high, Ordering::Relaxed);
-        space.id.store(rest.id, Ordering::Release);
-        self.spaces[1].id.store(Self::CLOSED.bits(), Ordering::Release);
+        if rest.crowded {
+            self.pushed_out[0].id.store(CLOSED.bits(), Ordering::Release);
+        }
     }
 
     /// Forgets everything, keys overwritten. Only for a flow that nobody uses any more.
@@ -316,6 +400,10 @@ impl ReceiverState {
             space.high.store(0, Ordering::Relaxed);
             space.window.clear();
             key.clear();
+        }
+        for place in &self.pushed_out {
+            place.id.store(0, Ordering::Relaxed);
+            place.high.store(0, Ordering::Relaxed);
         }
         self.current.store(0, Ordering::Release);
     }
@@ -485,5 +573,31 @@ mod tests {
                 }
             }
         }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+
+    /// One worker takes a late packet of the generation before last into account while another admits a new one into its
+    /// space. The new number space must be the new generation's.
+    #[test]
+    fn loom_a_late_packet_does_not_spoil_a_new_space() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let state = Arc::new(ReceiverState::default());
+            let [g5, g6, g7] = [5, 6, 7].map(|g| SecretId::new(1, g));
+            state.accept(g5, 1000, 100);
+            state.accept(g6, 0, 200);
+            let other = Arc::clone(&state);
+            let late = loom::thread::spawn(move || other.accept(g5, 1000, 101));
+            state.accept(g7, 0, 300);
+            late.join().expect("no panic");
+            let next = state.accept(g7, 0, 301);
+            assert!(matches!(next, Verdict::Fresh { .. }), "{next:?} at {:?}", state.current());
+        });
     }
 }
