@@ -1,7 +1,7 @@
 //! The PDMv2 protocol profile: what goes on the wire and into the keys.
 //!
 //! Pure functions and small state machines: no DPDK, no I/O, no clock (time comes in as an argument).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod aead;
 pub mod delta_time;

@@ -1,13 +1,29 @@
 //! Sealing and opening batches of options: 14 octets of text, 6 of additional data, a 16-octet tag, each slot under a key
 //! of its own.
+//!
+//! Three paths, one of which is chosen once, by what the CPU has: VAES and VPCLMULQDQ on 512 bits, AES-NI and PCLMULQDQ,
+//! and the portable one, which is the oracle for the others. ChaCha20Poly1305 always takes the portable path.
 
+#[cfg(target_arch = "x86_64")]
+mod aesni;
+#[cfg(target_arch = "x86_64")]
+mod kernel;
 mod portable;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vaes;
 
 use crate::suite::Aead;
+use std::sync::OnceLock;
 use zeroize::Zeroize;
 
 /// Slots per call, at most.
 pub const BATCH: usize = 32;
+
+/// Slots that the kernels work on together.
+#[cfg(target_arch = "x86_64")]
+const GROUP: usize = 4;
 
 /// One option's share of a batch.
 #[derive(Clone)]
@@ -42,10 +58,68 @@ impl Drop for Slot {
     }
 }
 
+/// An implementation for the two AES-GCM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Path {
+    /// The `aes-gcm` crate, slot by slot.
+    Portable,
+    /// AES-NI and PCLMULQDQ.
+    AesNi,
+    /// VAES and VPCLMULQDQ on 512 bits.
+    Vaes,
+}
+
+impl Path {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::AesNi, Self::Vaes];
+
+    /// Whether this CPU can.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let aes = is_x86_feature_detected!("aes")
+                && is_x86_feature_detected!("pclmulqdq")
+                && is_x86_feature_detected!("ssse3")
+                && is_x86_feature_detected!("sse4.1");
+            let wide = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("vaes")
+                && is_x86_feature_detected!("vpclmulqdq");
+            match self {
+                Self::Portable => true,
+                Self::AesNi => aes,
+                Self::Vaes => aes && wide,
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Self::Portable
+        }
+    }
+
+    /// The fastest that this CPU can, found out once.
+    #[must_use]
+    pub fn best() -> Self {
+        static BEST: OnceLock<Path> = OnceLock::new();
+        *BEST.get_or_init(|| Self::ALL.into_iter().rev().find(|p| p.is_available()).unwrap_or(Self::Portable))
+    }
+
+    /// Its name in logs and benchmarks.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::AesNi => "aes-ni",
+            Self::Vaes => "vaes-512",
+        }
+    }
+}
+
 /// Seals every slot in place: `text` becomes the ciphertext, `tag` is set.
 #[inline]
 pub fn seal(aead: Aead, slots: &mut [Slot]) {
-    portable::seal(aead, slots);
+    seal_by(Path::best(), aead, slots);
 }
 
 /// Opens every slot in place: bit i is set when slot i's tag verifies, and `text` is then in clear; where it does not
@@ -53,6 +127,89 @@ pub fn seal(aead: Aead, slots: &mut [Slot]) {
 #[inline]
 #[must_use]
 pub fn open(aead: Aead, slots: &mut [Slot]) -> u32 {
+    open_by(Path::best(), aead, slots)
+}
+
+/// [`seal`] by one path; by the portable one if this CPU has not what it takes.
+pub fn seal_by(path: Path, aead: Aead, slots: &mut [Slot]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(mut group) = Group::of(path, aead) {
+        let mut groups = slots.chunks_exact_mut(GROUP);
+        for slots in &mut groups {
+            group.seal(slots);
+        }
+        group.rest(groups.into_remainder(), |group, slots| {
+            group.seal(slots);
+            0
+        });
+        return;
+    }
+    let _ = path;
+    portable::seal(aead, slots);
+}
+
+/// [`open`] by one path; by the portable one if this CPU has not what it takes.
+#[must_use]
+pub fn open_by(path: Path, aead: Aead, slots: &mut [Slot]) -> u32 {
     debug_assert!(slots.len() <= BATCH);
+    let most = slots.len().min(BATCH);
+    let slots = &mut slots[..most];
+    #[cfg(target_arch = "x86_64")]
+    if let Some(mut group) = Group::of(path, aead) {
+        let (mut verified, mut at) = (0, 0);
+        let mut groups = slots.chunks_exact_mut(GROUP);
+        for slots in &mut groups {
+            verified |= group.open(slots) << at;
+            at += GROUP;
+        }
+        let rest = group.rest(groups.into_remainder(), Group::open);
+        return if rest == 0 { verified } else { verified | rest << at };
+    }
+    let _ = path;
     portable::open(aead, slots)
+}
+
+/// A kernel that this CPU has the features for, and its key length.
+#[cfg(target_arch = "x86_64")]
+struct Group {
+    wide: bool,
+    aes256: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+impl Group {
+    fn of(path: Path, aead: Aead) -> Option<Self> {
+        let aes256 = match aead {
+            Aead::Aes128Gcm => false,
+            Aead::Aes256Gcm => true,
+            Aead::ChaCha20Poly1305 => return None,
+        };
+        // Made only where the features are: what the calls below rely on.
+        (path != Path::Portable && path.is_available()).then_some(Self { wide: path == Path::Vaes, aes256 })
+    }
+
+    fn seal(&mut self, slots: &mut [Slot]) {
+        let Ok(slots) = slots.try_into() else { return };
+        // SAFETY: `of` has found the features of this kernel.
+        unsafe { if self.wide { vaes::seal(slots, self.aes256) } else { aesni::seal(slots, self.aes256) } }
+    }
+
+    fn open(&mut self, slots: &mut [Slot]) -> u32 {
+        let Ok(slots) = slots.try_into() else { return 0 };
+        // SAFETY: as above.
+        unsafe { if self.wide { vaes::open(slots, self.aes256) } else { aesni::open(slots, self.aes256) } }
+    }
+
+    /// Fewer slots than a group: the others are empty, and thrown away.
+    fn rest(&mut self, slots: &mut [Slot], work: impl FnOnce(&mut Self, &mut [Slot]) -> u32) -> u32 {
+        if slots.is_empty() {
+            return 0;
+        }
+        let mut group = [Slot::ZERO; GROUP];
+        group[..slots.len()].clone_from_slice(slots);
+        let verified = work(self, &mut group);
+        slots.clone_from_slice(&group[..slots.len()]);
+        verified & ((1 << slots.len()) - 1)
+    }
 }
