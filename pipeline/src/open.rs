@@ -113,21 +113,20 @@ pub fn guesses(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, f: bool) 
             list.add(peer, id.generation(), KriCandidates::new(Some(kri), f).as_slice().iter().take(2).copied());
         }
     }
-    // 2. The beginning of every generation that fits. A flow's first packets may be lost, so F picks Kri 0 or 1.
-    let fitting = || ring.peers.iter().filter(|p| p.speaks_for(&tuple.src)).take(MOST_PEERS);
-    for peer in fitting() {
-        let present = present_generation(peer).unwrap_or(0);
-        let nearest = |distance: u32| present.checked_add(distance);
-        let order = (0..=16).filter_map(nearest).chain(present.checked_sub(1));
-        for generation in order.filter(|&g| peer.generation(g).is_some()) {
-            // Behind the present one, a flow that was not measured lately may be some rotations along.
-            list.add(peer, generation, [u32::from(f)].into_iter());
-        }
-    }
-    // 3. Further ahead: whole rotations were lost.
+    // 2. Further ahead: whole rotations were lost.
     for (id, kri) in spaces.into_iter().flatten().take(1) {
         if let Some(peer) = ring.peer(id.peer()) {
             list.add(peer, id.generation(), KriCandidates::new(Some(kri), f).as_slice().iter().copied());
+        }
+    }
+    // 3. The beginning of every generation that fits, the nearest of all boxes first. A flow's first packets may be lost,
+    // so F picks Kri 0 or 1.
+    let fitting = || ring.peers.iter().filter(|p| p.speaks_for(&tuple.src)).take(MOST_PEERS);
+    for distance in [0, 1, -1].into_iter().chain(2..=16) {
+        for peer in fitting() {
+            if let Some(generation) = present_generation(peer).and_then(|g| g.checked_add_signed(distance)) {
+                list.add(peer, generation, [u32::from(f)].into_iter());
+            }
         }
     }
     for peer in fitting() {
