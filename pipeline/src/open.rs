@@ -152,3 +152,50 @@ impl Guesses {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::testing::{self, A, B};
+    use protocol::receiver::ReceiverState;
+
+    /// Box B's ring with this many boxes that speak for A's prefix.
+    fn ring(boxes: u16) -> KeyRing {
+        let mut ring = testing::ring(false, 1, 1);
+        for number in 2..=boxes {
+            let mut more = testing::ring(false, 1, 1).peers.remove(0);
+            more.number = number;
+            ring.peers.push(more);
+        }
+        ring
+    }
+
+    const TUPLE: FiveTuple = FiveTuple { src: A, sport: 1, dst: B, dport: 2, protocol: 17 };
+
+    #[test]
+    fn every_box_that_fits_has_its_present_and_next_generation_tried() {
+        for boxes in 1..=4 {
+            let list = guesses(&ring(boxes), None, &TUPLE, false);
+            for number in 1..=boxes {
+                for generation in 1..=2 {
+                    let id = SecretId::new(number, generation);
+                    assert!(list.iter().any(|g| g.id == id), "{boxes} boxes: {id:?} is never tried");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lost_rotations_are_looked_for_whatever_the_number_of_boxes() {
+        for boxes in 1..=4 {
+            let flow = Flow::default();
+            let receiver: &ReceiverState = &flow.receiver;
+            receiver.accept(SecretId::new(1, 1), 0, 5);
+            let list = guesses(&ring(boxes), Some(&flow), &TUPLE, false);
+            assert!(
+                list.iter().any(|g| g.id == SecretId::new(1, 1) && g.kri == 4),
+                "{boxes} boxes: Kri 4 is never tried"
+            );
+        }
+    }
+}
