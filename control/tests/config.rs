@@ -164,7 +164,7 @@ idle_timeout = "0s"
             "10:9: 'workers.burst' cannot be 0; choose from 1 to 32",
             "11:8: 'pol' is not a value of 'workers.idle'; did you mean 'poll'?",
             "13:12: 'flow_table.capacity' cannot be 63; choose from 64 to 67108864",
-            "14:16: 'flow_table.idle_timeout' cannot be \"0s\"; choose from \"100ms\" to \"1d\"",
+            "14:16: 'flow_table.idle_timeout' cannot be \"0s\"; choose from \"100ms\" to \"18h\"",
         ]
     );
 }

@@ -113,21 +113,20 @@ pub fn guesses(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, f: bool) 
             list.add(peer, id.generation(), KriCandidates::new(Some(kri), f).as_slice().iter().take(2).copied());
         }
     }
-    // 2. The beginning of every generation that fits. A flow's first packets may be lost, so F picks Kri 0 or 1.
-    let fitting = || ring.peers.iter().filter(|p| p.speaks_for(&tuple.src)).take(MOST_PEERS);
-    for peer in fitting() {
-        let present = present_generation(peer).unwrap_or(0);
-        let nearest = |distance: u32| present.checked_add(distance);
-        let order = (0..=16).filter_map(nearest).chain(present.checked_sub(1));
-        for generation in order.filter(|&g| peer.generation(g).is_some()) {
-            // Behind the present one, a flow that was not measured lately may be some rotations along.
-            list.add(peer, generation, [u32::from(f)].into_iter());
-        }
-    }
-    // 3. Further ahead: whole rotations were lost.
+    // 2. Further ahead: whole rotations were lost.
     for (id, kri) in spaces.into_iter().flatten().take(1) {
         if let Some(peer) = ring.peer(id.peer()) {
             list.add(peer, id.generation(), KriCandidates::new(Some(kri), f).as_slice().iter().copied());
+        }
+    }
+    // 3. The beginning of every generation that fits, the nearest of all boxes first. A flow's first packets may be lost,
+    // so F picks Kri 0 or 1.
+    let fitting = || ring.peers.iter().filter(|p| p.speaks_for(&tuple.src)).take(MOST_PEERS);
+    for distance in [0, 1, -1].into_iter().chain(2..=16) {
+        for peer in fitting() {
+            if let Some(generation) = present_generation(peer).and_then(|g| g.checked_add_signed(distance)) {
+                list.add(peer, generation, [u32::from(f)].into_iter());
+            }
         }
     }
     for peer in fitting() {
@@ -150,6 +149,53 @@ impl Guesses {
             if !self.0.is_full() && !self.0.contains(&guess) {
                 self.0.push(guess);
             }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::testing::{self, A, B};
+    use protocol::receiver::ReceiverState;
+
+    /// Box B's ring with this many boxes that speak for A's prefix.
+    fn ring(boxes: u16) -> KeyRing {
+        let mut ring = testing::ring(false, 1, 1);
+        for number in 2..=boxes {
+            let mut more = testing::ring(false, 1, 1).peers.remove(0);
+            more.number = number;
+            ring.peers.push(more);
+        }
+        ring
+    }
+
+    const TUPLE: FiveTuple = FiveTuple { src: A, sport: 1, dst: B, dport: 2, protocol: 17 };
+
+    #[test]
+    fn every_box_that_fits_has_its_present_and_next_generation_tried() {
+        for boxes in 1..=4 {
+            let list = guesses(&ring(boxes), None, &TUPLE, false);
+            for number in 1..=boxes {
+                for generation in 1..=2 {
+                    let id = SecretId::new(number, generation);
+                    assert!(list.iter().any(|g| g.id == id), "{boxes} boxes: {id:?} is never tried");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lost_rotations_are_looked_for_whatever_the_number_of_boxes() {
+        for boxes in 1..=4 {
+            let flow = Flow::default();
+            let receiver: &ReceiverState = &flow.receiver;
+            receiver.accept(SecretId::new(1, 1), 0, 5);
+            let list = guesses(&ring(boxes), Some(&flow), &TUPLE, false);
+            assert!(
+                list.iter().any(|g| g.id == SecretId::new(1, 1) && g.kri == 4),
+                "{boxes} boxes: Kri 4 is never tried"
+            );
         }
     }
 }

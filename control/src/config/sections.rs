@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// The flows' times are kept in 47 bits of nanoseconds, half of which tell later from earlier: some 19 hours.
+const LONGEST_IDLE: Duration = Duration::from_secs(18 * 3600);
 
 pub fn node<'t>(root: &mut Table<'t>, report: &mut Report<'_>) -> Option<At<&'t str>> {
     if !root.require("node", "[node] with name = \"…\": which [[node]] of the key file this box is", report) {
@@ -193,7 +195,7 @@ pub fn flow_table(root: &mut Table<'_>, report: &mut Report<'_>) -> Option<FlowT
     let mut sizes = FlowTable { capacity: 131_072, idle_timeout: Duration::from_secs(60), tombstones: 262_144 };
     let Some(mut table) = section(root, "flow_table", report)? else { return Some(sizes) };
     let capacity = table.integer("capacity", 64..=1 << 26, report);
-    let idle_timeout = table.duration("idle_timeout", Duration::from_millis(100)..=DAY, report);
+    let idle_timeout = table.duration("idle_timeout", Duration::from_millis(100)..=LONGEST_IDLE, report);
     let tombstones = table.integer("tombstones", 64..=1 << 28, report);
     table.finish(report);
     sizes.capacity = capacity.map_or(sizes.capacity, |n| n.value as usize);
