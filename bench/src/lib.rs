@@ -1,6 +1,7 @@
 //! The rig: two boxes between two hosts on one machine, for the demo, comparisons, and the end-to-end tests.
 #![forbid(unsafe_code)]
 
+pub mod aead;
 pub mod demo;
 pub mod rig;
 pub mod tcp_ratio;

@@ -1,6 +1,6 @@
 //! Benchmarks and the demo.
 
-use bench::{demo, tcp_ratio};
+use bench::{aead, demo, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -14,6 +14,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Sealing and opening under many keys: our kernels against the aes-gcm crate
+    Aead(aead::AeadArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
@@ -22,6 +24,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Aead(args) => aead::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
     };

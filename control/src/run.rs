@@ -44,7 +44,7 @@ pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
     // Before anything is started that a busy address would stop.
     let listener = config.telemetry.listen.map(Listener::bind).transpose()?;
     let eal = Eal::init(&config.eal_command_line())?;
-    tracing::info!(version = dpdk_ffi::version(), "EAL started");
+    tracing::info!(version = dpdk_ffi::version(), aead = protocol::aead::Path::best().name(), "EAL started");
     let keys = setup::keys(&mut config, true)?;
     let boxed = RunningBox::start(&config, &eal, keys, &stop)?;
     boxed.control(&config, listener, &stop, json)

@@ -7,7 +7,7 @@ use core::arch::x86_64::{
     _mm_slli_epi64, _mm_slli_si128, _mm_srai_epi32, _mm_srli_epi64, _mm_srli_si128, _mm_storeu_si128, _mm_xor_si128,
 };
 
-super::kernel::kernel!("aes,pclmulqdq,ssse3,sse4.1");
+super::kernel::kernel!("aes,pclmulqdq,ssse3,sse4.1", 4);
 
 /// One packet per element.
 type V = [__m128i; GROUP];

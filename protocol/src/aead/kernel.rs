@@ -1,7 +1,8 @@
-//! The batch kernel's body, written once for both instruction sets: four packets at a time, each under its own key.
+//! The batch kernel's body, written once for both instruction sets: a group of packets at a time, each under its own key.
 //!
-//! A module that expands [`kernel`] brings a vector type `V` of four 128-bit lanes (one packet each), the operations on it
-//! named below, and the CPU features they need. Per packet: the key schedule is run along with the rounds, three blocks
+//! A module that expands [`kernel`] brings the group's size, a vector type `V` of as many 128-bit lanes (one packet each),
+//! the operations on it named below, and the CPU features they need. A group is large enough that the latencies of the
+//! packets' instructions overlap. Per packet: the key schedule is run along with the rounds, three blocks
 //! are encrypted (H, the tag's mask, the key stream), and GHASH takes three multiplications.
 //!
 //! GHASH is computed as POLYVAL (RFC 8452 appendix A): with octets reversed and H multiplied by x once, a multiplication
@@ -13,16 +14,19 @@ pub(super) const RCON: [u8; 10] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x8
 /// The last GHASH block: 48 bits of additional data, 112 of text; octets reversed.
 pub(super) const LENGTHS: [u8; 16] = [112, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0];
 
-/// Four blocks, as octets.
-pub(super) type Blocks = [[u8; 16]; 4];
-
 /// See the module.
 macro_rules! kernel {
-    ($features:literal) => {
-        use super::kernel::{Blocks, LENGTHS, RCON};
-        use super::{GROUP, Slot};
+    ($features:literal, $group:literal) => {
+        use super::Slot;
+        use super::kernel::{LENGTHS, RCON};
 
-        /// `SubWord(RotWord(w3)) ^ rcon` (or without rotation and constant) in all four words, and from it the next key.
+        /// Packets that are worked on together.
+        pub(super) const GROUP: usize = $group;
+
+        /// A block of each, as octets.
+        type Blocks = [[u8; 16]; GROUP];
+
+        /// `SubWord(RotWord(w3)) ^ rcon` (or without rotation and constant) in every word, and from it the next key.
         #[inline]
         #[target_feature(enable = $features)]
         fn next_key(previous: V, source: V, select: V, rcon: V) -> V {
@@ -83,7 +87,7 @@ macro_rules! kernel {
             multiply(xor(x, load(&[LENGTHS; GROUP])), h)
         }
 
-        /// What sealing and opening share: key stream, H and the tag's mask of four packets.
+        /// What sealing and opening share: H, the tag's mask and the key stream.
         #[inline]
         #[target_feature(enable = $features)]
         fn prepare(slots: &[Slot; GROUP], aes256: bool) -> [V; 3] {
@@ -137,7 +141,7 @@ macro_rules! kernel {
             and(v, load(&[mask; GROUP]))
         }
 
-        /// Seals four slots.
+        /// Seals a group.
         #[target_feature(enable = $features)]
         pub(super) fn seal(slots: &mut [Slot; GROUP], aes256: bool) {
             let [h, mask, stream] = prepare(slots, aes256);
@@ -149,7 +153,7 @@ macro_rules! kernel {
             }
         }
 
-        /// Opens four slots; bit i: slot i has verified. No branch depends on which.
+        /// Opens a group; bit i: slot i has verified. No branch depends on which.
         #[target_feature(enable = $features)]
         pub(super) fn open(slots: &mut [Slot; GROUP], aes256: bool) -> u32 {
             let [h, mask, stream] = prepare(slots, aes256);

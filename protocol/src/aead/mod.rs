@@ -21,10 +21,6 @@ use zeroize::Zeroize;
 /// Slots per call, at most.
 pub const BATCH: usize = 32;
 
-/// Slots that the kernels work on together.
-#[cfg(target_arch = "x86_64")]
-const GROUP: usize = 4;
-
 /// One option's share of a batch.
 #[derive(Clone)]
 pub struct Slot {
@@ -133,16 +129,8 @@ pub fn open(aead: Aead, slots: &mut [Slot]) -> u32 {
 /// [`seal`] by one path; by the portable one if this CPU has not what it takes.
 pub fn seal_by(path: Path, aead: Aead, slots: &mut [Slot]) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(mut group) = Group::of(path, aead) {
-        let mut groups = slots.chunks_exact_mut(GROUP);
-        for slots in &mut groups {
-            group.seal(slots);
-        }
-        group.rest(groups.into_remainder(), |group, slots| {
-            group.seal(slots);
-            0
-        });
-        return;
+    if let Some(kernel) = Kernel::of(path, aead) {
+        return kernel.seal(slots);
     }
     let _ = path;
     portable::seal(aead, slots);
@@ -155,15 +143,8 @@ pub fn open_by(path: Path, aead: Aead, slots: &mut [Slot]) -> u32 {
     let most = slots.len().min(BATCH);
     let slots = &mut slots[..most];
     #[cfg(target_arch = "x86_64")]
-    if let Some(mut group) = Group::of(path, aead) {
-        let (mut verified, mut at) = (0, 0);
-        let mut groups = slots.chunks_exact_mut(GROUP);
-        for slots in &mut groups {
-            verified |= group.open(slots) << at;
-            at += GROUP;
-        }
-        let rest = group.rest(groups.into_remainder(), Group::open);
-        return if rest == 0 { verified } else { verified | rest << at };
+    if let Some(kernel) = Kernel::of(path, aead) {
+        return kernel.open(slots);
     }
     let _ = path;
     portable::open(aead, slots)
@@ -171,14 +152,15 @@ pub fn open_by(path: Path, aead: Aead, slots: &mut [Slot]) -> u32 {
 
 /// A kernel that this CPU has the features for, and its key length.
 #[cfg(target_arch = "x86_64")]
-struct Group {
+#[derive(Clone, Copy)]
+struct Kernel {
     wide: bool,
     aes256: bool,
 }
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-impl Group {
+impl Kernel {
     fn of(path: Path, aead: Aead) -> Option<Self> {
         let aes256 = match aead {
             Aead::Aes128Gcm => false,
@@ -189,27 +171,51 @@ impl Group {
         (path != Path::Portable && path.is_available()).then_some(Self { wide: path == Path::Vaes, aes256 })
     }
 
-    fn seal(&mut self, slots: &mut [Slot]) {
-        let Ok(slots) = slots.try_into() else { return };
-        // SAFETY: `of` has found the features of this kernel.
-        unsafe { if self.wide { vaes::seal(slots, self.aes256) } else { aesni::seal(slots, self.aes256) } }
-    }
-
-    fn open(&mut self, slots: &mut [Slot]) -> u32 {
-        let Ok(slots) = slots.try_into() else { return 0 };
-        // SAFETY: as above.
-        unsafe { if self.wide { vaes::open(slots, self.aes256) } else { aesni::open(slots, self.aes256) } }
-    }
-
-    /// Fewer slots than a group: the others are empty, and thrown away.
-    fn rest(&mut self, slots: &mut [Slot], work: impl FnOnce(&mut Self, &mut [Slot]) -> u32) -> u32 {
-        if slots.is_empty() {
-            return 0;
+    fn seal(self, slots: &mut [Slot]) {
+        if self.wide {
+            // SAFETY: `of` has found this kernel's features.
+            groups(slots, |group| unsafe { vaes::seal(group, self.aes256) });
+        } else {
+            // SAFETY: as above.
+            groups(slots, |group| unsafe { aesni::seal(group, self.aes256) });
         }
-        let mut group = [Slot::ZERO; GROUP];
-        group[..slots.len()].clone_from_slice(slots);
-        let verified = work(self, &mut group);
-        slots.clone_from_slice(&group[..slots.len()]);
-        verified & ((1 << slots.len()) - 1)
+    }
+
+    fn open(self, slots: &mut [Slot]) -> u32 {
+        let (mut verified, mut at) = (0u64, 0);
+        if self.wide {
+            groups(slots, |group| {
+                // SAFETY: as above.
+                verified |= u64::from(unsafe { vaes::open(group, self.aes256) }) << at;
+                at += vaes::GROUP;
+            });
+        } else {
+            groups(slots, |group| {
+                // SAFETY: as above.
+                verified |= u64::from(unsafe { aesni::open(group, self.aes256) }) << at;
+                at += aesni::GROUP;
+            });
+        }
+        // The last group may have been filled up.
+        (verified & ((1 << slots.len()) - 1)) as u32
+    }
+}
+
+/// Works through the slots in groups; the last one is filled up with empty slots, which are thrown away.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn groups<const GROUP: usize>(slots: &mut [Slot], mut work: impl FnMut(&mut [Slot; GROUP])) {
+    let mut groups = slots.chunks_exact_mut(GROUP);
+    for group in &mut groups {
+        if let Ok(group) = group.try_into() {
+            work(group);
+        }
+    }
+    let rest = groups.into_remainder();
+    if !rest.is_empty() {
+        let mut group = [const { Slot::ZERO }; GROUP];
+        group[..rest.len()].clone_from_slice(rest);
+        work(&mut group);
+        rest.clone_from_slice(&group[..rest.len()]);
     }
 }
