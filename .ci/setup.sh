@@ -35,7 +35,7 @@ if ! command -v cargo >/dev/null; then
     if [ -f "$HOME/.cargo/env" ]; then
         echo "cargo is not on the PATH; run: . \"\$HOME/.cargo/env\"" >&2
     else
-        echo "Rust 1.88 or later is needed: https://rustup.rs, then open a new shell" >&2
+        echo "Rust 1.89 or later is needed: https://rustup.rs, then open a new shell" >&2
     fi
     exit 1
 fi
