@@ -86,8 +86,9 @@ end
 if not NO_SETUP then
     local c = flows.config
     flows.setup()
-    print(string.format("IPv6 %s, %d flows, %d octets, %g %% of the link. Now: start %s (port %s sends the same flows the other way)",
-        c.proto, c.flows, c.size, c.rate, c.ports.inside, c.ports.outside))
+    print(string.format("IPv6 %s, %d flows, %d octets, %g %% of the link. Now: start %s", c.proto, c.flows, c.size,
+        c.rate, c.ports.inside))
+    print(string.format("Port %s sends the same flows the other way.", c.ports.outside))
 end
 
 return flows

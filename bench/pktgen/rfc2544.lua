@@ -160,7 +160,7 @@ local function main()
             say("| %6d |      none |           |           | box |", size)
         end
     end
-    say("%d flows, %s, %d s, at most %d packets missing; octets and Mbit/s as sent to the box, with check sequence. CSV: %s",
+    say("%d flows, %s, %d s, at most %d packets missing; octets and Mbit/s as sent, with check sequence. CSV: %s",
         flows.config.flows, flows.config.proto, config.trial, config.loss, config.csv)
 end
 

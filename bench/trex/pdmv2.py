@@ -67,7 +67,8 @@ class Pdmv2(object):
         )
         parser.add_argument("--flows", type=int, default=65536, help="5-tuples, 1 to 2^31")
         parser.add_argument("--size", type=frame_size, default="min",
-                            help="min (66 octets with UDP, 78 with TCP), 256, 1518, ..., or imix (7:4:1 of min, 594, 1518)")
+                            help="min (66 octets with UDP, 78 with TCP), 256, 1518, ..., or imix (7:4:1 of min, 594, "
+                                 "1518)")
         parser.add_argument("--proto", choices=("udp", "tcp"), default="udp")
         parser.add_argument("--inside", default="2001:db8:a::/48", help="prefix of the sources, behind port 0")
         parser.add_argument("--outside", default="2001:db8:b::/48", help="prefix of the destinations, behind port 1")
@@ -77,7 +78,8 @@ class Pdmv2(object):
                             help="%d packets a second more, one flow with time stamps" % LATENCY_PPS)
         parser.add_argument("--sealed", metavar="PCAP",
                             help="send the frames of this capture round and round instead, from port 1")
-        parser.add_argument("--limit", type=int, default=4096, help="frames taken of the capture, at most %d" % MOST_STREAMS)
+        parser.add_argument("--limit", type=int, default=4096,
+                            help="frames taken of the capture, at most %d" % MOST_STREAMS)
         args = parser.parse_args(tunables)
         if not 1 <= args.flows <= 1 << 31:
             parser.error("--flows is 1 to 2147483648")
