@@ -1,6 +1,6 @@
 -- Pktgen-DPDK: IPv6 flows through a pdmv2-middlebox, by range mode. Explained step by step in docs/load-testing.md.
 --
--- Pktgen's port 0 is wired to the box's inside port, port 1 to the outside port (of the same box, or of the one across).
+-- Pktgen's port 0 is wired to the box's inside port, port 1 to the outside port (of that box or the one across).
 -- Needs a Pktgen after 21.03: IPv6 in range mode came in May 2021 (its pull request 69).
 --
 --   Pktgen:/> load bench/pktgen/flows.lua        or: pktgen ... -- ... -f bench/pktgen/flows.lua

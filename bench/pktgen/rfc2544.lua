@@ -47,8 +47,8 @@ local function counters()
     return { out = a.opackets, out_back = b.opackets, into = b.ipackets, into_back = a.ipackets }
 end
 
--- Sends at `rate` per cent for `seconds`. Returns packets `sent` and `missing`, packets a second (`pps`), and whether the
--- generator `kept` the rate (to one per cent).
+-- Sends at `rate` per cent for `seconds`. Returns packets `sent` and `missing`, packets a second (`pps`), and whether
+-- the generator `kept` the rate (to one per cent).
 local function trial(rate, seconds, size, mbits)
     pktgen.set(senders, "rate", rate)
     pktgen.delay(200)
