@@ -53,6 +53,7 @@ demo: build
 	$(SUDO) target/release/bench demo
 
 bench: build
+	target/release/bench aead
 	$(SUDO) target/release/bench tcp-ratio
 
 clean:
