@@ -85,10 +85,11 @@ impl Worker {
         trials.earn(u64::from(opened.count_ones()));
         for (i, c) in chosen.iter_mut().enumerate() {
             let result = match (c.sealed, c.clear) {
-                (Some((_, guess)), _) if opened & 1 << i != 0 => {
+                (Some((option, guess)), _) if opened & 1 << i != 0 => {
                     let slot = &slots[i];
                     let mut key = SessionKey { key: slot.key, base_nonce: slot.nonce };
-                    unmask(&mut key, slot);
+                    // The slot's nonce is `base_nonce` XOR PRSEQ; the key line keeps the former.
+                    key.base_nonce = key.nonce(option.head.prseq);
                     Opened::With(guess, key, derived & 1 << i != 0, Metrics::parse(&slot.text))
                 }
                 (Some((option, guess)), _) => open_further(shared, ring, counters, trials, c, &option, guess, now),
@@ -125,13 +126,6 @@ impl Worker {
         }
         self.epoch.leave();
     }
-}
-
-/// The slot's nonce is `base_nonce` XOR PRSEQ; the key line keeps the former.
-#[inline]
-fn unmask(key: &mut SessionKey, slot: &Slot) {
-    let prseq = u16::from_be_bytes([slot.aad[4], slot.aad[5]]) >> 1;
-    key.base_nonce = key.nonce(prseq);
 }
 
 fn plan_of<B: PacketBuf>(packet: &B) -> Option<(usize, RemovePlan)> {
@@ -261,7 +255,7 @@ fn open_further(
             return Opened::With(guess, key, derived, Metrics::parse(&slot.text));
         }
     }
-    shared.resync.offer(|| Sample { tuple: c.tuple, aad: option.aad, text: option.text, tag: option.tag });
+    shared.resync.offer(|| Sample { tuple: c.tuple, option: *option });
     Opened::Failed(Reason::BadTag)
 }
 

@@ -5,12 +5,13 @@
 //! Nothing is allocated for such packets: the queue is of fixed size, and what does not fit is forgotten.
 
 use crate::keyring::KeyRing;
+use crate::open::SealedOption;
 use crate::path::{Shared, classify};
 use crossbeam_queue::ArrayQueue;
 use protocol::aead::Slot;
 use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
-use protocol::wire::option::{Metrics, Prefix6};
+use protocol::wire::option::Metrics;
 
 /// Packets that wait at most.
 const PLACES: usize = 256;
@@ -29,12 +30,8 @@ const TURN: u32 = 512;
 pub struct Sample {
     /// 5-tuple of the packet.
     pub tuple: FiveTuple,
-    /// The option's first six octets.
-    pub aad: [u8; 6],
-    /// Ciphertext.
-    pub text: [u8; 14],
-    /// Tag.
-    pub tag: [u8; 16],
+    /// Its option as it came.
+    pub option: SealedOption,
 }
 
 /// Packets on their way to the control thread, with the Kri that the search has come to (`None`: not begun).
@@ -69,10 +66,9 @@ impl Resync {
         let mut made = 0;
         while made < trials {
             let Some((sample, from)) = shared.resync.0.pop() else { break };
-            let Some(head) = Prefix6::parse(&sample.aad) else { continue };
             let from = from.unwrap_or_else(|| present_kri(shared, &sample).saturating_sub(1));
             let until = from.saturating_add(TURN);
-            let (hit, tried) = search(ring, &sample, &head, from..until);
+            let (hit, tried) = search(ring, &sample, from..until);
             made += tried.max(1);
             match hit {
                 Some((id, kri, slot)) => self.found += u64::from(place(shared, ring, &sample, id, kri, &slot, now)),
@@ -98,22 +94,15 @@ fn present_kri(shared: &Shared, sample: &Sample) -> u32 {
     flow.and_then(|f| f.receiver.current()).map_or(0, |(_, kri)| kri)
 }
 
-fn search(
-    ring: &KeyRing,
-    sample: &Sample,
-    head: &Prefix6,
-    kris: core::ops::Range<u32>,
-) -> (Option<(SecretId, u32, Slot)>, u32) {
+fn search(ring: &KeyRing, sample: &Sample, kris: core::ops::Range<u32>) -> (Option<(SecretId, u32, Slot)>, u32) {
     let mut tried = 0;
-    for kri in kris.filter(|k| k % 2 == u32::from(head.f)) {
+    for kri in kris.filter(|k| k % 2 == u32::from(sample.option.head.f)) {
         for peer in ring.peers.iter().filter(|p| p.speaks_for(&sample.tuple.src)) {
             // A restarted peer's flows begin at Kri 0, which workers find: only the generations in use are of interest.
             for (generation, keys) in peer.generations.iter().filter(|(g, _)| *g <= peer.newest()) {
                 let key = keys.session(&sample.tuple, kri);
                 let mut slot = Slot::ZERO;
-                slot.key = key.key;
-                slot.nonce = key.nonce(head.prseq);
-                (slot.aad, slot.text, slot.tag) = (sample.aad, sample.text, sample.tag);
+                sample.option.load(&mut slot, &key);
                 tried += 1;
                 if protocol::aead::open(peer.aead, core::slice::from_mut(&mut slot)) != 0 {
                     return (Some((SecretId::new(peer.number, *generation), kri, slot)), tried);

@@ -1,6 +1,8 @@
 //! The vectors of the specification that need keys, against the API that the boxes use: key file, key schedule, both
 //! PDMv2 options, seal and open in batches. What needs none is in `wire_vectors.rs`.
 
+mod spec;
+
 use protocol::aead::{BATCH, Slot, open, seal};
 use protocol::five_tuple::FiveTuple;
 use protocol::key_schedule::{Prk, ScopeId, Secret, SessionKey, SharedSecret, file_generation_secret};
@@ -9,22 +11,8 @@ use protocol::wire::dest_opts::insert_into_vec;
 use protocol::wire::ext_chain::walk;
 use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_sealed};
 use serde_json::Value;
+use spec::{number, objects, octets};
 use std::slice::from_mut;
-
-fn objects(section: &str) -> Vec<Value> {
-    let all: Value = serde_json::from_str(include_str!("vectors/pdmv2.json")).expect("JSON");
-    let list = all[section].as_array().expect("a list").clone();
-    assert!(!list.is_empty());
-    list
-}
-
-fn number<T: TryFrom<u64>>(object: &Value, name: &str) -> T {
-    object[name].as_u64().and_then(|n| T::try_from(n).ok()).expect(name)
-}
-
-fn octets(object: &Value, name: &str) -> Vec<u8> {
-    hex::decode(object[name].as_str().expect(name)).expect(name)
-}
 
 fn array<const N: usize>(object: &Value, name: &str) -> [u8; N] {
     octets(object, name).try_into().expect(name)

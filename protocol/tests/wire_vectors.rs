@@ -1,26 +1,13 @@
 //! The vectors of the specification, as far as they need no key: delta times, and whole packets in both directions.
 
+mod spec;
+
 use protocol::delta_time::{Scaled, from_nanos, to_attos};
 use protocol::five_tuple::FiveTuple;
 use protocol::wire::dest_opts::{insert_into_vec, remove_from_vec};
 use protocol::wire::ext_chain::walk;
 use protocol::wire::option::{Form, Metrics, PREFIX_LEN, Prefix6, emit_clear};
-use serde_json::Value;
-
-fn objects(kind: &str) -> Vec<Value> {
-    let all: Value = serde_json::from_str(include_str!("vectors/pdmv2.json")).expect("JSON");
-    let list = all[kind].as_array().expect("a list").clone();
-    assert!(!list.is_empty());
-    list
-}
-
-fn number<T: TryFrom<u64>>(object: &Value, name: &str) -> T {
-    object[name].as_u64().and_then(|n| T::try_from(n).ok()).expect(name)
-}
-
-fn octets(object: &Value, name: &str) -> Vec<u8> {
-    hex::decode(object[name].as_str().expect(name)).expect(name)
-}
+use spec::{number, objects, octets};
 
 #[test]
 fn delta_times() {
