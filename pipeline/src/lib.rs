@@ -1,6 +1,18 @@
 //! The packet path: what workers do with bursts, the flow table they share, what they count.
 //!
 //! Per packet nothing is allocated, locked, logged or copied, and the work is bounded whatever arrives.
+//!
+//! Where each step lives, in the order a burst goes through them:
+//!
+//! 1. [`worker`]: polls a worker's queues, sends what the stages leave, counts every packet once.
+//! 2. [`parse`]: VLAN tags, the IPv6 header, the chain behind it (`protocol::wire::ext_chain`).
+//! 3. [`policy`], [`flow_table`] ([`flow`], [`flow_index`]), [`mss`]: which rule, which flow, how large a segment.
+//! 4. Towards the network, `outbound`: number, PRSEQ and times, then one call that seals the batch. Coming back,
+//!    `inbound`: the likeliest key ([`open`]), one call that opens the batch, further keys for the few that are left.
+//! 5. [`rewrite`]: the option goes in, or out; or [`too_big`] answers.
+//!
+//! Off the packet path, in the control thread's hands: [`keyring`], ageing ([`flow_table::Ager`], [`quiescence`],
+//! [`tombstones`]), [`resync`].
 #![deny(unsafe_code)]
 
 pub mod audit;
