@@ -3,6 +3,8 @@
 
 pub mod aead;
 pub mod demo;
+pub mod measure;
+pub mod report;
 pub mod rig;
 pub mod tcp_ratio;
 

@@ -1,0 +1,108 @@
+//! How every figure is taken: the candidates of one comparison run in turns, round by round, so that whatever the machine
+//! does meanwhile hits all of them; the median of the rounds counts, with its quartiles beside it.
+
+use serde::Serialize;
+
+/// One figure: the median of its rounds, and the quartiles around it.
+#[derive(Clone, Copy, PartialEq, Serialize, Debug)]
+pub struct Figure {
+    /// Half of the rounds were below.
+    pub median: f64,
+    /// A quarter of the rounds were below.
+    pub q1: f64,
+    /// A quarter of the rounds were above.
+    pub q3: f64,
+}
+
+impl Figure {
+    /// Of these measurements; all zero when there are none.
+    #[must_use]
+    pub fn of(samples: &[f64]) -> Self {
+        let mut sorted = samples.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |quarter: usize| sorted.get((sorted.len().max(1) - 1) * quarter / 4).copied().unwrap_or(0.0);
+        Self { median: at(2), q1: at(1), q3: at(3) }
+    }
+
+    /// From the first to the third quartile.
+    #[must_use]
+    pub fn spread(&self) -> f64 {
+        self.q3 - self.q1
+    }
+}
+
+/// Runs every candidate once per round, in turns; a figure for each, in their order.
+///
+/// # Errors
+/// Of the first candidate that fails.
+pub fn interleave<C>(
+    rounds: usize,
+    candidates: &mut [C],
+    mut measure: impl FnMut(&mut C) -> anyhow::Result<f64>,
+) -> anyhow::Result<Vec<Figure>> {
+    let mut samples = vec![Vec::new(); candidates.len()];
+    for round in 0..rounds.max(1) {
+        for i in 0..candidates.len() {
+            // Each round begins with another one: none always runs behind the same neighbour.
+            let at = (i + round) % candidates.len();
+            samples[at].push(measure(&mut candidates[at])?);
+        }
+    }
+    Ok(samples.iter().map(|s| Figure::of(s)).collect())
+}
+
+/// Numbers at random, the same in every run (xorshift64).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// From a seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// The next number.
+    #[inline]
+    pub const fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// One below `bound`.
+    #[inline]
+    pub const fn below(&mut self, bound: usize) -> usize {
+        ((self.next() as u128 * bound as u128) >> 64) as usize
+    }
+
+    /// Fills octets.
+    pub fn fill(&mut self, octets: &mut [u8]) {
+        octets.iter_mut().for_each(|o| *o = (self.next() >> 40) as u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_of_odd_even_and_no_samples() {
+        assert_eq!(Figure::of(&[5.0, 1.0, 3.0, 2.0, 4.0]), Figure { median: 3.0, q1: 2.0, q3: 4.0 });
+        assert_eq!(Figure::of(&[7.0]), Figure { median: 7.0, q1: 7.0, q3: 7.0 });
+        assert_eq!(Figure::of(&[]).spread(), 0.0);
+    }
+
+    #[test]
+    fn candidates_take_turns() {
+        let mut order = Vec::new();
+        let figures = interleave(2, &mut [1.0, 2.0], |c| {
+            order.push(*c);
+            Ok(*c)
+        })
+        .expect("measured");
+        assert_eq!(order, [1.0, 2.0, 2.0, 1.0]);
+        assert_eq!(figures.iter().map(|f| f.median).collect::<Vec<_>>(), [1.0, 2.0]);
+    }
+}

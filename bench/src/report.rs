@@ -1,0 +1,181 @@
+//! What a benchmark found: rows of figures, for people (a table), machines (`--json`, one line) and the report in
+//! `bench/results` (Markdown).
+
+use crate::measure::Figure;
+use serde::Serialize;
+use std::fmt::Write;
+
+/// One measured line.
+#[derive(Clone, Serialize, Debug)]
+pub struct Row {
+    /// What was measured, by column; every row of a report has the same columns.
+    pub labels: Vec<(&'static str, String)>,
+    /// The figure, in the report's unit.
+    #[serde(flatten)]
+    pub figure: Figure,
+    /// Another row's median over this one's, or the other way round: how many times as good as [`Report::against`].
+    pub ratio: Option<f64>,
+}
+
+/// What one benchmark found.
+#[derive(Clone, Serialize, Debug)]
+pub struct Report {
+    /// Its name on the command line.
+    pub bench: &'static str,
+    /// One line that says what the figures are.
+    pub title: String,
+    /// Unit of all figures: "ns per packet", "packets per second".
+    pub unit: &'static str,
+    /// What [`Row::ratio`] compares with.
+    pub against: String,
+    /// The CPU and what it was built with.
+    pub machine: Machine,
+    /// The figures.
+    pub rows: Vec<Row>,
+    /// What a reader must know: peers that were not there, the cost of the rig itself.
+    pub notes: Vec<String>,
+}
+
+/// Where figures come from.
+#[derive(Clone, Serialize, Debug)]
+pub struct Machine {
+    /// As `/proc/cpuinfo` names it.
+    pub cpu: String,
+    /// Cores that may be used.
+    pub cores: usize,
+    /// The AEAD path that was chosen.
+    pub aead: &'static str,
+    /// Whether the compiler was allowed this CPU's own instructions everywhere (`-C target-cpu=native`).
+    pub native: bool,
+}
+
+impl Machine {
+    /// This one.
+    #[must_use]
+    pub fn here() -> Self {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let name = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ").map(|(_, n)| n.to_owned()));
+        Self {
+            cpu: name.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            aead: protocol::aead::Path::best().name(),
+            native: cfg!(target_feature = "aes"),
+        }
+    }
+}
+
+impl Report {
+    /// An empty one, of this machine.
+    #[must_use]
+    pub fn new(bench: &'static str, title: impl Into<String>, unit: &'static str, against: impl Into<String>) -> Self {
+        Self {
+            bench,
+            title: title.into(),
+            unit,
+            against: against.into(),
+            machine: Machine::here(),
+            rows: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, labels: &[(&'static str, String)], figure: Figure, ratio: Option<f64>) {
+        self.rows.push(Row { labels: labels.to_vec(), figure, ratio });
+    }
+
+    /// The row with all of these labels.
+    #[must_use]
+    pub fn find(&self, labels: &[(&str, &str)]) -> Option<&Row> {
+        self.rows.iter().find(|r| labels.iter().all(|(k, v)| r.labels.iter().any(|(name, l)| name == k && l == v)))
+    }
+
+    /// Its table, aligned, in Markdown: readable on a terminal too.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut cells: Vec<Vec<String>> = Vec::new();
+        let mut head: Vec<String> =
+            self.rows.first().map(|r| r.labels.iter().map(|(k, _)| (*k).to_owned()).collect()).unwrap_or_default();
+        head.extend([self.unit.to_owned(), "quartiles".to_owned(), self.against.clone()]);
+        cells.push(head);
+        for row in &self.rows {
+            let mut line: Vec<String> = row.labels.iter().map(|(_, v)| v.clone()).collect();
+            line.push(number(row.figure.median));
+            line.push(format!("{} to {}", number(row.figure.q1), number(row.figure.q3)));
+            line.push(row.ratio.map_or_else(|| "-".to_owned(), |r| format!("{r:.2}")));
+            cells.push(line);
+        }
+        let columns = cells[0].len();
+        let widths: Vec<usize> = (0..columns)
+            .map(|c| cells.iter().filter_map(|l| l.get(c)).map(|t| t.chars().count()).max().unwrap_or(0))
+            .collect();
+        let mut text = String::new();
+        for (i, line) in cells.iter().enumerate() {
+            for (cell, width) in line.iter().zip(&widths) {
+                let _ = write!(text, "| {cell:<width$} ");
+            }
+            text.push_str("|\n");
+            if i == 0 {
+                widths.iter().for_each(|w| text.push_str(&format!("|{}", "-".repeat(w + 2))));
+                text.push_str("|\n");
+            }
+        }
+        text
+    }
+
+    /// Title, table and notes.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut text = format!("## {}\n\n{}\n\n{}", self.bench, self.title, self.table());
+        for note in &self.notes {
+            let _ = write!(text, "\n* {note}");
+        }
+        text.push('\n');
+        text
+    }
+
+    /// Prints it: one line of JSON, or the Markdown.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn print(&self, json: bool) -> anyhow::Result<()> {
+        if json {
+            println!("{}", serde_json::to_string(self)?);
+        } else {
+            println!("{}", self.markdown());
+        }
+        Ok(())
+    }
+}
+
+/// Three digits that count, and thousands set apart.
+fn number(value: f64) -> String {
+    if value.abs() < 100.0 {
+        return format!("{value:.1}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 && digit != '-' {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_every_label_and_figure() {
+        let mut report = Report::new("x", "title", "ns", "times y");
+        report.push(&[("keys", "1".into())], Figure { median: 12_345.6, q1: 1.0, q3: 99.94 }, Some(2.0));
+        let text = report.markdown();
+        for part in ["| keys |", "12,346", "1.0 to 99.9", "2.00"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(report.find(&[("keys", "1")]).is_some() && report.find(&[("keys", "2")]).is_none());
+    }
+}
