@@ -4,6 +4,7 @@
 use crate::measure::{Figure, interleave};
 use crate::ports::frames::{self, Frame};
 use crate::ports::job::{Action, Job, OptionForm, Sample};
+use crate::ports::secgw;
 use crate::ports::testpmd::{self, Forwarding};
 use crate::report::Report;
 use crate::rig::Directory;
@@ -40,6 +41,9 @@ pub struct PipelineArgs {
     /// Numbers of flows
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=8_000_000))]
     flows: Vec<u32>,
+    /// Leave DPDK's ipsec-secgw out
+    #[arg(long)]
+    no_secgw: bool,
     /// Workers, each on a core of its own
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=8))]
     workers: Vec<u8>,
@@ -49,6 +53,7 @@ pub struct PipelineArgs {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Program {
     Testpmd(Forwarding),
+    Secgw,
     Ours(Action, OptionForm, u32),
 }
 
@@ -58,6 +63,9 @@ struct Ports {
     frame: Frame,
     workers: usize,
 }
+
+/// Where ipsec-secgw runs too.
+const GATEWAY: Ports = Ports { frame: Frame::Octets(80), workers: 1 };
 
 impl PipelineArgs {
     fn cases(&self) -> Vec<(Ports, Vec<Program>)> {
@@ -118,6 +126,9 @@ impl PipelineArgs {
             let at = groups.iter().position(|(p, _)| *p == ports).unwrap_or(groups.len());
             if at == groups.len() {
                 groups.push((ports, vec![Program::Testpmd(Forwarding::Io), Program::Testpmd(Forwarding::Mac)]));
+                if ports == GATEWAY {
+                    groups[at].1.push(Program::Secgw);
+                }
             }
             if !groups[at].1.contains(&program) {
                 groups[at].1.push(program);
@@ -149,11 +160,18 @@ pub fn report(args: &PipelineArgs) -> Result<Report> {
     if !there {
         report.notes.push("dpdk-testpmd is not there (apt install dpdk): nothing to compare with.".to_owned());
     }
+    let gateway = if args.no_secgw { Err(anyhow::anyhow!("--no-secgw")) } else { secgw::find() };
+    if let Err(error) = &gateway {
+        report.notes.push(format!("DPDK's ipsec-secgw is not there: {error:#}."));
+    }
     for (ports, mut programs) in args.cases() {
         if !there {
             programs.retain(|p| !matches!(p, Program::Testpmd(_)));
         }
-        measure_group(args, ports, &mut programs, &dir, &mut report)?;
+        if gateway.is_err() {
+            programs.retain(|p| *p != Program::Secgw);
+        }
+        measure_group(args, ports, &mut programs, gateway.as_deref().ok(), &dir, &mut report)?;
     }
     notes(&mut report);
     Ok(report)
@@ -163,13 +181,14 @@ fn measure_group(
     args: &PipelineArgs,
     ports: Ports,
     programs: &mut [Program],
+    gateway: Option<&Path>,
     dir: &Directory,
     report: &mut Report,
 ) -> Result<()> {
     let job = |program: Program, captures: &[PathBuf]| {
         let (action, form, flows) = match program {
             Program::Ours(action, form, flows) => (action, form, flows),
-            Program::Testpmd(_) => (Action::Pass, OptionForm::Clear, 65_536),
+            Program::Testpmd(_) | Program::Secgw => (Action::Pass, OptionForm::Clear, 65_536),
         };
         let Ports { frame, workers } = ports;
         Job { frame, action, form, flows, workers, captures: captures.to_vec(), seconds: args.seconds }
@@ -180,6 +199,7 @@ fn measure_group(
         job.captures = captures(&job, dir.path())?;
         let sample = match *program {
             Program::Testpmd(forwarding) => testpmd::measure(&job, forwarding, dir.path()),
+            Program::Secgw => secgw::measure(&job, gateway.unwrap_or(Path::new("ipsec-secgw")), dir.path()),
             Program::Ours(..) => ours(&job, dir.path()),
         };
         let sample = sample.with_context(|| format!("{program:?} on {ports:?}"))?;
@@ -204,6 +224,7 @@ fn measure_group(
 fn push(report: &mut Report, ports: Ports, program: Program, figure: Figure, mac: Option<Figure>) {
     let (name, action, form, flows) = match program {
         Program::Testpmd(f) => ("testpmd", f.name(), "-", "65536".to_owned()),
+        Program::Secgw => ("ipsec-secgw", "esp", "-", "65536".to_owned()),
         Program::Ours(Action::Pass, _, flows) => ("ours", "pass", "-", flows.to_string()),
         Program::Ours(action, form, flows) => ("ours", action.name(), form.name(), flows.to_string()),
     };
@@ -297,7 +318,10 @@ mod tests {
         };
         assert_eq!((ports.frame, ports.workers), (Frame::Octets(80), 1));
         let ours = Program::Ours(Action::Add, OptionForm::Sealed, 1000);
-        assert_eq!(programs[..], [Program::Testpmd(Forwarding::Io), Program::Testpmd(Forwarding::Mac), ours]);
+        assert_eq!(
+            programs[..],
+            [Program::Testpmd(Forwarding::Io), Program::Testpmd(Forwarding::Mac), Program::Secgw, ours]
+        );
     }
 
     #[test]
@@ -307,7 +331,8 @@ mod tests {
         for (ports, programs) in groups {
             // pass, and add, verify and remove in two forms, each with 4 numbers of flows
             let ours = if ports.workers == 1 { 4 + 3 * 8 } else { 4 + 8 };
-            assert_eq!(programs.len(), 2 + ours, "{ports:?}");
+            let peers = if ports == GATEWAY { 3 } else { 2 };
+            assert_eq!(programs.len(), peers + ours, "{ports:?}");
         }
     }
 }

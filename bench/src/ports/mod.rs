@@ -10,4 +10,5 @@ pub mod frames;
 pub mod job;
 pub mod queues;
 pub mod rig;
+pub mod secgw;
 pub mod testpmd;
