@@ -242,7 +242,7 @@ fn push(report: &mut Report, ports: Ports, program: Program, figure: Figure, mac
 
 /// The captures of a job, one per worker, made once.
 fn captures(job: &Job, dir: &Path) -> Result<Vec<PathBuf>> {
-    let frames = job.frame.capture_frames();
+    let frames = job.capture_frames();
     let flows = job.flows.min((frames * job.workers) as u32);
     (0..job.workers as u32)
         .map(|share| {

@@ -48,7 +48,7 @@ pub fn run(args: &ChildArgs) -> Result<bool> {
 /// Buffers that a job's captures and workers take.
 #[must_use]
 pub fn buffers(job: &Job) -> u32 {
-    (job.frame.capture_frames() * job.workers.max(1)) as u32 + SPARE
+    (job.capture_frames() * job.workers) as u32 + SPARE
 }
 
 /// The devices of a job: ports 0 and 1, here and in `dpdk-testpmd`.
@@ -81,7 +81,7 @@ fn measure(job: &Job) -> Result<Sample> {
     let state = BoxState::new(&setting)?;
     let mut workers: Vec<_> = (0..job.workers).map(|i| Worker::new(Arc::clone(&state.shared), i)).collect();
     insert_all(job, &pool, &mut workers[0], &clock);
-    let sample = if job.flows as usize > job.frame.capture_frames() * job.workers {
+    let sample = if job.is_rewritten() {
         let shares = job.workers as u32;
         let around = |i, q| Rewriting::new(q, FlowOrder::new(job.flows, (i as u32, shares)));
         with_queues(job, &eal, &mut ports, &state.shared, workers, &cores, clock, around)

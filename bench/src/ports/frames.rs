@@ -200,7 +200,7 @@ mod tests {
             let mut octets = vec![0; size];
             write(&mut octets, 0x0102_0304);
             let chain = walk(&octets[14..], size - 14).expect("a plain chain");
-            assert_eq!((chain.upper_proto, chain.upper_offset), (17, 40), "{size}");
+            assert_eq!((chain.five_tuple.protocol, chain.upper_offset), (17, 40), "{size}");
             assert_eq!(octets[FLOW_AT..FLOW_AT + 4], [1, 2, 3, 4]);
             set_flow(&mut octets, 9);
             assert_eq!(octets[14 + 8..14 + 24][12..], [0, 0, 0, 9]);

@@ -91,6 +91,20 @@ pub struct Job {
     pub seconds: f64,
 }
 
+impl Job {
+    /// Frames of each worker's capture: as many together as one worker's, so that the memory they take is the same.
+    #[must_use]
+    pub const fn capture_frames(&self) -> usize {
+        self.frame.capture_frames() / self.workers.next_power_of_two()
+    }
+
+    /// Whether there are more flows than the captures hold.
+    #[must_use]
+    pub const fn is_rewritten(&self) -> bool {
+        self.flows as usize > self.capture_frames() * self.workers
+    }
+}
+
 /// What was measured.
 #[derive(Clone, Copy, Serialize, Deserialize, Debug)]
 pub struct Sample {
