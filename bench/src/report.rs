@@ -156,7 +156,7 @@ fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 && digit != '-' {
+        if i > usize::from(value < 0.0) && (digits.len() - i) % 3 == 0 {
             text.push(',');
         }
         text.push(digit);
@@ -167,6 +167,12 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_are_set_apart_also_below_zero() {
+        let texts = [-588_656.0, -1234.0, -100.4, 1_000_000.0, 999.0, 2.345].map(number);
+        assert_eq!(texts, ["-588,656", "-1,234", "-100", "1,000,000", "999", "2.3"]);
+    }
 
     #[test]
     fn a_table_has_every_label_and_figure() {
