@@ -4,6 +4,8 @@
 pub mod aead;
 pub mod demo;
 pub mod measure;
+pub mod pipeline;
+pub mod ports;
 pub mod report;
 pub mod rig;
 pub mod tcp_ratio;

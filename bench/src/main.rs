@@ -1,6 +1,7 @@
 //! Benchmarks and the demo.
 
-use bench::{aead, demo, tcp_ratio};
+use bench::ports::child;
+use bench::{aead, demo, pipeline, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -18,6 +19,11 @@ enum Command {
     Aead(aead::AeadArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
+    /// Packets per second of the worker loop through DPDK ports, against dpdk-testpmd on the same ports
+    Pipeline(pipeline::PipelineArgs),
+    /// One measurement of `pipeline`, in this process
+    #[command(hide = true)]
+    PipelineRun(child::ChildArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
     TcpRatio(tcp_ratio::TcpRatioArgs),
 }
@@ -26,6 +32,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Aead(args) => aead::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Pipeline(args) => pipeline::run(&args),
+        Command::PipelineRun(args) => child::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
     };
     match result {
