@@ -87,7 +87,7 @@ fn delays(what: &str, histogram: &Histogram, trial: Trial) -> Delays {
 pub fn child(job: &LatencyJob) -> Result<LatencySample> {
     let time = Duration::from_secs_f64(job.seconds);
     // A rotation comes every 32,767 packets of a flow: one flow has the most of them.
-    let rotation = Stream { frame: job.frame, flows: 1, fresh_every: 0 };
+    let rotation = Stream { frame: job.frame, flows: 1, fresh_every: 0, ends_interrupted: false };
     let plain = Stream { flows: FLOWS, ..rotation };
     let fresh = Stream { fresh_every: FRESH_EVERY, ..plain };
     lab::run(job.device, job.frame, ROOM, |generator| {
@@ -121,13 +121,7 @@ pub fn child(job: &LatencyJob) -> Result<LatencySample> {
                     generator.new_generation(stream)?;
                 }
                 let part = generator.trial(stream, Some(rate), step, &mut took)?;
-                trial = Trial {
-                    offered: trial.offered + part.offered,
-                    received: trial.received + part.received,
-                    seconds: trial.seconds + part.seconds,
-                    interrupted: trial.interrupted + part.interrupted,
-                    left_out: trial.left_out + part.left_out,
-                };
+                trial = trial.and(&part);
                 left -= step;
             }
             sample.delays.push(delays(what, &of_it, trial));

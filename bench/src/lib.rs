@@ -9,6 +9,7 @@ pub mod measure;
 pub mod pipeline;
 pub mod ports;
 pub mod report;
+pub mod rfc2544;
 pub mod rig;
 pub mod scale;
 pub mod tcp_ratio;

@@ -1,7 +1,7 @@
 //! Benchmarks and the demo.
 
 use bench::ports::child;
-use bench::{aead, demo, latency, pipeline, scale, tcp_ratio};
+use bench::{aead, demo, latency, pipeline, rfc2544, scale, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -23,6 +23,8 @@ enum Command {
     Pipeline(pipeline::PipelineArgs),
     /// Added delay per packet, and what new flows and keys cost
     Latency(latency::LatencyArgs),
+    /// The highest rate without loss, latency and its variation, as RFC 2544 and RFC 8219 ask
+    Rfc2544(rfc2544::Rfc2544Args),
     /// Cost per packet as flows, new flows and changes of keys grow; 100 and 400 Gbit/s on paper
     Scale(scale::ScaleArgs),
     /// One measurement of `pipeline`, `latency` and their like, in this process
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Pipeline(args) => pipeline::run(&args),
         Command::Latency(args) => latency::run(&args),
+        Command::Rfc2544(args) => rfc2544::run(&args),
         Command::Scale(args) => scale::run(&args),
         Command::Measure(args) => child::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),

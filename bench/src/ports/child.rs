@@ -6,6 +6,7 @@ use super::job::{Action, Job, Sample};
 use super::queues::{Feed, Order, Rewriting};
 use super::{chain, rig};
 use crate::latency::{self, LatencyJob};
+use crate::rfc2544::{self, SearchJob};
 use crate::rig::command::Running;
 use crate::scale::{self, ScaleJob};
 use anyhow::{Context, Result, bail};
@@ -50,6 +51,8 @@ pub enum Task {
     Latency(LatencyJob),
     /// Of `scale`.
     Scale(ScaleJob),
+    /// Of `rfc2544`.
+    Rfc2544(SearchJob),
 }
 
 /// Measures, and prints the sample as JSON.
@@ -61,6 +64,7 @@ pub fn run(args: &ChildArgs) -> Result<bool> {
         Task::Pipeline(job) if job.action.is_inbound() => serde_json::to_string(&chain::measure(&job)?),
         Task::Pipeline(job) => serde_json::to_string(&measure(&job)?),
         Task::Scale(job) => serde_json::to_string(&scale::child(&job)?),
+        Task::Rfc2544(job) => serde_json::to_string(&rfc2544::child(&job)?),
         Task::Latency(job) => serde_json::to_string(&latency::child(&job)?),
     };
     println!("{}", sample?);
@@ -74,7 +78,10 @@ pub fn run(args: &ChildArgs) -> Result<bool> {
 pub fn measure_task<T: DeserializeOwned>(name: &str, task: &Task, dir: &Path, limit: Duration) -> Result<T> {
     let program = std::env::current_exe().context("where is this program?")?;
     let (program, task) = (program.display().to_string(), serde_json::to_string(task)?);
-    let mut running = Running::start(name, &[&program, "measure", "--task", &task], dir)?;
+    let mut args = rig::first();
+    args.extend([program, "measure".to_owned(), "--task".to_owned(), task.clone()]);
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let mut running = Running::start(name, &args, dir)?;
     let status = running.wait(limit)?;
     if !status.success() {
         bail!("a measurement failed ({status}): {task}\n{}", running.tail());

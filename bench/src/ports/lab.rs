@@ -30,6 +30,8 @@ const LATE: u64 = 64;
 const DRAIN: Duration = Duration::from_millis(20);
 /// Seconds after which it is known whether a stall delayed a packet that is back.
 const SETTLING: f64 = 500e-6;
+/// Packets that wait in front of a device at most.
+pub const RING: f64 = 1023.0;
 /// Flows whose packets are counted, to know when their Kri changes.
 const COUNTED: usize = 4096;
 /// Flows that were never there before have numbers from here on.
@@ -83,6 +85,8 @@ pub struct Stream {
     pub flows: u32,
     /// Every so many packets one of a flow that was never there; 0: none.
     pub fresh_every: u64,
+    /// A trial ends when the kernel takes a core away.
+    pub ends_interrupted: bool,
 }
 
 /// What became of a trial's packets.
@@ -90,6 +94,8 @@ pub struct Stream {
 pub struct Trial {
     /// Offered, those that the first ring did not take included.
     pub offered: u64,
+    /// Of these, what the first ring did not take.
+    pub refused: u64,
     /// Come out again.
     pub received: u64,
     /// Seconds in which they were offered.
@@ -105,6 +111,19 @@ impl Trial {
     #[must_use]
     pub const fn lost(&self) -> u64 {
         self.offered.saturating_sub(self.received)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn and(&self, other: &Self) -> Self {
+        Self {
+            offered: self.offered + other.offered,
+            refused: self.refused + other.refused,
+            received: self.received + other.received,
+            seconds: self.seconds + other.seconds,
+            interrupted: self.interrupted + other.interrupted,
+            left_out: self.left_out + other.left_out,
+        }
     }
 
     /// Packets received per second of offering.
@@ -185,7 +204,8 @@ impl Generator {
         let mut burst = ArrayVec::<Mbuf, BURST>::new();
         loop {
             let now = self.watch.tick();
-            if now >= end {
+            let interrupted = self.stalls.count.load(Ordering::Relaxed) > stalls_before;
+            if now >= end || (stream.ends_interrupted && interrupted) {
                 break;
             }
             let late = (u128::from(now) << 16).saturating_sub(due) / interval;
@@ -207,7 +227,7 @@ impl Generator {
         trial.seconds = (tsc() - start) as f64 / hz;
         self.take_back(stream, &mut burst);
         let drained = tsc() + (DRAIN.as_secs_f64() * hz) as u64;
-        while self.watch.tick() < drained {
+        while self.watch.tick() < drained && trial.received + trial.refused < trial.offered {
             self.receive(&mut trial)?;
         }
         self.settle(u64::MAX, &mut trial, &mut took);
@@ -226,6 +246,7 @@ impl Generator {
         let gone = before - burst.len();
         trial.offered += if paced { before } else { gone } as u64;
         if paced {
+            trial.refused += burst.len() as u64;
             self.take_back(stream, burst);
         }
     }
