@@ -104,22 +104,33 @@ impl Flow {
         KeyLine { head: &self.seal_head, body: &self.seal_body }
     }
 
-    /// Asks for the lines that a packet towards the network needs.
+    /// Asks for the lines that are needed first for a packet towards the network. (All at once would be more than the CPU
+    /// can wait for: the rest is asked for one packet at a time, between other work.)
     #[inline]
     pub(crate) fn prefetch_outbound(&self) {
         prefetch::line(self);
         prefetch::line(&self.sender);
+    }
+
+    /// Asks for those that are needed then.
+    #[inline]
+    pub(crate) fn prefetch_outbound_rest(&self) {
         prefetch::line(&self.seal_body);
         prefetch::line(&self.accepted);
     }
 
-    /// Asks for the lines that a packet coming back needs.
+    /// Asks for the lines that are needed first for a packet coming back.
     #[inline]
     pub(crate) fn prefetch_inbound(&self) {
-        let (head, body) = self.receiver.lines();
         prefetch::line(self);
-        prefetch::line(head);
-        prefetch::line(body);
+        prefetch::line(&self.receiver);
+    }
+
+    /// Asks for those that are needed then.
+    #[inline]
+    pub(crate) fn prefetch_inbound_rest(&self) {
+        prefetch::line(self.receiver.key_line());
+        prefetch::line(self.receiver.window_line());
         prefetch::line(&self.accepted);
     }
 

@@ -40,8 +40,9 @@ pub struct Sample {
     pub server_delay_ns: Option<u64>,
 }
 
-/// Times of both directions of a flow.
+/// Times of both directions of a flow. The four words that every packet needs stand in front, together.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Meter {
     last_received: AtomicU64,
     last_sent: AtomicU64,
