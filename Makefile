@@ -9,7 +9,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo "sudo -E")
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
 FUZZ_SECONDS ?= 30
 
-.PHONY: all setup build test fmt lint unit loom fuzz e2e demo bench doc clean
+.PHONY: all setup build test fmt lint unit loom fuzz e2e demo bench rfc2544 doc clean
 
 all: build
 
@@ -55,6 +55,13 @@ demo: build
 bench: build
 	target/release/bench aead
 	$(SUDO) target/release/bench tcp-ratio
+	$(SUDO) target/release/bench pipeline
+	$(SUDO) target/release/bench latency
+	$(SUDO) target/release/bench scale
+
+# The highest rate without loss, between ports of one process: RFC2544="--full" for trials of a minute.
+rfc2544: build
+	$(SUDO) target/release/bench rfc2544 $(RFC2544)
 
 clean:
 	$(CARGO) clean

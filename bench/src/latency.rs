@@ -177,13 +177,13 @@ pub fn report(args: &LatencyArgs) -> Result<Report> {
         highest / 1e6
     );
     let mut report = Report::new("latency", title, "ns", "of the empty loop");
-    for load in 0..LOADS.len() {
+    for (load, share) in LOADS.iter().enumerate() {
         for (q, (quantile, _)) in QUANTILES.iter().enumerate() {
             let column =
                 |device: usize| -> Vec<f64> { rounds[device].iter().map(|s| s.delays[load].quantiles[q]).collect() };
             let empty = column(0);
             let labels = |device: &str| {
-                [("load", load_name(LOADS[load])), ("quantile", (*quantile).to_owned()), ("device", device.to_owned())]
+                [("load", load_name(*share)), ("quantile", (*quantile).to_owned()), ("device", device.to_owned())]
             };
             for (i, device) in devices.iter().enumerate() {
                 let figure = Figure::of(&column(i));

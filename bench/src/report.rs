@@ -26,8 +26,6 @@ pub struct Report {
     pub title: String,
     /// Unit of all figures: "ns per packet", "packets per second".
     pub unit: &'static str,
-    /// What stands in the places of a figure's quartiles: "quartiles", if nothing else is said.
-    pub spread: &'static str,
     /// What [`Row::ratio`] compares with.
     pub against: String,
     /// The CPU and what it was built with.
@@ -74,7 +72,6 @@ impl Report {
             bench,
             title: title.into(),
             unit,
-            spread: "quartiles",
             against: against.into(),
             machine: Machine::here(),
             rows: Vec::new(),
@@ -99,7 +96,7 @@ impl Report {
         let mut cells: Vec<Vec<String>> = Vec::new();
         let mut head: Vec<String> =
             self.rows.first().map(|r| r.labels.iter().map(|(k, _)| (*k).to_owned()).collect()).unwrap_or_default();
-        head.extend([self.unit.to_owned(), self.spread.to_owned(), self.against.clone()]);
+        head.extend([self.unit.to_owned(), "quartiles".to_owned(), self.against.clone()]);
         cells.push(head);
         for row in &self.rows {
             let mut line: Vec<String> = row.labels.iter().map(|(_, v)| v.clone()).collect();

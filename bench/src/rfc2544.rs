@@ -220,11 +220,10 @@ pub fn report(args: &Rfc2544Args) -> Result<Report> {
     let devices = [Device::Copy, Device::Add(OptionForm::Sealed)];
     let title = format!(
         "RFC 2544 and RFC 8219 between net_rings of one process: {} flows, trials of {trial} s, rates to {} per cent; frames in \
-         octets without checksum",
+         octets without checksum; beside the medians stand the 1st and 99th percentile in the place of quartiles",
         args.flows, args.resolution
     );
     let mut report = Report::new("rfc2544", title, "value", "of the empty loop");
-    report.spread = "1st to 99th percentile";
     let (mut interrupted, mut spoilt) = (0, false);
     for &frame in frames {
         let mut samples: [Vec<SearchSample>; 2] = Default::default();

@@ -208,7 +208,7 @@ pub fn report(args: &ScaleArgs) -> Result<Report> {
             let figure = Figure::of(&samples.iter().map(of).collect::<Vec<_>>());
             let labels = [
                 ("flows", job.flows.to_string()),
-                ("table, MiB", (tables(job.flows) / 2 >> 20).to_string()),
+                ("table, MiB", (tables(job.flows) >> 21).to_string()),
                 ("change", change.clone()),
                 ("action", action.to_owned()),
             ];
