@@ -3,11 +3,15 @@
 
 pub mod aead;
 pub mod demo;
+pub mod histogram;
+pub mod latency;
 pub mod measure;
 pub mod pipeline;
 pub mod ports;
 pub mod report;
+pub mod rfc2544;
 pub mod rig;
+pub mod scale;
 pub mod tcp_ratio;
 
 use anyhow::{Context, Result, bail};
