@@ -1,10 +1,12 @@
 //! The rig: two boxes between two hosts on one machine, for the demo, comparisons, and the end-to-end tests.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod aead;
 pub mod demo;
 pub mod measure;
+pub mod plot;
 pub mod report;
+pub mod results;
 pub mod rig;
 pub mod tcp_ratio;
 

@@ -1,6 +1,6 @@
 //! Benchmarks and the demo.
 
-use bench::{aead, demo, tcp_ratio};
+use bench::{aead, demo, results, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -14,8 +14,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sealing and opening under many keys: our kernels against the aes-gcm crate
+    /// Sealing and opening under many keys: our paths against what else there is
     Aead(aead::AeadArgs),
+    /// All benchmarks, written to a directory as tables, JSON and plots
+    All(results::AllArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
@@ -25,6 +27,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Aead(args) => aead::run(&args),
+        Command::All(args) => results::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
     };

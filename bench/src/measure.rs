@@ -1,10 +1,10 @@
 //! How every figure is taken: the candidates of one comparison run in turns, round by round, so that whatever the machine
 //! does meanwhile hits all of them; the median of the rounds counts, with its quartiles beside it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One figure: the median of its rounds, and the quartiles around it.
-#[derive(Clone, Copy, PartialEq, Serialize, Debug)]
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Figure {
     /// Half of the rounds were below.
     pub median: f64,
