@@ -3,9 +3,8 @@
 use crate::report::{Report, Row};
 use std::fmt::Write;
 
-const COLOURS: [&str; 10] = [
-    "#0b62a4", "#c8452f", "#2e8540", "#7d3c98", "#b9770e", "#117a65", "#c2185b", "#5d6d7e", "#6e2c00", "#3949ab",
-];
+const COLOURS: [&str; 10] =
+    ["#0b62a4", "#c8452f", "#2e8540", "#7d3c98", "#b9770e", "#117a65", "#c2185b", "#5d6d7e", "#6e2c00", "#3949ab"];
 const DASHES: [&str; 3] = ["", "7 3", "2 3"];
 const PANEL: (f64, f64) = (470.0, 380.0);
 /// Room around a panel for its labels: left, top, right, bottom.
@@ -144,7 +143,8 @@ impl Plot<'_> {
             }
         }
         for (i, name) in names.iter().enumerate() {
-            let (x, y) = ((i % columns) as f64 * LEGEND.0 + 14.0, 36.0 + outer.1 + 14.0 + (i / columns) as f64 * LEGEND.1);
+            let (x, y) =
+                ((i % columns) as f64 * LEGEND.0 + 14.0, 36.0 + outer.1 + 14.0 + (i / columns) as f64 * LEGEND.1);
             let style = Style::of(i);
             let _ = writeln!(
                 svg,
@@ -229,7 +229,11 @@ struct Style {
 
 impl Style {
     fn of(line: usize) -> Self {
-        Self { colour: COLOURS[line % COLOURS.len()], dash: DASHES[line / COLOURS.len() % DASHES.len()], shape: line % 3 }
+        Self {
+            colour: COLOURS[line % COLOURS.len()],
+            dash: DASHES[line / COLOURS.len() % DASHES.len()],
+            shape: line % 3,
+        }
     }
 
     fn stroke(self) -> String {
@@ -240,11 +244,9 @@ impl Style {
         let colour = self.colour;
         match self.shape {
             0 => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>"),
-            1 => format!(
-                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"7\" height=\"7\" fill=\"{colour}\"/>",
-                x - 3.5,
-                y - 3.5
-            ),
+            1 => {
+                format!("<rect x=\"{:.1}\" y=\"{:.1}\" width=\"7\" height=\"7\" fill=\"{colour}\"/>", x - 3.5, y - 3.5)
+            }
             _ => format!(
                 "<path d=\"M{x:.1} {:.1} L{:.1} {:.1} L{:.1} {:.1} Z\" fill=\"{colour}\"/>",
                 y - 5.0,
@@ -338,7 +340,8 @@ mod tests {
     #[test]
     fn numbers_stand_on_a_logarithmic_axis() {
         let svg = plot().svg(&report(["1", "1000", "1000000"]));
-        for part in ["1,000,000", "keys (logarithmic)", "ns per packet (logarithmic)", "b &amp; c", ">seal<", ">open<"] {
+        for part in ["1,000,000", "keys (logarithmic)", "ns per packet (logarithmic)", "b &amp; c", ">seal<", ">open<"]
+        {
             assert!(svg.contains(part), "{part} is not in\n{svg}");
         }
         // The middle one is in the middle: 66 + 470 / 2.

@@ -34,8 +34,7 @@ pub struct Benchmark {
 }
 
 /// All of them, in the report's order. Together they stay below 15 minutes.
-pub const ALL: &[Benchmark] =
-    &[Benchmark { name: "aead", run: || aead::measure(&defaults()?), plot: aead::plot }];
+pub const ALL: &[Benchmark] = &[Benchmark { name: "aead", run: || aead::measure(&defaults()?), plot: aead::plot }];
 
 /// What a benchmark's arguments are when none is given.
 ///
@@ -160,7 +159,9 @@ mod tests {
         index(&dir).expect("indexed");
         let read = |name: &str| fs::read_to_string(dir.join(name)).expect(name);
         let readme = read("README.md");
-        for part in ["## aead\n", "## aead-native\n", "default flags", "target-cpu=native", "A note.", "aead-native.svg"] {
+        for part in
+            ["## aead\n", "## aead-native\n", "default flags", "target-cpu=native", "A note.", "aead-native.svg"]
+        {
             assert!(readme.contains(part), "{part} is not in\n{readme}");
         }
         let again: Report = serde_json::from_str(&read("aead.json")).expect("a report");

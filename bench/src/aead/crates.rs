@@ -126,14 +126,7 @@ macro_rules! aes_gcm_crate {
             }
 
             #[inline]
-            fn open(
-                &self,
-                (): &(),
-                nonce: [u8; 12],
-                aad: [u8; AAD],
-                text: &mut [u8; TEXT],
-                tag: [u8; 16],
-            ) -> bool {
+            fn open(&self, (): &(), nonce: [u8; 12], aad: [u8; AAD], text: &mut [u8; TEXT], tag: [u8; 16]) -> bool {
                 self.decrypt_inout_detached(&nonce.into(), &aad, text.as_mut_slice().into(), &tag.into()).is_ok()
             }
         }

@@ -74,23 +74,34 @@ mod imp {
 
     const TIMES: usize = 4096;
 
-    /// The operations of `TIMES` groups, spread over as many chains as hide their latencies and fit the registers.
+    /// One packet's operations in a row, without a loop: then all chains stay in registers.
+    macro_rules! one_packet {
+        ($aes:ident, $carryless:ident, $shuffle:ident, $a:ident, $c:ident, $s:ident, $key:ident; $($i:literal)*) => {
+            $(
+                if $i < SHUFFLES {
+                    $s[$i % 2] = $shuffle($s[$i % 2], $key);
+                }
+                if $i < AES {
+                    $a[$i % 8] = $aes($a[$i % 8], $key);
+                }
+                if $i % 4 == 0 && $i / 4 < CARRYLESS {
+                    $c[$i / 4 % 4] = $carryless::<0x10>($c[$i / 4 % 4], $key);
+                }
+            )*
+        };
+    }
+
+    /// The operations of `TIMES` groups, spread over as many chains as hide their latencies and fit 16 registers.
     macro_rules! mix {
         ($name:ident, $features:literal, $v:ty, $zero:ident, $xor:ident, $aes:ident, $carryless:ident, $shuffle:ident) => {
             #[target_feature(enable = $features)]
             fn $name<const AES: usize, const CARRYLESS: usize, const SHUFFLES: usize>() -> $v {
                 let key = black_box($zero());
-                let (mut a, mut c, mut s) = ([key; 8], [key; 4], [key; 3]);
+                let (mut a, mut c, mut s) = ([key; 8], [key; 4], [key; 2]);
                 for _ in 0..TIMES {
-                    for i in 0..SHUFFLES {
-                        s[i % 3] = $shuffle(s[i % 3], key);
-                        if i < AES {
-                            a[i % 8] = $aes(a[i % 8], key);
-                        }
-                        if i < CARRYLESS {
-                            c[i % 4] = $carryless::<0x10>(c[i % 4], key);
-                        }
-                    }
+                    one_packet!($aes, $carryless, $shuffle, a, c, s, key;
+                        0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27
+                        28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55);
                 }
                 a.into_iter().chain(c).chain(s).fold(key, |all, v| $xor(all, v))
             }
@@ -98,16 +109,34 @@ mod imp {
     }
 
     mix!(
-        mix128, "aes,pclmulqdq,ssse3", __m128i, _mm_setzero_si128, _mm_xor_si128, _mm_aesenc_si128, _mm_clmulepi64_si128,
+        mix128,
+        "aes,pclmulqdq,ssse3",
+        __m128i,
+        _mm_setzero_si128,
+        _mm_xor_si128,
+        _mm_aesenc_si128,
+        _mm_clmulepi64_si128,
         _mm_shuffle_epi8
     );
     mix!(
-        mix256, "avx2,vaes,vpclmulqdq", __m256i, _mm256_setzero_si256, _mm256_xor_si256, _mm256_aesenc_epi128,
-        _mm256_clmulepi64_epi128, _mm256_shuffle_epi8
+        mix256,
+        "avx2,vaes,vpclmulqdq",
+        __m256i,
+        _mm256_setzero_si256,
+        _mm256_xor_si256,
+        _mm256_aesenc_epi128,
+        _mm256_clmulepi64_epi128,
+        _mm256_shuffle_epi8
     );
     mix!(
-        mix512, "avx512f,avx512bw,vaes,vpclmulqdq", __m512i, _mm512_setzero_si512, _mm512_xor_si512, _mm512_aesenc_epi128,
-        _mm512_clmulepi64_epi128, _mm512_shuffle_epi8
+        mix512,
+        "avx512f,avx512bw,vaes,vpclmulqdq",
+        __m512i,
+        _mm512_setzero_si512,
+        _mm512_xor_si512,
+        _mm512_aesenc_epi128,
+        _mm512_clmulepi64_epi128,
+        _mm512_shuffle_epi8
     );
 
     /// Packets that one instruction works on.
@@ -115,7 +144,8 @@ mod imp {
         match path {
             Path::Portable => 0,
             Path::AesNi => 1,
-            Path::Vaes => 4,
+            Path::Vaes256 => 2,
+            Path::Vaes512 => 4,
         }
     }
 
@@ -152,7 +182,8 @@ mod imp {
         match path {
             Path::Portable => None,
             Path::AesNi => of!(mix128, path, aead),
-            Path::Vaes => of!(mix512, path, aead),
+            Path::Vaes256 => of!(mix256, path, aead),
+            Path::Vaes512 => of!(mix512, path, aead),
         }
     }
 

@@ -12,7 +12,7 @@ mod ours;
 #[cfg(test)]
 mod tests;
 
-use crate::measure::{Figure, interleave};
+use crate::measure::{Figure, cpu_time, interleave};
 use crate::plot::Plot;
 use crate::report::Report;
 use anyhow::{Result, ensure};
@@ -95,7 +95,8 @@ pub fn measure(args: &AeadArgs) -> Result<Report> {
 fn push(report: &mut Report, feed: &Feed, operation: Operation, candidates: &[Turn], figures: &[Figure]) {
     for (turn, figure) in candidates.iter().zip(figures) {
         let this = &turn.candidate;
-        let portable = candidates.iter().position(|c| c.candidate.aead() == this.aead() && c.candidate.name() == PORTABLE);
+        let portable =
+            candidates.iter().position(|c| c.candidate.aead() == this.aead() && c.candidate.name() == PORTABLE);
         let portable = portable.and_then(|at| figures.get(at));
         let labels = [
             ("aead", this.aead().name().to_owned()),
@@ -178,7 +179,7 @@ impl Turn {
         Self { candidate: Box::new(candidate), at: 0, number: 0 }
     }
 
-    /// Nanoseconds per packet, filling the burst included: a worker does that too.
+    /// Nanoseconds of this thread's own time per packet, filling the burst included: a worker does that too.
     fn measure(&mut self, feed: &Feed, operation: Operation, time: Duration) -> Result<f64> {
         match operation {
             Operation::Seal => self.measure_by(feed, time, |candidate, at, number| {
@@ -213,18 +214,19 @@ impl Turn {
             run(16);
             done += 16;
         }
-        let (start, mut done) = (Instant::now(), 0);
-        let taken = loop {
+        let (start, before, mut done) = (Instant::now(), cpu_time(), 0);
+        while start.elapsed() < time {
             run(16);
             done += 16;
-            let taken = start.elapsed();
-            if taken >= time {
-                break taken;
-            }
-        };
+        }
+        let taken = cpu_time() - before;
         ensure!(verified == u32::MAX, "{}: what was sealed does not open", self.candidate.name());
-        Ok(taken.as_nanos() as f64 / (done * BURST) as f64)
+        Ok(taken.as_nanos() as f64 / f64::from(done * BURST as u32))
     }
+}
+
+fn is_ours(name: &str) -> bool {
+    Path::ALL.iter().any(|p| p.name() == name)
 }
 
 /// How many times as fast our best path is as the best other library at AES-128-GCM, and that library's name.
@@ -233,7 +235,6 @@ pub fn against_best_other(report: &Report, keys: usize, operation: &str) -> Opti
     let keys = keys.to_string();
     let here = [("aead", Aead::Aes128Gcm.name()), ("keys", &keys), ("operation", operation)];
     let by = |row: &crate::report::Row| row.labels.iter().find(|(k, _)| k == "by").map(|(_, v)| v.clone());
-    let is_ours = |name: &str| Path::ALL.iter().any(|p| p.name() == name);
     let (mut ours, mut other): (f64, Option<(f64, String)>) = (f64::INFINITY, None);
     for row in report.rows.iter().filter(|r| r.has(&here)) {
         let name = by(row)?;

@@ -53,9 +53,7 @@ impl Context {
             None => false,
             Some(_) if cipher.is_null() => false,
             // SAFETY: context and cipher were made above and are not null; a key of this cipher has 16 octets.
-            Some(c) if seal => unsafe {
-                EVP_EncryptInit_ex2(c.0.as_ptr(), cipher, key.as_ptr(), null(), null()) == 1
-            },
+            Some(c) if seal => unsafe { EVP_EncryptInit_ex2(c.0.as_ptr(), cipher, key.as_ptr(), null(), null()) == 1 },
             // SAFETY: as above.
             Some(c) => unsafe { EVP_DecryptInit_ex2(c.0.as_ptr(), cipher, key.as_ptr(), null(), null()) == 1 },
         };
