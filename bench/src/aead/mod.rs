@@ -215,7 +215,7 @@ impl Turn {
             done += 16;
         }
         let (start, before, mut done) = (Instant::now(), cpu_time(), 0);
-        while start.elapsed() < time {
+        while done == 0 || start.elapsed() < time {
             run(16);
             done += 16;
         }
