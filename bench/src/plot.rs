@@ -8,8 +8,9 @@ const COLOURS: [&str; 10] =
 const DASHES: [&str; 3] = ["", "7 3", "2 3"];
 const PANEL: (f64, f64) = (470.0, 380.0);
 /// Room around a panel for its labels: left, top, right, bottom.
-const ROOM: (f64, f64, f64, f64) = (66.0, 44.0, 14.0, 52.0);
-const LEGEND: (f64, f64) = (240.0, 20.0);
+const ROOM: (f64, f64, f64, f64) = (66.0, 30.0, 24.0, 52.0);
+/// The legend's line height, and the width of a letter at most.
+const LEGEND: (f64, f64) = (20.0, 6.8);
 
 /// A point: where, its median and quartiles.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -125,9 +126,11 @@ impl Plot<'_> {
 
         let across = panels.len().max(1) as f64;
         let outer = (ROOM.0 + PANEL.0 + ROOM.2, ROOM.1 + PANEL.1 + ROOM.3);
-        let columns = ((outer.0 * across / LEGEND.0) as usize).max(1);
+        let longest = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
+        let entry = 60.0 + LEGEND.1 * longest as f64;
+        let columns = ((outer.0 * across / entry) as usize).max(1);
         let width = outer.0 * across;
-        let height = 36.0 + outer.1 + 14.0 + LEGEND.1 * names.len().div_ceil(columns) as f64 + 8.0;
+        let height = 36.0 + outer.1 + 14.0 + LEGEND.0 * names.len().div_ceil(columns) as f64 + 8.0;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
              font-family=\"Helvetica, Arial, 'DejaVu Sans', sans-serif\" font-size=\"12\" fill=\"#222\">\n\
@@ -144,7 +147,7 @@ impl Plot<'_> {
         }
         for (i, name) in names.iter().enumerate() {
             let (x, y) =
-                ((i % columns) as f64 * LEGEND.0 + 14.0, 36.0 + outer.1 + 14.0 + (i / columns) as f64 * LEGEND.1);
+                ((i % columns) as f64 * entry + 14.0, 36.0 + outer.1 + 14.0 + (i / columns) as f64 * LEGEND.0);
             let style = Style::of(i);
             let _ = writeln!(
                 svg,
