@@ -146,8 +146,7 @@ impl Plot<'_> {
             }
         }
         for (i, name) in names.iter().enumerate() {
-            let (x, y) =
-                ((i % columns) as f64 * entry + 14.0, 36.0 + outer.1 + 14.0 + (i / columns) as f64 * LEGEND.0);
+            let (x, y) = ((i % columns) as f64 * entry + 14.0, 36.0 + outer.1 + 14.0 + (i / columns) as f64 * LEGEND.0);
             let style = Style::of(i);
             let _ = writeln!(
                 svg,
