@@ -59,7 +59,8 @@ bench:
 	$(CARGO) build --release --workspace --locked --features bench/peers
 	RUSTFLAGS="-C target-cpu=native" $(CARGO) build --release --locked -p bench --target-dir target/native
 	target/native/release/bench all --only aead
-	target/release/bench all
+	$(SUDO) target/release/bench all
+	$(if $(SUDO),$(SUDO) chown -R "$$(id -u):$$(id -g)" bench/results)
 	$(SUDO) target/release/bench tcp-ratio
 
 clean:

@@ -4,7 +4,9 @@
 pub mod aead;
 pub mod demo;
 pub mod measure;
+pub mod pipeline;
 pub mod plot;
+pub mod ports;
 pub mod report;
 pub mod results;
 pub mod rig;

@@ -1,6 +1,7 @@
 //! Benchmarks and the demo.
 
-use bench::{aead, demo, results, tcp_ratio};
+use bench::ports::child;
+use bench::{aead, demo, pipeline, results, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -20,6 +21,11 @@ enum Command {
     All(results::AllArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
+    /// Packets per second of the worker loop through DPDK ports, against dpdk-testpmd on the same ports
+    Pipeline(pipeline::PipelineArgs),
+    /// One measurement of `pipeline`, in this process
+    #[command(hide = true)]
+    PipelineRun(child::ChildArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
     TcpRatio(tcp_ratio::TcpRatioArgs),
 }
@@ -29,6 +35,8 @@ fn main() -> ExitCode {
         Command::Aead(args) => aead::run(&args),
         Command::All(args) => results::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Pipeline(args) => pipeline::run(&args),
+        Command::PipelineRun(args) => child::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
     };
     match result {

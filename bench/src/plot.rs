@@ -213,6 +213,11 @@ fn thousands(value: f64) -> String {
     crate::report::number(value).trim_end_matches(".0").to_owned()
 }
 
+/// For the vertical axis, where there is little room.
+fn short(value: f64) -> String {
+    if value >= 1e6 { format!("{} M", thousands(value / 1e6)) } else { thousands(value) }
+}
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -283,7 +288,7 @@ impl Axes<'_> {
         for tick in self.y.ticks() {
             let y = self.y(origin, tick);
             let _ = writeln!(svg, "<path d=\"M{left} {y:.1} h{}\" stroke=\"#ddd\"/>", PANEL.0);
-            text(svg, (left - 6.0, y + 4.0), "end", "", &thousands(tick));
+            text(svg, (left - 6.0, y + 4.0), "end", "", &short(tick));
         }
         for (value, name) in &self.labels {
             let x = self.x(origin, *value);
@@ -367,6 +372,7 @@ mod tests {
     #[test]
     fn ticks_are_round_and_within() {
         assert_eq!(Scale { log: true, from: 5.0, to: 120.0 }.ticks(), [5.0, 10.0, 20.0, 50.0, 100.0]);
+        assert_eq!([0.0, 2.5, 500.0, 20_000.0, 35e6].map(short), ["0", "2.5", "500", "20,000", "35 M"]);
         assert_eq!(Scale { log: false, from: 0.0, to: 9.0 }.ticks(), [0.0, 2.0, 4.0, 6.0, 8.0]);
     }
 }

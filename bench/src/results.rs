@@ -1,9 +1,9 @@
 //! `bench all`: runs the benchmarks and writes what they found to a directory: for each one a JSON file and a plot, and for
 //! people a `README.md` with everything that is there.
 
-use crate::aead;
 use crate::plot::Plot;
 use crate::report::Report;
+use crate::{aead, pipeline};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::fmt::Write;
@@ -34,7 +34,10 @@ pub struct Benchmark {
 }
 
 /// All of them, in the report's order. Together they stay below 15 minutes.
-pub const ALL: &[Benchmark] = &[Benchmark { name: "aead", run: || aead::measure(&defaults()?), plot: aead::plot }];
+pub const ALL: &[Benchmark] = &[
+    Benchmark { name: "aead", run: || aead::measure(&defaults()?), plot: aead::plot },
+    Benchmark { name: "pipeline", run: || pipeline::report(&defaults()?), plot: pipeline::plot },
+];
 
 /// What a benchmark's arguments are when none is given.
 ///
