@@ -1,5 +1,5 @@
 //! The rig: two boxes between two hosts on one machine, for the demo, comparisons, and the end-to-end tests.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod aead;
 pub mod demo;
@@ -7,8 +7,10 @@ pub mod histogram;
 pub mod latency;
 pub mod measure;
 pub mod pipeline;
+pub mod plot;
 pub mod ports;
 pub mod report;
+pub mod results;
 pub mod rfc2544;
 pub mod rig;
 pub mod scale;

@@ -224,7 +224,7 @@ pub fn report(args: &Rfc2544Args) -> Result<Report> {
         args.flows, args.resolution
     );
     let mut report = Report::new("rfc2544", title, "value", "of the empty loop");
-    report.spread = "1st to 99th percentile";
+    report.spread = "1st to 99th percentile".into();
     let (mut interrupted, mut spoilt) = (0, false);
     for &frame in frames {
         let mut samples: [Vec<SearchSample>; 2] = Default::default();
