@@ -1,8 +1,10 @@
 //! The rig: two boxes between two hosts on one machine, for the demo, comparisons, and the end-to-end tests.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod aead;
 pub mod demo;
+#[cfg(feature = "dpdk")]
+pub mod flow;
 pub mod measure;
 pub mod report;
 pub mod rig;

@@ -1,5 +1,7 @@
 //! Benchmarks and the demo.
 
+#[cfg(feature = "dpdk")]
+use bench::flow;
 use bench::{aead, demo, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,6 +20,9 @@ enum Command {
     Aead(aead::AeadArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
+    /// The flow table against DPDK's `rte_hash` and papaya
+    #[cfg(feature = "dpdk")]
+    Flow(flow::FlowArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
     TcpRatio(tcp_ratio::TcpRatioArgs),
 }
@@ -26,6 +31,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Aead(args) => aead::run(&args),
         Command::Demo(args) => demo::run(&args),
+        #[cfg(feature = "dpdk")]
+        Command::Flow(args) => flow::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
     };
     match result {
