@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use protocol::aead::{BATCH, Path, Slot, open_by, seal_by};
+use protocol::aead::{BATCH, Batch, KeyState, Path, Slot, seal_by};
 use protocol::suite::Aead;
 use serde::Serialize;
 use std::hint::black_box;
@@ -41,7 +41,7 @@ struct Line {
 
 /// A key, and a packet sealed under it.
 struct Item {
-    key: [u8; 32],
+    key: KeyState,
     text: [u8; 14],
     tag: [u8; 16],
 }
@@ -64,31 +64,34 @@ fn items(count: usize, aead: Aead) -> Vec<Item> {
             slots.push(slot);
         }
         seal_by(Path::best(), aead, &mut slots);
-        items.extend(slots.iter().map(|s| Item { key: s.key, text: s.text, tag: s.tag }));
+        items.extend(slots.iter().map(|s| Item { key: KeyState::new(aead, &s.key), text: s.text, tag: s.tag }));
     }
     items
 }
 
 /// Nanoseconds per packet, filling the slots included: a worker does that too.
 fn measure(items: &[Item], aead: Aead, path: Path, open: bool, time: Duration) -> f64 {
-    let mut slots = vec![Slot::ZERO; BATCH];
+    let mut batch = Batch::new();
     let (mut packets, mut x, mut verified) = (0u64, 88_172_645_463_325_252_u64, u32::MAX);
     let start = Instant::now();
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        &items[((u128::from(x) * items.len() as u128) >> 64) as usize]
+    };
     while start.elapsed() < time {
         for _ in 0..16 {
-            for slot in &mut slots {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                let item = &items[((u128::from(x) * items.len() as u128) >> 64) as usize];
-                slot.key = item.key;
-                slot.text = item.text;
-                slot.tag = item.tag;
+            let chosen: [&Item; BATCH] = core::array::from_fn(|_| next());
+            for (i, item) in chosen.iter().enumerate() {
+                batch.set(i, &[0; 12], &[0; 6], &item.text);
+                batch.tag[i] = item.tag;
             }
+            let keys: [&KeyState; BATCH] = core::array::from_fn(|i| &chosen[i].key);
             if open {
-                verified &= open_by(path, aead, black_box(&mut slots));
+                verified &= black_box(&mut batch).open_by(path, aead, &keys);
             } else {
-                seal_by(path, aead, black_box(&mut slots));
+                black_box(&mut batch).seal_by(path, aead, &keys);
             }
             packets += BATCH as u64;
         }

@@ -1,61 +1,71 @@
 //! The portable path, over the `aes-gcm` and `chacha20poly1305` crates: they compare tags in constant time and leave the
 //! text alone when one does not verify.
 
-use super::{BATCH, Slot};
+use super::{BATCH, Batch, KeyState};
 use crate::suite::Aead;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use chacha20poly1305::ChaCha20Poly1305;
 
-pub(super) fn seal(aead: Aead, slots: &mut [Slot]) {
-    match aead {
-        Aead::Aes128Gcm => slots.iter_mut().for_each(seal_one::<Aes128Gcm, 16>),
-        Aead::Aes256Gcm => slots.iter_mut().for_each(seal_one::<Aes256Gcm, 32>),
-        Aead::ChaCha20Poly1305 => slots.iter_mut().for_each(seal_one::<ChaCha20Poly1305, 32>),
-    }
+/// Octets that count of a nonce, of the additional data and of the text.
+const NONCE: usize = 12;
+const AAD: usize = 6;
+const TEXT: usize = 14;
+
+pub(super) fn seal(aead: Aead, keys: &[&KeyState], batch: &mut Batch) {
+    let seal = match aead {
+        Aead::Aes128Gcm => seal_one::<Aes128Gcm, 16>,
+        Aead::Aes256Gcm => seal_one::<Aes256Gcm, 32>,
+        Aead::ChaCha20Poly1305 => seal_one::<ChaCha20Poly1305, 32>,
+    };
+    keys.iter().take(BATCH).enumerate().for_each(|(i, key)| seal(key, batch, i));
 }
 
-pub(super) fn open(aead: Aead, slots: &mut [Slot]) -> u32 {
+pub(super) fn open(aead: Aead, keys: &[&KeyState], batch: &mut Batch) -> u32 {
     let open = match aead {
         Aead::Aes128Gcm => open_one::<Aes128Gcm, 16>,
         Aead::Aes256Gcm => open_one::<Aes256Gcm, 32>,
         Aead::ChaCha20Poly1305 => open_one::<ChaCha20Poly1305, 32>,
     };
-    slots.iter_mut().take(BATCH).enumerate().fold(0, |mask, (i, slot)| mask | u32::from(open(slot)) << i)
+    keys.iter().take(BATCH).enumerate().fold(0, |mask, (i, key)| mask | u32::from(open(key, batch, i)) << i)
 }
 
-fn cipher<A: KeyInit, const NK: usize>(slot: &Slot) -> Option<A> {
-    A::new_from_slice(slot.key.get(..NK)?).ok()
+fn cipher<A: KeyInit, const NK: usize>(key: &KeyState) -> Option<A> {
+    A::new_from_slice(key.0.as_flattened().get(..NK)?).ok()
 }
 
-fn seal_one<A: KeyInit + AeadInOut, const NK: usize>(slot: &mut Slot) {
-    let sealed = cipher::<A, NK>(slot).and_then(|cipher| {
-        let nonce = slot.nonce.as_slice().try_into().ok()?;
-        cipher.encrypt_inout_detached(nonce, &slot.aad, slot.text.as_mut_slice().into()).ok()
+fn seal_one<A: KeyInit + AeadInOut, const NK: usize>(key: &KeyState, batch: &mut Batch, i: usize) {
+    let Batch { nonce, aad, text, tag } = batch;
+    let sealed = cipher::<A, NK>(key).and_then(|cipher| {
+        let nonce = nonce[i][..NONCE].try_into().ok()?;
+        cipher.encrypt_inout_detached(nonce, &aad[i][..AAD], (&mut text[i][..TEXT]).into()).ok()
     });
     match sealed {
-        Some(tag) => slot.tag.copy_from_slice(&tag),
+        Some(made) => tag[i].copy_from_slice(&made),
         // Cannot happen with these lengths; if it could, the metrics must not go out in clear.
-        None => (slot.text, slot.tag) = ([0; 14], [0; 16]),
+        None => (text[i], tag[i]) = ([0; 16], [0; 16]),
     }
+    text[i][TEXT..].fill(0);
 }
 
-fn open_one<A: KeyInit + AeadInOut, const NK: usize>(slot: &mut Slot) -> bool {
-    let opened = cipher::<A, NK>(slot).is_some_and(|cipher| {
-        let (Ok(nonce), Ok(tag)) = (slot.nonce.as_slice().try_into(), slot.tag.as_slice().try_into()) else {
+fn open_one<A: KeyInit + AeadInOut, const NK: usize>(key: &KeyState, batch: &mut Batch, i: usize) -> bool {
+    let Batch { nonce, aad, text, tag } = batch;
+    let opened = cipher::<A, NK>(key).is_some_and(|cipher| {
+        let (Ok(nonce), Ok(tag)) = (nonce[i][..NONCE].try_into(), tag[i].as_slice().try_into()) else {
             return false;
         };
-        cipher.decrypt_inout_detached(nonce, &slot.aad, slot.text.as_mut_slice().into(), tag).is_ok()
+        cipher.decrypt_inout_detached(nonce, &aad[i][..AAD], (&mut text[i][..TEXT]).into(), tag).is_ok()
     });
     if !opened {
-        slot.text = [0; 14];
+        text[i] = [0; 16];
     }
+    text[i][TEXT..].fill(0);
     opened
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{open, seal};
+    use super::super::{Slot, open, seal};
     use super::*;
     use proptest::prelude::*;
 

@@ -1,0 +1,223 @@
+//! What the packet path seals and opens: up to 32 slots as arrays, and the keys' states beside them.
+
+use super::{Path, portable};
+#[cfg(target_arch = "x86_64")]
+use super::{aesni, vaes256, vaes512};
+use crate::suite::Aead;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Slots per call, at most.
+pub const BATCH: usize = 32;
+
+/// A key made ready: one cache line, so that a packet whose flow is not in the cache waits for one line only.
+///
+/// | AEAD | octets |
+/// |---|---|
+/// | AES-128-GCM | key, H³, H², H × the length block |
+/// | AES-256-GCM | key (32), H, H² |
+/// | ChaCha20Poly1305 | key (32) |
+///
+/// The powers of H are POLYVAL's (RFC 8452 appendix A). Round keys are made anew for each packet: that takes less time than
+/// to fetch them. Without AES-NI only the key is set; nothing else is used then.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[repr(C, align(64))]
+pub struct KeyState(pub(super) [[u8; 16]; 4]);
+
+const _: () = assert!(size_of::<KeyState>() == 64);
+
+impl KeyState {
+    /// No key.
+    pub const ZERO: Self = Self([[0; 16]; 4]);
+
+    /// Makes the first Nk octets of `key` ready.
+    #[must_use]
+    pub fn new(aead: Aead, key: &[u8; 32]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(kernel) = Kernel::of(Path::AesNi, aead) {
+            return kernel.key_state(key);
+        }
+        let mut state = Self::ZERO;
+        state.0.as_flattened_mut()[..aead.nk()].copy_from_slice(&key[..aead.nk()]);
+        state
+    }
+
+    /// As eight words, for a line that several threads read.
+    #[inline]
+    #[must_use]
+    pub fn to_words(&self) -> [u64; 8] {
+        core::array::from_fn(|i| {
+            let half: [u8; 8] = core::array::from_fn(|n| self.0[i / 2][i % 2 * 8 + n]);
+            u64::from_ne_bytes(half)
+        })
+    }
+
+    /// The inverse of [`KeyState::to_words`].
+    #[inline]
+    #[must_use]
+    pub fn from_words(words: [u64; 8]) -> Self {
+        let mut state = Self::ZERO;
+        for (octets, word) in state.0.as_flattened_mut().as_chunks_mut().0.iter_mut().zip(words) {
+            *octets = word.to_ne_bytes();
+        }
+        state
+    }
+}
+
+impl core::fmt::Debug for KeyState {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("KeyState(redacted)")
+    }
+}
+
+/// Up to [`BATCH`] slots, field by field.
+#[repr(C, align(64))]
+pub struct Batch {
+    /// 12 octets each, never used twice with the same key; the other four do not count.
+    pub nonce: [[u8; 16]; BATCH],
+    /// The first six octets of the option as sent; the others do not count.
+    pub aad: [[u8; 16]; BATCH],
+    /// Metrics, or their ciphertext, 14 octets; the other two do not count on the way in and are zero on the way out.
+    pub text: [[u8; 16]; BATCH],
+    /// Set by [`Batch::seal`], checked by [`Batch::open`].
+    pub tag: [[u8; 16]; BATCH],
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.text.zeroize();
+    }
+}
+
+impl core::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Batch(redacted)")
+    }
+}
+
+impl Batch {
+    /// An empty one.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { nonce: [[0; 16]; BATCH], aad: [[0; 16]; BATCH], text: [[0; 16]; BATCH], tag: [[0; 16]; BATCH] }
+    }
+
+    /// Sets what sealing needs of a slot.
+    #[inline]
+    pub fn set(&mut self, slot: usize, nonce: &[u8; 12], aad: &[u8; 6], text: &[u8; 14]) {
+        self.nonce[slot][..12].copy_from_slice(nonce);
+        self.aad[slot][..6].copy_from_slice(aad);
+        self.text[slot][..14].copy_from_slice(text);
+    }
+
+    /// The 14 octets of a slot's text.
+    #[inline]
+    #[must_use]
+    pub fn text_of(&self, slot: usize) -> &[u8; 14] {
+        let [text @ .., _, _] = &self.text[slot];
+        text
+    }
+
+    /// Seals slot i under `keys[i]` in place: `text` becomes the ciphertext, `tag` is set. Slots behind the last key are
+    /// undefined afterwards.
+    #[inline]
+    pub fn seal(&mut self, aead: Aead, keys: &[&KeyState]) {
+        self.seal_by(Path::best(), aead, keys);
+    }
+
+    /// Opens slot i under `keys[i]` in place: bit i is set when its tag verifies, and `text` is then in clear; where it
+    /// does not verify, `text` is all zeros. Slots behind the last key are undefined afterwards.
+    #[inline]
+    #[must_use]
+    pub fn open(&mut self, aead: Aead, keys: &[&KeyState]) -> u32 {
+        self.open_by(Path::best(), aead, keys)
+    }
+
+    /// [`Batch::seal`] by one path; by the portable one if this CPU has not what it takes.
+    #[inline]
+    pub fn seal_by(&mut self, path: Path, aead: Aead, keys: &[&KeyState]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(kernel) = Kernel::of(path, aead) {
+            return kernel.seal(keys, self);
+        }
+        let _ = path;
+        portable::seal(aead, keys, self);
+    }
+
+    /// [`Batch::open`] by one path; by the portable one if this CPU has not what it takes.
+    #[inline]
+    #[must_use]
+    pub fn open_by(&mut self, path: Path, aead: Aead, keys: &[&KeyState]) -> u32 {
+        debug_assert!(keys.len() <= BATCH);
+        let keys = &keys[..keys.len().min(BATCH)];
+        #[cfg(target_arch = "x86_64")]
+        if let Some(kernel) = Kernel::of(path, aead) {
+            return kernel.open(keys, self);
+        }
+        let _ = path;
+        portable::open(aead, keys, self)
+    }
+}
+
+/// A kernel that this CPU has the features for, and its key length.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+struct Kernel {
+    path: Path,
+    aes256: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+impl Kernel {
+    #[inline]
+    fn of(path: Path, aead: Aead) -> Option<Self> {
+        let aes256 = match aead {
+            Aead::Aes128Gcm => false,
+            Aead::Aes256Gcm => true,
+            Aead::ChaCha20Poly1305 => return None,
+        };
+        // Made only where the features are: what the calls below rely on.
+        (path != Path::Portable && path.is_available()).then_some(Self { path, aes256 })
+    }
+
+    fn seal(self, keys: &[&KeyState], batch: &mut Batch) {
+        // SAFETY: `of` has found the path's features, here and in every call below.
+        unsafe {
+            match (self.path, self.aes256) {
+                (Path::Vaes512, false) => vaes512::seal::<false>(keys, batch),
+                (Path::Vaes512, true) => vaes512::seal::<true>(keys, batch),
+                (Path::Vaes256, false) => vaes256::seal::<false>(keys, batch),
+                (Path::Vaes256, true) => vaes256::seal::<true>(keys, batch),
+                (_, false) => aesni::seal::<false>(keys, batch),
+                (_, true) => aesni::seal::<true>(keys, batch),
+            }
+        }
+    }
+
+    fn open(self, keys: &[&KeyState], batch: &mut Batch) -> u32 {
+        // SAFETY: as above.
+        let verified = unsafe {
+            match (self.path, self.aes256) {
+                (Path::Vaes512, false) => vaes512::open::<false>(keys, batch),
+                (Path::Vaes512, true) => vaes512::open::<true>(keys, batch),
+                (Path::Vaes256, false) => vaes256::open::<false>(keys, batch),
+                (Path::Vaes256, true) => vaes256::open::<true>(keys, batch),
+                (_, false) => aesni::open::<false>(keys, batch),
+                (_, true) => aesni::open::<true>(keys, batch),
+            }
+        };
+        // The last group may have been filled up.
+        verified & ((1u64 << keys.len()) - 1) as u32
+    }
+
+    fn key_state(self, key: &[u8; 32]) -> KeyState {
+        // SAFETY: as above: every kernel's features contain those of AES-NI.
+        unsafe { if self.aes256 { aesni::key_state::<true>(key) } else { aesni::key_state::<false>(key) } }
+    }
+}
