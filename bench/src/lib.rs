@@ -6,6 +6,10 @@ pub mod demo;
 #[cfg(feature = "dpdk")]
 pub mod flow;
 pub mod measure;
+#[cfg(feature = "dpdk")]
+pub mod pipeline;
+#[cfg(feature = "dpdk")]
+pub mod ports;
 pub mod report;
 pub mod rig;
 pub mod tcp_ratio;

@@ -1,8 +1,7 @@
 //! Benchmarks and the demo.
 
-#[cfg(feature = "dpdk")]
-use bench::flow;
-use bench::{aead, demo, tcp_ratio};
+use bench::ports::child;
+use bench::{aead, demo, flow, pipeline, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -21,8 +20,12 @@ enum Command {
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
     /// The flow table against DPDK's `rte_hash` and papaya
-    #[cfg(feature = "dpdk")]
     Flow(flow::FlowArgs),
+    /// Packets per second of the worker loop through DPDK ports, against dpdk-testpmd on the same ports
+    Pipeline(pipeline::PipelineArgs),
+    /// One measurement of `pipeline`, in this process
+    #[command(hide = true)]
+    PipelineRun(child::ChildArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
     TcpRatio(tcp_ratio::TcpRatioArgs),
 }
@@ -31,8 +34,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Aead(args) => aead::run(&args),
         Command::Demo(args) => demo::run(&args),
-        #[cfg(feature = "dpdk")]
         Command::Flow(args) => flow::run(&args),
+        Command::Pipeline(args) => pipeline::run(&args),
+        Command::PipelineRun(args) => child::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
     };
     match result {

@@ -1,7 +1,7 @@
 //! Audit mode: every (key, nonce) pair that seals a packet is written down before the packet leaves, so that a test can
 //! show that none is used twice. It writes a file from the packet path, and so is for tests only.
 
-use protocol::aead::Slot;
+use protocol::aead::{Batch, KeyState};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::fs::File;
 use std::hash::Hasher;
@@ -29,16 +29,16 @@ impl AuditSink {
 
     /// Records a batch that is about to be sealed. `false`: it could not be written, and nothing may be sealed.
     #[must_use]
-    pub fn record(&mut self, slots: &[Slot]) -> bool {
+    pub fn record(&mut self, keys: &[&KeyState], batch: &Batch) -> bool {
         self.records.clear();
-        for slot in slots {
+        for (key, nonce) in keys.iter().zip(&batch.nonce) {
             // A fingerprint without a secret: the same key must give the same one in every process.
             let mut hasher = SipHasher24::new_with_key(b"pdmv2 audit file");
-            hasher.write(&slot.key);
+            key.to_words().iter().for_each(|&w| hasher.write_u64(w));
             let print = hasher.finish128();
             self.records.extend_from_slice(&print.h1.to_be_bytes());
             self.records.extend_from_slice(&print.h2.to_be_bytes());
-            self.records.extend_from_slice(&slot.nonce);
+            self.records.extend_from_slice(&nonce[..12]);
         }
         self.failed |= self.file.write_all(&self.records).is_err();
         !self.failed

@@ -1,14 +1,15 @@
 //! One flow: both directions of one pair of 5-tuples, shared by all workers.
 
 use protocol::five_tuple::FiveTuple;
-use protocol::key_line::KeyLine;
+use protocol::key_line::{KeyBody, KeyHead, KeyLine};
 use protocol::meter::Meter;
+use protocol::prefetch;
 use protocol::receiver::ReceiverState;
 use protocol::sender::SenderState;
 use protocol::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// A flow's 128-bit fingerprint under the secret of this boot: places it in the tables, and stands for it where the
-/// 5-tuple itself would take too much room.
+/// A flow's 128-bit fingerprint under the secret of this boot: stands for it where the 5-tuple itself would take too much
+/// room. The index has a hash of its own ([`crate::flow_hash`]), which costs less.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Fingerprint {
     /// Low half.
@@ -25,31 +26,33 @@ impl Fingerprint {
     }
 }
 
-/// A record of the flow table.
+/// A record of the flow table, by cache lines. A packet towards the network needs the first three, the times' line and one
+/// of the send times; a packet coming back needs the first, two of the receiver's and one of its window, and the times'.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Flow {
+    // Read by both directions, seldom written.
     /// The 5-tuple of packets from inside to outside.
     key: [AtomicU64; 5],
-    fingerprint: [AtomicU64; 2],
+    last_seen: AtomicU64,
     policy: AtomicU32,
     /// Whether the record stands in the index.
     live: AtomicU32,
-    last_seen: AtomicU64,
     /// Whether a packet of the flow was ever about to be sealed: only then its numbers must outlive it.
     seals: AtomicU32,
     /// Highest PSNTP received in clear, and a validity bit (16).
     clear_high: AtomicU32,
+
+    // Written by packets towards the network.
     /// Numbers of the packets towards the network.
     pub sender: SenderState,
-    /// Packets coming back.
-    pub receiver: ReceiverState,
-    /// Key to seal with.
-    pub seal_key: KeyLine,
-    /// Times.
-    pub meter: Meter,
     /// Options added.
     pub added: AtomicU64,
+    /// With the session key to seal with go the words of its PRSEQ order.
+    seal_head: KeyHead<2>,
+    seal_body: KeyBody,
+
+    // Written by both directions.
     /// Options that verified.
     pub accepted: AtomicU64,
     /// Options that did not.
@@ -58,7 +61,20 @@ pub struct Flow {
     pub skipped: AtomicU64,
     /// Packets that came behind a later one.
     pub late: AtomicU64,
+    /// Times.
+    pub meter: Meter,
+
+    /// Packets coming back.
+    pub receiver: ReceiverState,
+    fingerprint: [AtomicU64; 2],
 }
+
+#[cfg(not(loom))]
+const _: () = {
+    use core::mem::offset_of;
+    assert!(offset_of!(Flow, sender) == 64 && offset_of!(Flow, seal_body) == 128 && offset_of!(Flow, accepted) == 192);
+    assert!(offset_of!(Flow, meter) == 224 && offset_of!(Flow, receiver) % 64 == 0);
+};
 
 /// Seconds-scale granularity of `last_seen`, so that a busy flow's line is not written for every packet: about 0.27 s.
 const SEEN_GRAIN: u64 = 1 << 28;
@@ -81,10 +97,42 @@ impl Flow {
         self.key.iter().zip(words).fold(0, |d, (k, w)| d | (k.load(Ordering::Relaxed) ^ w)) == 0
     }
 
+    /// The session key to seal with.
+    #[inline]
+    #[must_use]
+    pub const fn seal_key(&self) -> KeyLine<'_, 2> {
+        KeyLine { head: &self.seal_head, body: &self.seal_body }
+    }
+
+    /// Asks for the lines that a packet towards the network needs.
+    #[inline]
+    pub(crate) fn prefetch_outbound(&self) {
+        prefetch::line(self);
+        prefetch::line(&self.sender);
+        prefetch::line(&self.seal_body);
+        prefetch::line(&self.accepted);
+    }
+
+    /// Asks for the lines that a packet coming back needs.
+    #[inline]
+    pub(crate) fn prefetch_inbound(&self) {
+        let (head, body) = self.receiver.lines();
+        prefetch::line(self);
+        prefetch::line(head);
+        prefetch::line(body);
+        prefetch::line(&self.accepted);
+    }
+
+    /// The outbound 5-tuple's words.
+    #[must_use]
+    pub fn words(&self) -> [u64; 5] {
+        core::array::from_fn(|i| self.key[i].load(Ordering::Relaxed))
+    }
+
     /// The outbound 5-tuple.
     #[must_use]
     pub fn tuple(&self) -> FiveTuple {
-        FiveTuple::from_words(core::array::from_fn(|i| self.key[i].load(Ordering::Relaxed)))
+        FiveTuple::from_words(self.words())
     }
 
     /// Its fingerprint.
@@ -143,16 +191,17 @@ impl Flow {
         now.saturating_sub(self.last_seen.load(Ordering::Relaxed))
     }
 
-    /// One option added.
+    /// One option added. Not an atomic addition, which would take longer than the rest of a packet's counting: where two
+    /// workers serve one direction of a flow at the same moment, this flow's own count may miss some.
     #[inline]
     pub(crate) fn count_added(&self) {
-        self.added.fetch_add(1, Ordering::Relaxed);
+        self.added.store(self.added.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// One option verified.
+    /// One option verified; counted as in [`Flow::count_added`].
     #[inline]
     pub(crate) fn count_accepted(&self) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.accepted.store(self.accepted.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// One option did not.
@@ -184,7 +233,7 @@ impl Flow {
     pub(crate) fn clear(&self) {
         self.sender.start(0, 0);
         self.receiver.clear();
-        self.seal_key.clear();
+        self.seal_key().clear();
         self.meter.clear();
         self.seals.store(0, Ordering::Relaxed);
         self.clear_high.store(0, Ordering::Relaxed);

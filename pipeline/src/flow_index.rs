@@ -6,11 +6,16 @@
 //! buckets are read again. Of two pending words of one flow the lower one wins: it cancels the other; a pending word that
 //! meets a live one withdraws. Since each claims before it reads, at least one of two sees the other.
 
-use crate::flow::{Fingerprint, Flow};
+use crate::flow::Flow;
+use crate::flow_hash::FlowHash;
+use protocol::prefetch;
 use protocol::sync::{AtomicU64, Ordering, fence};
 
 /// Words per bucket.
 const WAYS: usize = 8;
+
+/// Words that the first bucket keeps free while the second one has more.
+const SPARE: usize = 1;
 
 const EMPTY: u64 = 0;
 const PENDING: u64 = 1 << 62;
@@ -40,6 +45,7 @@ pub enum Inserted {
 #[derive(Debug)]
 pub struct FlowIndex {
     buckets: Box<[Bucket]>,
+    mask: usize,
 }
 
 enum Found {
@@ -53,7 +59,7 @@ impl FlowIndex {
     #[must_use]
     pub fn new(records: usize) -> Self {
         let buckets = (records * 2).div_ceil(WAYS).next_power_of_two().max(2);
-        Self { buckets: (0..buckets).map(|_| Bucket::default()).collect() }
+        Self { buckets: (0..buckets).map(|_| Bucket::default()).collect(), mask: buckets - 1 }
     }
 
     /// Octets that an index for this many records takes.
@@ -62,26 +68,48 @@ impl FlowIndex {
         (records * 2).div_ceil(WAYS).next_power_of_two().max(2) * size_of::<Bucket>()
     }
 
-    fn places(&self, fingerprint: Fingerprint) -> [usize; 2] {
-        let mask = self.buckets.len() - 1;
-        let first = fingerprint.lo as usize & mask;
-        let second = (fingerprint.lo >> 32) as usize & mask;
+    /// The two buckets of a flow: by the low bits of its hash, and by its tag beside them.
+    fn places(&self, hash: FlowHash) -> [usize; 2] {
+        let mask = self.mask;
+        let first = hash.0 as usize & mask;
+        let second = (hash.0 >> 34).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let second = (first ^ second as usize) & mask;
         [first, if second == first { first ^ 1 } else { second }]
     }
 
-    fn tag(fingerprint: Fingerprint) -> u64 {
-        fingerprint.hi & TAG
+    const fn tag(hash: FlowHash) -> u64 {
+        hash.0 >> 2 & TAG
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
         &self.buckets[at / WAYS].0[at % WAYS]
     }
 
+    /// Asks for the bucket that nearly every flow is found in.
+    #[inline]
+    pub fn prefetch(&self, hash: FlowHash) {
+        if let Some(bucket) = self.buckets.get(hash.0 as usize & self.mask) {
+            prefetch::line(bucket);
+        }
+    }
+
+    /// The first record in the first bucket that may be this flow's: its tag agrees. Without a branch that depends on
+    /// where it stands.
+    #[inline]
+    #[must_use]
+    pub fn candidate(&self, hash: FlowHash) -> Option<u32> {
+        let bucket = self.buckets.get(hash.0 as usize & self.mask)?;
+        let live = ((LIVE | Self::tag(hash)) >> 32) as u32;
+        let words: [u64; WAYS] = core::array::from_fn(|i| bucket.0[i].load(Ordering::Acquire));
+        let hits = words.iter().enumerate().fold(0u32, |hits, (i, w)| hits | u32::from((w >> 32) as u32 == live) << i);
+        (hits != 0).then(|| words[hits.trailing_zeros() as usize % WAYS] as u32)
+    }
+
     /// The record of a flow.
     #[inline]
-    pub fn find(&self, records: &[Flow], fingerprint: Fingerprint, key: &[u64; 5]) -> Option<u32> {
-        let live = LIVE | Self::tag(fingerprint);
-        for bucket in self.places(fingerprint) {
+    pub fn find(&self, records: &[Flow], hash: FlowHash, key: &[u64; 5]) -> Option<u32> {
+        let live = LIVE | Self::tag(hash);
+        for bucket in self.places(hash) {
             for word in &self.buckets[bucket].0 {
                 let seen = word.load(Ordering::Acquire);
                 if seen & (STATE | TAG) == live && records.get(seen as u32 as usize).is_some_and(|r| r.is(key)) {
@@ -92,15 +120,16 @@ impl FlowIndex {
         None
     }
 
-    fn slots(&self, fingerprint: Fingerprint) -> impl Iterator<Item = usize> + use<> {
-        self.places(fingerprint).into_iter().flat_map(|b| b * WAYS..(b + 1) * WAYS)
+    fn slots(&self, hash: FlowHash) -> impl Iterator<Item = usize> + use<> {
+        self.places(hash).into_iter().flat_map(|b| b * WAYS..(b + 1) * WAYS)
     }
 
-    fn scan(&self, records: &[Flow], fingerprint: Fingerprint, key: &[u64; 5]) -> Found {
-        let tag = Self::tag(fingerprint);
-        // Of the two buckets the emptier one is taken: both fill up alike, and neither before the records run out.
+    fn scan(&self, records: &[Flow], hash: FlowHash, key: &[u64; 5]) -> Found {
+        let tag = Self::tag(hash);
+        // The first bucket is taken while it has room to spare, so that look-ups seldom need the second line; then the
+        // emptier one: neither is full before the records run out.
         let (mut free, mut room, mut pending) = ([None; 2], [0; 2], false);
-        for (i, at) in self.slots(fingerprint).enumerate() {
+        for (i, at) in self.slots(hash).enumerate() {
             let seen = self.word(at).load(Ordering::Acquire);
             if seen == EMPTY {
                 free[i / WAYS] = free[i / WAYS].or(Some(at));
@@ -113,7 +142,7 @@ impl FlowIndex {
                 }
             }
         }
-        if pending { Found::Pending } else { Found::Absent(free[usize::from(room[1] > room[0])]) }
+        if pending { Found::Pending } else { Found::Absent(free[usize::from(room[0] <= SPARE && room[1] > room[0])]) }
     }
 
     /// Puts a prepared record into the index. `init` runs when the flow is known to be nowhere else in the table and
@@ -121,14 +150,14 @@ impl FlowIndex {
     pub fn insert(
         &self,
         records: &[Flow],
-        fingerprint: Fingerprint,
+        hash: FlowHash,
         key: &[u64; 5],
         record: u32,
         mut init: impl FnMut(&Flow),
     ) -> Inserted {
-        let claim = PENDING | Self::tag(fingerprint) | u64::from(record);
+        let claim = PENDING | Self::tag(hash) | u64::from(record);
         for _ in 0..RETRIES {
-            let free = match self.scan(records, fingerprint, key) {
+            let free = match self.scan(records, hash, key) {
                 Found::Live(other) => return Inserted::Existing(other),
                 Found::Pending => {
                     protocol::sync::spin();
@@ -142,7 +171,7 @@ impl FlowIndex {
                 continue;
             }
             fence(Ordering::SeqCst);
-            if let Some(other) = self.rivals(records, fingerprint, key, free) {
+            if let Some(other) = self.rivals(records, hash, key, free) {
                 mine.store(EMPTY, Ordering::Release);
                 match other {
                     Rival::Live(other) => return Inserted::Existing(other),
@@ -165,9 +194,9 @@ impl FlowIndex {
     }
 
     /// Looks for the same flow in other words, cancelling pending ones above ours.
-    fn rivals(&self, records: &[Flow], fingerprint: Fingerprint, key: &[u64; 5], mine: usize) -> Option<Rival> {
-        let tag = Self::tag(fingerprint);
-        for at in self.slots(fingerprint).filter(|&at| at != mine) {
+    fn rivals(&self, records: &[Flow], hash: FlowHash, key: &[u64; 5], mine: usize) -> Option<Rival> {
+        let tag = Self::tag(hash);
+        for at in self.slots(hash).filter(|&at| at != mine) {
             let word = self.word(at);
             let mut seen = word.load(Ordering::Acquire);
             loop {
@@ -194,9 +223,9 @@ impl FlowIndex {
     }
 
     /// Takes a record out of the index. Only the control thread does this. `false`: it was not there.
-    pub fn unlink(&self, fingerprint: Fingerprint, record: u32) -> bool {
-        let live = LIVE | Self::tag(fingerprint) | u64::from(record);
-        self.slots(fingerprint)
+    pub fn unlink(&self, hash: FlowHash, record: u32) -> bool {
+        let live = LIVE | Self::tag(hash) | u64::from(record);
+        self.slots(hash)
             .any(|at| self.word(at).compare_exchange(live, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 }
@@ -212,6 +241,7 @@ const RETRIES: usize = if cfg!(loom) { 3 } else { 1000 };
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
+    use crate::flow::Fingerprint;
     use loom::sync::Arc;
     use protocol::five_tuple::FiveTuple;
 
@@ -219,9 +249,10 @@ mod loom_tests {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(3);
         builder.check(move || {
-            let index = Arc::new(FlowIndex { buckets: (0..2).map(|_| Bucket::default()).collect() });
+            let index = Arc::new(FlowIndex { buckets: (0..2).map(|_| Bucket::default()).collect(), mask: 1 });
             let records: Arc<Vec<Flow>> = Arc::new((0..3).map(|_| Flow::default()).collect());
-            let print = Fingerprint { lo: 0, hi: 7 << 32 };
+            let print = Fingerprint { lo: 0, hi: 7 };
+            let hash = FlowHash(7 << 34);
             let tuple = FiveTuple { src: [1; 16], sport: 1, dst: [2; 16], dport: 2, protocol: 6 };
             for r in records.iter() {
                 r.prepare(&tuple, print, 0, 0);
@@ -236,11 +267,11 @@ mod loom_tests {
                 index.word(0).store(LIVE | 9 << 32 | 2, Ordering::Relaxed);
             }
             let (i2, r2) = (Arc::clone(&index), Arc::clone(&records));
-            let thread = loom::thread::spawn(move || i2.insert(&r2, print, &tuple.words(), 1, |_| {}));
+            let thread = loom::thread::spawn(move || i2.insert(&r2, hash, &tuple.words(), 1, |_| {}));
             if free_low {
                 index.word(0).store(EMPTY, Ordering::Release); // the control thread frees a lower word meanwhile
             }
-            let mine = index.insert(&records, print, &tuple.words(), 0, |_| {});
+            let mine = index.insert(&records, hash, &tuple.words(), 0, |_| {});
             let theirs = thread.join().expect("no panic");
             let live: Vec<u32> = (0..2 * WAYS)
                 .map(|at| index.word(at).load(Ordering::Relaxed))

@@ -3,11 +3,13 @@
 //! Workers look up and insert; the control thread alone removes. All memory is taken at start.
 
 use crate::flow::{Fingerprint, Flow};
+use crate::flow_hash::{FlowHash, FlowHasher};
 use crate::flow_index::{FlowIndex, Inserted};
 use crate::quiescence::{Moment, Quiescence};
 use crate::tombstones::{Rest, Tombstones};
 use crossbeam_queue::ArrayQueue;
 use protocol::five_tuple::FiveTuple;
+use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -39,6 +41,7 @@ pub struct FlowTable {
     free: ArrayQueue<u32>,
     /// What flows leave behind.
     pub tombstones: Tombstones,
+    hasher: FlowHasher,
     hash_key: [u8; 16],
 }
 
@@ -64,6 +67,11 @@ impl FlowTable {
             index: FlowIndex::new(size.capacity),
             free,
             tombstones: Tombstones::new(size.tombstones),
+            hasher: FlowHasher::new(core::array::from_fn(|i| {
+                let mut hasher = SipHasher24::new_with_key(&hash_key);
+                hasher.write_u64(i as u64);
+                Hasher::finish(&hasher)
+            })),
             hash_key,
         }
     }
@@ -80,10 +88,14 @@ impl FlowTable {
         self.records.len() - self.free.len()
     }
 
-    /// The fingerprint of an outbound 5-tuple.
+    /// The hash of an outbound 5-tuple.
     #[inline]
     #[must_use]
-    pub fn fingerprint(&self, words: &[u64; 5]) -> Fingerprint {
+    pub const fn hash(&self, words: &[u64; 5]) -> FlowHash {
+        self.hasher.hash(words)
+    }
+
+    fn fingerprint(&self, words: &[u64; 5]) -> Fingerprint {
         let mut hasher = SipHasher13::new_with_key(&self.hash_key);
         for &w in words {
             hasher.write_u64(w);
@@ -92,12 +104,54 @@ impl FlowTable {
         Fingerprint { lo: hash.h1, hi: hash.h2 }
     }
 
-    /// The record of a flow.
+    /// Asks for what [`FlowTable::candidate`] looks at.
+    #[inline]
+    pub fn prefetch(&self, hash: FlowHash) {
+        self.index.prefetch(hash);
+    }
+
+    /// The record that is most likely this flow's; [`FlowTable::confirm`] says whether it is.
     #[inline]
     #[must_use]
-    pub fn find(&self, fingerprint: Fingerprint, words: &[u64; 5]) -> Option<&Flow> {
-        let at = self.index.find(&self.records, fingerprint, words)?;
+    pub fn candidate(&self, hash: FlowHash) -> Option<&Flow> {
+        self.records.get(self.index.candidate(hash)? as usize)
+    }
+
+    /// The record of a flow, `candidate` being the most likely one.
+    #[inline]
+    #[must_use]
+    pub fn confirm<'a>(&'a self, candidate: Option<&'a Flow>, hash: FlowHash, words: &[u64; 5]) -> Option<&'a Flow> {
+        match candidate {
+            Some(flow) if flow.is(words) => Some(flow),
+            _ => self.find(hash, words),
+        }
+    }
+
+    /// The record of a flow.
+    #[must_use]
+    pub fn find(&self, hash: FlowHash, words: &[u64; 5]) -> Option<&Flow> {
+        let at = self.index.find(&self.records, hash, words)?;
         self.records.get(at as usize)
+    }
+
+    /// The records of a burst of flows, in stages, so that the memory's latencies overlap.
+    #[inline]
+    pub fn find_burst<'a, const N: usize>(&'a self, keys: &[[u64; 5]], found: &mut [Option<&'a Flow>; N]) {
+        let count = keys.len().min(N);
+        let mut hashes = [FlowHash::default(); N];
+        for (hash, words) in hashes.iter_mut().zip(keys) {
+            *hash = self.hash(words);
+            self.prefetch(*hash);
+        }
+        for (found, &hash) in found[..count].iter_mut().zip(&hashes) {
+            *found = self.candidate(hash);
+            if let Some(flow) = *found {
+                protocol::prefetch::line(flow);
+            }
+        }
+        for ((found, &hash), words) in found[..count].iter_mut().zip(&hashes).zip(keys) {
+            *found = self.confirm(*found, hash, words);
+        }
     }
 
     /// The record of a flow that was not there a moment ago. `init` gets the new record and what the flow left behind
@@ -108,16 +162,18 @@ impl FlowTable {
     pub fn insert(
         &self,
         tuple: &FiveTuple,
-        fingerprint: Fingerprint,
+        hash: FlowHash,
         policy: u32,
         now: u64,
         init: impl Fn(&Flow, Option<Rest>),
     ) -> Result<(&Flow, bool), NoFlow> {
         let record = self.free.pop().ok_or(NoFlow::Full)?;
         let flow = &self.records[record as usize];
+        let words = tuple.words();
+        let fingerprint = self.fingerprint(&words);
         flow.prepare(tuple, fingerprint, policy, now);
         let start = |flow: &Flow| init(flow, self.tombstones.find(fingerprint));
-        let inserted = self.index.insert(&self.records, fingerprint, &tuple.words(), record, start);
+        let inserted = self.index.insert(&self.records, hash, &words, record, start);
         if inserted == Inserted::New {
             flow.set_live(true);
             return Ok((flow, true));
@@ -187,7 +243,7 @@ impl Ager {
             return false;
         }
         flow.set_live(false);
-        table.index.unlink(fingerprint, record)
+        table.index.unlink(table.hash(&flow.words()), record)
     }
 
     /// Gives records back that no worker can hold any more, overwritten.
@@ -214,7 +270,7 @@ mod tests {
 
     fn insert(table: &FlowTable, i: u32, now: u64) -> Result<(u64, bool), NoFlow> {
         let tuple = tuple(i);
-        let print = table.fingerprint(&tuple.words());
+        let print = table.hash(&tuple.words());
         let start = |flow: &Flow, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
             Some(rest) => flow.sender.resume(rest, 1),
             None => flow.sender.start(1, 0),
@@ -236,12 +292,12 @@ mod tests {
         assert_eq!(insert(&table, 5000, 0), Err(NoFlow::Full));
         for i in 0..4096 {
             let words = tuple(i).words();
-            let flow = table.find(table.fingerprint(&words), &words).expect("found");
+            let flow = table.find(table.hash(&words), &words).expect("found");
             assert_eq!(flow.tuple(), tuple(i));
         }
         assert_eq!(table.iter().count(), 4096);
         let words = tuple(5000).words();
-        assert!(table.find(table.fingerprint(&words), &words).is_none());
+        assert!(table.find(table.hash(&words), &words).is_none());
     }
 
     #[test]
@@ -298,7 +354,7 @@ mod tests {
                         worker.enter();
                         let t = tuple(i);
                         let words = t.words();
-                        let print = table.fingerprint(&words);
+                        let print = table.hash(&words);
                         let number = match table.find(print, &words) {
                             Some(flow) => {
                                 flow.will_seal();
@@ -326,7 +382,7 @@ mod tests {
         });
     }
 
-    fn insert_n(table: &FlowTable, tuple: &FiveTuple, print: Fingerprint) -> Option<u64> {
+    fn insert_n(table: &FlowTable, tuple: &FiveTuple, print: FlowHash) -> Option<u64> {
         let start = |flow: &Flow, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
             Some(rest) => flow.sender.resume(rest, 1),
             None => flow.sender.start(1, 0),

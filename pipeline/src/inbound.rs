@@ -1,23 +1,25 @@
 //! Coming back from the network: options are opened, counted, and taken out or left in place.
 //!
-//! Stages over a burst: parse and choose, look up the flow, guess the key, open the batch in one call, try further keys
-//! for the few that did not open, account, rewrite. State changes only for packets that authenticate; a packet whose
-//! option is in clear never makes any.
+//! Stages over a burst: parse and hash, look up the flow, choose and guess the key, open the batch in one call, try further
+//! keys for the few that did not open, account, rewrite. Each asks for the cache lines of the next one. Nearly all packets
+//! are of the shape that boxes make and of a known flow; any other goes through [`choose`], which finds the reason when it
+//! is not opened. State changes only for packets that authenticate; a packet whose option is in clear never makes any.
 
 use crate::buffer::PacketBuf;
 use crate::counters::{Outcome, Reason, WorkerCounters};
-use crate::flow::{Fingerprint, Flow};
+use crate::flow::Flow;
+use crate::flow_hash::FlowHash;
 use crate::keyring::KeyRing;
-use crate::open::{Guess, SealedOption, first_guess, guesses, session};
-use crate::path::{BURST, Clock, Shared, TrialBudget, Worker, classify, form_of};
-use crate::policy::{InboundAction, OnFailure, Policy};
+use crate::open::{Guess, SealedOption, first_guess, guesses, same_as_before, session};
+use crate::parse::{self, Quick};
+use crate::path::{BURST, Clock, Scratch, Shared, TrialBudget, Worker, classify, form_of};
+use crate::policy::{InboundAction, OnFailure};
 use crate::resync::Sample;
-use crate::{mss, parse, rewrite};
+use crate::{mss, rewrite};
 use arrayvec::ArrayVec;
-use protocol::aead::Slot;
 use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
-use protocol::key_schedule::SessionKey;
+use protocol::key_schedule::ReadyKey;
 use protocol::receiver::Verdict;
 use protocol::suite::Aead;
 use protocol::wire::dest_opts::{RemovePlan, plan_remove};
@@ -26,23 +28,35 @@ use protocol::wire::option::{Form, Metrics};
 /// A packet with an option that is ours to look at.
 struct Chosen<'a> {
     packet: usize,
-    l3: usize,
-    plan: RemovePlan,
+    /// `None`: it is of the measured shape.
+    place: Option<(usize, RemovePlan)>,
+    /// Offset of the option in the frame.
+    option_at: usize,
     form: Form,
-    /// Of the packet itself; the flow's is the reverse.
-    tuple: FiveTuple,
-    print: Fingerprint,
+    /// Of the outbound 5-tuple, which is the reverse of the packet's own.
+    words: [u64; 5],
+    hash: FlowHash,
     flow: Option<&'a Flow>,
     policy: usize,
-    rule: &'a Policy,
-    sealed: Option<(SealedOption, Guess)>,
-    clear: Option<Metrics>,
+    /// What a sealed one was most likely sealed under.
+    guess: Option<Guess>,
+    /// Its slot in the batch, if it got one.
+    slot: Option<usize>,
+    /// Whether its key was derived.
+    derived: bool,
+}
+
+impl Chosen<'_> {
+    /// The packet's own 5-tuple.
+    fn tuple(&self) -> FiveTuple {
+        FiveTuple::from_words(self.words).reversed()
+    }
 }
 
 /// What opening a packet came to.
 enum Opened {
-    /// The key; whether it was derived anew; what it opened.
-    With(Guess, SessionKey, bool, Metrics),
+    /// The secret and Kri; the key, if it was derived anew; what it opened.
+    With(Guess, Option<ReadyKey>, Metrics),
     Failed(Reason),
 }
 
@@ -58,12 +72,38 @@ impl Worker {
         self.enter();
         let now = clock.now_ns();
         outcomes.clear();
-        let Self { shared, ring, counters, slots, trials, .. } = self;
+        let Self { shared, ring, counters, scratch, trials, .. } = self;
         let (shared, ring) = (&**shared, &**ring.load());
+        let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
+
+        let mut quick: [Option<(Quick, Form)>; BURST] = [None; BURST];
+        let mut hashes = [FlowHash::default(); BURST];
+        for ((packet, quick), hash) in packets.iter().zip(&mut quick).zip(&mut hashes) {
+            *quick = parse::measured(packet);
+            if let Some((quick, _)) = quick {
+                *hash = shared.table.hash(&quick.words);
+                shared.table.prefetch(*hash);
+            }
+        }
+        let mut candidates: [Option<&Flow>; BURST] = [None; BURST];
+        for ((candidate, quick), &hash) in candidates.iter_mut().zip(&quick).zip(&hashes).take(packets.len()) {
+            if quick.is_some() {
+                *candidate = shared.table.candidate(hash);
+                if let Some(flow) = candidate {
+                    flow.prefetch_inbound();
+                }
+            }
+        }
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
-        for (i, packet) in packets.iter_mut().enumerate().take(BURST) {
-            outcomes.push(match choose(shared, ring, counters, packet) {
+        for (i, packet) in packets.iter_mut().enumerate() {
+            let known = quick[i].as_ref().zip(candidates[i]);
+            let easy = known.and_then(|(quick, flow)| choose_known(shared, ring, packet, quick, flow));
+            let choice = match easy {
+                Some(c) => Ok(Chosen { hash: hashes[i], ..c }),
+                None => choose(shared, ring, counters, packet),
+            };
+            outcomes.push(match choice {
                 Ok(c) => {
                     let form = c.form;
                     chosen.push(Chosen { packet: i, ..c });
@@ -81,20 +121,22 @@ impl Worker {
             });
         }
 
-        let (opened, derived) = open_first(ring, counters, &chosen, slots);
+        let opened = open_first(ring, counters, packets, &mut chosen, scratch);
         trials.earn(u64::from(opened.count_ones()));
-        for (i, c) in chosen.iter_mut().enumerate() {
-            let result = match (c.sealed, c.clear) {
-                (Some((option, guess)), _) if opened & 1 << i != 0 => {
-                    let slot = &slots[i];
-                    let mut key = SessionKey { key: slot.key, base_nonce: slot.nonce };
-                    // The slot's nonce is `base_nonce` XOR PRSEQ; the key line keeps the former.
-                    key.base_nonce = key.nonce(option.head.prseq);
-                    Opened::With(guess, key, derived & 1 << i != 0, Metrics::parse(&slot.text))
+        for c in &mut chosen {
+            let result = match (c.slot, c.guess) {
+                (Some(slot), Some(guess)) if opened & 1 << slot != 0 => {
+                    let key = c.derived.then(|| ReadyKey {
+                        state: scratch.keys[slot].clone(),
+                        // The slot's nonce is `base_nonce` XOR PRSEQ; the key line keeps the former.
+                        base_nonce: base_nonce_of(scratch, slot),
+                    });
+                    Opened::With(guess, key, Metrics::parse(scratch.batch.text_of(slot)))
                 }
-                (Some((option, guess)), _) => open_further(shared, ring, counters, trials, c, &option, guess, now),
-                (None, clear) => {
-                    if let (Some(flow), Some(metrics)) = (c.flow, clear) {
+                (_, Some(guess)) => open_further(shared, ring, counters, trials, packets, c, guess, now),
+                (_, None) => {
+                    let metrics = metrics_in_clear(packets, c);
+                    if let (Some(flow), Some(metrics)) = (c.flow, metrics) {
                         flow.seen(now);
                         let (skipped, late) = flow.follow_clear(metrics.psntp);
                         gaps(flow, counters, skipped, late);
@@ -102,25 +144,24 @@ impl Worker {
                         flow.count_accepted();
                     }
                     counters.policies[c.policy].accepted.add(1);
-                    finish(packets, outcomes, c);
+                    finish(shared, packets, outcomes, c);
                     continue;
                 }
             };
             let failure = match result {
-                Opened::With(guess, key, derived, metrics) => {
-                    let keep = derived.then_some(&key);
-                    account(shared, ring, counters, c, guess, keep, &metrics, now)
+                Opened::With(guess, key, metrics) => {
+                    account(shared, ring, counters, c, guess, key.as_ref(), &metrics, now)
                 }
                 Opened::Failed(reason) => Some(reason),
             };
             match failure {
-                None => finish(packets, outcomes, c),
+                None => finish(shared, packets, outcomes, c),
                 Some(reason) => {
                     counters.policies[c.policy].failed.add(1);
                     if let Some(flow) = c.flow {
                         flow.count_failed();
                     }
-                    fail(packets, outcomes, c, reason);
+                    fail(shared, packets, outcomes, c, reason);
                 }
             }
         }
@@ -133,8 +174,68 @@ fn plan_of<B: PacketBuf>(packet: &B) -> Option<(usize, RemovePlan)> {
     Some((l3, plan_remove(&chain, &packet.data()[l3..])?))
 }
 
-/// Finds policy, flow and first guess of one packet.
+fn base_nonce_of(scratch: &Scratch, slot: usize) -> [u8; 12] {
+    let [nonce @ .., _, _, _, _] = scratch.batch.nonce[slot];
+    let [_, _, _, _, high, low] = *scratch.batch.aad_of(slot);
+    protocol::key_schedule::nonce(nonce, u16::from_be_bytes([high, low]) >> 1)
+}
+
+fn metrics_in_clear<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<Metrics> {
+    let octets = packets.get(c.packet)?.data().get(c.option_at..)?;
+    match c.form {
+        Form::Pdm => octets.get(2..)?.first_chunk().map(Metrics::parse_pdm),
+        _ => octets.get(6..)?.first_chunk().map(Metrics::parse),
+    }
+}
+
+fn sealed_option<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<SealedOption> {
+    SealedOption::parse(packets.get(c.packet)?.data().get(c.option_at..)?)
+}
+
+/// Chooses a packet of the measured shape whose flow is known and in which nothing is out of the way. `None`: [`choose`]
+/// it.
 #[inline]
+fn choose_known<'a, B: PacketBuf>(
+    shared: &Shared,
+    ring: &KeyRing,
+    packet: &B,
+    (quick, form): &(Quick, Form),
+    flow: &'a Flow,
+) -> Option<Chosen<'a>> {
+    if !flow.is(&quick.words) {
+        return None;
+    }
+    let policy = flow.policy();
+    let rule = shared.config.policies.get(policy)?;
+    if form_of(rule.mode) != Some(*form) || rule.inbound == InboundAction::Pass {
+        return None;
+    }
+    let option_at = parse::PLAIN_UPPER + 4;
+    let guess = if *form == Form::Sealed {
+        protocol::prefetch::line(flow.receiver.window_line());
+        let f = packet.data().get(option_at + 5)? & 1 != 0;
+        let [_, _, hi, lo, _] = quick.words;
+        Some(same_as_before(ring, flow, u128::from(hi) << 64 | u128::from(lo), f)?)
+    } else {
+        None
+    };
+    Some(Chosen {
+        packet: 0,
+        place: None,
+        option_at,
+        form: *form,
+        words: quick.words,
+        hash: FlowHash::default(),
+        flow: Some(flow),
+        policy,
+        guess,
+        slot: None,
+        derived: false,
+    })
+}
+
+/// Finds policy, flow and first guess of one packet.
+#[inline(never)]
 fn choose<'a, B: PacketBuf>(
     shared: &'a Shared,
     ring: &KeyRing,
@@ -147,8 +248,8 @@ fn choose<'a, B: PacketBuf>(
     let tuple = chain.five_tuple;
     let outbound = tuple.reversed();
     let words = outbound.words();
-    let print = shared.table.fingerprint(&words);
-    let flow = shared.table.find(print, &words);
+    let hash = shared.table.hash(&words);
+    let flow = shared.table.find(hash, &words);
     let policy = match flow {
         Some(flow) => flow.policy(),
         None => classify(config, &outbound).ok_or(pass(Reason::Off))?.0,
@@ -168,94 +269,111 @@ fn choose<'a, B: PacketBuf>(
     let data = &packet.data()[l3..];
     let octets = data.get(option.offset..option.offset + form.option_len()).ok_or(pass(Reason::Truncated))?;
     let plan = plan_remove(&chain, data).ok_or(pass(Reason::MalformedOption))?;
-    let (mut sealed, mut clear) = (None, None);
-    match form {
-        Form::Pdm => clear = octets.get(2..).and_then(|o| o.first_chunk()).map(Metrics::parse_pdm),
-        Form::Clear => clear = octets.get(6..).and_then(|o| o.first_chunk()).map(Metrics::parse),
-        Form::Sealed => {
-            if ring.peers.is_empty() {
-                return Err(pass(Reason::NoKey));
-            }
-            let option = SealedOption::parse(octets).ok_or(pass(Reason::MalformedOption))?;
-            let Some(guess) = first_guess(ring, flow, &tuple, option.head.f != 0) else {
-                counters.policies[policy].failed.add(1);
-                return Err((rule.on_failure, Reason::UnknownPeer));
-            };
-            sealed = Some((option, guess));
+    let mut guess = None;
+    if form == Form::Sealed {
+        if ring.peers.is_empty() {
+            return Err(pass(Reason::NoKey));
+        }
+        let option = SealedOption::parse(octets).ok_or(pass(Reason::MalformedOption))?;
+        guess = first_guess(ring, flow, &tuple, option.head.f != 0);
+        if guess.is_none() {
+            counters.policies[policy].failed.add(1);
+            return Err((rule.on_failure, Reason::UnknownPeer));
         }
     }
-    Ok(Chosen { packet: 0, l3, plan, form, tuple, print, flow, policy, rule, sealed, clear })
+    let (place, option_at) = (Some((l3, plan)), l3 + option.offset);
+    Ok(Chosen { packet: 0, place, option_at, form, words, hash, flow, policy, guess, slot: None, derived: false })
 }
 
-/// Opens every packet's first guess, in one call per AEAD. Bit i: packet i of `chosen`, whose text is in slot i, has
-/// opened; and, in the second mask, its key had to be derived.
+/// Opens every sealed packet's first guess, in one call per AEAD. Bit i: the packet in slot i has opened.
 #[inline]
-fn open_first(
+fn open_first<B: PacketBuf>(
     ring: &KeyRing,
     counters: &WorkerCounters,
-    chosen: &ArrayVec<Chosen<'_>, BURST>,
-    slots: &mut [Slot; BURST],
-) -> (u32, u32) {
-    let (mut waiting, mut fresh) = (0u32, 0u32);
-    let mut common: Option<Aead> = None;
-    for (i, c) in chosen.iter().enumerate() {
-        let Some((option, guess)) = &c.sealed else { continue };
-        let Some((key, derived)) = session(ring, c.flow, &c.tuple, *guess) else { continue };
-        counters.derivations.add(u64::from(derived));
-        option.load(&mut slots[i], &key);
-        waiting |= 1 << i;
-        fresh |= u32::from(derived) << i;
-        common.get_or_insert(guess.aead);
-    }
-    let Some(common) = common else { return (0, 0) };
-    let same = |c: &Chosen<'_>| c.sealed.as_ref().is_none_or(|(_, g)| g.aead == common);
-    if chosen.iter().all(same) {
-        // Slots of packets in clear are opened with the others and thrown away.
-        return (protocol::aead::open(common, &mut slots[..chosen.len()]) & waiting, fresh);
-    }
-    // Peers with different suites in one burst: rare, and each packet for itself.
-    let mut opened = 0;
-    for (i, c) in chosen.iter().enumerate().filter(|(i, _)| waiting & 1 << i != 0) {
-        if let Some((_, guess)) = &c.sealed {
-            opened |= protocol::aead::open(guess.aead, core::slice::from_mut(&mut slots[i])) << i;
+    packets: &[B],
+    chosen: &mut ArrayVec<Chosen<'_>, BURST>,
+    scratch: &mut Scratch,
+) -> u32 {
+    let (mut count, mut common): (usize, Option<Aead>) = (0, None);
+    let mut others: ArrayVec<(usize, Aead), BURST> = ArrayVec::new();
+    for c in chosen.iter_mut() {
+        let Some(guess) = c.guess else { continue };
+        let Some(option) = sealed_option(packets, c) else { continue };
+        let state = &mut scratch.keys[count];
+        let base_nonce = match c.flow.and_then(|f| f.receiver.key(guess.id, guess.kri, state)) {
+            Some(base_nonce) => base_nonce,
+            None => {
+                let Some((key, derived)) = session(ring, c.flow, &c.tuple(), guess) else { continue };
+                counters.derivations.add(u64::from(derived));
+                c.derived = derived;
+                state.clone_from(&key.state);
+                key.base_nonce
+            }
+        };
+        option.load(&mut scratch.batch, count, base_nonce);
+        if *common.get_or_insert(guess.aead) != guess.aead {
+            others.push((count, guess.aead));
         }
+        c.slot = Some(count);
+        count += 1;
     }
-    (opened, fresh)
+    let Some(common) = common else { return 0 };
+    if others.is_empty() {
+        let (batch, keys) = scratch.split(count);
+        return batch.open(common, &keys);
+    }
+    open_mixed(scratch, count, common, &others)
+}
+
+/// Peers with different suites in one burst: rare, and each packet for itself.
+#[cold]
+fn open_mixed(scratch: &mut Scratch, count: usize, common: Aead, others: &[(usize, Aead)]) -> u32 {
+    let mut opened = 0;
+    for slot in 0..count {
+        let aead = others.iter().find(|(s, _)| *s == slot).map_or(common, |(_, aead)| *aead);
+        let Scratch { batch, keys } = scratch;
+        let mut alone = protocol::aead::Batch::new();
+        (alone.nonce[0], alone.aad[0]) = (batch.nonce[slot], batch.aad[slot]);
+        (alone.text[0], alone.tag[0]) = (batch.text[slot], batch.tag[slot]);
+        opened |= alone.open(aead, &[&keys[slot]]) << slot;
+        batch.text[slot] = alone.text[0];
+    }
+    opened
 }
 
 /// Tries the other keys, as long as the worker's budget lasts.
 #[cold]
 #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
-fn open_further(
+fn open_further<B: PacketBuf>(
     shared: &Shared,
     ring: &KeyRing,
     counters: &WorkerCounters,
     budget: &mut TrialBudget,
+    packets: &[B],
     c: &Chosen<'_>,
-    option: &SealedOption,
     first: Guess,
     now: u64,
 ) -> Opened {
     // An earlier packet of this burst may have brought the flow into the table.
-    let flow = c.flow.or_else(|| shared.table.find(c.print, &c.tuple.reversed().words()));
-    let mut slot = Slot::ZERO;
+    let flow = c.flow.or_else(|| shared.table.find(c.hash, &c.words));
     if !budget.admit(now) {
         return Opened::Failed(Reason::NoTrialsLeft);
     }
-    for guess in guesses(ring, flow, &c.tuple, option.head.f != 0) {
+    let Some(option) = sealed_option(packets, c) else { return Opened::Failed(Reason::MalformedOption) };
+    let tuple = c.tuple();
+    for guess in guesses(ring, flow, &tuple, option.head.f != 0) {
         if guess == first {
             continue;
         }
         budget.spend(now);
-        let Some((key, derived)) = session(ring, flow, &c.tuple, guess) else { continue };
+        let Some((key, derived)) = session(ring, flow, &tuple, guess) else { continue };
         counters.derivations.add(u64::from(derived));
         counters.trials.add(1);
-        option.load(&mut slot, &key);
-        if protocol::aead::open(guess.aead, core::slice::from_mut(&mut slot)) != 0 {
-            return Opened::With(guess, key, derived, Metrics::parse(&slot.text));
+        if let Some(metrics) = option.open(guess.aead, &key) {
+            return Opened::With(guess, derived.then_some(key), metrics);
         }
     }
-    shared.resync.offer(|| Sample { tuple: c.tuple, option: *option });
+    shared.resync.offer(|| Sample { tuple, option });
     Opened::Failed(Reason::BadTag)
 }
 
@@ -268,7 +386,7 @@ fn account<'a>(
     counters: &WorkerCounters,
     c: &mut Chosen<'a>,
     guess: Guess,
-    derived: Option<&SessionKey>,
+    derived: Option<&ReadyKey>,
     metrics: &Metrics,
     now: u64,
 ) -> Option<Reason> {
@@ -277,7 +395,7 @@ fn account<'a>(
     }
     let flow = match c.flow {
         Some(flow) => flow,
-        None => match shared.insert(&c.tuple.reversed(), c.print, c.policy, ring, now) {
+        None => match shared.insert(&FiveTuple::from_words(c.words), c.hash, c.policy, ring, now) {
             Ok((flow, new)) => {
                 counters.flows_inserted.add(u64::from(new));
                 c.flow = Some(flow);
@@ -301,9 +419,8 @@ fn account<'a>(
     }
     let here = flow.receiver.current() == Some((guess.id, guess.kri));
     counters.rotations.add(u64::from(here && before.is_some_and(|b| b != (guess.id, guess.kri))));
-    // Keys of late packets do not push out the one in use.
-    if let (true, Some(key), Some(line)) = (here, derived, flow.receiver.key_line(guess.id)) {
-        line.put(guess.id, guess.kri, key);
+    if let Some(key) = derived {
+        flow.receiver.keep_key(guess.id, guess.kri, key);
     }
     flow.seen(now);
     measure(flow, counters, metrics, now);
@@ -332,24 +449,40 @@ fn measure(flow: &Flow, counters: &WorkerCounters, metrics: &Metrics, now: u64) 
 }
 
 #[inline]
-fn finish<B: PacketBuf>(packets: &mut [B], outcomes: &mut ArrayVec<Outcome, BURST>, c: &Chosen<'_>) {
+fn finish<B: PacketBuf>(shared: &Shared, packets: &mut [B], outcomes: &mut ArrayVec<Outcome, BURST>, c: &Chosen<'_>) {
     let (Some(packet), Some(outcome)) = (packets.get_mut(c.packet), outcomes.get_mut(c.packet)) else { return };
-    if c.rule.inbound == InboundAction::Verify {
+    if shared.config.policies.get(c.policy).is_some_and(|rule| rule.inbound == InboundAction::Verify) {
         *outcome = Outcome::Verified(c.form);
     } else {
-        rewrite::strip(packet, c.l3, &c.plan);
+        strip(packet, c);
         *outcome = Outcome::Removed(c.form);
     }
 }
 
+#[inline]
+fn strip<B: PacketBuf>(packet: &mut B, c: &Chosen<'_>) {
+    match (&c.place, c.form) {
+        (Some((l3, plan)), _) => rewrite::strip(packet, *l3, plan),
+        (None, Form::Sealed) => rewrite::strip_plain::<B, { Form::Sealed.header_len() }>(packet),
+        (None, _) => rewrite::strip_plain::<B, { Form::Clear.header_len() }>(packet),
+    }
+}
+
 #[cold]
-fn fail<B: PacketBuf>(packets: &mut [B], outcomes: &mut ArrayVec<Outcome, BURST>, c: &Chosen<'_>, reason: Reason) {
+fn fail<B: PacketBuf>(
+    shared: &Shared,
+    packets: &mut [B],
+    outcomes: &mut ArrayVec<Outcome, BURST>,
+    c: &Chosen<'_>,
+    reason: Reason,
+) {
     let (Some(packet), Some(outcome)) = (packets.get_mut(c.packet), outcomes.get_mut(c.packet)) else { return };
-    *outcome = match c.rule.on_failure {
+    let on_failure = shared.config.policies.get(c.policy).map_or(OnFailure::Drop, |rule| rule.on_failure);
+    *outcome = match on_failure {
         OnFailure::Drop => Outcome::Dropped(reason),
         OnFailure::Pass => Outcome::Passed(reason),
         OnFailure::Strip => {
-            rewrite::strip(packet, c.l3, &c.plan);
+            strip(packet, c);
             Outcome::Stripped(reason)
         }
     };

@@ -69,8 +69,8 @@ impl Sealer {
     /// Whether this node seals packets of this source.
     #[inline]
     #[must_use]
-    pub fn speaks_for(&self, source: &[u8; 16]) -> bool {
-        self.prefixes.iter().any(|p| p.contains(source))
+    pub fn speaks_for(&self, source: u128) -> bool {
+        self.prefixes.iter().any(|p| p.contains_bits(source))
     }
 }
 
@@ -92,24 +92,28 @@ pub struct Peer {
 
 impl Peer {
     /// Whether it speaks for this source.
+    #[inline]
     #[must_use]
-    pub fn speaks_for(&self, source: &[u8; 16]) -> bool {
-        self.prefixes.iter().any(|p| p.contains(source))
+    pub fn speaks_for(&self, source: u128) -> bool {
+        self.prefixes.iter().any(|p| p.contains_bits(source))
     }
 
     /// The keys of a generation.
+    #[inline]
     #[must_use]
     pub fn generation(&self, generation: u32) -> Option<&GenerationKeys> {
         self.generations.iter().find(|(g, _)| *g == generation).map(|(_, k)| k)
     }
 
     /// The generation its packets most likely come under.
+    #[inline]
     #[must_use]
     pub fn newest(&self) -> u32 {
         self.newest.load(Ordering::Relaxed)
     }
 
     /// A packet has authenticated under this generation.
+    #[inline]
     pub fn opened_with(&self, generation: u32) {
         if self.newest() < generation {
             self.newest.fetch_max(generation, Ordering::Relaxed);
@@ -130,6 +134,7 @@ pub struct KeyRing {
 
 impl KeyRing {
     /// A peer by its number.
+    #[inline]
     #[must_use]
     pub fn peer(&self, number: u16) -> Option<&Peer> {
         self.peers.iter().find(|p| p.number == number)

@@ -3,13 +3,13 @@
 use crate::flow::Flow;
 use crate::keyring::{GenerationKeys, KeyRing, Peer};
 use arrayvec::ArrayVec;
-use protocol::aead::Slot;
+use protocol::aead::{Batch, KeyState};
 use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
-use protocol::key_schedule::SessionKey;
+use protocol::key_schedule::{ReadyKey, nonce};
 use protocol::receiver::{KriCandidates, MAX_AHEAD};
 use protocol::suite::Aead;
-use protocol::wire::option::Prefix6;
+use protocol::wire::option::{Metrics, Prefix6};
 
 /// Openings tried for one packet, at most, the first one included.
 pub const MOST_TRIALS: usize = 32;
@@ -52,14 +52,19 @@ impl SealedOption {
         Some(Self { aad, text, tag, head: Prefix6::parse(&aad)? })
     }
 
-    /// Makes `slot` ready to open this option under a key.
+    /// Makes a slot ready to open this option under the key with this base nonce.
     #[inline]
-    pub fn load(&self, slot: &mut Slot, key: &SessionKey) {
-        slot.key = key.key;
-        slot.nonce = key.nonce(self.head.prseq);
-        slot.aad = self.aad;
-        slot.text = self.text;
-        slot.tag = self.tag;
+    pub fn load(&self, batch: &mut Batch, slot: usize, base_nonce: [u8; 12]) {
+        batch.set(slot, &nonce(base_nonce, self.head.prseq), &self.aad, &self.text);
+        batch.tag[slot] = self.tag;
+    }
+
+    /// Opens it by itself.
+    #[must_use]
+    pub fn open(&self, aead: Aead, key: &ReadyKey) -> Option<Metrics> {
+        let mut batch = Batch::new();
+        self.load(&mut batch, 0, key.base_nonce);
+        (batch.open(aead, &[&key.state]) == 1).then(|| Metrics::parse(batch.text_of(0)))
     }
 }
 
@@ -69,19 +74,32 @@ pub fn keys_of(ring: &KeyRing, id: SecretId) -> Option<&GenerationKeys> {
     ring.peer(id.peer())?.generation(id.generation())
 }
 
-/// The session key of a guess: from the flow's line, or derived. Says whether it was derived.
+/// The session key of a guess: from the flow, or derived. Says whether it was derived.
 #[inline]
-pub fn session(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, guess: Guess) -> Option<(SessionKey, bool)> {
+pub fn session(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, guess: Guess) -> Option<(ReadyKey, bool)> {
     let keys = keys_of(ring, guess.id)?;
-    let cached = flow.and_then(|f| f.receiver.key_line(guess.id)?.get(guess.id, guess.kri));
-    Some(cached.map_or_else(|| (keys.session(tuple, guess.kri), true), |key| (key, false)))
+    let mut state = KeyState::ZERO;
+    if let Some(base_nonce) = flow.and_then(|f| f.receiver.key(guess.id, guess.kri, &mut state)) {
+        return Some((ReadyKey { state, base_nonce }, false));
+    }
+    Some((keys.session(tuple, guess.kri).ready(guess.aead), true))
+}
+
+/// What nearly every packet of a known flow came under: the flow's secret and Kri as they were. `None`: something has
+/// changed, see [`first_guess`].
+#[inline]
+pub fn same_as_before(ring: &KeyRing, flow: &Flow, source: u128, f: bool) -> Option<Guess> {
+    let (id, kri) = flow.receiver.current()?;
+    let peer = ring.peer(id.peer())?;
+    let same = (kri & 1 == 1) == f && peer.newest() <= id.generation() && peer.speaks_for(source);
+    same.then_some(Guess { id, kri, aead: peer.aead })
 }
 
 /// What to try first, which is right for all but the packets around a change of key. `None`: no peer fits.
 #[inline]
 pub fn first_guess(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, f: bool) -> Option<Guess> {
     if let Some((id, kri)) = flow.and_then(|f| f.receiver.current())
-        && let Some(peer) = ring.peer(id.peer()).filter(|p| p.speaks_for(&tuple.src))
+        && let Some(peer) = ring.peer(id.peer()).filter(|p| p.speaks_for(tuple.source()))
     {
         let newest = peer.newest();
         let (id, current) =
@@ -91,7 +109,7 @@ pub fn first_guess(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, f: bo
             return Some(Guess { id, kri, aead: peer.aead });
         }
     }
-    let peer = ring.peers.iter().find(|p| p.speaks_for(&tuple.src))?;
+    let peer = ring.peers.iter().find(|p| p.speaks_for(tuple.source()))?;
     let generation = present_generation(peer)?;
     let kri = *KriCandidates::new(None, f).as_slice().first()?;
     Some(Guess { id: SecretId::new(peer.number, generation), kri, aead: peer.aead })
@@ -121,7 +139,7 @@ pub fn guesses(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, f: bool) 
     }
     // 3. The beginning of every generation that fits, the nearest of all boxes first. A flow's first packets may be lost,
     // so F picks Kri 0 or 1.
-    let fitting = || ring.peers.iter().filter(|p| p.speaks_for(&tuple.src)).take(MOST_PEERS);
+    let fitting = || ring.peers.iter().filter(|p| p.speaks_for(tuple.source())).take(MOST_PEERS);
     for distance in [0, 1, -1].into_iter().chain(2..=16) {
         for peer in fitting() {
             if let Some(generation) = present_generation(peer).and_then(|g| g.checked_add_signed(distance)) {

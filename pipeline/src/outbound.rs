@@ -1,42 +1,44 @@
 //! Towards the network: the option goes into the packets that a policy names.
 //!
-//! Stages over a burst: parse and choose, look up the flow, take numbers and times, seal the batch in one call, rewrite.
-//! What cannot be measured passes as it came, with a reason.
+//! Stages over a burst: parse and hash, look up the flow, choose, take numbers and times, seal the batch in one call,
+//! rewrite. Each asks for the cache lines of the next one. Nearly all packets are of a plain shape and of a known flow; any
+//! other goes through [`choose`], which finds the reason when it passes as it came.
 
 use crate::buffer::PacketBuf;
 use crate::counters::{Outcome, Reason, WorkerCounters};
 use crate::flow::Flow;
+use crate::flow_hash::FlowHash;
 use crate::keyring::{KeyRing, Sealer};
-use crate::path::{BURST, Clock, Oversize, Shared, Worker, classify, expired, form_of};
+use crate::parse::{self, Quick};
+use crate::path::{BURST, Clock, Oversize, PathConfig, Scratch, Shared, Worker, classify, expired, form_of};
 use crate::policy::OutboundAction;
-use crate::{mss, parse, rewrite, too_big};
+use crate::{mss, rewrite, too_big};
 use arrayvec::ArrayVec;
+use protocol::aead::KeyState;
 use protocol::delta_time;
-use protocol::five_tuple::FiveTuple;
-use protocol::prseq::PrseqKey;
+use protocol::key_line::{Found, SecretId};
+use protocol::key_schedule::{ReadyKey, nonce};
+use protocol::prseq::{PrseqKey, prseq};
 use protocol::sender::{NoNumber, Number};
 use protocol::wire::dest_opts::{InsertError, InsertPlan, plan_insert};
-use protocol::wire::ipv6;
 use protocol::wire::option::{self, Form, Metrics, Prefix6};
 
 /// A packet that is to get an option.
 struct Chosen<'a> {
     packet: usize,
-    l3: usize,
-    plan: InsertPlan,
+    /// `None`: it is of the plain shape.
+    place: Option<(usize, InsertPlan)>,
     form: Form,
-    tuple: FiveTuple,
     flow: &'a Flow,
     policy: usize,
     generation: u32,
+    link_local: bool,
 }
 
 /// One that has its number.
 struct Numbered<'a> {
     chosen: Chosen<'a>,
     number: Number,
-    head: [u8; 6],
-    metrics: Metrics,
 }
 
 impl From<InsertError> for Reason {
@@ -72,12 +74,35 @@ impl Worker {
         self.enter();
         let now = clock.now_ns();
         outcomes.clear();
-        let Self { shared, ring, counters, slots, audit, too_big, .. } = self;
+        let Self { shared, ring, counters, scratch, audit, too_big, .. } = self;
         let (shared, ring) = (&**shared, &**ring.load());
+        let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
+
+        let mut quick: [Option<Quick>; BURST] = [None; BURST];
+        let mut hashes = [FlowHash::default(); BURST];
+        for ((packet, quick), hash) in packets.iter().zip(&mut quick).zip(&mut hashes) {
+            *quick = parse::plain(packet);
+            if let Some(quick) = quick {
+                *hash = shared.table.hash(&quick.words);
+                shared.table.prefetch(*hash);
+            }
+        }
+        let mut candidates: [Option<&Flow>; BURST] = [None; BURST];
+        for ((candidate, quick), &hash) in candidates.iter_mut().zip(&quick).zip(&hashes).take(packets.len()) {
+            if quick.is_some() {
+                *candidate = shared.table.candidate(hash);
+                if let Some(flow) = candidate {
+                    flow.prefetch_outbound();
+                }
+            }
+        }
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
-        for (i, packet) in packets.iter_mut().enumerate().take(BURST) {
-            outcomes.push(match choose(shared, ring, counters, packet, now) {
+        for (i, packet) in packets.iter_mut().enumerate() {
+            let known = quick[i].as_ref().zip(candidates[i]);
+            let easy = known.and_then(|(quick, flow)| choose_known(&shared.config, ring, packet, quick, flow, now));
+            let choice = easy.map_or_else(|| choose(shared, ring, counters, packet, now), Ok);
+            outcomes.push(match choice {
                 Ok(c) => {
                     let form = c.form;
                     chosen.push(Chosen { packet: i, ..c });
@@ -94,58 +119,59 @@ impl Worker {
             });
         }
         if !chosen.is_empty() {
-            let mut numbered = number(shared, counters, chosen, outcomes, clock);
-            point(shared, &mut numbered);
-
-            // The sealed ones' slots stand in the same order as the packets.
-            let mut sealed = 0;
+            // RFC 8250 section 3.5.2: the time of sending, as near the wire as the number allows.
+            let sent = clock.now_ns();
+            let mut numbered = number(counters, chosen, outcomes);
+            let pointers = point(shared, &numbered);
+            let sealed = fill(shared, ring, counters, scratch, &numbered, pointers, sent);
             if let Some(sealer) = &ring.sealer {
-                for p in numbered.iter().filter(|p| p.chosen.form == Form::Sealed) {
-                    let slot = &mut slots[sealed];
-                    let key = seal_key(p, sealer, counters);
-                    slot.key = key.key;
-                    slot.nonce = key.nonce(prseq_of(&p.head));
-                    slot.aad = p.head;
-                    slot.text = p.metrics.emit();
-                    sealed += 1;
-                }
-                let written = audit.as_mut().is_none_or(|audit| audit.record(&slots[..sealed]));
-                if written {
-                    protocol::aead::seal(sealer.aead, &mut slots[..sealed]);
+                let (batch, keys) = scratch.split(sealed);
+                if audit.as_mut().is_none_or(|audit| audit.record(&keys, batch)) {
+                    batch.seal(sealer.aead, &keys);
                 } else {
                     refuse_sealed(&mut numbered, outcomes);
                 }
             }
-
-            let mut next = slots.iter();
-            for p in &numbered {
-                let c = &p.chosen;
-                let Some(packet) = packets.get_mut(c.packet) else { continue };
-                let done = match c.form {
-                    Form::Pdm => rewrite::insert(packet, c.l3, &c.plan, &option::emit_pdm(&p.metrics)),
-                    Form::Clear => {
-                        let head = Prefix6::parse(&p.head).unwrap_or_default();
-                        rewrite::insert(packet, c.l3, &c.plan, &option::emit_clear(&head, &p.metrics))
-                    }
-                    Form::Sealed => next.next().is_some_and(|slot| {
-                        let option = option::emit_sealed(&slot.aad, &slot.text, &slot.tag);
-                        rewrite::insert(packet, c.l3, &c.plan, &option)
-                    }),
-                };
-                if done {
-                    counters.policies[c.policy].added.add(1);
-                    c.flow.count_added();
-                } else if let Some(outcome) = outcomes.get_mut(c.packet) {
-                    *outcome = Outcome::Passed(Reason::NoHeadroom);
-                }
-            }
+            insert(counters, scratch, packets, outcomes, &numbered);
         }
         self.epoch.leave();
     }
 }
 
-/// Finds the policy and the flow of one packet, and everything that could keep it from getting an option.
+/// Chooses a packet of the plain shape whose flow is known and in which nothing is out of the way. `None`: [`choose`] it.
 #[inline]
+fn choose_known<'a, B: PacketBuf>(
+    config: &PathConfig,
+    ring: &KeyRing,
+    packet: &B,
+    quick: &Quick,
+    flow: &'a Flow,
+    now: u64,
+) -> Option<Chosen<'a>> {
+    if !flow.is(&quick.words) {
+        return None;
+    }
+    let index = flow.policy();
+    let policy = config.policies.get(index)?;
+    let form = form_of(policy.mode)?;
+    let [src_hi, src_lo, ..] = quick.words;
+    let source = u128::from(src_hi) << 64 | u128::from(src_lo);
+    let generation = match (form, &ring.sealer) {
+        (Form::Sealed, Some(sealer)) if sealer.speaks_for(source) => sealer.generation,
+        (Form::Sealed, _) => return None,
+        (_, sealer) => sealer.as_ref().map_or(0, |s| s.generation),
+    };
+    let fits = quick.len + form.header_len() <= config.outside_mtu && packet.headroom() >= form.header_len();
+    if policy.outbound != OutboundAction::Add || policy.lifetime_ns.is_some() || !fits {
+        return None;
+    }
+    flow.seen(now);
+    let link_local = is_link_local(src_hi);
+    Some(Chosen { packet: 0, place: None, form, flow, policy: index, generation, link_local })
+}
+
+/// Finds the policy and the flow of one packet, and everything that could keep it from getting an option.
+#[inline(never)]
 fn choose<'a, B: PacketBuf>(
     shared: &'a Shared,
     ring: &KeyRing,
@@ -157,8 +183,8 @@ fn choose<'a, B: PacketBuf>(
     let config = &shared.config;
     let tuple = chain.five_tuple;
     let words = tuple.words();
-    let print = shared.table.fingerprint(&words);
-    let known = shared.table.find(print, &words);
+    let hash = shared.table.hash(&words);
+    let known = shared.table.find(hash, &words);
     let index = match known {
         Some(flow) => flow.policy(),
         None => classify(config, &tuple).ok_or(Reason::Off)?.0,
@@ -179,7 +205,7 @@ fn choose<'a, B: PacketBuf>(
     }
     let generation = match (form, &ring.sealer) {
         (Form::Sealed, None) => return Err(Reason::NoKey),
-        (Form::Sealed, Some(sealer)) if !sealer.speaks_for(&tuple.src) => return Err(Reason::SourceNotOurs),
+        (Form::Sealed, Some(sealer)) if !sealer.speaks_for(tuple.source()) => return Err(Reason::SourceNotOurs),
         (_, sealer) => sealer.as_ref().map_or(0, |s| s.generation),
     };
     let plan = plan_insert(&chain, &packet.data()[l3..], form)?;
@@ -192,52 +218,82 @@ fn choose<'a, B: PacketBuf>(
     let flow = match known {
         Some(flow) => flow,
         None => {
-            let (flow, new) = shared.insert(&tuple, print, index, ring, now)?;
+            let (flow, new) = shared.insert(&tuple, hash, index, ring, now)?;
             counters.flows_inserted.add(u64::from(new));
             flow
         }
     };
     flow.seen(now);
-    Ok(Chosen { packet: 0, l3, plan, form, tuple, flow, policy: index, generation })
+    let link_local = is_link_local(words[0]);
+    Ok(Chosen { packet: 0, place: Some((l3, plan)), form, flow, policy: index, generation, link_local })
 }
 
-/// Gives each packet its number, PRSEQ and times.
+/// `fe80::/10`, by the first half of an address.
+const fn is_link_local(high: u64) -> bool {
+    high >> 54 == 0xFE80 >> 6
+}
+
+/// Gives each packet its number.
 #[inline]
 fn number<'a>(
-    shared: &Shared,
     counters: &WorkerCounters,
     chosen: ArrayVec<Chosen<'a>, BURST>,
     outcomes: &mut ArrayVec<Outcome, BURST>,
-    clock: &impl Clock,
 ) -> ArrayVec<Numbered<'a>, BURST> {
-    // RFC 8250 section 3.5.2: the time of sending, as near the wire as the number allows.
-    let now = clock.now_ns();
     let mut numbered = ArrayVec::new();
-    for c in chosen {
-        if c.form == Form::Sealed {
-            c.flow.will_seal();
+    for chosen in chosen {
+        if chosen.form == Form::Sealed {
+            chosen.flow.will_seal();
         }
-        let number = match c.flow.sender.take(c.generation) {
-            Ok(number) => number,
+        match chosen.flow.sender.take(chosen.generation) {
+            Ok(number) => {
+                if number.index() == 0 && number.n > 0 {
+                    counters.rotations_sealed.add(1);
+                }
+                numbered.push(Numbered { chosen, number });
+            }
             Err(no) => {
-                if let Some(outcome) = outcomes.get_mut(c.packet) {
+                if let Some(outcome) = outcomes.get_mut(chosen.packet) {
                     *outcome = Outcome::Passed(no.into());
                 }
-                continue;
             }
-        };
-        if number.index() == 0 && number.n > 0 {
-            counters.rotations_sealed.add(1);
         }
-        let mut head = [0; 6];
-        if c.form != Form::Pdm {
-            let flow = c.flow.fingerprint().bits();
-            let order = PrseqKey::derive(&shared.master, flow, c.generation, number.kri());
-            head = Prefix6 { reserved: 0, prseq: order.prseq(number.index()), f: u8::from(number.f()) }.emit(c.form);
-        }
-        let times = c.flow.meter.on_send(number.psntp, now);
+    }
+    numbered
+}
+
+/// Takes the Global Pointers of the whole burst at once, and as late as may be: no value is skipped. The first ones for
+/// global and for link-local sources.
+#[inline]
+fn point(shared: &Shared, numbered: &[Numbered<'_>]) -> [u32; 2] {
+    let (mut count, mut locals) = (0, 0);
+    for p in numbered {
+        let pointed = u32::from(p.chosen.form != Form::Pdm);
+        count += pointed;
+        locals += pointed & u32::from(p.chosen.link_local);
+    }
+    [shared.take_global_pointer(false, count - locals), shared.take_global_pointer(true, locals)]
+}
+
+/// Makes each packet's metrics, PRSEQ and nonce, in the batch's slots: slot i is packet i's of those in `numbered`, so that
+/// metrics in clear stand in theirs too. Sealed options stand in front, in order; their number is given.
+#[inline]
+fn fill(
+    shared: &Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    Scratch { batch, keys }: &mut Scratch,
+    numbered: &[Numbered<'_>],
+    mut pointers: [u32; 2],
+    sent: u64,
+) -> usize {
+    let mut sealed = 0;
+    // Options in clear are filled in from behind: the two never meet, as there are as many slots as packets.
+    let mut clear = BURST;
+    for Numbered { chosen: c, number } in numbered {
+        let times = c.flow.meter.on_send(number.psntp, sent);
         let (tlr, tls) = (delta_time::from_nanos(times.delta_tlr_ns), delta_time::from_nanos(times.delta_tls_ns));
-        let metrics = Metrics {
+        let mut metrics = Metrics {
             scale_dtlr: tlr.scale,
             scale_dtls: tls.scale,
             global_pointer: 0,
@@ -246,40 +302,148 @@ fn number<'a>(
             delta_tlr: tlr.value,
             delta_tls: tls.value,
         };
-        numbered.push(Numbered { chosen: c, number, head, metrics });
+        if c.form == Form::Pdm {
+            clear -= 1;
+            batch.set(clear, &[0; 12], &[0; 6], &metrics.emit());
+            continue;
+        }
+        let pointer = &mut pointers[usize::from(c.link_local)];
+        metrics.global_pointer = *pointer;
+        *pointer = pointer.wrapping_add(1);
+        let (slot, sealer) = match (c.form, &ring.sealer) {
+            (Form::Sealed, Some(sealer)) => {
+                sealed += 1;
+                (sealed - 1, Some(sealer))
+            }
+            _ => {
+                clear -= 1;
+                (clear, None)
+            }
+        };
+        let found = key(shared, counters, c, sealer, *number, &mut keys[slot]);
+        let prseq = prseq(found.extra, number.index());
+        let head = Prefix6 { reserved: 0, prseq, f: u8::from(number.f()) }.emit(c.form);
+        batch.set(slot, &nonce(found.base_nonce, prseq), &head, &metrics.emit());
     }
-    numbered
+    sealed
 }
 
-/// Takes the Global Pointers of the whole burst at once, and as late as may be: no value is skipped.
+/// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
+const IN_CLEAR: u16 = u16::MAX;
+
+/// The flow's key and PRSEQ order under this number's Kri: from its line, or made anew.
 #[inline]
-fn point(shared: &Shared, numbered: &mut ArrayVec<Numbered<'_>, BURST>) {
-    let local = |p: &Numbered<'_>| ipv6::is_link_local(&p.chosen.tuple.src);
-    let pointed = |p: &&Numbered<'_>| p.chosen.form != Form::Pdm;
-    let count = numbered.iter().filter(pointed).count() as u32;
-    let locals = numbered.iter().filter(pointed).filter(|p| local(p)).count() as u32;
-    let mut next = [shared.take_global_pointer(false, count - locals), shared.take_global_pointer(true, locals)];
-    for p in numbered.iter_mut().filter(|p| p.chosen.form != Form::Pdm) {
-        let class = usize::from(local(p));
-        p.metrics.global_pointer = next[class];
-        next[class] = next[class].wrapping_add(1);
+fn key(
+    shared: &Shared,
+    counters: &WorkerCounters,
+    c: &Chosen<'_>,
+    sealer: Option<&Sealer>,
+    number: Number,
+    into: &mut KeyState,
+) -> Found<2> {
+    let id = sealer.map_or(SecretId::new(IN_CLEAR, c.generation), Sealer::id);
+    let found = c.flow.seal_key().get(id, number.kri(), into);
+    found.unwrap_or_else(|| new_key(shared, counters, c, sealer, id, number.kri(), into))
+}
+
+#[cold]
+fn new_key(
+    shared: &Shared,
+    counters: &WorkerCounters,
+    c: &Chosen<'_>,
+    sealer: Option<&Sealer>,
+    id: SecretId,
+    kri: u32,
+    into: &mut KeyState,
+) -> Found<2> {
+    let ready = match sealer {
+        Some(sealer) => {
+            counters.derivations.add(1);
+            sealer.keys.session(&c.flow.tuple(), kri).ready(sealer.aead)
+        }
+        None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
+    };
+    let extra = PrseqKey::derive(&shared.master, c.flow.fingerprint().bits(), c.generation, kri).to_words();
+    c.flow.seal_key().put(id, kri, &ready, extra);
+    into.clone_from(&ready.state);
+    Found { base_nonce: ready.base_nonce, extra }
+}
+
+/// Puts the options into the packets.
+#[inline]
+fn insert<B: PacketBuf>(
+    counters: &WorkerCounters,
+    Scratch { batch, .. }: &Scratch,
+    packets: &mut [B],
+    outcomes: &mut ArrayVec<Outcome, BURST>,
+    numbered: &[Numbered<'_>],
+) {
+    let (mut sealed, mut clear) = (0, BURST);
+    for Numbered { chosen: c, .. } in numbered {
+        let slot = if c.form == Form::Sealed {
+            sealed += 1;
+            sealed - 1
+        } else {
+            clear -= 1;
+            clear
+        };
+        let (head, text) = (batch.aad_of(slot), batch.text_of(slot));
+        let Some(packet) = packets.get_mut(c.packet) else { continue };
+        let done = match c.form {
+            Form::Pdm => place(packet, c, &option::emit_pdm(&Metrics::parse(text)), pdm_header),
+            Form::Clear => {
+                let prefix = Prefix6::parse(head).unwrap_or_default();
+                place(packet, c, &option::emit_clear(&prefix, &Metrics::parse(text)), clear_header)
+            }
+            Form::Sealed => place(packet, c, &option::emit_sealed(head, text, &batch.tag[slot]), sealed_header),
+        };
+        if done {
+            counters.policies[c.policy].added.add(1);
+            c.flow.count_added();
+        } else if let Some(outcome) = outcomes.get_mut(c.packet) {
+            *outcome = Outcome::Passed(Reason::NoHeadroom);
+        }
     }
 }
 
-const fn prseq_of(head: &[u8; 6]) -> u16 {
-    u16::from_be_bytes([head[4], head[5]]) >> 1
+#[inline]
+fn place<B: PacketBuf, const O: usize, const H: usize>(
+    packet: &mut B,
+    c: &Chosen<'_>,
+    option: &[u8; O],
+    header: impl Fn(&[u8; O]) -> [u8; H],
+) -> bool {
+    match &c.place {
+        None => rewrite::insert_plain(packet, &header(option)),
+        Some((l3, plan)) => rewrite::insert(packet, *l3, plan, option),
+    }
 }
 
+/// The header that an option makes where there is none: `NH 04 | 01 00 | option`; the Next Header octet is set later.
 #[inline]
-fn seal_key(p: &Numbered<'_>, sealer: &Sealer, counters: &WorkerCounters) -> protocol::key_schedule::SessionKey {
-    let (id, kri) = (sealer.id(), p.number.kri());
-    let line = &p.chosen.flow.seal_key;
-    line.get(id, kri).unwrap_or_else(|| {
-        counters.derivations.add(1);
-        let key = sealer.keys.session(&p.chosen.tuple, kri);
-        line.put(id, kri, &key);
-        key
-    })
+fn sealed_header(option: &[u8; 36]) -> [u8; 40] {
+    let mut header = [0; 40];
+    (header[1], header[2]) = (4, 1);
+    header[4..].copy_from_slice(option);
+    header
+}
+
+/// `NH 02 | 01 00 | option`.
+#[inline]
+fn clear_header(option: &[u8; 20]) -> [u8; 24] {
+    let mut header = [0; 24];
+    (header[1], header[2]) = (2, 1);
+    header[4..].copy_from_slice(option);
+    header
+}
+
+/// `NH 01 | option | 01 00`.
+#[inline]
+fn pdm_header(option: &[u8; 12]) -> [u8; 16] {
+    let mut header = [0; 16];
+    (header[1], header[14]) = (1, 1);
+    header[2..14].copy_from_slice(option);
+    header
 }
 
 /// The audit could not be written: a pair that is not on record must not be used.

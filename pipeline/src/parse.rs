@@ -3,12 +3,90 @@
 use crate::buffer::PacketBuf;
 use crate::counters::Reason;
 use protocol::wire::ext_chain::{self, Chain};
+use protocol::wire::ipv6;
+use protocol::wire::option::{self, Form};
 
 /// VLAN tags that are stepped over at most (QinQ needs two).
 const MAX_TAGS: usize = 4;
 
 /// Octets before the first EtherType.
 const ETHERTYPE_AT: usize = 12;
+
+/// Octets of an Ethernet header without tags.
+pub(crate) const ETHERNET: usize = 14;
+/// Where the upper layer of a frame without tags and extension headers begins.
+pub(crate) const PLAIN_UPPER: usize = ETHERNET + ipv6::HEADER_LEN;
+
+/// What there is to know of a packet of one of the two shapes that nearly all have.
+#[derive(Clone, Copy, Debug)]
+pub struct Quick {
+    /// [`FiveTuple::words`](protocol::five_tuple::FiveTuple::words) of the outbound 5-tuple.
+    pub words: [u64; 5],
+    /// Octets of the IPv6 packet.
+    pub len: usize,
+}
+
+/// A frame without tags that holds IPv6 and, directly behind it, TCP (no SYN, whose MSS may have to be lowered) or UDP.
+/// `None`: any other, and any that contradicts itself; [`parse`] says which.
+#[inline]
+#[must_use]
+pub fn plain<B: PacketBuf>(packet: &B) -> Option<Quick> {
+    let frame = packet.data();
+    let head: &[u8; PLAIN_UPPER + 8] = frame.first_chunk()?;
+    let next = head[ETHERNET + ipv6::NEXT_HEADER_AT];
+    quick(packet, head, frame, next, PLAIN_UPPER, false)
+}
+
+/// The same with a header between that holds nothing but an option of this form, as boxes write it: the outbound 5-tuple is
+/// that of the packet's other direction.
+#[inline]
+#[must_use]
+pub fn measured<B: PacketBuf>(packet: &B) -> Option<(Quick, Form)> {
+    let frame = packet.data();
+    let head: &[u8; PLAIN_UPPER + 8] = frame.first_chunk()?;
+    let &[.., next, units, 1, 0, option::OPTION_TYPE, data_len, version, _] = head else { return None };
+    let form = match (units, data_len) {
+        (4, 0x22) => Form::Sealed,
+        (2, 0x12) => Form::Clear,
+        _ => return None,
+    };
+    if head[ETHERNET + ipv6::NEXT_HEADER_AT] != ipv6::DEST_OPTS || version >> 4 != option::VERSION {
+        return None;
+    }
+    Some((quick(packet, head, frame, next, PLAIN_UPPER + form.header_len(), true)?, form))
+}
+
+#[inline]
+fn quick<B: PacketBuf>(
+    packet: &B,
+    head: &[u8; PLAIN_UPPER + 8],
+    frame: &[u8],
+    next: u8,
+    upper: usize,
+    reversed: bool,
+) -> Option<Quick> {
+    let upper_head: &[u8; 8] = frame.get(upper..)?.first_chunk()?;
+    let syn = match next {
+        ipv6::UDP => false,
+        ipv6::TCP => frame.get(upper + 13)? & 0x02 != 0,
+        _ => return None,
+    };
+    let len = ipv6::HEADER_LEN + ipv6::payload_len(&head[ETHERNET..]);
+    let whole = len + ETHERNET <= packet.frame_len() && len + ETHERNET >= upper + 8;
+    if syn || head[ETHERTYPE_AT..ETHERNET] != [0x86, 0xDD] || head[ETHERNET] >> 4 != 6 || !whole {
+        return None;
+    }
+    let word = |at: usize| {
+        let mut octets = [0; 8];
+        octets.copy_from_slice(&head[ETHERNET + at..ETHERNET + at + 8]);
+        u64::from_be_bytes(octets)
+    };
+    let (src, dst) = ([word(ipv6::SRC_AT), word(ipv6::SRC_AT + 8)], [word(ipv6::DST_AT), word(ipv6::DST_AT + 8)]);
+    let [s0, s1, d0, d1, ..] = *upper_head;
+    let (sport, dport) = (u64::from(u16::from_be_bytes([s0, s1])), u64::from(u16::from_be_bytes([d0, d1])));
+    let ((from, to), (near, far)) = if reversed { ((dst, src), (dport, sport)) } else { ((src, dst), (sport, dport)) };
+    Some(Quick { words: [from[0], from[1], to[0], to[1], near << 32 | far << 16 | u64::from(next)], len })
+}
 
 /// A parsed frame.
 #[derive(Clone, Copy, Debug)]

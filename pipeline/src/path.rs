@@ -2,7 +2,8 @@
 
 use crate::audit::AuditSink;
 use crate::counters::{Reason, WorkerCounters};
-use crate::flow::{Fingerprint, Flow};
+use crate::flow::Flow;
+use crate::flow_hash::FlowHash;
 use crate::flow_table::{FlowTable, NoFlow};
 use crate::keyring::KeyRing;
 use crate::policy::{Mode, Policy};
@@ -10,16 +11,17 @@ use crate::quiescence::{Quiescence, WorkerEpoch};
 use crate::resync::ResyncQueue;
 use crate::tombstones::Rest;
 use arc_swap::{ArcSwap, Cache};
+use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
-use protocol::aead::Slot;
+use protocol::aead::{BATCH, Batch, KeyState};
 use protocol::five_tuple::FiveTuple;
 use protocol::prseq::MasterKey;
 use protocol::wire::option::Form;
 use std::sync::Arc;
 
 /// Packets taken from a queue at once, at most.
-pub const BURST: usize = protocol::aead::BATCH;
+pub const BURST: usize = BATCH;
 
 /// Where the path gets the time from: nanoseconds since any fixed moment, never going back.
 pub trait Clock {
@@ -121,14 +123,14 @@ impl Shared {
     pub(crate) fn insert(
         &self,
         tuple: &FiveTuple,
-        fingerprint: Fingerprint,
+        hash: FlowHash,
         policy: usize,
         ring: &KeyRing,
         now: u64,
     ) -> Result<(&Flow, bool), NoFlow> {
         let generation = ring.sealer.as_ref().map(|s| s.generation);
-        self.table.insert(tuple, fingerprint, policy as u32, now, |flow, rest: Option<Rest>| {
-            let psntp = self.master.first_psntp(fingerprint.bits());
+        self.table.insert(tuple, hash, policy as u32, now, |flow, rest: Option<Rest>| {
+            let psntp = self.master.first_psntp(flow.fingerprint().bits());
             if rest.is_some_and(|r| r.sender.is_some()) {
                 flow.will_seal(); // it has sealed before, and what it leaves behind must go on saying so
             }
@@ -145,6 +147,27 @@ impl Shared {
     }
 }
 
+/// What a burst's sealed options are worked on in: used again by the next one, overwritten at the end.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    pub(crate) batch: Batch,
+    pub(crate) keys: [KeyState; BURST],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { batch: Batch::new(), keys: [const { KeyState::ZERO }; BURST] }
+    }
+}
+
+impl Scratch {
+    /// The batch, and the states of its first `count` slots.
+    #[inline]
+    pub(crate) fn split(&mut self, count: usize) -> (&mut Batch, ArrayVec<&KeyState, BURST>) {
+        (&mut self.batch, self.keys.iter().take(count).collect())
+    }
+}
+
 /// One worker's own things. Nothing in it is shared but what [`Shared`] holds.
 pub struct Worker {
     pub(crate) shared: Arc<Shared>,
@@ -153,7 +176,7 @@ pub struct Worker {
     pub counters: Arc<WorkerCounters>,
     pub(crate) index: usize,
     pub(crate) epoch: WorkerEpoch,
-    pub(crate) slots: Box<[Slot; BURST]>,
+    pub(crate) scratch: Box<Scratch>,
     pub(crate) trials: TrialBudget,
     pub(crate) too_big: TokenBucket,
     /// Where sealed packets' (key, nonce) pairs go in audit mode.
@@ -169,7 +192,7 @@ impl Worker {
             counters: Arc::new(WorkerCounters::new(shared.config.policies.len())),
             index,
             epoch: shared.quiescence.worker(index),
-            slots: Box::new([const { Slot::ZERO }; BURST]),
+            scratch: Box::default(),
             trials: TrialBudget::default(),
             too_big: TokenBucket::new(100, 20),
             audit: None,

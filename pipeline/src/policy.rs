@@ -28,7 +28,14 @@ impl Prefix {
     /// Whether the address lies within.
     #[must_use]
     pub const fn contains(&self, address: &[u8; 16]) -> bool {
-        u128::from_be_bytes(*address) & self.mask == self.network
+        self.contains_bits(u128::from_be_bytes(*address))
+    }
+
+    /// The same of an address as a number.
+    #[inline]
+    #[must_use]
+    pub const fn contains_bits(&self, address: u128) -> bool {
+        address & self.mask == self.network
     }
 
     /// Whether two prefixes share an address.

@@ -8,7 +8,6 @@ use crate::keyring::KeyRing;
 use crate::open::SealedOption;
 use crate::path::{Shared, classify};
 use crossbeam_queue::ArrayQueue;
-use protocol::aead::Slot;
 use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
 use protocol::wire::option::Metrics;
@@ -71,7 +70,9 @@ impl Resync {
             let (hit, tried) = search(ring, &sample, from..until);
             made += tried.max(1);
             match hit {
-                Some((id, kri, slot)) => self.found += u64::from(place(shared, ring, &sample, id, kri, &slot, now)),
+                Some((id, kri, metrics)) => {
+                    self.found += u64::from(place(shared, ring, &sample, id, kri, &metrics, now));
+                }
                 None if tried > 0 && until < furthest(shared.resync.0.len()) => {
                     let _ = shared.resync.0.push((sample, Some(until))); // full: the flow's next packet comes by
                 }
@@ -90,22 +91,20 @@ const fn furthest(waiting: usize) -> u32 {
 /// one of them has already put right.
 fn present_kri(shared: &Shared, sample: &Sample) -> u32 {
     let words = sample.tuple.reversed().words();
-    let flow = shared.table.find(shared.table.fingerprint(&words), &words);
+    let flow = shared.table.find(shared.table.hash(&words), &words);
     flow.and_then(|f| f.receiver.current()).map_or(0, |(_, kri)| kri)
 }
 
-fn search(ring: &KeyRing, sample: &Sample, kris: core::ops::Range<u32>) -> (Option<(SecretId, u32, Slot)>, u32) {
+fn search(ring: &KeyRing, sample: &Sample, kris: core::ops::Range<u32>) -> (Option<(SecretId, u32, Metrics)>, u32) {
     let mut tried = 0;
     for kri in kris.filter(|k| k % 2 == u32::from(sample.option.head.f)) {
-        for peer in ring.peers.iter().filter(|p| p.speaks_for(&sample.tuple.src)) {
+        for peer in ring.peers.iter().filter(|p| p.speaks_for(sample.tuple.source())) {
             // A restarted peer's flows begin at Kri 0, which workers find: only the generations in use are of interest.
             for (generation, keys) in peer.generations.iter().filter(|(g, _)| *g <= peer.newest()) {
-                let key = keys.session(&sample.tuple, kri);
-                let mut slot = Slot::ZERO;
-                sample.option.load(&mut slot, &key);
+                let key = keys.session(&sample.tuple, kri).ready(peer.aead);
                 tried += 1;
-                if protocol::aead::open(peer.aead, core::slice::from_mut(&mut slot)) != 0 {
-                    return (Some((SecretId::new(peer.number, *generation), kri, slot)), tried);
+                if let Some(metrics) = sample.option.open(peer.aead, &key) {
+                    return (Some((SecretId::new(peer.number, *generation), kri, metrics)), tried);
                 }
             }
         }
@@ -114,14 +113,22 @@ fn search(ring: &KeyRing, sample: &Sample, kris: core::ops::Range<u32>) -> (Opti
 }
 
 /// Puts the flow where its packet stands; says whether that is news. The packet itself is gone, and so counts as seen.
-fn place(shared: &Shared, ring: &KeyRing, sample: &Sample, id: SecretId, kri: u32, slot: &Slot, now: u64) -> bool {
+fn place(
+    shared: &Shared,
+    ring: &KeyRing,
+    sample: &Sample,
+    id: SecretId,
+    kri: u32,
+    metrics: &Metrics,
+    now: u64,
+) -> bool {
     let outbound = sample.tuple.reversed();
     let words = outbound.words();
-    let print = shared.table.fingerprint(&words);
-    let flow = match shared.table.find(print, &words) {
+    let hash = shared.table.hash(&words);
+    let flow = match shared.table.find(hash, &words) {
         Some(flow) => flow,
         None => match classify(&shared.config, &outbound) {
-            Some((policy, _)) => match shared.insert(&outbound, print, policy, ring, now) {
+            Some((policy, _)) => match shared.insert(&outbound, hash, policy, ring, now) {
                 Ok((flow, _)) => flow,
                 Err(_) => return false,
             },
@@ -129,6 +136,6 @@ fn place(shared: &Shared, ring: &KeyRing, sample: &Sample, id: SecretId, kri: u3
         },
     };
     let before = flow.receiver.current();
-    flow.receiver.accept(id, kri, Metrics::parse(&slot.text).psntp);
+    flow.receiver.accept(id, kri, metrics.psntp);
     flow.receiver.current() != before
 }

@@ -2,7 +2,9 @@
 //! what stands before the option: Ethernet, IPv6 and the headers in between.
 
 use crate::buffer::PacketBuf;
+use crate::parse::{ETHERNET, PLAIN_UPPER};
 use protocol::wire::dest_opts::{InsertPlan, RemovePlan};
+use protocol::wire::ipv6;
 
 /// Puts an option in. `false`: no headroom; the packet is as it was.
 #[inline]
@@ -24,4 +26,40 @@ pub fn strip<B: PacketBuf>(packet: &mut B, l3: usize, plan: &RemovePlan) {
     frame.copy_within(0..l3 + plan.at, plan.len);
     // The plan lies within the first segment, so this much is there.
     packet.trim_front(plan.len);
+}
+
+/// Puts a header of `N` octets, whose Next Header octet is still to be set, between the IPv6 header and the upper layer of
+/// a packet of the plain shape ([`crate::parse::plain`]). `false`: no headroom; the packet is as it was.
+#[inline]
+pub fn insert_plain<B: PacketBuf, const N: usize>(packet: &mut B, header: &[u8; N]) -> bool {
+    if !packet.prepend(N) {
+        return false;
+    }
+    let frame = packet.data_mut();
+    // As whole arrays, which are moved in registers.
+    let front: Option<&[u8; PLAIN_UPPER]> = frame.get(N..).and_then(<[u8]>::first_chunk);
+    let Some(&(mut front)) = front else { return false };
+    let next = core::mem::replace(&mut front[ETHERNET + ipv6::NEXT_HEADER_AT], ipv6::DEST_OPTS);
+    let payload_len = ipv6::payload_len(&front[ETHERNET..]);
+    ipv6::set_payload_len(&mut front[ETHERNET..], payload_len + N);
+    let Some((place, rest)) = frame.split_first_chunk_mut() else { return false };
+    let Some(gap) = rest.first_chunk_mut::<N>() else { return false };
+    *place = front;
+    *gap = *header;
+    gap[0] = next;
+    true
+}
+
+/// Takes out the header of `N` octets that a packet of the measured shape ([`crate::parse::measured`]) has.
+#[inline]
+pub fn strip_plain<B: PacketBuf, const N: usize>(packet: &mut B) {
+    let frame = packet.data_mut();
+    let Some(&(mut front)) = frame.first_chunk::<PLAIN_UPPER>() else { return };
+    let Some(&next) = frame.get(PLAIN_UPPER) else { return };
+    front[ETHERNET + ipv6::NEXT_HEADER_AT] = next;
+    let payload_len = ipv6::payload_len(&front[ETHERNET..]);
+    ipv6::set_payload_len(&mut front[ETHERNET..], payload_len.saturating_sub(N));
+    let Some(place) = frame.get_mut(N..).and_then(<[u8]>::first_chunk_mut) else { return };
+    *place = front;
+    packet.trim_front(N);
 }

@@ -76,6 +76,13 @@ impl FiveTuple {
         [src_hi, src_lo, dst_hi, dst_lo, rest]
     }
 
+    /// The source address as a number.
+    #[inline]
+    #[must_use]
+    pub const fn source(&self) -> u128 {
+        u128::from_be_bytes(self.src)
+    }
+
     /// The inverse of [`FiveTuple::words`].
     #[inline]
     #[must_use]

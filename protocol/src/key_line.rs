@@ -1,14 +1,14 @@
-//! One cache line of key state that several workers read while one of them replaces it.
+//! A session key that several workers read while one of them replaces it, in two parts: what goes with the key (which
+//! secret and Kri it is for, the base nonce) is small and stands beside other state of its flow; the key's state is a cache
+//! line of its own.
 //!
 //! A sequence lock over plain atomics: a reader never waits, and a reader that meets a writer derives the key for
 //! itself instead (some hundred nanoseconds, once per 32,767 packets). No `unsafe`, so nothing here can tear silently:
 //! a torn read is seen by its sequence number and thrown away.
 
-use crate::key_schedule::SessionKey;
+use crate::aead::KeyState;
+use crate::key_schedule::ReadyKey;
 use crate::sync::{AtomicU64, Ordering, fence};
-use zeroize::Zeroize;
-
-const WORDS: usize = 6;
 
 /// Names the secret a key was derived from: the peer (or this box itself, 0) and the generation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -49,88 +49,134 @@ impl SecretId {
     }
 }
 
-/// A session key and what it is for, 64 octets.
-#[repr(align(64))]
-pub struct KeyLine {
-    sequence: AtomicU64,
-    id: AtomicU64,
-    words: [AtomicU64; WORDS],
+/// What goes with a key, and `EXTRA` further words that belong to the same secret and Kri.
+///
+/// The first word is `sequence (16) | peer (16) | generation (32)`; while a writer is at work it names no secret. (A reader
+/// that slept through exactly 65,536 replacements would not notice; each takes a rotation of 32,767 packets.)
+#[derive(Debug)]
+pub struct KeyHead<const EXTRA: usize> {
+    named: AtomicU64,
+    /// The base nonce's last four octets, and the Kri.
+    tail: AtomicU64,
+    /// The base nonce's first eight octets.
+    nonce: AtomicU64,
+    extra: [AtomicU64; EXTRA],
+}
+
+impl<const EXTRA: usize> Default for KeyHead<EXTRA> {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { named: zero(), tail: zero(), nonce: zero(), extra: core::array::from_fn(|_| zero()) }
+    }
+}
+
+/// The key's state.
+#[repr(C, align(64))]
+pub struct KeyBody([AtomicU64; 8]);
+
+impl Default for KeyBody {
+    fn default() -> Self {
+        Self(core::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl core::fmt::Debug for KeyBody {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("KeyBody(redacted)")
+    }
+}
+
+impl Drop for KeyBody {
+    fn drop(&mut self) {
+        self.overwrite(&KeyState::ZERO);
+    }
+}
+
+impl KeyBody {
+    fn overwrite(&self, state: &KeyState) {
+        for (word, value) in self.0.iter().zip(state.to_words()) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<KeyLine>() == 64);
+const _: () = assert!(size_of::<KeyBody>() == 64 && size_of::<KeyHead<2>>() == 40 && size_of::<KeyHead<0>>() == 24);
 
-impl core::fmt::Debug for KeyLine {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("KeyLine(redacted)")
-    }
+/// What a look into a line gives beside the key's state.
+#[derive(Clone, Copy)]
+pub struct Found<const EXTRA: usize> {
+    /// The base nonce.
+    pub base_nonce: [u8; 12],
+    /// The words that were put with it.
+    pub extra: [u64; EXTRA],
 }
 
-impl Default for KeyLine {
-    fn default() -> Self {
-        Self { sequence: AtomicU64::new(0), id: AtomicU64::new(0), words: core::array::from_fn(|_| AtomicU64::new(0)) }
-    }
+/// The two parts of a line together.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyLine<'a, const EXTRA: usize> {
+    /// What goes with the key.
+    pub head: &'a KeyHead<EXTRA>,
+    /// The key.
+    pub body: &'a KeyBody,
 }
 
-impl Drop for KeyLine {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
+const NAME: u64 = (1 << 48) - 1;
+const ODD: u64 = 1 << 48;
 
-fn word(octets: &[u8], at: usize) -> u64 {
-    let mut w = [0; 8];
-    w.copy_from_slice(&octets[at..at + 8]);
-    u64::from_ne_bytes(w)
-}
-
-impl KeyLine {
-    /// The key for this secret and Kri, if it is the one in the line and nobody is replacing it at this moment.
+impl<const EXTRA: usize> KeyLine<'_, EXTRA> {
+    /// The key for this secret and Kri, if it is the one in the line and nobody is replacing it at this moment. Its state
+    /// is copied to `into`; when there is none, what is there then is of no use.
     #[inline]
-    pub fn get(&self, id: SecretId, kri: u32) -> Option<SessionKey> {
-        let before = self.sequence.load(Ordering::Acquire);
-        if before & 1 != 0 || self.id.load(Ordering::Relaxed) != id.0 || id == SecretId::NONE {
+    pub fn get(&self, id: SecretId, kri: u32, into: &mut KeyState) -> Option<Found<EXTRA>> {
+        let named = self.head.named.load(Ordering::Acquire);
+        if named & NAME != id.0 & NAME || id.0 & NAME == 0 {
             return None;
         }
-        let mut words: [u64; WORDS] = core::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
+        let tail = self.head.tail.load(Ordering::Relaxed);
+        let nonce = self.head.nonce.load(Ordering::Relaxed);
+        let extra = core::array::from_fn(|i| self.head.extra[i].load(Ordering::Relaxed));
+        into.set_words(core::array::from_fn(|i| self.body.0[i].load(Ordering::Relaxed)));
         fence(Ordering::Acquire);
-        if self.sequence.load(Ordering::Relaxed) != before || words[5] as u32 != kri {
-            words.zeroize();
+        if self.head.named.load(Ordering::Relaxed) != named || tail as u32 != kri {
             return None;
         }
-        let mut key = SessionKey { key: [0; 32], base_nonce: [0; 12] };
-        for (octets, word) in key.key.chunks_exact_mut(8).zip(&words) {
-            octets.copy_from_slice(&word.to_ne_bytes());
-        }
-        key.base_nonce[..8].copy_from_slice(&words[4].to_ne_bytes());
-        key.base_nonce[8..].copy_from_slice(&((words[5] >> 32) as u32).to_ne_bytes());
-        words.zeroize();
-        Some(key)
+        let mut base_nonce = [0; 12];
+        base_nonce[..8].copy_from_slice(&nonce.to_ne_bytes());
+        base_nonce[8..].copy_from_slice(&((tail >> 32) as u32).to_ne_bytes());
+        Some(Found { base_nonce, extra })
     }
 
     /// Puts a key into the line, unless somebody else is at it (then nothing happens, and the key is derived again when
     /// it is needed).
-    pub fn put(&self, id: SecretId, kri: u32, key: &SessionKey) {
-        let before = self.sequence.load(Ordering::Relaxed);
-        if before & 1 != 0
-            || self.sequence.compare_exchange(before, before + 1, Ordering::Acquire, Ordering::Relaxed).is_err()
+    pub fn put(&self, id: SecretId, kri: u32, key: &ReadyKey, extra: [u64; EXTRA]) {
+        let before = self.head.named.load(Ordering::Relaxed);
+        let writing = (before & !NAME).wrapping_add(ODD);
+        if before & ODD != 0
+            || self.head.named.compare_exchange(before, writing, Ordering::Acquire, Ordering::Relaxed).is_err()
         {
             return;
         }
         fence(Ordering::Release);
-        self.id.store(id.0, Ordering::Relaxed);
-        for i in 0..4 {
-            self.words[i].store(word(&key.key, i * 8), Ordering::Relaxed);
+        let [a, b, c, d, e, f, g, h, tail @ ..] = key.base_nonce;
+        self.head.nonce.store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Ordering::Relaxed);
+        self.head.tail.store(u64::from(u32::from_ne_bytes(tail)) << 32 | u64::from(kri), Ordering::Relaxed);
+        for (word, value) in self.head.extra.iter().zip(extra) {
+            word.store(value, Ordering::Relaxed);
         }
-        self.words[4].store(word(&key.base_nonce, 0), Ordering::Relaxed);
-        let tail = u32::from_ne_bytes([key.base_nonce[8], key.base_nonce[9], key.base_nonce[10], key.base_nonce[11]]);
-        self.words[5].store(u64::from(tail) << 32 | u64::from(kri), Ordering::Relaxed);
-        self.sequence.store(before + 2, Ordering::Release);
+        self.body.overwrite(&key.state);
+        self.head.named.store(writing.wrapping_add(ODD) | id.0 & NAME, Ordering::Release);
+    }
+
+    /// Whether the line holds a key of this secret, whichever Kri.
+    #[inline]
+    pub fn is_of(&self, id: SecretId) -> bool {
+        self.head.named.load(Ordering::Relaxed) & NAME == id.0 & NAME
     }
 
     /// Overwrites the key, as [`KeyLine::put`] does: others may be reading, and must not take the zeros for a key.
     pub fn clear(&self) {
-        self.put(SecretId::NONE, 0, &SessionKey { key: [0; 32], base_nonce: [0; 12] });
+        self.put(SecretId::NONE, 0, &ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] }, [0; EXTRA]);
     }
 }
 
@@ -138,36 +184,44 @@ impl KeyLine {
 mod tests {
     use super::*;
 
-    fn key(fill: u8) -> SessionKey {
-        SessionKey { key: [fill; 32], base_nonce: [fill ^ 0xFF; 12] }
+    fn key(fill: u8) -> ReadyKey {
+        ReadyKey { state: KeyState::from_words([u64::from_ne_bytes([fill; 8]); 8]), base_nonce: [fill ^ 0xFF; 12] }
     }
 
     #[test]
     fn gives_back_what_was_put_for_that_secret_and_kri_only() {
-        let line = KeyLine::default();
+        let (head, body) = (KeyHead::<2>::default(), KeyBody::default());
+        let line = KeyLine { head: &head, body: &body };
         let id = SecretId::new(3, 7);
-        assert!(line.get(SecretId::NONE, 0).is_none());
-        assert!(line.get(id, 5).is_none());
-        line.put(id, 5, &key(0xA5));
-        let got = line.get(id, 5).expect("cached");
-        assert_eq!((got.key, got.base_nonce), ([0xA5; 32], [0x5A; 12]));
-        assert!(line.get(id, 6).is_none());
-        assert!(line.get(SecretId::new(3, 8), 5).is_none());
+        let mut state = KeyState::ZERO;
+        assert!(line.get(SecretId::NONE, 0, &mut state).is_none());
+        assert!(line.get(id, 5, &mut state).is_none());
+        line.put(id, 5, &key(0xA5), [8, 9]);
+        let got = line.get(id, 5, &mut state).expect("cached");
+        assert_eq!((got.base_nonce, got.extra), ([0x5A; 12], [8, 9]));
+        assert_eq!(state.to_words(), key(0xA5).state.to_words());
+        assert!(line.is_of(id) && !line.is_of(SecretId::new(3, 8)));
+        assert!(line.get(id, 6, &mut state).is_none());
+        assert!(line.get(SecretId::new(3, 8), 5, &mut state).is_none());
+        assert!(line.get(SecretId::new(4, 7), 5, &mut state).is_none());
         line.clear();
-        assert!(line.get(id, 5).is_none());
-        assert!(line.words.iter().all(|w| w.load(Ordering::Relaxed) == 0), "the key is gone from memory");
+        assert!(line.get(id, 5, &mut state).is_none());
+        assert!(body.0.iter().all(|w| w.load(Ordering::Relaxed) == 0), "the key is gone from memory");
     }
 
     #[test]
     fn never_torn() {
-        let line = KeyLine::default();
+        let (head, body) = (KeyHead::<2>::default(), KeyBody::default());
+        let line = KeyLine { head: &head, body: &body };
         let id = SecretId::new(1, 1);
         std::thread::scope(|s| {
-            s.spawn(|| (0..200_000u32).for_each(|i| line.put(id, i % 2, &key((i % 2) as u8))));
+            s.spawn(|| (0..200_000u32).for_each(|i| line.put(id, i % 2, &key((i % 2) as u8), [u64::from(i % 2); 2])));
+            let mut state = KeyState::ZERO;
             for _ in 0..200_000 {
                 for kri in 0..2 {
-                    if let Some(k) = line.get(id, kri) {
-                        assert_eq!((k.key, k.base_nonce), ([kri as u8; 32], [kri as u8 ^ 0xFF; 12]));
+                    if let Some(k) = line.get(id, kri, &mut state) {
+                        assert_eq!((k.base_nonce, k.extra), ([kri as u8 ^ 0xFF; 12], [u64::from(kri); 2]));
+                        assert_eq!(state.to_words(), key(kri as u8).state.to_words());
                     }
                 }
             }
@@ -180,21 +234,33 @@ mod loom_tests {
     use super::*;
     use loom::sync::Arc;
 
+    #[derive(Default)]
+    struct Line(KeyHead<0>, KeyBody);
+
+    impl Line {
+        fn line(&self) -> KeyLine<'_, 0> {
+            KeyLine { head: &self.0, body: &self.1 }
+        }
+    }
+
+    fn key(fill: u8) -> ReadyKey {
+        ReadyKey { state: KeyState::from_words([u64::from(fill); 8]), base_nonce: [fill; 12] }
+    }
+
     #[test]
     fn loom_never_torn() {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
         model.check(|| {
-            let line = Arc::new(KeyLine::default());
+            let line = Arc::new(Line::default());
             let id = SecretId::new(1, 1);
-            line.put(id, 0, &SessionKey { key: [0; 32], base_nonce: [0; 12] });
+            line.line().put(id, 0, &key(0), []);
             let other = Arc::clone(&line);
-            let writer = loom::thread::spawn(move || {
-                other.put(id, 1, &SessionKey { key: [1; 32], base_nonce: [1; 12] });
-            });
+            let writer = loom::thread::spawn(move || other.line().put(id, 1, &key(1), []));
             for kri in 0..2u32 {
-                if let Some(k) = line.get(id, kri) {
-                    assert_eq!((k.key, k.base_nonce), ([kri as u8; 32], [kri as u8; 12]));
+                let mut state = KeyState::ZERO;
+                if let Some(k) = line.line().get(id, kri, &mut state) {
+                    assert_eq!((state.to_words(), k.base_nonce), ([u64::from(kri); 8], [kri as u8; 12]));
                 }
             }
             writer.join().expect("no panic");
@@ -203,15 +269,18 @@ mod loom_tests {
 
     #[test]
     fn loom_cleared_under_a_reader() {
-        loom::model(|| {
-            let line = Arc::new(KeyLine::default());
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let line = Arc::new(Line::default());
             let id = SecretId::new(1, 1);
-            line.put(id, 0, &SessionKey { key: [7; 32], base_nonce: [7; 12] });
+            line.line().put(id, 0, &key(7), []);
             let other = Arc::clone(&line);
             // The receiver clears a line when its space gets another secret, while other workers may read it.
-            let writer = loom::thread::spawn(move || other.clear());
-            if let Some(k) = line.get(id, 0) {
-                assert_eq!((k.key, k.base_nonce), ([7; 32], [7; 12]));
+            let writer = loom::thread::spawn(move || other.line().clear());
+            let mut state = KeyState::ZERO;
+            if let Some(k) = line.line().get(id, 0, &mut state) {
+                assert_eq!((state.to_words(), k.base_nonce), ([7; 8], [7; 12]));
             }
             writer.join().expect("no panic");
         });

@@ -1,7 +1,8 @@
 //! From a shared secret to session keys (profile sections 4, 5 and 9), with the labeled HKDF of RFC 9180 section 4.
 
+use crate::aead::KeyState;
 use crate::five_tuple::FiveTuple;
-use crate::suite::{Kdf, Suite};
+use crate::suite::{Aead, Kdf, Suite};
 use hkdf::Hkdf;
 use sha2::{Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
@@ -256,11 +257,37 @@ impl SessionKey {
     #[inline]
     #[must_use]
     pub fn nonce(&self, prseq: u16) -> [u8; NN] {
-        let mut nonce = self.base_nonce;
-        let [high, low] = prseq.to_be_bytes();
-        nonce[NN - 2] ^= high;
-        nonce[NN - 1] ^= low;
-        nonce
+        nonce(self.base_nonce, prseq)
+    }
+
+    /// Makes it ready to seal and open with.
+    #[must_use]
+    pub fn ready(&self, aead: Aead) -> ReadyKey {
+        ReadyKey { state: KeyState::new(aead, &self.key), base_nonce: self.base_nonce }
+    }
+}
+
+/// `base_nonce XOR (ten zero octets || I2OSP(prseq, 2))`.
+#[inline]
+#[must_use]
+pub const fn nonce(base_nonce: [u8; NN], prseq: u16) -> [u8; NN] {
+    let [high, low] = prseq.to_be_bytes();
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = base_nonce;
+    [a, b, c, d, e, f, g, h, i, j, k ^ high, l ^ low]
+}
+
+/// A session key as the packet path keeps it.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct ReadyKey {
+    /// The key and what is computed from it beforehand.
+    pub state: KeyState,
+    /// XORed with PRSEQ into each packet's nonce.
+    pub base_nonce: [u8; NN],
+}
+
+impl core::fmt::Debug for ReadyKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("ReadyKey(redacted)")
     }
 }
 
@@ -291,7 +318,7 @@ pub fn file_generation_secret(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::{Aead, Kem};
+    use crate::suite::Kem;
 
     #[test]
     fn wrong_lengths_are_refused_by_every_kdf() {

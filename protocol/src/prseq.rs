@@ -1,9 +1,9 @@
 //! The order in which PRSEQ runs through 1..=32767 within one Kri (profile section 6): a permutation that an observer
 //! cannot predict, without a table.
 //!
-//! A balanced permutation of 16 bits (a Feistel network of eight rounds) is walked until it falls below 32767; on the
-//! average two steps. Its round functions are read out of a key made with SipHash-2-4. What an observer sees anyway is
-//! that no value repeats within a Kri, and values under a key of 256 bits.
+//! A permutation of 15 bits (a Feistel network of eight rounds over 7 and 8 bits) is walked until it falls below 32767,
+//! which it nearly always does at once. Its round keys come from a key made with SipHash-2-4. What an observer sees anyway
+//! is that no value repeats within a Kri, and values under a key of 128 bits.
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
@@ -51,8 +51,8 @@ impl core::fmt::Debug for MasterKey {
 }
 
 /// The order of one flow's direction under one generation and Kri.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct PrseqKey([u32; ROUNDS]);
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct PrseqKey([u64; 2]);
 
 impl core::fmt::Debug for PrseqKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -65,38 +65,55 @@ impl PrseqKey {
     #[must_use]
     pub fn derive(master: &MasterKey, flow: u128, generation: u32, kri: u32) -> Self {
         let name = [flow as u64, (flow >> 64) as u64, u64::from(generation) << 32 | u64::from(kri)];
-        let ([a, b], [c, d]) = (master.hash(0, name), master.hash(1, name));
-        let mut words = [a, b, c, d];
-        let keys = core::array::from_fn(|i| (words[i / 2] >> (i % 2 * 32)) as u32);
-        words.zeroize();
-        Self(keys)
+        Self(master.hash(1, name))
     }
 
-    /// The PRSEQ of packet `index` (0..32767) of the Kri, 1..=32767.
+    /// As two words, for a line that several threads read, and for [`prseq`].
     #[inline]
     #[must_use]
-    pub fn prseq(&self, index: u16) -> u16 {
-        let mut value = index % VALUES;
-        // A walk through one cycle of the permutation: it comes back to a value below VALUES, at the latest to its start.
-        loop {
-            value = self.permute(value);
-            if value < VALUES {
-                return value + 1;
-            }
-        }
+    pub const fn to_words(&self) -> [u64; 2] {
+        self.0
     }
 
-    /// A permutation of 0..65536.
-    #[inline]
-    fn permute(&self, value: u16) -> u16 {
-        let [mut left, mut right] = value.to_be_bytes();
-        for &key in &self.0 {
-            let mixed = (u32::from(right) ^ key).wrapping_mul(0x9E37_79B1);
-            let mixed = (mixed ^ (mixed >> 15) ^ key.rotate_left(13)).wrapping_mul(0x85EB_CA77);
-            (left, right) = (right, left ^ (mixed >> 24) as u8);
-        }
-        u16::from_be_bytes([left, right])
+    /// See [`prseq`].
+    #[must_use]
+    pub fn prseq(&self, index: u16) -> u16 {
+        prseq(self.0, index)
     }
+}
+
+/// The PRSEQ, 1..=32767, of packet `index` (0..32767) of the Kri whose order these words are ([`PrseqKey::to_words`]).
+#[inline]
+#[must_use]
+pub fn prseq(order: [u64; 2], index: u16) -> u16 {
+    let mut value = index % VALUES;
+    // A walk through one cycle of the permutation: it comes back to a value below VALUES, at the latest to its start.
+    loop {
+        value = permute(order, value);
+        if value < VALUES {
+            return value + 1;
+        }
+    }
+}
+
+/// A permutation of 0..32768.
+#[inline]
+fn permute([a, b]: [u64; 2], value: u16) -> u16 {
+    let keys = [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32];
+    let (mut low, mut high) = (u32::from(value) & 0xFF, u32::from(value) >> 8);
+    for round in 0..ROUNDS / 2 {
+        let (even, odd) = (keys[round % 4], keys[(round + 1) % 4].rotate_left(7) ^ 0x5851_F42D);
+        high ^= mix(low, even) & 0x7F;
+        low ^= mix(high, odd) & 0xFF;
+    }
+    (high << 8 | low) as u16
+}
+
+/// A round's function; the low octet counts.
+#[inline]
+const fn mix(value: u32, key: u32) -> u32 {
+    let mixed = (value ^ key).wrapping_mul(0x9E37_79B1);
+    (mixed ^ mixed >> 15 ^ key.rotate_left(13)).wrapping_mul(0x85EB_CA77) >> 24
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 //! around the change are neither lost nor let in twice. Of the secrets before those the highest number is kept, so that
 //! they can come back without letting anything in twice; when there are more than that, further boxes are refused.
 
-use crate::key_line::{KeyLine, SecretId};
+use crate::aead::KeyState;
+use crate::key_line::{KeyBody, KeyHead, KeyLine, SecretId};
+use crate::key_schedule::ReadyKey;
 use crate::replay::{Mark, ReplayWindow};
 use crate::sender::PACKETS_PER_KRI;
 use crate::sync::{AtomicU64, Ordering};
@@ -98,10 +100,17 @@ impl ReceiverRest {
 /// The extended number of a packet is `kri * 32767 + remainder`; the first packet gets remainder 32767, and a packet's
 /// remainder stays within ±65534 of that, so the highest number is one word.
 #[derive(Debug, Default)]
-struct Space {
+struct SpaceHead {
     id: AtomicU64,
     high: AtomicU64,
-    window: ReplayWindow,
+}
+
+/// A number space: its head stands with the heads of other things that every packet needs, the window apart.
+#[derive(Clone, Copy)]
+struct Space<'a> {
+    id: &'a AtomicU64,
+    high: &'a AtomicU64,
+    window: &'a ReplayWindow,
 }
 
 const fn number(high: u64) -> u64 {
@@ -130,7 +139,7 @@ fn distance(high_kri: u32, high_psn: u16, kri: u32, psntp: u16) -> Option<i64> {
     (d < high).then_some(d)
 }
 
-impl Space {
+impl Space<'_> {
     fn accept(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {
         let mut seen = self.high.load(Ordering::Acquire);
         // `begin` takes the id away before it writes `high`: while the id is ours, so was the number just read.
@@ -184,7 +193,7 @@ impl Space {
     }
 }
 
-impl Space {
+impl Space<'_> {
     /// Goes on behind a highest number: what was seen below it is forgotten, so all of it counts as seen.
     fn go_on(&self, id: u64, high: u64) {
         self.id.store(0, Ordering::Release);
@@ -212,16 +221,25 @@ fn is_secret(id: SecretId) -> bool {
     id != SecretId::NONE && id != CLOSED
 }
 
-/// A flow's receiver half.
+/// A flow's receiver half. Its first two cache lines and one of a window are all that most packets need.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub struct ReceiverState {
-    spaces: [Space; 2],
-    pushed_out: [PushedOut; 2],
     /// The space last opened with, and a bit (2) that a change of spaces is under way.
     current: AtomicU64,
-    /// Session keys, by space.
-    pub keys: [KeyLine; 2],
+    heads: [SpaceHead; 2],
+    /// The session key in use.
+    front_head: KeyHead<0>,
+    front_body: KeyBody,
+    /// The session key of late packets.
+    back_body: KeyBody,
+    back_head: KeyHead<0>,
+    pushed_out: [PushedOut; 2],
+    windows: [ReplayWindow; 2],
 }
+
+#[cfg(not(loom))]
+const _: () = assert!(core::mem::offset_of!(ReceiverState, front_body) == 64);
 
 const CHANGING: u64 = 2;
 
@@ -239,21 +257,58 @@ impl ReceiverState {
     }
 
     fn space(&self, i: usize) -> Option<(SecretId, u32)> {
-        let id = SecretId::from_bits(self.spaces[i].id.load(Ordering::Acquire));
-        is_secret(id).then(|| (id, (self.spaces[i].high.load(Ordering::Acquire) >> 32) as u32))
+        let id = SecretId::from_bits(self.heads[i].id.load(Ordering::Acquire));
+        is_secret(id).then(|| (id, (self.heads[i].high.load(Ordering::Acquire) >> 32) as u32))
     }
 
-    /// The key line of a secret, if the flow has packets under it.
+    fn spaces(&self) -> [Space<'_>; 2] {
+        [0, 1].map(|i| Space { id: &self.heads[i].id, high: &self.heads[i].high, window: &self.windows[i] })
+    }
+
+    fn front(&self) -> KeyLine<'_, 0> {
+        KeyLine { head: &self.front_head, body: &self.front_body }
+    }
+
+    fn back(&self) -> KeyLine<'_, 0> {
+        KeyLine { head: &self.back_head, body: &self.back_body }
+    }
+
+    /// The session key of this secret and Kri, if the flow has it at hand; its state is copied to `into`.
     #[inline]
-    pub fn key_line(&self, id: SecretId) -> Option<&KeyLine> {
-        let at = self.spaces.iter().position(|s| s.id.load(Ordering::Acquire) == id.bits())?;
-        Some(&self.keys[at])
+    pub fn key(&self, id: SecretId, kri: u32, into: &mut KeyState) -> Option<[u8; 12]> {
+        let found = self.front().get(id, kri, into).or_else(|| self.back().get(id, kri, into))?;
+        Some(found.base_nonce)
+    }
+
+    /// Keeps a session key that has opened a packet: that of the secret and Kri last opened with in front, of others that
+    /// the flow knows behind it.
+    pub fn keep_key(&self, id: SecretId, kri: u32, key: &ReadyKey) {
+        if self.current() == Some((id, kri)) {
+            self.front().put(id, kri, key, []);
+        } else if self.heads.iter().any(|s| s.id.load(Ordering::Acquire) == id.bits()) {
+            self.back().put(id, kri, key, []);
+        }
+    }
+
+    /// Where the lines begin that the next packet of this flow needs: its head, its key.
+    #[inline]
+    #[must_use]
+    pub const fn lines(&self) -> (&Self, &KeyBody) {
+        (self, &self.front_body)
+    }
+
+    /// The window of the space last opened with, at the word that the packet behind the highest one goes to.
+    #[inline]
+    #[must_use]
+    pub fn window_line(&self) -> &AtomicU64 {
+        let i = (self.current.load(Ordering::Relaxed) & 1) as usize;
+        self.windows[i].word_of(number(self.heads[i].high.load(Ordering::Relaxed)).wrapping_add(1))
     }
 
     /// Takes an authenticated packet into account. Nothing before this call has changed any state.
     pub fn accept(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {
         for _ in 0..256 {
-            for (i, space) in self.spaces.iter().enumerate() {
+            for (i, space) in self.spaces().into_iter().enumerate() {
                 if space.id.load(Ordering::Acquire) == id.bits() {
                     let verdict = space.accept(id, kri, psntp);
                     if matches!(verdict, Verdict::Fresh { late: false, .. }) {
@@ -280,7 +335,7 @@ impl ReceiverState {
         if seen & 1 == i as u64 || seen & CHANGING != 0 {
             return;
         }
-        let now = SecretId::from_bits(self.spaces[1 - i].id.load(Ordering::Acquire));
+        let now = SecretId::from_bits(self.heads[1 - i].id.load(Ordering::Acquire));
         if now.peer() != id.peer() {
             // A lost race leaves the hint as it was; it only orders the trials.
             let _ = self.current.compare_exchange(seen, i as u64, Ordering::AcqRel, Ordering::Relaxed);
@@ -290,7 +345,7 @@ impl ReceiverState {
     /// Whether the flow has gone past this secret: a newer generation of the same box is known, and this one is not; or
     /// there have been more boxes than are kept, and this may be one of them.
     fn left_behind(&self, id: SecretId) -> bool {
-        let spaces = self.spaces.each_ref().map(|s| SecretId::from_bits(s.id.load(Ordering::Acquire)));
+        let spaces = self.heads.each_ref().map(|s| SecretId::from_bits(s.id.load(Ordering::Acquire)));
         let pushed = self.pushed_out.each_ref().map(|p| SecretId::from_bits(p.id.load(Ordering::Acquire)));
         let mut of_this_box =
             spaces.into_iter().chain(pushed).filter(|&k| is_secret(k) && k.peer() == id.peer()).peekable();
@@ -318,10 +373,10 @@ impl ReceiverState {
     /// See [`Self::admit`]; nobody else is at it. Gives the space that is the current one then.
     fn admit_alone(&self, now: usize, id: SecretId, kri: u32, psntp: u16) -> (Option<Verdict>, usize) {
         // Somebody may have admitted it between our look and our claim.
-        if self.spaces.iter().any(|s| s.id.load(Ordering::Acquire) == id.bits()) {
+        if self.heads.iter().any(|s| s.id.load(Ordering::Acquire) == id.bits()) {
             return (None, now);
         }
-        let present = SecretId::from_bits(self.spaces[now].id.load(Ordering::Acquire));
+        let present = SecretId::from_bits(self.heads[now].id.load(Ordering::Acquire));
         let (space, becomes_current) = if present == SecretId::NONE {
             (now, true)
         } else {
@@ -329,21 +384,23 @@ impl ReceiverState {
             (1 - now, present.peer() != id.peer() || id.generation() > present.generation())
         };
         let current = if becomes_current { space } else { now };
-        let leaving = SecretId::from_bits(self.spaces[space].id.load(Ordering::Acquire));
+        let leaving = SecretId::from_bits(self.heads[space].id.load(Ordering::Acquire));
         let place_of = |bits| self.pushed_out.iter().find(|p| p.id.load(Ordering::Relaxed) == bits);
         let back = place_of(id.bits()).map(|p| p.high.load(Ordering::Relaxed));
-        if is_secret(leaving) && !self.remember(leaving, self.spaces[space].high.load(Ordering::Acquire), id) {
+        if is_secret(leaving) && !self.remember(leaving, self.heads[space].high.load(Ordering::Acquire), id) {
             return (Some(Verdict::TooOld), now);
         }
-        self.keys[space].clear();
+        for line in [self.front(), self.back()].iter().filter(|l| leaving != SecretId::NONE && l.is_of(leaving)) {
+            line.clear();
+        }
         if let Some(high) = back {
             if let Some(place) = place_of(id.bits()) {
                 place.id.store(0, Ordering::Release); // not taken by the one that leaves
             }
-            self.spaces[space].go_on(id.bits(), high);
+            self.spaces()[space].go_on(id.bits(), high);
             return (None, current); // to be accepted like any other
         }
-        self.spaces[space].begin(id, kri, psntp);
+        self.spaces()[space].begin(id, kri, psntp);
         (Some(Verdict::Fresh { skipped: 0, late: false }), current)
     }
 
@@ -369,8 +426,8 @@ impl ReceiverState {
         let first = (self.current.load(Ordering::Acquire) & 1) as usize;
         let order = [first, 1 - first];
         ReceiverRest {
-            id: order.map(|i| self.spaces[i].id.load(Ordering::Acquire)),
-            high: order.map(|i| self.spaces[i].high.load(Ordering::Acquire)),
+            id: order.map(|i| self.heads[i].id.load(Ordering::Acquire)),
+            high: order.map(|i| self.heads[i].high.load(Ordering::Acquire)),
             crowded: self.pushed_out.iter().any(|p| p.id.load(Ordering::Acquire) != 0),
         }
     }
@@ -381,7 +438,7 @@ impl ReceiverState {
         if rest.is_empty() {
             return;
         }
-        for (space, (id, high)) in self.spaces.iter().zip(rest.id.into_iter().zip(rest.high)) {
+        for (space, (id, high)) in self.spaces().into_iter().zip(rest.id.into_iter().zip(rest.high)) {
             if is_secret(SecretId::from_bits(id)) {
                 space.go_on(id, high);
             } else {
@@ -395,12 +452,13 @@ impl ReceiverState {
 
     /// Forgets everything, keys overwritten. Only for a flow that nobody uses any more.
     pub fn clear(&self) {
-        for (space, key) in self.spaces.iter().zip(&self.keys) {
+        for space in self.spaces() {
             space.id.store(0, Ordering::Relaxed);
             space.high.store(0, Ordering::Relaxed);
             space.window.clear();
-            key.clear();
         }
+        self.front().clear();
+        self.back().clear();
         for place in &self.pushed_out {
             place.id.store(0, Ordering::Relaxed);
             place.high.store(0, Ordering::Relaxed);

@@ -46,6 +46,13 @@ impl ReplayWindow {
         }
     }
 
+    /// The word that `number` is kept in.
+    #[inline]
+    #[must_use]
+    pub const fn word_of(&self, number: u64) -> &AtomicU64 {
+        &self.words[((number / BITS + 1) % WORDS as u64) as usize]
+    }
+
     /// Marks `number`, which the caller has found to be less than [`WINDOW`] behind `highest` (or ahead of it).
     ///
     /// Correct with several writers: of two that mark one number, exactly one is told [`Mark::Fresh`].
@@ -57,7 +64,7 @@ impl ReplayWindow {
         let block = number / BITS + 1;
         let tag = block & TAG_MASK;
         let bit = 1u64 << (number % BITS);
-        let word = &self.words[(block % WORDS as u64) as usize];
+        let word = self.word_of(number);
         let mut seen = word.load(Ordering::Relaxed);
         // Each failed exchange means that another writer got further; more than a few in a row cannot be honest traffic.
         for _ in 0..64 {

@@ -93,8 +93,8 @@ fn notes(huge: bool) -> Vec<String> {
     let mut notes = vec![
         "rte_hash: RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF and _MULTI_WRITER_ADD, rte_hash_lookup_bulk_data, removal behind \
          its RCU (deferred), keys of 40 octets, as many places as ours (two per flow). 'rte_hash' hashes with CRC32, its \
-         default, which is not keyed: whoever knows it can fill a bucket. 'rte_hash siphash' and papaya hash with \
-         SipHash-1-3 under a key"
+         default, which is not keyed: whoever knows it can fill a bucket. 'rte_hash keyed' and papaya hash as ours, \
+         under a secret"
             .to_owned(),
         "hit: the record's address is known; ours has then read the record's first line, where the 5-tuple stands. \
          'hit, record read': all have read it. Every table leads to the same records"
@@ -127,11 +127,11 @@ fn one_size(args: &FlowArgs, eal: &Eal, flows: usize, report: &mut Report) -> Re
     let room = flows + memory::visitors(flows);
     // DPDK's first, so that ours does not take all the hugepages.
     let crc = RteHash::new(eal, PEER, room, HashedBy::Crc)?;
-    let sip = RteHash::new(eal, "rte_hash siphash", room, HashedBy::SipHash)?;
+    let keyed = RteHash::new(eal, "rte_hash keyed", room, HashedBy::Keyed)?;
     let own = FlowTable::new(memory::size(flows), [7; 16]);
     let ours = Ours::new(&own);
     let papaya = Papaya::new(room);
-    let tables: [&dyn Table<'_>; 4] = [&crc, &ours, &sip, &papaya];
+    let tables: [&dyn Table<'_>; 4] = [&crc, &ours, &keyed, &papaya];
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
 
     // Any records will do for this; ours gives its own out as it likes.
@@ -150,7 +150,7 @@ fn one_size(args: &FlowArgs, eal: &Eal, flows: usize, report: &mut Report) -> Re
     }
 
     ours.insert_to_stay(&keys.known)?;
-    let records = keys.known.iter().map(|key| own.find(own.fingerprint(key), key).context("a flow is missing"));
+    let records = keys.known.iter().map(|key| own.find(own.hash(key), key).context("a flow is missing"));
     let records: Vec<&Flow> = records.collect::<Result<_>>()?;
     for table in [tables[0], tables[2], tables[3]] {
         together(eal, 1, |_| table.insert(0, &keys.known, &records))?;

@@ -1,40 +1,46 @@
-//! `papaya`: a lock-free map from the Rust ecosystem, keyed as ours with SipHash-1-3.
+//! `papaya`: a lock-free map from the Rust ecosystem, with the keyed hash of our table.
 
-use super::table::{BURST, Key, Sum, Table};
+use super::table::{BURST, KEYED, Key, Sum, Table};
 use anyhow::{Result, ensure};
 use pipeline::flow::Flow;
-use siphasher::sip::SipHasher13;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// A key whose five words are hashed as our table does.
+/// A key whose hash is ready.
 #[derive(PartialEq, Eq)]
 struct Words(Key);
 
 impl Hash for Words {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.iter().for_each(|w| state.write_u64(*w));
+        state.write_u64(KEYED.hash(&self.0).0);
     }
 }
 
-/// SipHash-1-3 under a secret.
-struct Secret(u64, u64);
+/// Gives the hash on as it is.
+#[derive(Default)]
+struct Ready(u64);
 
-impl BuildHasher for Secret {
-    type Hasher = SipHasher13;
+impl Hasher for Ready {
+    fn finish(&self) -> u64 {
+        self.0
+    }
 
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.0, self.1)
+    fn write(&mut self, octets: &[u8]) {
+        octets.iter().for_each(|&o| self.0 = self.0.rotate_left(8) ^ u64::from(o));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
 /// The map.
-pub struct Papaya<'a>(papaya::HashMap<Words, &'a Flow, Secret>);
+pub struct Papaya<'a>(papaya::HashMap<Words, &'a Flow, BuildHasherDefault<Ready>>);
 
 impl Papaya<'_> {
     /// With room for this many flows without growing.
     #[must_use]
     pub fn new(flows: usize) -> Self {
-        Self(papaya::HashMap::with_capacity_and_hasher(flows, Secret(7, 7)))
+        Self(papaya::HashMap::with_capacity_and_hasher(flows, BuildHasherDefault::default()))
     }
 
     /// Octets that it takes, roughly: an allocation per flow, and a pointer and an octet per place.

@@ -1,12 +1,10 @@
 //! DPDK's `rte_hash` in lock-free mode, through the C of `rte_hash.c`. The only `unsafe` of this crate.
 
-use super::table::{BURST, Key, Sum, Table};
+use super::table::{BURST, KEYED, Key, Sum, Table};
 use anyhow::{Result, bail, ensure};
 use dpdk_ffi::Eal;
 use pipeline::flow::Flow;
-use siphasher::sip::SipHasher13;
 use std::ffi::{CString, c_char, c_int, c_void};
-use std::hash::Hasher;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -44,22 +42,17 @@ const PATIENCE: usize = 100_000;
 pub enum HashedBy {
     /// `rte_hash`'s own choice: CRC32 by the CPU's instruction. Not keyed: who knows it chooses buckets.
     Crc,
-    /// SipHash-1-3 under a secret key, as our table.
-    SipHash,
+    /// As our table does, under a secret.
+    Keyed,
 }
 
-/// SipHash-1-3 of a key, folded to the 32 bits that `rte_hash` takes.
-extern "C" fn siphash(key: *const c_void, octets: u32, _initial: u32) -> u32 {
+/// Our table's hash of a key, of which `rte_hash` takes 32 bits.
+extern "C" fn keyed(key: *const c_void, octets: u32, _initial: u32) -> u32 {
     debug_assert_eq!(octets as usize, size_of::<Key>());
     // SAFETY: rte_hash calls this with the key it was given (here always a `Key`), or with its own copy of one, which
     // stands at a multiple of 8.
     let key = unsafe { &*key.cast::<Key>() };
-    let mut hasher = SipHasher13::new_with_keys(7, 7);
-    for &word in key {
-        hasher.write_u64(word);
-    }
-    let hash = hasher.finish();
-    (hash ^ hash >> 32) as u32
+    KEYED.hash(key).0 as u32
 }
 
 /// A table from keys to flow records that live at least as long.
@@ -92,7 +85,7 @@ impl<'a> RteHash<'a> {
     pub fn new(eal: &Eal, name: &'static str, flows: usize, by: HashedBy) -> Result<Self> {
         let function: Option<HashFunction> = match by {
             HashedBy::Crc => None,
-            HashedBy::SipHash => Some(siphash),
+            HashedBy::Keyed => Some(keyed),
         };
         // DPDK keeps tables by name, in a list of the process.
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);

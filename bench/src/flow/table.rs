@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use pipeline::flow::Flow;
+use pipeline::flow_hash::FlowHasher;
 use pipeline::flow_table::{Ager, FlowTable};
 use pipeline::quiescence::Quiescence;
 use protocol::five_tuple::FiveTuple;
@@ -12,6 +13,18 @@ pub type Key = [u64; 5];
 
 /// Keys looked up at once.
 pub const BURST: usize = pipeline::path::BURST;
+
+/// Hashes for the peers as our table does, under other secrets.
+pub(super) static KEYED: FlowHasher = FlowHasher::new([
+    0x9E37_79B9_7F4A_7C15,
+    0xBF58_476D_1CE4_E5B9,
+    0x94D0_49BB_1331_11EB,
+    0xD6E8_FEB8_6659_FD93,
+    0xFF51_AFD7_ED55_8CCD,
+    0xC4CE_B9FE_1A85_EC53,
+    0xA076_1D64_78BD_642F,
+    0xE703_7ED1_A0B4_28DB,
+]);
 
 /// What look-ups found.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -95,10 +108,9 @@ impl<'a> Ours<'a> {
         for burst in keys.chunks(BURST) {
             worker.enter();
             for key in burst {
-                let done =
-                    self.table.insert(&FiveTuple::from_words(*key), self.table.fingerprint(key), 1, now, |flow, _| {
-                        flow.sender.start(1, 0)
-                    });
+                let done = self.table.insert(&FiveTuple::from_words(*key), self.table.hash(key), 1, now, |flow, _| {
+                    flow.sender.start(1, 0)
+                });
                 if let Err(no) = done {
                     worker.leave();
                     anyhow::bail!("our table did not take a flow: {no:?}");
@@ -124,8 +136,8 @@ impl<'a> Table<'a> for Ours<'a> {
         let mut sum = Sum::default();
         for burst in bursts {
             worker.enter();
-            let found: [Option<&Flow>; BURST] =
-                std::array::from_fn(|i| self.table.find(self.table.fingerprint(&burst[i]), &burst[i]));
+            let mut found = [None; BURST];
+            self.table.find_burst(burst, &mut found);
             sum.add(&found, touch);
             worker.leave();
         }

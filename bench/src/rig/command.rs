@@ -4,7 +4,7 @@ use super::cleanup::{self, Item};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ pub struct Running {
     child: Child,
     ended: Option<ExitStatus>,
     /// Kept open: some programs end when their input does.
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
     out: PathBuf,
     log: PathBuf,
 }
@@ -122,13 +122,22 @@ impl Running {
             .with_context(|| format!("cannot start '{}' (setpriv is in util-linux)", args.join(" ")))?;
         cleanup::remember(Item::Process(child.id()));
         let stdin = child.stdin.take();
-        Ok(Self { name: name.to_owned(), child, ended: None, _stdin: stdin, out, log })
+        Ok(Self { name: name.to_owned(), child, ended: None, stdin, out, log })
     }
 
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes a line to its input.
+    ///
+    /// # Errors
+    /// It no longer reads.
+    pub fn say(&mut self, line: &str) -> Result<()> {
+        let input = self.stdin.as_mut().with_context(|| format!("{} has no input", self.name))?;
+        writeln!(input, "{line}").and_then(|()| input.flush()).with_context(|| format!("{} does not read", self.name))
     }
 
     /// What it has written so far.

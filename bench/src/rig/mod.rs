@@ -134,8 +134,7 @@ impl Rig {
     pub fn new(options: Options) -> Result<Self> {
         able()?;
         cleanup::stale();
-        static RUN: AtomicU32 = AtomicU32::new(0);
-        let tag = format!("{}{}-{}", cleanup::PREFIX, std::process::id(), RUN.fetch_add(1, Ordering::Relaxed));
+        let tag = tag();
         let namespace = |what| Namespace::new(format!("{tag}-{what}"));
         let rig = Self {
             dir: Directory::new(&tag)?,
@@ -302,9 +301,30 @@ pub fn able() -> Result<()> {
 
 /// A directory for this run, for root's eyes only: a key file lies in it.
 #[derive(Debug)]
-struct Directory(PathBuf);
+pub struct Directory(PathBuf);
+
+/// A name that no other run has, nor another part of this one.
+fn tag() -> String {
+    static RUN: AtomicU32 = AtomicU32::new(0);
+    format!("{}{}-{}", cleanup::PREFIX, std::process::id(), RUN.fetch_add(1, Ordering::Relaxed))
+}
 
 impl Directory {
+    /// One for a run without namespaces.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn scratch() -> Result<Self> {
+        cleanup::stale();
+        Self::new(&tag())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     fn new(tag: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(tag);
         cleanup::remember(Item::Directory(path.clone()));

@@ -52,14 +52,20 @@ impl KeyState {
     }
 
     /// The inverse of [`KeyState::to_words`].
-    #[inline]
     #[must_use]
     pub fn from_words(words: [u64; 8]) -> Self {
         let mut state = Self::ZERO;
-        for (octets, word) in state.0.as_flattened_mut().as_chunks_mut().0.iter_mut().zip(words) {
+        state.set_words(words);
+        state
+    }
+
+    /// Becomes what [`KeyState::to_words`] gave, in place: a state that is dropped is overwritten octet by octet, which the
+    /// packet path has no time for.
+    #[inline]
+    pub fn set_words(&mut self, words: [u64; 8]) {
+        for (octets, word) in self.0.as_flattened_mut().as_chunks_mut().0.iter_mut().zip(words) {
             *octets = word.to_ne_bytes();
         }
-        state
     }
 }
 
@@ -121,6 +127,14 @@ impl Batch {
     pub fn text_of(&self, slot: usize) -> &[u8; 14] {
         let [text @ .., _, _] = &self.text[slot];
         text
+    }
+
+    /// The six octets of a slot's additional data.
+    #[inline]
+    #[must_use]
+    pub fn aad_of(&self, slot: usize) -> &[u8; 6] {
+        let [aad @ .., _, _, _, _, _, _, _, _, _, _] = &self.aad[slot];
+        aad
     }
 
     /// Seals slot i under `keys[i]` in place: `text` becomes the ciphertext, `tag` is set. Slots behind the last key are

@@ -76,14 +76,21 @@ pub const fn is_link_local(address: &[u8; 16]) -> bool {
 }
 
 /// The Payload Length of a packet that holds at least the IPv6 header.
+///
+/// # Panics
+/// When it holds less.
 #[inline]
-pub(crate) fn payload_len(packet: &[u8]) -> usize {
+#[must_use]
+pub fn payload_len(packet: &[u8]) -> usize {
     usize::from(u16::from_be_bytes([packet[PAYLOAD_LEN_AT], packet[PAYLOAD_LEN_AT + 1]]))
 }
 
 /// Writes the Payload Length, of which the low 16 bits count.
+///
+/// # Panics
+/// When it does not hold the IPv6 header.
 #[inline]
-pub(crate) fn set_payload_len(packet: &mut [u8], len: usize) {
+pub fn set_payload_len(packet: &mut [u8], len: usize) {
     packet[PAYLOAD_LEN_AT..PAYLOAD_LEN_AT + 2].copy_from_slice(&(len as u16).to_be_bytes());
 }
 
