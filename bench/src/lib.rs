@@ -5,6 +5,8 @@ pub mod aead;
 pub mod demo;
 #[cfg(feature = "dpdk")]
 pub mod flow;
+#[cfg(feature = "dpdk")]
+pub mod instructions;
 pub mod measure;
 #[cfg(feature = "dpdk")]
 pub mod pipeline;

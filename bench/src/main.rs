@@ -1,7 +1,7 @@
 //! Benchmarks and the demo.
 
 use bench::ports::child;
-use bench::{aead, demo, flow, pipeline, tcp_ratio};
+use bench::{aead, demo, flow, instructions, pipeline, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -21,6 +21,11 @@ enum Command {
     Demo(demo::DemoArgs),
     /// The flow table against DPDK's `rte_hash` and papaya
     Flow(flow::FlowArgs),
+    /// Instructions per packet of the hot functions, counted by callgrind
+    Instructions(instructions::InstructionsArgs),
+    /// One case of `instructions`, in this process
+    #[command(hide = true)]
+    InstructionsRun(instructions::RunArgs),
     /// Packets per second of the worker loop through DPDK ports, against dpdk-testpmd on the same ports
     Pipeline(pipeline::PipelineArgs),
     /// One measurement of `pipeline`, in this process
@@ -35,6 +40,8 @@ fn main() -> ExitCode {
         Command::Aead(args) => aead::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Flow(args) => flow::run(&args),
+        Command::Instructions(args) => instructions::run(&args),
+        Command::InstructionsRun(args) => instructions::run_one(&args),
         Command::Pipeline(args) => pipeline::run(&args),
         Command::PipelineRun(args) => child::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
