@@ -10,9 +10,12 @@ pub mod instructions;
 pub mod measure;
 #[cfg(feature = "dpdk")]
 pub mod pipeline;
+pub mod plot;
 #[cfg(feature = "dpdk")]
 pub mod ports;
 pub mod report;
+#[cfg(feature = "dpdk")]
+pub mod results;
 pub mod rig;
 pub mod tcp_ratio;
 

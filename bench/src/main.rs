@@ -1,7 +1,7 @@
 //! Benchmarks and the demo.
 
 use bench::ports::child;
-use bench::{aead, demo, flow, instructions, pipeline, tcp_ratio};
+use bench::{aead, demo, flow, instructions, pipeline, results, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -15,8 +15,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sealing and opening under many keys: our kernels against the aes-gcm crate
+    /// Sealing and opening under many keys: our paths against what else there is
     Aead(aead::AeadArgs),
+    /// All benchmarks, written to a directory as tables, JSON and plots
+    All(results::AllArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
     /// The flow table against DPDK's `rte_hash` and papaya
@@ -38,6 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Aead(args) => aead::run(&args),
+        Command::All(args) => results::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Flow(args) => flow::run(&args),
         Command::Instructions(args) => instructions::run(&args),

@@ -15,6 +15,7 @@ pub mod table;
 mod threads;
 
 use crate::measure::{Figure, interleave};
+use crate::plot::Plot;
 use crate::report::Report;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -58,6 +59,13 @@ pub struct FlowArgs {
 pub fn run(args: &FlowArgs) -> Result<bool> {
     measure(args)?.print(args.json)?;
     Ok(true)
+}
+
+/// What `bench all` draws.
+#[must_use]
+pub fn plot(report: &Report) -> Plot<'static> {
+    let title = format!("Flow tables, one key ({})", report.machine.cpu);
+    Plot { title, x: "flows", lines: &["table", "threads"], panels: "operation", log: true }
 }
 
 /// Measures.
