@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 pub mod aead;
+#[cfg(feature = "dpdk")]
+pub mod claims;
 pub mod demo;
 #[cfg(feature = "dpdk")]
 pub mod flow;

@@ -1,7 +1,7 @@
 //! Benchmarks and the demo.
 
 use bench::ports::child;
-use bench::{aead, demo, flow, instructions, pipeline, results, tcp_ratio};
+use bench::{aead, claims, demo, flow, instructions, pipeline, results, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -19,6 +19,8 @@ enum Command {
     Aead(aead::AeadArgs),
     /// All benchmarks, written to a directory as tables, JSON and plots
     All(results::AllArgs),
+    /// What is said of this box's speed, measured anew, a line each
+    Claims(claims::ClaimsArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
     /// The flow table against DPDK's `rte_hash` and papaya
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Aead(args) => aead::run(&args),
         Command::All(args) => results::run(&args),
+        Command::Claims(args) => claims::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Flow(args) => flow::run(&args),
         Command::Instructions(args) => instructions::run(&args),
