@@ -243,9 +243,9 @@ pub enum Outcome {
 }
 
 impl DirectionCounters {
-    /// Counts one packet's outcome.
+    /// Counts packets of one outcome.
     #[inline]
-    pub fn count(&self, outcome: Outcome) {
+    pub fn count(&self, outcome: Outcome, packets: u64) {
         let counter = match outcome {
             Outcome::Added(form) => &self.added[form as usize],
             Outcome::Removed(form) => &self.removed[form as usize],
@@ -255,7 +255,7 @@ impl DirectionCounters {
             Outcome::Dropped(reason) => &self.dropped[reason as usize],
             Outcome::TooBig => &self.too_big,
         };
-        counter.add(1);
+        counter.add(packets);
     }
 }
 

@@ -8,6 +8,7 @@
 
 use crate::flow::Flow;
 use crate::flow_hash::FlowHash;
+use crate::table_memory::TableMemory;
 use protocol::prefetch;
 use protocol::sync::{AtomicU64, Ordering, fence};
 
@@ -44,7 +45,7 @@ pub enum Inserted {
 /// The index.
 #[derive(Debug)]
 pub struct FlowIndex {
-    buckets: Box<[Bucket]>,
+    buckets: TableMemory<Bucket>,
     mask: usize,
 }
 
@@ -59,7 +60,7 @@ impl FlowIndex {
     #[must_use]
     pub fn new(records: usize) -> Self {
         let buckets = (records * 2).div_ceil(WAYS).next_power_of_two().max(2);
-        Self { buckets: (0..buckets).map(|_| Bucket::default()).collect(), mask: buckets - 1 }
+        Self { buckets: TableMemory::new(buckets), mask: buckets - 1 }
     }
 
     /// Octets that an index for this many records takes.
@@ -249,7 +250,7 @@ mod loom_tests {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(3);
         builder.check(move || {
-            let index = Arc::new(FlowIndex { buckets: (0..2).map(|_| Bucket::default()).collect(), mask: 1 });
+            let index = Arc::new(FlowIndex { buckets: TableMemory::new(2), mask: 1 });
             let records: Arc<Vec<Flow>> = Arc::new((0..3).map(|_| Flow::default()).collect());
             let print = Fingerprint { lo: 0, hi: 7 };
             let hash = FlowHash(7 << 34);

@@ -6,6 +6,7 @@ use crate::flow::{Fingerprint, Flow};
 use crate::flow_hash::{FlowHash, FlowHasher};
 use crate::flow_index::{FlowIndex, Inserted};
 use crate::quiescence::{Moment, Quiescence};
+use crate::table_memory::{Pages, TableMemory};
 use crate::tombstones::{Rest, Tombstones};
 use crossbeam_queue::ArrayQueue;
 use protocol::five_tuple::FiveTuple;
@@ -36,7 +37,7 @@ impl TableSize {
 /// The table.
 #[derive(Debug)]
 pub struct FlowTable {
-    records: Box<[Flow]>,
+    records: TableMemory<Flow>,
     index: FlowIndex,
     free: ArrayQueue<u32>,
     /// What flows leave behind.
@@ -63,7 +64,7 @@ impl FlowTable {
             let _ = free.push(i); // as many as it holds
         }
         Self {
-            records: (0..size.capacity).map(|_| Flow::default()).collect(),
+            records: TableMemory::new(size.capacity),
             index: FlowIndex::new(size.capacity),
             free,
             tombstones: Tombstones::new(size.tombstones),
@@ -80,6 +81,12 @@ impl FlowTable {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.records.len()
+    }
+
+    /// What the records' memory is made of.
+    #[must_use]
+    pub const fn pages(&self) -> Pages {
+        self.records.pages()
     }
 
     /// Records in use, those included that wait to be used again.

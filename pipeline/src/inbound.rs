@@ -10,8 +10,9 @@ use crate::counters::{Outcome, Reason, WorkerCounters};
 use crate::flow::Flow;
 use crate::flow_hash::FlowHash;
 use crate::keyring::KeyRing;
+use crate::lookup::{Likely, look_up};
 use crate::open::{Guess, SealedOption, first_guess, guesses, same_as_before, session};
-use crate::parse::{self, Quick};
+use crate::parse;
 use crate::path::{BURST, Clock, Scratch, Shared, TrialBudget, Worker, classify, form_of};
 use crate::policy::{InboundAction, OnFailure};
 use crate::resync::Sample;
@@ -76,33 +77,12 @@ impl Worker {
         let (shared, ring) = (&**shared, &**ring.load());
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
 
-        let mut quick: [Option<(Quick, Form)>; BURST] = [None; BURST];
-        let mut hashes = [FlowHash::default(); BURST];
-        for ((packet, quick), hash) in packets.iter().zip(&mut quick).zip(&mut hashes) {
-            *quick = parse::measured(packet);
-            if let Some((quick, _)) = quick {
-                *hash = shared.table.hash(&quick.words);
-                shared.table.prefetch(*hash);
-            }
-        }
-        let mut candidates: [Option<&Flow>; BURST] = [None; BURST];
-        for ((candidate, quick), &hash) in candidates.iter_mut().zip(&quick).zip(&hashes).take(packets.len()) {
-            if quick.is_some() {
-                *candidate = shared.table.candidate(hash);
-                if let Some(flow) = candidate {
-                    flow.prefetch_inbound();
-                }
-            }
-        }
-
+        let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
+        let likely = look_up(&shared.table, packets, measured, Flow::prefetch_inbound);
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
-        for (i, packet) in packets.iter_mut().enumerate() {
-            let known = quick[i].as_ref().zip(candidates[i]);
-            let easy = known.and_then(|(quick, flow)| choose_known(shared, ring, packet, quick, flow));
-            let choice = match easy {
-                Some(c) => Ok(Chosen { hash: hashes[i], ..c }),
-                None => choose(shared, ring, counters, packet),
-            };
+        for ((i, packet), likely) in packets.iter_mut().enumerate().zip(&likely) {
+            let easy = likely.as_ref().and_then(|l| choose_known(shared, ring, packet, l));
+            let choice = easy.map_or_else(|| choose(shared, ring, counters, packet), Ok);
             outcomes.push(match choice {
                 Ok(c) => {
                     let form = c.form;
@@ -199,20 +179,17 @@ fn choose_known<'a, B: PacketBuf>(
     shared: &Shared,
     ring: &KeyRing,
     packet: &B,
-    (quick, form): &(Quick, Form),
-    flow: &'a Flow,
+    Likely { quick, form, hash, flow }: &Likely<'a>,
 ) -> Option<Chosen<'a>> {
-    if !flow.is(&quick.words) {
-        return None;
-    }
+    let (flow, form) = (flow.filter(|flow| flow.is(&quick.words))?, (*form)?);
     let policy = flow.policy();
     let rule = shared.config.policies.get(policy)?;
-    if form_of(rule.mode) != Some(*form) || rule.inbound == InboundAction::Pass {
+    if form_of(rule.mode) != Some(form) || rule.inbound == InboundAction::Pass {
         return None;
     }
     let option_at = parse::PLAIN_UPPER + 4;
-    let guess = if *form == Form::Sealed {
-        protocol::prefetch::line(flow.receiver.window_line());
+    let guess = if form == Form::Sealed {
+        flow.prefetch_inbound_rest();
         let f = packet.data().get(option_at + 5)? & 1 != 0;
         let [_, _, hi, lo, _] = quick.words;
         Some(same_as_before(ring, flow, u128::from(hi) << 64 | u128::from(lo), f)?)
@@ -223,9 +200,9 @@ fn choose_known<'a, B: PacketBuf>(
         packet: 0,
         place: None,
         option_at,
-        form: *form,
+        form,
         words: quick.words,
-        hash: FlowHash::default(),
+        hash: *hash,
         flow: Some(flow),
         policy,
         guess,

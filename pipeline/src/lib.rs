@@ -6,7 +6,7 @@
 //!
 //! 1. [`worker`]: polls a worker's queues, sends what the stages leave, counts every packet once.
 //! 2. [`parse`]: VLAN tags, the IPv6 header, the chain behind it (`protocol::wire::ext_chain`).
-//! 3. [`policy`], [`flow_table`] ([`flow`], [`flow_hash`], [`flow_index`]), [`mss`]: which rule, which flow, how large a segment.
+//! 3. `lookup`, [`policy`], [`flow_table`] ([`flow`], [`flow_hash`], [`flow_index`]), [`mss`]: which rule, which flow, how large a segment.
 //! 4. Towards the network, `outbound`: number, PRSEQ and times, then one call that seals the batch. Coming back,
 //!    `inbound`: the likeliest key ([`open`]), one call that opens the batch, further keys for the few that are left.
 //! 5. [`rewrite`]: the option goes in, or out; or [`too_big`] answers.
@@ -26,6 +26,7 @@ pub mod flow_index;
 pub mod flow_table;
 mod inbound;
 pub mod keyring;
+mod lookup;
 pub mod mss;
 pub mod open;
 mod outbound;
@@ -35,6 +36,7 @@ pub mod policy;
 pub mod quiescence;
 pub mod resync;
 pub mod rewrite;
+pub mod table_memory;
 #[cfg(all(test, not(loom)))]
 mod testing;
 pub mod tombstones;

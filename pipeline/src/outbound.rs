@@ -7,9 +7,9 @@
 use crate::buffer::PacketBuf;
 use crate::counters::{Outcome, Reason, WorkerCounters};
 use crate::flow::Flow;
-use crate::flow_hash::FlowHash;
 use crate::keyring::{KeyRing, Sealer};
-use crate::parse::{self, Quick};
+use crate::lookup::{Likely, look_up};
+use crate::parse;
 use crate::path::{BURST, Clock, Oversize, PathConfig, Scratch, Shared, Worker, classify, expired, form_of};
 use crate::policy::OutboundAction;
 use crate::{mss, rewrite, too_big};
@@ -17,7 +17,7 @@ use arrayvec::ArrayVec;
 use protocol::aead::KeyState;
 use protocol::delta_time;
 use protocol::key_line::{Found, SecretId};
-use protocol::key_schedule::{ReadyKey, nonce};
+use protocol::key_schedule::ReadyKey;
 use protocol::prseq::{PrseqKey, prseq};
 use protocol::sender::{NoNumber, Number};
 use protocol::wire::dest_opts::{InsertError, InsertPlan, plan_insert};
@@ -78,29 +78,11 @@ impl Worker {
         let (shared, ring) = (&**shared, &**ring.load());
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
 
-        let mut quick: [Option<Quick>; BURST] = [None; BURST];
-        let mut hashes = [FlowHash::default(); BURST];
-        for ((packet, quick), hash) in packets.iter().zip(&mut quick).zip(&mut hashes) {
-            *quick = parse::plain(packet);
-            if let Some(quick) = quick {
-                *hash = shared.table.hash(&quick.words);
-                shared.table.prefetch(*hash);
-            }
-        }
-        let mut candidates: [Option<&Flow>; BURST] = [None; BURST];
-        for ((candidate, quick), &hash) in candidates.iter_mut().zip(&quick).zip(&hashes).take(packets.len()) {
-            if quick.is_some() {
-                *candidate = shared.table.candidate(hash);
-                if let Some(flow) = candidate {
-                    flow.prefetch_outbound();
-                }
-            }
-        }
-
+        let plain = |packet: &B| Some((parse::plain(packet)?, None));
+        let likely = look_up(&shared.table, packets, plain, Flow::prefetch_outbound);
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
-        for (i, packet) in packets.iter_mut().enumerate() {
-            let known = quick[i].as_ref().zip(candidates[i]);
-            let easy = known.and_then(|(quick, flow)| choose_known(&shared.config, ring, packet, quick, flow, now));
+        for ((i, packet), likely) in packets.iter_mut().enumerate().zip(&likely) {
+            let easy = likely.as_ref().and_then(|l| choose_known(&shared.config, ring, packet, l, now));
             let choice = easy.map_or_else(|| choose(shared, ring, counters, packet, now), Ok);
             outcomes.push(match choice {
                 Ok(c) => {
@@ -144,13 +126,10 @@ fn choose_known<'a, B: PacketBuf>(
     config: &PathConfig,
     ring: &KeyRing,
     packet: &B,
-    quick: &Quick,
-    flow: &'a Flow,
+    Likely { quick, flow, .. }: &Likely<'a>,
     now: u64,
 ) -> Option<Chosen<'a>> {
-    if !flow.is(&quick.words) {
-        return None;
-    }
+    let flow = flow.filter(|flow| flow.is(&quick.words))?;
     let index = flow.policy();
     let policy = config.policies.get(index)?;
     let form = form_of(policy.mode)?;
@@ -165,6 +144,7 @@ fn choose_known<'a, B: PacketBuf>(
     if policy.outbound != OutboundAction::Add || policy.lifetime_ns.is_some() || !fits {
         return None;
     }
+    flow.prefetch_outbound_rest();
     flow.seen(now);
     let link_local = is_link_local(src_hi);
     Some(Chosen { packet: 0, place: None, form, flow, policy: index, generation, link_local })
@@ -234,7 +214,7 @@ const fn is_link_local(high: u64) -> bool {
 }
 
 /// Gives each packet its number.
-#[inline]
+#[inline(never)]
 fn number<'a>(
     counters: &WorkerCounters,
     chosen: ArrayVec<Chosen<'a>, BURST>,
@@ -275,9 +255,9 @@ fn point(shared: &Shared, numbered: &[Numbered<'_>]) -> [u32; 2] {
     [shared.take_global_pointer(false, count - locals), shared.take_global_pointer(true, locals)]
 }
 
-/// Makes each packet's metrics, PRSEQ and nonce, in the batch's slots: slot i is packet i's of those in `numbered`, so that
-/// metrics in clear stand in theirs too. Sealed options stand in front, in order; their number is given.
-#[inline]
+/// Makes each packet's metrics, PRSEQ and nonce, in the batch's slots. Sealed options stand in front, in order; their
+/// number is given. Those in clear are filled in from behind: the two never meet, as there are as many slots as packets.
+#[inline(never)]
 fn fill(
     shared: &Shared,
     ring: &KeyRing,
@@ -287,45 +267,62 @@ fn fill(
     mut pointers: [u32; 2],
     sent: u64,
 ) -> usize {
-    let mut sealed = 0;
-    // Options in clear are filled in from behind: the two never meet, as there are as many slots as packets.
-    let mut clear = BURST;
-    for Numbered { chosen: c, number } in numbered {
+    let mut slots = Slots::default();
+    let mut orders = [([0; 2], 0); BURST];
+    for (Numbered { chosen: c, number }, order) in numbered.iter().zip(&mut orders) {
+        let slot = slots.next(c.form);
+        let sealer = if c.form == Form::Sealed { ring.sealer.as_ref() } else { None };
+        if c.form != Form::Pdm {
+            let found = key(shared, counters, c, sealer, *number, &mut keys[slot]);
+            batch.nonce[slot][..12].copy_from_slice(&found.base_nonce);
+            *order = (found.extra, number.index());
+        }
+    }
+    // In a loop of its own, in which the rounds of several packets overlap.
+    let prseqs = orders.map(|(order, index)| prseq(order, index));
+    let sealed = slots.sealed;
+    slots = Slots::default();
+    for (Numbered { chosen: c, number }, &prseq) in numbered.iter().zip(&prseqs) {
+        let slot = slots.next(c.form);
         let times = c.flow.meter.on_send(number.psntp, sent);
         let (tlr, tls) = (delta_time::from_nanos(times.delta_tlr_ns), delta_time::from_nanos(times.delta_tls_ns));
-        let mut metrics = Metrics {
+        let pointer = &mut pointers[usize::from(c.link_local)];
+        let metrics = Metrics {
             scale_dtlr: tlr.scale,
             scale_dtls: tls.scale,
-            global_pointer: 0,
+            global_pointer: *pointer,
             psntp: number.psntp,
             psnlr: times.psnlr,
             delta_tlr: tlr.value,
             delta_tls: tls.value,
         };
-        if c.form == Form::Pdm {
-            clear -= 1;
-            batch.set(clear, &[0; 12], &[0; 6], &metrics.emit());
-            continue;
+        *pointer = pointer.wrapping_add(u32::from(c.form != Form::Pdm));
+        batch.text[slot][..14].copy_from_slice(&metrics.emit());
+        if c.form != Form::Pdm {
+            let head = Prefix6 { reserved: 0, prseq, f: u8::from(number.f()) }.emit(c.form);
+            batch.aad[slot][..6].copy_from_slice(&head);
+            let [high, low] = prseq.to_be_bytes();
+            batch.nonce[slot][10] ^= high;
+            batch.nonce[slot][11] ^= low;
         }
-        let pointer = &mut pointers[usize::from(c.link_local)];
-        metrics.global_pointer = *pointer;
-        *pointer = pointer.wrapping_add(1);
-        let (slot, sealer) = match (c.form, &ring.sealer) {
-            (Form::Sealed, Some(sealer)) => {
-                sealed += 1;
-                (sealed - 1, Some(sealer))
-            }
-            _ => {
-                clear -= 1;
-                (clear, None)
-            }
-        };
-        let found = key(shared, counters, c, sealer, *number, &mut keys[slot]);
-        let prseq = prseq(found.extra, number.index());
-        let head = Prefix6 { reserved: 0, prseq, f: u8::from(number.f()) }.emit(c.form);
-        batch.set(slot, &nonce(found.base_nonce, prseq), &head, &metrics.emit());
     }
     sealed
+}
+
+/// Which slot of the batch is whose; see [`fill`].
+#[derive(Default)]
+struct Slots {
+    sealed: usize,
+    clear: usize,
+}
+
+impl Slots {
+    #[inline]
+    fn next(&mut self, form: Form) -> usize {
+        let count = if form == Form::Sealed { &mut self.sealed } else { &mut self.clear };
+        *count += 1;
+        if form == Form::Sealed { *count - 1 } else { BURST - *count }
+    }
 }
 
 /// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
@@ -370,7 +367,7 @@ fn new_key(
 }
 
 /// Puts the options into the packets.
-#[inline]
+#[inline(never)]
 fn insert<B: PacketBuf>(
     counters: &WorkerCounters,
     Scratch { batch, .. }: &Scratch,
@@ -378,24 +375,19 @@ fn insert<B: PacketBuf>(
     outcomes: &mut ArrayVec<Outcome, BURST>,
     numbered: &[Numbered<'_>],
 ) {
-    let (mut sealed, mut clear) = (0, BURST);
+    let mut slots = Slots::default();
     for Numbered { chosen: c, .. } in numbered {
-        let slot = if c.form == Form::Sealed {
-            sealed += 1;
-            sealed - 1
-        } else {
-            clear -= 1;
-            clear
-        };
-        let (head, text) = (batch.aad_of(slot), batch.text_of(slot));
+        let slot = slots.next(c.form);
         let Some(packet) = packets.get_mut(c.packet) else { continue };
         let done = match c.form {
-            Form::Pdm => place(packet, c, &option::emit_pdm(&Metrics::parse(text)), pdm_header),
-            Form::Clear => {
-                let prefix = Prefix6::parse(head).unwrap_or_default();
-                place(packet, c, &option::emit_clear(&prefix, &Metrics::parse(text)), clear_header)
-            }
-            Form::Sealed => place(packet, c, &option::emit_sealed(head, text, &batch.tag[slot]), sealed_header),
+            Form::Sealed => place(packet, c, &SEALED, |option| batch.emit_sealed(slot, option)),
+            Form::Clear => place(packet, c, &CLEAR, |option| {
+                let prefix = Prefix6::parse(batch.aad_of(slot)).unwrap_or_default();
+                *option = option::emit_clear(&prefix, &Metrics::parse(batch.text_of(slot)));
+            }),
+            Form::Pdm => place(packet, c, &PDM, |option| {
+                *option = option::emit_pdm(&Metrics::parse(batch.text_of(slot)));
+            }),
         };
         if done {
             counters.policies[c.policy].added.add(1);
@@ -406,44 +398,51 @@ fn insert<B: PacketBuf>(
     }
 }
 
+/// What is constant in the header of `H` octets that an option of `O` octets makes where there is none: all but the option
+/// and the Next Header octet, which are set later.
+struct Frame<const O: usize, const H: usize> {
+    octets: [u8; H],
+    option_at: usize,
+}
+
+/// `NH 04 | 01 00 | option`
+const SEALED: Frame<36, 40> = Frame::new(&[0, 4, 1, 0], 4);
+/// `NH 02 | 01 00 | option`
+const CLEAR: Frame<20, 24> = Frame::new(&[0, 2, 1, 0], 4);
+/// `NH 01 | option | 01 00`
+const PDM: Frame<12, 16> = Frame::new(&[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], 2);
+
+impl<const O: usize, const H: usize> Frame<O, H> {
+    const fn new(octets: &[u8], option_at: usize) -> Self {
+        let mut all = [0; H];
+        let mut i = 0;
+        while i < octets.len() {
+            all[i] = octets[i];
+            i += 1;
+        }
+        Self { octets: all, option_at }
+    }
+}
+
+/// Puts one option in; `write` gets its octets to write. `false`: no headroom.
 #[inline]
 fn place<B: PacketBuf, const O: usize, const H: usize>(
     packet: &mut B,
     c: &Chosen<'_>,
-    option: &[u8; O],
-    header: impl Fn(&[u8; O]) -> [u8; H],
+    frame: &Frame<O, H>,
+    write: impl FnOnce(&mut [u8; O]),
 ) -> bool {
-    match &c.place {
-        None => rewrite::insert_plain(packet, &header(option)),
-        Some((l3, plan)) => rewrite::insert(packet, *l3, plan, option),
-    }
-}
-
-/// The header that an option makes where there is none: `NH 04 | 01 00 | option`; the Next Header octet is set later.
-#[inline]
-fn sealed_header(option: &[u8; 36]) -> [u8; 40] {
-    let mut header = [0; 40];
-    (header[1], header[2]) = (4, 1);
-    header[4..].copy_from_slice(option);
-    header
-}
-
-/// `NH 02 | 01 00 | option`.
-#[inline]
-fn clear_header(option: &[u8; 20]) -> [u8; 24] {
-    let mut header = [0; 24];
-    (header[1], header[2]) = (2, 1);
-    header[4..].copy_from_slice(option);
-    header
-}
-
-/// `NH 01 | option | 01 00`.
-#[inline]
-fn pdm_header(option: &[u8; 12]) -> [u8; 16] {
-    let mut header = [0; 16];
-    (header[1], header[14]) = (1, 1);
-    header[2..14].copy_from_slice(option);
-    header
+    let Some((l3, plan)) = &c.place else {
+        return rewrite::insert_plain::<B, H>(packet, |header| {
+            *header = frame.octets;
+            if let Some(option) = header.get_mut(frame.option_at..).and_then(<[u8]>::first_chunk_mut) {
+                write(option);
+            }
+        });
+    };
+    let mut option = [0; O];
+    write(&mut option);
+    rewrite::insert(packet, *l3, plan, &option)
 }
 
 /// The audit could not be written: a pair that is not on record must not be used.

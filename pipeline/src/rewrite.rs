@@ -28,25 +28,25 @@ pub fn strip<B: PacketBuf>(packet: &mut B, l3: usize, plan: &RemovePlan) {
     packet.trim_front(plan.len);
 }
 
-/// Puts a header of `N` octets, whose Next Header octet is still to be set, between the IPv6 header and the upper layer of
-/// a packet of the plain shape ([`crate::parse::plain`]). `false`: no headroom; the packet is as it was.
+/// Puts a header of `N` octets between the IPv6 header and the upper layer of a packet of the plain shape
+/// ([`crate::parse::plain`]). `write` gets the header's place, its Next Header octet set. `false`: no headroom; the packet
+/// is as it was.
 #[inline]
-pub fn insert_plain<B: PacketBuf, const N: usize>(packet: &mut B, header: &[u8; N]) -> bool {
+pub fn insert_plain<B: PacketBuf, const N: usize>(packet: &mut B, write: impl FnOnce(&mut [u8; N])) -> bool {
     if !packet.prepend(N) {
         return false;
     }
     let frame = packet.data_mut();
-    // As whole arrays, which are moved in registers.
-    let front: Option<&[u8; PLAIN_UPPER]> = frame.get(N..).and_then(<[u8]>::first_chunk);
-    let Some(&(mut front)) = front else { return false };
-    let next = core::mem::replace(&mut front[ETHERNET + ipv6::NEXT_HEADER_AT], ipv6::DEST_OPTS);
-    let payload_len = ipv6::payload_len(&front[ETHERNET..]);
-    ipv6::set_payload_len(&mut front[ETHERNET..], payload_len + N);
-    let Some((place, rest)) = frame.split_first_chunk_mut() else { return false };
-    let Some(gap) = rest.first_chunk_mut::<N>() else { return false };
+    // Moved as one array, in registers; what changes in it is set behind that.
+    let Some(&front) = frame.get(N..).and_then(<[u8]>::first_chunk::<PLAIN_UPPER>) else { return false };
+    let Some((place, rest)) = frame.split_first_chunk_mut::<PLAIN_UPPER>() else { return false };
+    let Some(header) = rest.first_chunk_mut::<N>() else { return false };
     *place = front;
-    *gap = *header;
-    gap[0] = next;
+    let ip = &mut place[ETHERNET..];
+    ip[ipv6::NEXT_HEADER_AT] = ipv6::DEST_OPTS;
+    ipv6::set_payload_len(ip, ipv6::payload_len(&front[ETHERNET..]) + N);
+    write(header);
+    header[0] = front[ETHERNET + ipv6::NEXT_HEADER_AT];
     true
 }
 
@@ -54,12 +54,12 @@ pub fn insert_plain<B: PacketBuf, const N: usize>(packet: &mut B, header: &[u8; 
 #[inline]
 pub fn strip_plain<B: PacketBuf, const N: usize>(packet: &mut B) {
     let frame = packet.data_mut();
-    let Some(&(mut front)) = frame.first_chunk::<PLAIN_UPPER>() else { return };
+    let Some(&front) = frame.first_chunk::<PLAIN_UPPER>() else { return };
     let Some(&next) = frame.get(PLAIN_UPPER) else { return };
-    front[ETHERNET + ipv6::NEXT_HEADER_AT] = next;
-    let payload_len = ipv6::payload_len(&front[ETHERNET..]);
-    ipv6::set_payload_len(&mut front[ETHERNET..], payload_len.saturating_sub(N));
-    let Some(place) = frame.get_mut(N..).and_then(<[u8]>::first_chunk_mut) else { return };
+    let Some(place) = frame.get_mut(N..).and_then(<[u8]>::first_chunk_mut::<PLAIN_UPPER>) else { return };
     *place = front;
+    let ip = &mut place[ETHERNET..];
+    ip[ipv6::NEXT_HEADER_AT] = next;
+    ipv6::set_payload_len(ip, ipv6::payload_len(&front[ETHERNET..]).saturating_sub(N));
     packet.trim_front(N);
 }

@@ -5,6 +5,7 @@
 //! promise is never traded for room.
 
 use crate::flow::Fingerprint;
+use crate::table_memory::TableMemory;
 use protocol::receiver::ReceiverRest;
 use protocol::sender::SenderRest;
 use protocol::sync::{AtomicU64, Ordering, fence};
@@ -54,7 +55,7 @@ pub struct Rest {
 /// The table.
 #[derive(Debug)]
 pub struct Tombstones {
-    entries: Box<[Entry]>,
+    entries: TableMemory<Entry>,
     used: AtomicU64,
 }
 
@@ -62,7 +63,7 @@ impl Tombstones {
     /// A table of at least this many places.
     #[must_use]
     pub fn new(places: usize) -> Self {
-        Self { entries: (0..Self::places_for(places)).map(|_| Entry::default()).collect(), used: AtomicU64::new(0) }
+        Self { entries: TableMemory::new(Self::places_for(places)), used: AtomicU64::new(0) }
     }
 
     fn places_for(places: usize) -> usize {
@@ -152,7 +153,7 @@ impl Tombstones {
     /// under the generations that end any more.
     pub fn sweep(&self, counts: impl Fn(&Rest) -> bool) {
         let mut used = 0;
-        for entry in &self.entries {
+        for entry in self.entries.iter() {
             if entry.lo.load(Ordering::Relaxed) == 0 {
                 continue;
             }

@@ -108,7 +108,7 @@ fn dispatch<Q: PortQueue>(
         let mut on = ArrayVec::new();
         for (packet, &outcome) in packets.drain(..).zip(outcomes.iter()) {
             match outcome {
-                Outcome::Dropped(_) => counters.count(outcome), // and its buffer goes back to the pool
+                Outcome::Dropped(_) => counters.count(outcome, 1), // and its buffer goes back to the pool
                 Outcome::TooBig => back.push(packet),
                 _ => on.push(packet),
             }
@@ -141,13 +141,16 @@ fn send<Q: PortQueue>(
             core::hint::spin_loop();
         }
     }
+    // Nearly all packets of a burst come out alike: they are counted together.
     let sent = total - packets.len();
-    for i in 0..sent {
-        counters.count(outcome(i));
+    let mut from = 0;
+    while from < sent {
+        let first = outcome(from);
+        let alike = (from..sent).take_while(|&i| outcome(i) == first).count();
+        counters.count(first, alike as u64);
+        from += alike;
     }
-    for _ in sent..total {
-        counters.count(Outcome::Dropped(Reason::TxFull));
-    }
+    counters.count(Outcome::Dropped(Reason::TxFull), (total - sent) as u64);
 }
 
 #[cfg(all(test, not(loom)))]

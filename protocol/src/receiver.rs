@@ -290,14 +290,15 @@ impl ReceiverState {
         }
     }
 
-    /// Where the lines begin that the next packet of this flow needs: its head, its key.
+    /// The cache line of the session key in use, to be asked for before it is needed.
     #[inline]
     #[must_use]
-    pub const fn lines(&self) -> (&Self, &KeyBody) {
-        (self, &self.front_body)
+    pub const fn key_line(&self) -> &KeyBody {
+        &self.front_body
     }
 
-    /// The window of the space last opened with, at the word that the packet behind the highest one goes to.
+    /// The window of the space last opened with, at the word that the packet behind the highest one goes to, to be asked for
+    /// before it is needed.
     #[inline]
     #[must_use]
     pub fn window_line(&self) -> &AtomicU64 {

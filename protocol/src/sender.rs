@@ -131,6 +131,7 @@ const fn pack(generation: u32, n: u64) -> u64 {
 
 /// The numbers of one direction of one flow.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct SenderState {
     word: AtomicU64,
     /// generation tag << 16 | PSNTP of n = 0, by slot.
