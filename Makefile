@@ -1,4 +1,5 @@
 # make demo   two boxes between two hosts, in network namespaces: what it is, on one screen
+# make bench  all benchmarks, with the libraries to compare with: bench/results
 # make test   everything: set-up, formatting, lints, unit, property and interleaving tests, fuzzing, end to end
 # The parts of them, and what they need, are in docs/testing.md.
 
@@ -52,12 +53,15 @@ e2e: setup
 demo: build
 	$(SUDO) target/release/bench demo
 
-bench: build
-	target/release/bench aead
+# The AEAD benchmark also as built for this CPU alone; ring and aws-lc-rs are C and assembly, which that does not change.
+bench:
+	@.ci/setup.sh bench
+	$(CARGO) build --release --workspace --locked --features bench/peers
+	RUSTFLAGS="-C target-cpu=native" $(CARGO) build --release --locked -p bench --target-dir target/native
+	target/native/release/bench all --only aead
+	$(SUDO) target/release/bench all
+	$(if $(SUDO),$(SUDO) chown -R "$$(id -u):$$(id -g)" bench/results)
 	$(SUDO) target/release/bench tcp-ratio
-	$(SUDO) target/release/bench pipeline
-	$(SUDO) target/release/bench latency
-	$(SUDO) target/release/bench scale
 
 # The highest rate without loss, between ports of one process: RFC2544="--full" for trials of a minute.
 rfc2544: build

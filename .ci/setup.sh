@@ -1,13 +1,17 @@
 #!/bin/sh
 # Installs what building, testing and the demo need beside Rust: Debian 12 or later, Ubuntu 24.04 or later.
-# Does nothing when it is all there. Usage: .ci/setup.sh [build|test]
+# Does nothing when it is all there. Usage: .ci/setup.sh [build|test|bench]
 set -eu
 
 what=${1:-test}
 build="build-essential pkg-config libdpdk-dev dpdk libclang-dev clang libpcap-dev"
 run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod"
+# Libraries that the AEAD benchmark compares with.
+peers="libssl-dev"
+[ "$(uname -m)" != x86_64 ] || peers="$peers libipsec-mb-dev"
 case $what in
     build) packages=$build ;;
+    bench) packages="$build $run $peers" ;;
     *) packages="$build $run" ;;
 esac
 

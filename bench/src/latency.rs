@@ -3,6 +3,7 @@
 
 use crate::histogram::Histogram;
 use crate::measure::Figure;
+use crate::plot::Plot;
 use crate::ports::child::{Task, measure_task};
 use crate::ports::frames::Frame;
 use crate::ports::job::OptionForm;
@@ -132,6 +133,13 @@ pub fn child(job: &LatencyJob) -> Result<LatencySample> {
 
 fn load_name(load: f64) -> String {
     format!("{:.0} %", load * 100.0)
+}
+
+/// What is drawn of it.
+#[must_use]
+pub fn plot(report: &Report) -> Plot<'static> {
+    let title = format!("Delay by load, by share of packets ({})", report.machine.cpu);
+    Plot { title, x: "load", lines: &["device"], panels: "quantile", log: true }
 }
 
 /// Measures and prints.

@@ -1,7 +1,7 @@
 //! Benchmarks and the demo.
 
 use bench::ports::child;
-use bench::{aead, demo, latency, pipeline, rfc2544, scale, tcp_ratio};
+use bench::{aead, claims, demo, flow, instructions, latency, pipeline, results, rfc2544, scale, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -15,10 +15,21 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sealing and opening under many keys: our kernels against the aes-gcm crate
+    /// Sealing and opening under many keys: our paths against what else there is
     Aead(aead::AeadArgs),
+    /// All benchmarks, written to a directory as tables, JSON and plots
+    All(results::AllArgs),
+    /// What is said of this box's speed, measured anew, a line each
+    Claims(claims::ClaimsArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
+    /// The flow table against DPDK's `rte_hash` and papaya
+    Flow(flow::FlowArgs),
+    /// Instructions per packet of the hot functions, counted by callgrind
+    Instructions(instructions::InstructionsArgs),
+    /// One case of `instructions`, in this process
+    #[command(hide = true)]
+    InstructionsRun(instructions::RunArgs),
     /// Packets per second of the worker loop through DPDK ports, against dpdk-testpmd on the same ports
     Pipeline(pipeline::PipelineArgs),
     /// Added delay per packet, and what new flows and keys cost
@@ -37,7 +48,12 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Aead(args) => aead::run(&args),
+        Command::All(args) => results::run(&args),
+        Command::Claims(args) => claims::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Flow(args) => flow::run(&args),
+        Command::Instructions(args) => instructions::run(&args),
+        Command::InstructionsRun(args) => instructions::run_one(&args),
         Command::Pipeline(args) => pipeline::run(&args),
         Command::Latency(args) => latency::run(&args),
         Command::Rfc2544(args) => rfc2544::run(&args),

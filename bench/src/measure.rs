@@ -1,10 +1,11 @@
 //! How every figure is taken: the candidates of one comparison run in turns, round by round, so that whatever the machine
 //! does meanwhile hits all of them; the median of the rounds counts, with its quartiles beside it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// One figure: the median of its rounds, and the quartiles around it.
-#[derive(Clone, Copy, PartialEq, Serialize, Debug)]
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Figure {
     /// Half of the rounds were below.
     pub median: f64,
@@ -51,6 +52,13 @@ pub fn interleave<C>(
     Ok(samples.iter().map(|s| Figure::of(s)).collect())
 }
 
+/// Time that this thread has had a core: what else runs on the machine takes turns with it, but is not counted.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
 /// Numbers at random, the same in every run (xorshift64).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -92,6 +100,16 @@ mod tests {
         assert_eq!(Figure::of(&[5.0, 1.0, 3.0, 2.0, 4.0]), Figure { median: 3.0, q1: 2.0, q3: 4.0 });
         assert_eq!(Figure::of(&[7.0]), Figure { median: 7.0, q1: 7.0, q3: 7.0 });
         assert_eq!(Figure::of(&[]).spread(), 0.0);
+    }
+
+    #[test]
+    fn work_takes_cpu_time() {
+        let before = cpu_time();
+        let mut random = Random::new(1);
+        while cpu_time() == before {
+            std::hint::black_box(random.next());
+        }
+        assert!(cpu_time() > before);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! `dpdk-testpmd` on the same ports in the same run.
 
 use crate::measure::{Figure, interleave};
+use crate::plot::Plot;
 use crate::ports::child::{Task, measure_task};
 use crate::ports::frames::{self, Frame};
 use crate::ports::job::{Action, Job, OptionForm};
@@ -146,6 +147,13 @@ impl PipelineArgs {
 pub fn run(args: &PipelineArgs) -> Result<bool> {
     report(args)?.print(args.json)?;
     Ok(true)
+}
+
+/// What `bench all` draws.
+#[must_use]
+pub fn plot(report: &Report) -> Plot<'static> {
+    let title = format!("Through DPDK ports, by size of frame ({})", report.machine.cpu);
+    Plot { title, x: "flows", lines: &["program", "action", "form", "workers"], panels: "frame", log: false }
 }
 
 /// Measures.

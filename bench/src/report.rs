@@ -2,14 +2,16 @@
 //! `bench/results` (Markdown).
 
 use crate::measure::Figure;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One measured line.
-#[derive(Clone, Serialize, Debug)]
+#[derive(Clone, Serialize, Deserialize, Debug)]
 pub struct Row {
     /// What was measured, by column; every row of a report has the same columns.
-    pub labels: Vec<(&'static str, String)>,
+    pub labels: Vec<(Cow<'static, str>, String)>,
     /// The figure, in the report's unit.
     #[serde(flatten)]
     pub figure: Figure,
@@ -17,15 +19,25 @@ pub struct Row {
     pub ratio: Option<f64>,
 }
 
+impl Row {
+    /// Whether it has all of these labels.
+    #[must_use]
+    pub fn has(&self, labels: &[(&str, &str)]) -> bool {
+        labels.iter().all(|(k, v)| self.labels.iter().any(|(name, l)| name == k && l == v))
+    }
+}
+
 /// What one benchmark found.
-#[derive(Clone, Serialize, Debug)]
+#[derive(Clone, Serialize, Deserialize, Debug)]
 pub struct Report {
     /// Its name on the command line.
-    pub bench: &'static str,
+    pub bench: Cow<'static, str>,
     /// One line that says what the figures are.
     pub title: String,
     /// Unit of all figures: "ns per packet", "packets per second".
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
+    /// What stands in the places of a figure's quartiles: "quartiles", if nothing else is said.
+    pub spread: Cow<'static, str>,
     /// What [`Row::ratio`] compares with.
     pub against: String,
     /// The CPU and what it was built with.
@@ -37,16 +49,18 @@ pub struct Report {
 }
 
 /// Where figures come from.
-#[derive(Clone, Serialize, Debug)]
+#[derive(Clone, Serialize, Deserialize, Debug)]
 pub struct Machine {
     /// As `/proc/cpuinfo` names it.
     pub cpu: String,
     /// Cores that may be used.
     pub cores: usize,
     /// The AEAD path that was chosen.
-    pub aead: &'static str,
+    pub aead: Cow<'static, str>,
     /// Whether the compiler was allowed this CPU's own instructions everywhere (`-C target-cpu=native`).
     pub native: bool,
+    /// When, in UTC.
+    pub date: String,
 }
 
 impl Machine {
@@ -58,8 +72,9 @@ impl Machine {
         Self {
             cpu: name.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            aead: protocol::aead::Path::best().name(),
+            aead: protocol::aead::Path::best().name().into(),
             native: cfg!(target_feature = "aes"),
+            date: date(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
         }
     }
 }
@@ -69,9 +84,10 @@ impl Report {
     #[must_use]
     pub fn new(bench: &'static str, title: impl Into<String>, unit: &'static str, against: impl Into<String>) -> Self {
         Self {
-            bench,
+            bench: bench.into(),
             title: title.into(),
-            unit,
+            unit: unit.into(),
+            spread: "quartiles".into(),
             against: against.into(),
             machine: Machine::here(),
             rows: Vec::new(),
@@ -81,13 +97,13 @@ impl Report {
 
     /// Adds a row.
     pub fn push(&mut self, labels: &[(&'static str, String)], figure: Figure, ratio: Option<f64>) {
-        self.rows.push(Row { labels: labels.to_vec(), figure, ratio });
+        self.rows.push(Row { labels: labels.iter().map(|(k, v)| ((*k).into(), v.clone())).collect(), figure, ratio });
     }
 
     /// The row with all of these labels.
     #[must_use]
     pub fn find(&self, labels: &[(&str, &str)]) -> Option<&Row> {
-        self.rows.iter().find(|r| labels.iter().all(|(k, v)| r.labels.iter().any(|(name, l)| name == k && l == v)))
+        self.rows.iter().find(|r| r.has(labels))
     }
 
     /// Its table, aligned, in Markdown: readable on a terminal too.
@@ -95,8 +111,8 @@ impl Report {
     pub fn table(&self) -> String {
         let mut cells: Vec<Vec<String>> = Vec::new();
         let mut head: Vec<String> =
-            self.rows.first().map(|r| r.labels.iter().map(|(k, _)| (*k).to_owned()).collect()).unwrap_or_default();
-        head.extend([self.unit.to_owned(), "quartiles".to_owned(), self.against.clone()]);
+            self.rows.first().map(|r| r.labels.iter().map(|(k, _)| k.to_string()).collect()).unwrap_or_default();
+        head.extend([self.unit.to_string(), self.spread.to_string(), self.against.clone()]);
         cells.push(head);
         for row in &self.rows {
             let mut line: Vec<String> = row.labels.iter().map(|(_, v)| v.clone()).collect();
@@ -149,7 +165,7 @@ impl Report {
 }
 
 /// Three digits that count, and thousands set apart.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if value.abs() < 100.0 {
         return format!("{value:.1}");
     }
@@ -164,6 +180,25 @@ fn number(value: f64) -> String {
     text
 }
 
+/// Year, month and day of seconds since 1970.
+fn date(seconds: u64) -> String {
+    let (mut year, mut day) = (1970, seconds / 86_400);
+    let leap = |y: u64| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
+    while day >= 365 + u64::from(leap(year)) {
+        day -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for days in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if day < days {
+            break;
+        }
+        day -= days;
+        month += 1;
+    }
+    format!("{year}-{month:02}-{:02}", day + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +207,13 @@ mod tests {
     fn thousands_are_set_apart_also_below_zero() {
         let texts = [-588_656.0, -1234.0, -100.4, 1_000_000.0, 999.0, 2.345].map(number);
         assert_eq!(texts, ["-588,656", "-1,234", "-100", "1,000,000", "999", "2.3"]);
+    }
+
+    #[test]
+    fn dates() {
+        let days = [0, 59, 11_016, 11_017, 19_782, 20_453];
+        let dates = ["1970-01-01", "1970-03-01", "2000-02-29", "2000-03-01", "2024-02-29", "2025-12-31"];
+        assert_eq!(days.map(|d| date(d * 86_400 + 86_399)), dates);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use crate::histogram::Histogram;
 use crate::measure::Figure;
+use crate::plot::Plot;
 use crate::ports::child::{Task, measure_task};
 use crate::ports::frames::Frame;
 use crate::ports::job::OptionForm;
@@ -187,6 +188,13 @@ pub fn child(job: &SearchJob) -> Result<SearchSample> {
     })
 }
 
+/// What is drawn of it.
+#[must_use]
+pub fn plot(report: &Report) -> Plot<'static> {
+    let title = format!("RFC 2544 and RFC 8219, by metric ({})", report.machine.cpu);
+    Plot { title, x: "frame", lines: &["device"], panels: "metric", log: true }
+}
+
 /// Measures and prints.
 ///
 /// # Errors
@@ -220,10 +228,11 @@ pub fn report(args: &Rfc2544Args) -> Result<Report> {
     let devices = [Device::Copy, Device::Add(OptionForm::Sealed)];
     let title = format!(
         "RFC 2544 and RFC 8219 between net_rings of one process: {} flows, trials of {trial} s, rates to {} per cent; frames in \
-         octets without checksum; beside the medians stand the 1st and 99th percentile in the place of quartiles",
+         octets without checksum",
         args.flows, args.resolution
     );
     let mut report = Report::new("rfc2544", title, "value", "of the empty loop");
+    report.spread = "1st to 99th percentile".into();
     let (mut interrupted, mut spoilt) = (0, false);
     for &frame in frames {
         let mut samples: [Vec<SearchSample>; 2] = Default::default();

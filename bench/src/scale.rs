@@ -2,6 +2,7 @@
 //! links of 100 and 400 Gbit/s on paper.
 
 use crate::measure::Figure;
+use crate::plot::Plot;
 use crate::ports::chain::{Chain, ChainSetting, ROUND_PACKETS};
 use crate::ports::child::{Task, measure_task};
 use crate::ports::frames::{FlowOrder, Frame};
@@ -144,6 +145,13 @@ pub fn child(job: &ScaleJob) -> Result<ScaleSample> {
 /// Packets between two generations: so that one in so many takes another key.
 fn due(job: &ScaleJob) -> u64 {
     if let Change::Keys(every) = job.change { every * u64::from(job.flows) } else { 0 }
+}
+
+/// What is drawn of it.
+#[must_use]
+pub fn plot(report: &Report) -> Plot<'static> {
+    let title = format!("Cost of a packet as flows grow ({})", report.machine.cpu);
+    Plot { title, x: "flows", lines: &["change"], panels: "action", log: false }
 }
 
 /// Measures and prints.

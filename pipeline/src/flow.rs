@@ -26,8 +26,8 @@ impl Fingerprint {
     }
 }
 
-/// A record of the flow table, by cache lines. A packet towards the network needs the first three, the times' line and one
-/// of the send times; a packet coming back needs the first, two of the receiver's and one of its window, and the times'.
+/// A record of the flow table, by cache lines. A packet towards the network needs the first four; a
+/// packet coming back needs the first and the fourth, two of the receiver's and one of its window.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Flow {
@@ -55,17 +55,19 @@ pub struct Flow {
     // Written by both directions.
     /// Options that verified.
     pub accepted: AtomicU64,
-    /// Options that did not.
-    pub failed: AtomicU64,
-    /// Numbers skipped when a later packet came.
-    pub skipped: AtomicU64,
-    /// Packets that came behind a later one.
-    pub late: AtomicU64,
     /// Times.
     pub meter: Meter,
 
     /// Packets coming back.
     pub receiver: ReceiverState,
+
+    // Seldom needed.
+    /// Options that did not verify.
+    pub failed: AtomicU64,
+    /// Numbers skipped when a later packet came.
+    pub skipped: AtomicU64,
+    /// Packets that came behind a later one.
+    pub late: AtomicU64,
     fingerprint: [AtomicU64; 2],
 }
 
@@ -73,7 +75,7 @@ pub struct Flow {
 const _: () = {
     use core::mem::offset_of;
     assert!(offset_of!(Flow, sender) == 64 && offset_of!(Flow, seal_body) == 128 && offset_of!(Flow, accepted) == 192);
-    assert!(offset_of!(Flow, meter) == 224 && offset_of!(Flow, receiver) % 64 == 0);
+    assert!(offset_of!(Flow, meter) == 200 && offset_of!(Flow, receiver) == 256);
 };
 
 /// Seconds-scale granularity of `last_seen`, so that a busy flow's line is not written for every packet: about 0.27 s.

@@ -3,12 +3,15 @@
 //!
 //! One word holds a time and the PSNTP that belongs to it, so that a reader on another core always gets a pair.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 const TIME_BITS: u32 = 47;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 const VALID: u64 = 1 << 63;
-const LOG: usize = 16;
+/// In `acknowledged`, above the PSNLR.
+const HEARD: u32 = 1 << 16;
+/// Send times that are kept: as many as fit the cache line of the other times.
+const LOG: usize = 4;
 
 const fn pack(now_ns: u64, psn: u16) -> u64 {
     VALID | (now_ns & TIME_MASK) << 16 | psn as u64
@@ -40,16 +43,16 @@ pub struct Sample {
     pub server_delay_ns: Option<u64>,
 }
 
-/// Times of both directions of a flow. The four words that every packet needs stand in front, together.
+/// Times of both directions of a flow, and with a counter beside them one cache line.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Meter {
     last_received: AtomicU64,
     last_sent: AtomicU64,
-    /// `last_received` as it was when the last packet was sent.
-    seen_at_send: AtomicU64,
+    /// `last_received` as it was when the last packet was sent, its low half: the PSN, and the time within 65 us.
+    seen_at_send: AtomicU32,
     /// The PSNLR that came last, with its validity bit: how far the other side is behind.
-    acknowledged: AtomicU64,
+    acknowledged: AtomicU32,
     /// Send times of some of the last packets.
     log: [AtomicU64; LOG],
 }
@@ -61,7 +64,7 @@ impl Meter {
         let now = pack(now_ns, psntp);
         let received = self.last_received.load(Ordering::Acquire);
         let sent = self.last_sent.load(Ordering::Relaxed);
-        let came_since = received != self.seen_at_send.load(Ordering::Relaxed);
+        let came_since = received as u32 != self.seen_at_send.load(Ordering::Relaxed);
         let times = SendTimes {
             psnlr: received as u16,
             delta_tlr_ns: if received == 0 { 0 } else { elapsed(received, now) },
@@ -72,7 +75,7 @@ impl Meter {
             },
         };
         self.last_sent.store(now, Ordering::Relaxed);
-        self.seen_at_send.store(received, Ordering::Relaxed);
+        self.seen_at_send.store(received as u32, Ordering::Relaxed);
         self.remember(psntp, now);
         times
     }
@@ -83,7 +86,7 @@ impl Meter {
     fn remember(&self, psntp: u16, now: u64) {
         let acknowledged = self.acknowledged.load(Ordering::Relaxed);
         let under_way = if acknowledged == 0 { 1 } else { psntp.wrapping_sub(acknowledged as u16).max(1) };
-        let stride = (u32::from(under_way).div_ceil(LOG as u32 / 2)).next_power_of_two().min(1 << 14);
+        let stride = u32::from(under_way).div_ceil(LOG as u32).next_power_of_two().min(1 << 14);
         if u32::from(psntp) & (stride - 1) == 0 {
             self.log[(u32::from(psntp) / stride) as usize % LOG].store(now, Ordering::Relaxed);
         }
@@ -98,7 +101,7 @@ impl Meter {
         if psnlr == 0 && delta_tlr_ns == 0 {
             return Sample::default();
         }
-        self.acknowledged.store(VALID | u64::from(psnlr), Ordering::Relaxed);
+        self.acknowledged.store(HEARD | u32::from(psnlr), Ordering::Relaxed);
         let sent = self.log.iter().map(|e| e.load(Ordering::Relaxed)).find(|&e| e != 0 && e as u16 == psnlr);
         Sample {
             round_trip_ns: sent.and_then(|sent| elapsed(sent, now).checked_sub(delta_tlr_ns)),
@@ -108,11 +111,11 @@ impl Meter {
 
     /// Forgets everything. Only for a flow that nobody uses any more.
     pub fn clear(&self) {
-        for word in
-            [&self.last_received, &self.last_sent, &self.seen_at_send, &self.acknowledged].into_iter().chain(&self.log)
-        {
+        for word in [&self.last_received, &self.last_sent].into_iter().chain(&self.log) {
             word.store(0, Ordering::Relaxed);
         }
+        self.seen_at_send.store(0, Ordering::Relaxed);
+        self.acknowledged.store(0, Ordering::Relaxed);
     }
 }
 
@@ -172,6 +175,6 @@ mod tests {
                 }
             }
         }
-        assert!(samples > 40, "{samples} samples");
+        assert!(samples > 30, "{samples} samples, where one in 512 packets is kept");
     }
 }

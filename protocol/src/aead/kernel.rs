@@ -1,13 +1,18 @@
 //! The batch kernel's body, written once for all instruction sets: a group of packets at a time, each under its own key.
 //!
-//! A module that expands [`kernel`] brings the group's size, a vector type `V` of as many 128-bit lanes (one packet each),
-//! the operations on it named below, and the CPU features they need. A group is large enough that the latencies of the
-//! packets' instructions overlap. Per packet: the key schedule runs along with the rounds, two blocks are encrypted (the
-//! tag's mask, the key stream), and GHASH multiplies twice (AES-128) or three times (AES-256).
+//! A module that expands [`kernel`] brings a register type `R` of some 128-bit lanes (one packet each), the operations on it
+//! named below, and the CPU features they need. Four registers are a group: large enough that the latencies of the packets'
+//! instructions overlap, and what the key schedule needs.
+//!
+//! Per packet, two blocks are encrypted (the tag's mask, the key stream), and the round keys are made as they are used. The
+//! schedule runs across packets: register w holds word w of four packets' keys (in each lane), so that a round of it is one
+//! byte shuffle, one AESENCLAST and four XORs for four packets; transposing 4 x 4 words gives the packets' round keys. That
+//! takes half the instructions of a schedule packet by packet.
 //!
 //! GHASH is computed as POLYVAL (RFC 8452 appendix A): with octets reversed and H multiplied by x once, a multiplication
-//! needs no shifts, and its reduction two carry-less multiplications. All packets have the same lengths, so the last
-//! block's product is part of the key state; see [`KeyState`](super::KeyState).
+//! needs no shifts, and its reduction two carry-less multiplications. It multiplies twice (AES-128) or three times
+//! (AES-256). All packets have the same lengths, so the last block's product is part of the key state; see
+//! [`KeyState`](super::KeyState).
 
 /// AES-128's round constants.
 pub(super) const RCON: [u8; 10] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1B, 0x36];
@@ -15,20 +20,19 @@ pub(super) const RCON: [u8; 10] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x8
 /// The last GHASH block: 48 bits of additional data, 112 of text; octets reversed.
 pub(super) const LENGTHS: [u8; 16] = [112, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0];
 
-/// What counts of a nonce's, the additional data's and the text's 16 octets, and the first two counters.
+/// What counts of a nonce's and of the text's 16 octets, and the first two counters.
 pub(super) const NONCE: [u8; 16] = mask(12);
-pub(super) const AAD: [u8; 16] = mask(6);
 pub(super) const TEXT: [u8; 16] = mask(14);
 pub(super) const COUNTERS: [[u8; 16]; 2] =
     [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]];
 
-/// Octets in reverse.
-pub(super) const REVERSE: [u8; 16] = [15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0];
-/// The second word in the third and fourth, zeros elsewhere.
-pub(super) const SECOND: [u8; 16] = [128, 128, 128, 128, 128, 128, 128, 128, 4, 5, 6, 7, 4, 5, 6, 7];
-/// The last word in every word, rotated as `RotWord` does; and as it is.
-pub(super) const ROTATE: [u8; 16] = [13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12];
-pub(super) const KEEP: [u8; 16] = [12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15];
+/// Octets in reverse: all of them, the additional data's six, the text's 14; zeros for the others.
+pub(super) const REVERSE: [u8; 16] = reverse(16);
+pub(super) const REVERSE_AAD: [u8; 16] = reverse(6);
+pub(super) const REVERSE_TEXT: [u8; 16] = reverse(14);
+/// The inverse of ShiftRows, with `RotWord` in every word and without: AESENCLAST after it is the schedule's `SubWord`.
+pub(super) const ROTATE: [u8; 16] = unshift_rows(1);
+pub(super) const KEEP: [u8; 16] = unshift_rows(0);
 /// x^127 + x^126 + x^121 + 1, POLYVAL's polynomial without x^128.
 pub(super) const POLYNOMIAL: [u8; 16] = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xC2];
 
@@ -42,175 +46,280 @@ const fn mask(octets: usize) -> [u8; 16] {
     mask
 }
 
+/// Selects the first octets in reverse, as the highest ones.
+const fn reverse(octets: usize) -> [u8; 16] {
+    let mut select = [0x80; 16];
+    let mut i = 0;
+    while i < octets {
+        select[15 - i] = i as u8;
+        i += 1;
+    }
+    select
+}
+
+/// ShiftRows takes row r of column c from column c + r.
+const fn unshift_rows(rotation: usize) -> [u8; 16] {
+    let mut select = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        let (row, column) = (i % 4, i / 4);
+        select[i] = ((row + rotation) % 4 + (column + 4 - row) % 4 * 4) as u8;
+        i += 1;
+    }
+    select
+}
+
+/// An array of an expression for each index, which is a constant in it: a loop that is always unrolled, and without
+/// closures, which would not always be inlined.
+macro_rules! each {
+    ($i:ident in $($at:literal)+ => $each:expr) => {
+        [$({
+            const $i: usize = $at;
+            $each
+        }),+]
+    };
+}
+
+/// [`each`], of a group's four registers.
+macro_rules! four {
+    ($i:ident => $each:expr) => {
+        each!($i in 0 1 2 3 => $each)
+    };
+}
+
 /// See the module.
 macro_rules! kernel {
-    ($features:literal, $group:literal) => {
-        use super::kernel::{AAD, COUNTERS, KEEP, LENGTHS, NONCE, POLYNOMIAL, RCON, REVERSE, ROTATE, SECOND, TEXT};
-        use super::{Batch, KeyState};
+    ($features:literal, $lanes:literal) => {
+        use super::kernel::{
+            COUNTERS, KEEP, LENGTHS, NONCE, POLYNOMIAL, RCON, REVERSE, REVERSE_AAD, REVERSE_TEXT, ROTATE, TEXT, each, four,
+        };
+        use super::{Batch, KeyState, prefetch};
 
-        /// Packets that are worked on together.
-        const GROUP: usize = $group;
+        /// Packets in one register, and packets that are worked on together.
+        const LANES: usize = $lanes;
+        const GROUP: usize = 4 * LANES;
 
-        /// A block of each, as octets.
-        type Blocks = [[u8; 16]; GROUP];
+        /// A block of each packet of a register.
+        type Blocks = [[u8; 16]; LANES];
+
+        /// Packet by packet: register i holds packets `i * LANES` and following.
+        type V = [R; 4];
+
+        /// Fields of a group, as octets.
+        type Fields = [Blocks; 4];
 
         /// The keys of a group.
         type Keys<'a> = [&'a KeyState; GROUP];
 
-        /// `SubWord(RotWord(w3)) ^ rcon` (or without rotation and constant) in every word, and from it the next key.
+        /// From packets to words or back: four packets' words as a matrix, in each lane.
         #[inline]
         #[target_feature(enable = $features)]
-        fn next_key(previous: V, source: V, select: V, rcon: V) -> V {
-            // All columns are alike, so ShiftRows changes nothing and AESENCLAST is SubWord.
-            let word = aes_last(shuffle(source, select), rcon);
-            // Every word XOR all words before it.
-            let key = xor(previous, up_one_word(previous));
-            xor3(key, shuffle(key, spread(&SECOND)), word)
+        fn transpose(a: V) -> V {
+            let (low, low2) = (low_words(a[0], a[1]), low_words(a[2], a[3]));
+            let (high, high2) = (high_words(a[0], a[1]), high_words(a[2], a[3]));
+            [low_halves(low, low2), high_halves(low, low2), low_halves(high, high2), high_halves(high, high2)]
         }
 
-        /// Encrypts `N` blocks per packet, its key schedule running along.
+        /// The next four words of the schedule: the first is XORed with `SubWord` of `source`, rotated or not, and `rcon`.
         #[inline]
         #[target_feature(enable = $features)]
-        fn encrypt<const N: usize, const AES256: bool>(keys: [V; 2], blocks: [V; N]) -> [V; N] {
+        fn next_words(w: V, source: R, select: R, rcon: R) -> V {
+            let sub = aes_last(shuffle(source, select), rcon);
+            let first = xor(w[0], sub);
+            let second = xor(w[1], first);
+            // Not by way of the third: a shorter chain to the next round.
+            [first, second, xor(w[2], second), xor3(w[2], w[3], second)]
+        }
+
+        /// Encrypts `N` blocks per packet under AES-128 (the first of the keys) or AES-256, the key schedule running along.
+        /// `OPEN` makes one function for each caller, which is then inlined there.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn encrypt<const N: usize, const AES256: bool, const OPEN: bool>(
+            keys: [V; 2],
+            mut b: [V; N],
+            next: &Keys<'_>,
+        ) -> [V; N] {
             let (rotate, keep) = (spread(&ROTATE), spread(&KEEP));
-            let [mut low, mut high] = keys;
-            let mut b = blocks.map(|b| xor(b, low));
-            if AES256 {
-                for (i, &rcon) in RCON.iter().enumerate().take(7) {
-                    b = b.map(|b| aes(b, high));
-                    low = next_key(low, high, rotate, spread_word(rcon));
-                    if i == 6 {
-                        break;
-                    }
-                    b = b.map(|b| aes(b, low));
-                    high = next_key(high, low, keep, zero());
-                }
-            } else {
-                for &rcon in RCON.iter().take(9) {
-                    low = next_key(low, low, rotate, spread_word(rcon));
-                    b = b.map(|b| aes(b, low));
-                }
-                low = next_key(low, low, rotate, spread_word(RCON[9]));
+            let mut low = transpose(keys[0]);
+            for b in &mut b {
+                *b = four!(I => xor(b[I], keys[0][I]));
             }
-            b.map(|b| aes_last(b, low))
+            if AES256 {
+                let mut high = transpose(keys[1]);
+                for b in &mut b {
+                    *b = four!(I => aes(b[I], keys[1][I]));
+                }
+                each!(I in 0 1 2 3 4 5 => {
+                    ahead::<I, 7>(next);
+                    low = next_words(low, high[3], rotate, spread_word(RCON[I]));
+                    round(&mut b, low);
+                    high = next_words(high, low[3], keep, zero());
+                    round(&mut b, high);
+                });
+                ahead::<6, 7>(next);
+                low = next_words(low, high[3], rotate, spread_word(RCON[6]));
+            } else {
+                each!(I in 0 1 2 3 4 5 6 7 8 => {
+                    ahead::<I, 10>(next);
+                    low = next_words(low, low[3], rotate, spread_word(RCON[I]));
+                    round(&mut b, low);
+                });
+                ahead::<9, 10>(next);
+                low = next_words(low, low[3], rotate, spread_word(RCON[9]));
+            }
+            let key = transpose(low);
+            for b in &mut b {
+                *b = four!(I => aes_last(b[I], key[I]));
+            }
+            b
+        }
+
+        /// A round of all blocks.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn round(b: &mut [V], words: V) {
+            let key = transpose(words);
+            for b in b {
+                *b = four!(I => aes(b[I], key[I]));
+            }
+        }
+
+        /// Prefetches a part of the next group's keys.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn ahead<const PART: usize, const PARTS: usize>(next: &Keys<'_>) {
+            for key in &next[PART * GROUP / PARTS..(PART + 1) * GROUP / PARTS] {
+                prefetch(key);
+            }
         }
 
         /// Brings a product of 256 bits (with its middle part still apart) back to 128, in POLYVAL's field.
         #[inline]
         #[target_feature(enable = $features)]
-        fn reduce(low: V, middle: V, high: V) -> V {
-            let low = xor(low, shift_up(middle));
+        fn reduce(low: R, middle: R, high: R) -> R {
             let polynomial = spread(&POLYNOMIAL);
-            let low = xor(swap_halves(low), carryless::<0x10>(low, polynomial));
-            let low = xor(swap_halves(low), carryless::<0x10>(low, polynomial));
-            xor3(high, shift_down(middle), low)
+            // The middle belongs to the upper half of `low` and the lower of `high`: here are both of them.
+            let once = xor3(swap_halves(low), carryless::<0x10>(low, polynomial), middle);
+            xor3(swap_halves(once), carryless::<0x10>(once, polynomial), high)
         }
 
         /// `a * b`, not reduced.
         #[inline]
         #[target_feature(enable = $features)]
-        fn multiply(a: V, b: V) -> [V; 3] {
+        fn multiply(a: R, b: R) -> [R; 3] {
             let middle = xor(carryless::<0x01>(a, b), carryless::<0x10>(a, b));
             [carryless::<0x00>(a, b), middle, carryless::<0x11>(a, b)]
         }
 
-        /// The tag, with the mask still to be added.
+        /// The tag of register `I`'s packets, with the mask still to be added.
         #[inline]
         #[target_feature(enable = $features)]
-        fn ghash<const AES256: bool>(keys: &Keys<'_>, aad: V, text: V) -> V {
-            let reverse = spread(&REVERSE);
-            let (aad, text) = (shuffle(aad, reverse), shuffle(text, reverse));
+        fn ghash<const I: usize, const AES256: bool>(keys: &Keys<'_>, aad: R, text: R) -> R {
+            let aad = shuffle(aad, spread(&REVERSE_AAD));
+            let text = shuffle(text, spread(&REVERSE_TEXT));
             // The additional data fills the upper half only.
-            let by_aad = |power: V| [carryless::<0x01>(aad, power), carryless::<0x11>(aad, power)];
-            if AES256 {
-                let (h1, h2) = (load_key::<2>(keys), load_key::<3>(keys));
+            let by_aad = |power: R| [carryless::<0x01>(aad, power), carryless::<0x11>(aad, power)];
+            let sum = if AES256 {
+                let (h1, h2) = (load_key::<I, 2>(keys), load_key::<I, 3>(keys));
                 let [middle, high] = by_aad(h1);
                 let text = xor(text, reduce(zero(), middle, high));
                 let [low, middle, high] = multiply(text, h2);
                 let [low2, middle2, high2] = multiply(spread(&LENGTHS), h1);
-                shuffle(reduce(xor(low, low2), xor(middle, middle2), xor(high, high2)), reverse)
+                reduce(xor(low, low2), xor(middle, middle2), xor(high, high2))
             } else {
-                let [low, middle, high] = multiply(text, load_key::<2>(keys));
-                let [middle2, high2] = by_aad(load_key::<1>(keys));
-                let sum = reduce(low, xor(middle, middle2), xor(high, high2));
-                shuffle(xor(sum, load_key::<3>(keys)), reverse)
-            }
+                let [middle, high] = by_aad(load_key::<I, 1>(keys));
+                let [low2, middle2, high2] = multiply(text, load_key::<I, 2>(keys));
+                reduce(low2, xor(middle, middle2), xor3(high, high2, load_key::<I, 3>(keys)))
+            };
+            shuffle(sum, spread(&REVERSE))
         }
 
-        /// What sealing and opening share: the tag's mask and the key stream.
+        /// Seals or opens a group. Bit i: slot i has been opened, and verified; no branch depends on which.
         #[inline]
         #[target_feature(enable = $features)]
-        fn streams<const AES256: bool>(keys: &Keys<'_>, nonce: &Blocks) -> [V; 2] {
-            let nonce = and(load(nonce), spread(&NONCE));
-            let blocks = [or(nonce, spread(&COUNTERS[0])), or(nonce, spread(&COUNTERS[1]))];
-            let low = load_key::<0>(keys);
-            encrypt::<2, AES256>([low, if AES256 { load_key::<1>(keys) } else { low }], blocks)
-        }
-
-        #[inline]
-        #[target_feature(enable = $features)]
-        fn seal_group<const AES256: bool>(
+        fn group<const AES256: bool, const OPEN: bool>(
             keys: &Keys<'_>,
-            nonce: &Blocks,
-            aad: &Blocks,
-            text: &mut Blocks,
-            tag: &mut Blocks,
-        ) {
-            let [mask, stream] = streams::<AES256>(keys, nonce);
-            let sealed = and(xor(load(text), stream), spread(&TEXT));
-            let sum = ghash::<AES256>(keys, and(load(aad), spread(&AAD)), sealed);
-            store(text, sealed);
-            store(tag, xor(sum, mask));
-        }
-
-        /// Bit i: slot i has verified. No branch depends on which.
-        #[inline]
-        #[target_feature(enable = $features)]
-        fn open_group<const AES256: bool>(
-            keys: &Keys<'_>,
-            nonce: &Blocks,
-            aad: &Blocks,
-            text: &mut Blocks,
-            tag: &Blocks,
+            next: &Keys<'_>,
+            [nonce, aad]: [&Fields; 2],
+            [text, tag]: [&mut Fields; 2],
         ) -> u32 {
-            let [mask, stream] = streams::<AES256>(keys, nonce);
-            let sealed = and(load(text), spread(&TEXT));
-            let sum = ghash::<AES256>(keys, and(load(aad), spread(&AAD)), sealed);
-            let (same, verified) = equal(xor(sum, mask), load(tag));
-            store(text, and(and(xor(sealed, stream), spread(&TEXT)), same));
-            verified
-        }
-
-        /// The keys of a group. Lanes behind the last key work with a key of zeros, and in vain.
-        #[inline]
-        fn group<'a>(keys: &[&'a KeyState]) -> Keys<'a> {
-            keys.try_into().unwrap_or_else(|_| core::array::from_fn(|i| keys.get(i).copied().unwrap_or(&NO_KEY)))
+            let nonce = four!(I => and(load(&nonce[I]), spread(&NONCE)));
+            let blocks = COUNTERS.each_ref().map(|counter| four!(I => xor(nonce[I], spread(counter))));
+            let low = four!(I => load_key::<I, 0>(keys));
+            let high = if AES256 { four!(I => load_key::<I, 1>(keys)) } else { low };
+            let [mask, stream] = encrypt::<2, AES256, OPEN>([low, high], blocks, next);
+            let verified = four!(I => {
+                let before = load(&text[I]);
+                let after = xor(before, stream[I]);
+                let sum = ghash::<I, AES256>(keys, load(&aad[I]), if OPEN { before } else { after });
+                let made = xor(sum, mask[I]);
+                if OPEN {
+                    let (same, verified) = equal(made, load(&tag[I]));
+                    store(&mut text[I], and(after, and(spread(&TEXT), same)));
+                    verified << (I * LANES)
+                } else {
+                    store(&mut text[I], and(after, spread(&TEXT)));
+                    store(&mut tag[I], made);
+                    0
+                }
+            });
+            verified[0] | verified[1] | verified[2] | verified[3]
         }
 
         static NO_KEY: KeyState = KeyState::ZERO;
 
-        /// Seals the first `keys.len()` slots.
+        /// Seals or opens the first `keys.len()` slots, and prefetches the keys of the next batch. Bit i: slot i has been
+        /// opened, and verified.
+        #[inline]
         #[target_feature(enable = $features)]
-        pub(super) fn seal<const AES256: bool>(keys: &[&KeyState], batch: &mut Batch) {
+        fn all<const AES256: bool, const OPEN: bool>(keys: &[&KeyState], next: &[&KeyState], batch: &mut Batch) -> u32 {
             let Batch { nonce, aad, text, tag } = batch;
-            let fixed = nonce.as_chunks().0.iter().zip(aad.as_chunks().0);
-            let made = text.as_chunks_mut().0.iter_mut().zip(tag.as_chunks_mut().0);
-            for ((keys, (nonce, aad)), (text, tag)) in keys.chunks(GROUP).zip(fixed).zip(made) {
-                seal_group::<AES256>(&group(keys), nonce, aad, text, tag);
-            }
-        }
-
-        /// Opens the first `keys.len()` slots; bit i: slot i has verified.
-        #[target_feature(enable = $features)]
-        pub(super) fn open<const AES256: bool>(keys: &[&KeyState], batch: &mut Batch) -> u32 {
-            let Batch { nonce, aad, text, tag } = batch;
-            let fixed = nonce.as_chunks().0.iter().zip(aad.as_chunks().0).zip(tag.as_chunks().0);
+            let given = fields(nonce).iter().zip(fields(aad));
+            let made = fields_mut(text).iter_mut().zip(fields_mut(tag));
+            let mut next = next.chunks(GROUP);
             let (mut verified, mut at) = (0, 0);
-            for ((keys, ((nonce, aad), tag)), text) in keys.chunks(GROUP).zip(fixed).zip(text.as_chunks_mut().0) {
-                verified |= open_group::<AES256>(&group(keys), nonce, aad, text, tag) << at;
+            for ((keys, (nonce, aad)), (text, tag)) in keys.chunks(GROUP).zip(given).zip(made) {
+                let filled;
+                let keys = match keys.try_into() {
+                    Ok(keys) => keys,
+                    Err(_) => {
+                        // Lanes behind the last key work with a key of zeros, and in vain.
+                        filled = core::array::from_fn(|i| keys.get(i).copied().unwrap_or(&NO_KEY));
+                        &filled
+                    }
+                };
+                let next = next.next().map_or(keys, |next| {
+                    next.try_into().unwrap_or_else(|_| {
+                        next.iter().for_each(|key| prefetch(key));
+                        keys
+                    })
+                });
+                verified |= group::<AES256, OPEN>(keys, next, [nonce, aad], [text, tag]) << at;
                 at += GROUP;
             }
+            next.flatten().for_each(|key| prefetch(key));
             verified
+        }
+
+        /// Seals the first `keys.len()` slots, and prefetches the keys of the next batch.
+        #[target_feature(enable = $features)]
+        pub(super) fn seal<const AES256: bool>(keys: &[&KeyState], next: &[&KeyState], batch: &mut Batch) {
+            all::<AES256, false>(keys, next, batch);
+        }
+
+        /// Opens the first `keys.len()` slots, and prefetches the keys of the next batch; bit i: slot i has verified.
+        #[target_feature(enable = $features)]
+        pub(super) fn open<const AES256: bool>(keys: &[&KeyState], next: &[&KeyState], batch: &mut Batch) -> u32 {
+            all::<AES256, true>(keys, next, batch)
+        }
+
+        fn fields(blocks: &[[u8; 16]; super::BATCH]) -> &[Fields] {
+            blocks.as_chunks().0.as_chunks().0
+        }
+
+        fn fields_mut(blocks: &mut [[u8; 16]; super::BATCH]) -> &mut [Fields] {
+            blocks.as_chunks_mut().0.as_chunks_mut().0
         }
     };
 }
@@ -221,7 +330,7 @@ macro_rules! setup {
         /// Multiplies by x in POLYVAL's field.
         #[inline]
         #[target_feature(enable = $features)]
-        fn times_x(h: V) -> V {
+        fn times_x(h: R) -> R {
             let top = and(sign_of_top(h), spread(&POLYNOMIAL));
             xor(doubled(h), top)
         }
@@ -229,14 +338,12 @@ macro_rules! setup {
         /// The state of a key of 16 octets, or of 32.
         #[target_feature(enable = $features)]
         pub(super) fn key_state<const AES256: bool>(key: &[u8; 32]) -> KeyState {
-            let [low, high] = [0, 16].map(|at| {
-                let mut half = [0; 16];
-                half.copy_from_slice(&key[at..at + 16]);
-                load(&[half; GROUP])
-            });
-            let [h] = encrypt::<1, AES256>([low, high], [zero()]);
+            let (halves, _) = key.as_chunks::<16>();
+            let (low, high) = (load(&[halves[0]]), load(&[halves[1]]));
+            let none = [&NO_KEY; GROUP];
+            let [[h, ..]] = encrypt::<1, AES256, false>([[low; 4], [high; 4]], [[zero(); 4]], &none);
             let h1 = times_x(shuffle(h, spread(&REVERSE)));
-            let times = |a: V, b: V| {
+            let times = |a: R, b: R| {
                 let [low, middle, high] = multiply(a, b);
                 reduce(low, middle, high)
             };
@@ -245,13 +352,11 @@ macro_rules! setup {
                 if AES256 { [low, high, h1, h2] } else { [low, times(h2, h1), h2, times(spread(&LENGTHS), h1)] };
             let mut state = KeyState::ZERO;
             for (place, block) in state.0.iter_mut().zip(blocks) {
-                let mut lanes = [[0; 16]; GROUP];
-                store(&mut lanes, block);
-                *place = lanes[0];
+                store(core::array::from_mut(place), block);
             }
             state
         }
     };
 }
 
-pub(super) use {kernel, setup};
+pub(super) use {each, four, kernel, setup};

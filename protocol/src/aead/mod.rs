@@ -19,7 +19,7 @@ mod vaes256;
 #[cfg(target_arch = "x86_64")]
 mod vaes512;
 
-pub use batch::{BATCH, Batch, KeyState};
+pub use batch::{BATCH, Batch, KeyState, prefetch};
 pub use slot::{Slot, open, open_by, seal, seal_by};
 
 use std::sync::OnceLock;
