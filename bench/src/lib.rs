@@ -2,14 +2,31 @@
 #![deny(unsafe_code)]
 
 pub mod aead;
+#[cfg(feature = "dpdk")]
+pub mod claims;
 pub mod demo;
+#[cfg(feature = "dpdk")]
+pub mod flow;
+#[cfg(feature = "dpdk")]
+pub mod histogram;
+#[cfg(feature = "dpdk")]
+pub mod instructions;
+#[cfg(feature = "dpdk")]
+pub mod latency;
 pub mod measure;
+#[cfg(feature = "dpdk")]
 pub mod pipeline;
 pub mod plot;
+#[cfg(feature = "dpdk")]
 pub mod ports;
 pub mod report;
+#[cfg(feature = "dpdk")]
 pub mod results;
+#[cfg(feature = "dpdk")]
+pub mod rfc2544;
 pub mod rig;
+#[cfg(feature = "dpdk")]
+pub mod scale;
 pub mod tcp_ratio;
 
 use anyhow::{Context, Result, bail};

@@ -1,7 +1,7 @@
 //! Benchmarks and the demo.
 
 use bench::ports::child;
-use bench::{aead, demo, pipeline, results, tcp_ratio};
+use bench::{aead, claims, demo, flow, instructions, latency, pipeline, results, rfc2544, scale, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -19,13 +19,28 @@ enum Command {
     Aead(aead::AeadArgs),
     /// All benchmarks, written to a directory as tables, JSON and plots
     All(results::AllArgs),
+    /// What is said of this box's speed, measured anew, a line each
+    Claims(claims::ClaimsArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
+    /// The flow table against DPDK's `rte_hash` and papaya
+    Flow(flow::FlowArgs),
+    /// Instructions per packet of the hot functions, counted by callgrind
+    Instructions(instructions::InstructionsArgs),
+    /// One case of `instructions`, in this process
+    #[command(hide = true)]
+    InstructionsRun(instructions::RunArgs),
     /// Packets per second of the worker loop through DPDK ports, against dpdk-testpmd on the same ports
     Pipeline(pipeline::PipelineArgs),
-    /// One measurement of `pipeline`, in this process
+    /// Added delay per packet, and what new flows and keys cost
+    Latency(latency::LatencyArgs),
+    /// The highest rate without loss, latency and its variation, as RFC 2544 and RFC 8219 ask
+    Rfc2544(rfc2544::Rfc2544Args),
+    /// Cost per packet as flows, new flows and changes of keys grow; 100 and 400 Gbit/s on paper
+    Scale(scale::ScaleArgs),
+    /// One measurement of `pipeline`, `latency` and their like, in this process
     #[command(hide = true)]
-    PipelineRun(child::ChildArgs),
+    Measure(child::ChildArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
     TcpRatio(tcp_ratio::TcpRatioArgs),
 }
@@ -34,9 +49,16 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Aead(args) => aead::run(&args),
         Command::All(args) => results::run(&args),
+        Command::Claims(args) => claims::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Flow(args) => flow::run(&args),
+        Command::Instructions(args) => instructions::run(&args),
+        Command::InstructionsRun(args) => instructions::run_one(&args),
         Command::Pipeline(args) => pipeline::run(&args),
-        Command::PipelineRun(args) => child::run(&args),
+        Command::Latency(args) => latency::run(&args),
+        Command::Rfc2544(args) => rfc2544::run(&args),
+        Command::Scale(args) => scale::run(&args),
+        Command::Measure(args) => child::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
     };
     match result {

@@ -3,7 +3,7 @@
 
 use crate::plot::Plot;
 use crate::report::Report;
-use crate::{aead, pipeline};
+use crate::{aead, flow, pipeline};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::fmt::Write;
@@ -36,6 +36,7 @@ pub struct Benchmark {
 /// All of them, in the report's order. Together they stay below 15 minutes.
 pub const ALL: &[Benchmark] = &[
     Benchmark { name: "aead", run: || aead::measure(&defaults()?), plot: aead::plot },
+    Benchmark { name: "flow", run: || flow::measure(&defaults()?), plot: flow::plot },
     Benchmark { name: "pipeline", run: || pipeline::report(&defaults()?), plot: pipeline::plot },
 ];
 

@@ -1,0 +1,92 @@
+//! Claims about sealing and opening.
+
+use super::{Bound, Claim, Found, median};
+use crate::aead::{PORTABLE, against_best_other};
+use crate::report::Report;
+use protocol::aead::Path;
+use protocol::suite::Aead;
+
+/// The path that the claims are made of, where none is named.
+const BEST: Path = Path::Vaes512;
+
+/// Numbers of keys, and how many times as fast as the `aes-gcm` crate and as the best other library.
+const BOUNDS: [(&str, f64, Option<f64>); 3] =
+    [("1", 25.0, None), ("65536", 20.0, Some(5.0)), ("1000000", 10.0, Some(3.5))];
+
+pub(super) fn claims() -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for operation in ["seal", "open"] {
+        for (keys, portable, other) in BOUNDS {
+            claims.push(Claim::new(
+                format!("aead: {operation}, {keys} keys, times aes-gcm per packet"),
+                Bound::AtLeast(portable),
+                move |report| {
+                    of_best(report, keys, operation, |r, path| times(r, Aead::Aes128Gcm, keys, operation, path))
+                },
+            ));
+            if let Some(other) = other {
+                claims.push(Claim::new(
+                    format!("aead: {operation}, {keys} keys, times the best other library"),
+                    Bound::AtLeast(other),
+                    move |report| of_best(report, keys, operation, |r, _| times_other(r, keys, operation)),
+                ));
+            }
+        }
+        claims.push(Claim::new(
+            format!("aead: {operation}, 65536 keys, AES-NI alone, times aes-gcm per packet"),
+            Bound::AtLeast(9.0),
+            move |report| times(report, Aead::Aes128Gcm, "65536", operation, Path::AesNi),
+        ));
+        claims.push(Claim::new(
+            format!("aead: {operation}, AES-256-GCM over AES-128-GCM, at the worst number of keys"),
+            Bound::AtMost(1.4),
+            move |report| {
+                let costs = BOUNDS.iter().map(|(keys, ..)| {
+                    let best = Path::ALL
+                        .into_iter()
+                        .rev()
+                        .find(|p| cost(report, Aead::Aes128Gcm, keys, operation, *p).is_ok());
+                    let best = best.ok_or("no path of ours is in the report")?;
+                    Ok(cost(report, Aead::Aes256Gcm, keys, operation, best)?
+                        / cost(report, Aead::Aes128Gcm, keys, operation, best)?)
+                });
+                costs.collect::<Result<Vec<_>, String>>().map(|all| all.into_iter().fold(0.0, f64::max))
+            },
+        ));
+    }
+    claims
+}
+
+fn cost(report: &Report, aead: Aead, keys: &str, operation: &str, path: Path) -> Found {
+    median(report, &[("aead", aead.name()), ("keys", keys), ("operation", operation), ("by", path.name())])
+}
+
+/// How many times as fast as the `aes-gcm` crate a path is.
+fn times(report: &Report, aead: Aead, keys: &str, operation: &str, path: Path) -> Found {
+    let labels = [("aead", aead.name()), ("keys", keys), ("operation", operation), ("by", PORTABLE)];
+    Ok(median(report, &labels)? / cost(report, aead, keys, operation, path)?)
+}
+
+fn times_other(report: &Report, keys: &str, operation: &str) -> Found {
+    let there = |part: &str| report.rows.iter().any(|r| r.labels.iter().any(|(k, v)| k == "by" && v.starts_with(part)));
+    for library in ["ipsec-mb", "OpenSSL", "ring", "aws-lc-rs"] {
+        if !there(library) {
+            return Err(format!("{library} was not there to compare with; 'make bench' installs and builds it"));
+        }
+    }
+    let found = against_best_other(report, keys.parse().unwrap_or(0), operation);
+    found.map(|(ratio, _)| ratio).ok_or_else(|| "there is no other library in the report".to_owned())
+}
+
+/// A claim of the widest path: without it there is no verdict, but what the machine's own best path reaches is told.
+fn of_best(report: &Report, keys: &str, operation: &str, figure: impl Fn(&Report, Path) -> Found) -> Found {
+    let has = |path: &Path| cost(report, Aead::Aes128Gcm, keys, operation, *path).is_ok();
+    if has(&BEST) {
+        return figure(report, BEST);
+    }
+    let Some(best) = Path::ALL.into_iter().rev().find(has) else {
+        return Err("no path of ours is in the report".into());
+    };
+    let reached = figure(report, best).map_or_else(|reason| reason, |f| format!("{} reaches {f:.1}", best.name()));
+    Err(format!("this CPU has no AVX-512 with VAES; {reached}"))
+}

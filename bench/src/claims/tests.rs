@@ -1,0 +1,151 @@
+use super::*;
+use crate::measure::Figure;
+
+fn row(report: &mut Report, labels: &[(&'static str, &str)], median: f64) {
+    let labels: Vec<_> = labels.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+    report.push(&labels, Figure { median, q1: median, q3: median }, None);
+}
+
+fn empty(name: &'static str) -> Report {
+    Report::new(name, "t", "u", "a")
+}
+
+fn verdicts(claims: &[Claim], report: Report) -> Vec<(String, Verdict, Option<f64>, String)> {
+    let report = Ok(report);
+    let judged = claims.iter().map(|c| c.judge(&report));
+    judged.map(|j| (j.name, j.verdict, j.figure, j.reason.unwrap_or_default())).collect()
+}
+
+#[test]
+fn a_bound_is_reached_from_its_own_side() {
+    for (bound, figure, verdict) in [
+        (Bound::AtLeast(2.0), 2.0, Verdict::Holds),
+        (Bound::AtLeast(2.0), 1.99, Verdict::FallsShort),
+        (Bound::AtMost(1.4), 1.4, Verdict::Holds),
+        (Bound::AtMost(1.4), 1.41, Verdict::FallsShort),
+        (Bound::AtLeast(2.0), f64::INFINITY, Verdict::NotMeasured),
+        (Bound::AtMost(2.0), f64::NAN, Verdict::NotMeasured),
+    ] {
+        let claim = Claim::new("c", bound, move |_| Ok(figure));
+        assert_eq!(claim.judge(&Ok(empty("x"))).verdict, verdict, "{bound:?}, {figure}");
+    }
+}
+
+#[test]
+fn without_a_figure_or_a_report_the_reason_is_told() {
+    let claim = Claim::new("c", Bound::AtLeast(1.0), |_| Err("no such peer".to_owned()));
+    let judged = claim.judge(&Ok(empty("x")));
+    assert_eq!((judged.verdict, judged.figure), (Verdict::NotMeasured, None));
+    assert_eq!(judged.line(3), "c         -  at least  1.00  not measured (no such peer)");
+    let judged = Claim::new("c", Bound::AtMost(1.0), |_| Ok(0.5)).judge(&Err(anyhow::anyhow!("bench x failed")));
+    assert_eq!((judged.verdict, judged.reason.as_deref()), (Verdict::NotMeasured, Some("bench x failed")));
+    let judged = Claim::new("c", Bound::AtMost(1.0), |_| Ok(0.5)).judge(&Ok(empty("x")));
+    assert_eq!(judged.line(3), "c      0.50  at most   1.00  holds");
+}
+
+#[test]
+fn look_ups_against_the_peer() {
+    let mut report = empty("flow");
+    for (operation, ours, peer) in [("hit", 50.0, 40.0), ("hit, record read", 50.0, 100.0)] {
+        for (table, ns) in [("ours", ours), ("rte_hash", peer)] {
+            let labels = [("flows", "1000000"), ("operation", operation), ("threads", "1"), ("table", table)];
+            row(&mut report, &labels, ns);
+        }
+    }
+    let found = verdicts(&flow::claims(), report);
+    assert_eq!(
+        found.iter().map(|f| (f.1, f.2)).collect::<Vec<_>>(),
+        [(Verdict::FallsShort, Some(0.8)), (Verdict::Holds, Some(2.0))]
+    );
+    let mut report = empty("flow");
+    report.notes.push("1000000 flows were left out".into());
+    assert!(verdicts(&flow::claims(), report).iter().all(|f| f.1 == Verdict::NotMeasured && f.3.contains("left out")));
+}
+
+fn aead_report(paths: &[(&str, f64)]) -> Report {
+    let mut report = empty("aead");
+    for aead in ["aes-128-gcm", "aes-256-gcm"] {
+        for keys in ["1", "65536", "1000000"] {
+            for operation in ["seal", "open"] {
+                for &(by, ns) in paths {
+                    let ns = if aead == "aes-256-gcm" { ns * 1.5 } else { ns };
+                    row(&mut report, &[("aead", aead), ("keys", keys), ("operation", operation), ("by", by)], ns);
+                }
+            }
+        }
+    }
+    report
+}
+
+#[test]
+fn sealing_against_the_crate_and_the_libraries() {
+    let others = [("ipsec-mb, direct", 60.0), ("OpenSSL, rekeyed", 500.0), ("ring", 100.0), ("aws-lc-rs", 90.0)];
+    let paths = [&[("vaes-512", 10.0), ("aes-ni", 20.0), ("aes-gcm", 200.0)][..], &others].concat();
+    let found = verdicts(&aead::claims(), aead_report(&paths));
+    let verdict =
+        |part: &str| found.iter().find(|f| f.0.contains(part)).map(|f| (f.1, f.2.map(|v| (v * 10.0).round())));
+    assert_eq!(verdict("seal, 65536 keys, times aes-gcm"), Some((Verdict::Holds, Some(200.0))));
+    assert_eq!(verdict("open, 1 keys"), Some((Verdict::FallsShort, Some(200.0))));
+    assert_eq!(verdict("open, 65536 keys, times the best other"), Some((Verdict::Holds, Some(60.0))));
+    assert_eq!(verdict("AES-NI alone"), Some((Verdict::Holds, Some(100.0))));
+    assert_eq!(verdict("AES-256-GCM over"), Some((Verdict::FallsShort, Some(15.0))));
+}
+
+#[test]
+fn what_this_cpu_or_build_lacks_is_no_verdict() {
+    let found = verdicts(&aead::claims(), aead_report(&[("vaes-256", 10.0), ("aes-ni", 20.0), ("aes-gcm", 100.0)]));
+    let reason = |part: &str| found.iter().find(|f| f.0.contains(part)).map(|f| (f.1, f.3.as_str()));
+    let (verdict, text) = reason("seal, 65536 keys, times aes-gcm").expect("a claim");
+    assert!(
+        verdict == Verdict::NotMeasured && text.contains("AVX-512") && text.contains("vaes-256 reaches 10.0"),
+        "{text}"
+    );
+    let (verdict, text) = reason("seal, 65536 keys, times the best other").expect("a claim");
+    assert!(verdict == Verdict::NotMeasured && text.contains("ipsec-mb"), "{text}");
+    assert_eq!(reason("AES-NI alone").map(|r| r.0), Some(Verdict::FallsShort));
+}
+
+#[test]
+fn the_whole_path_against_its_peers_and_itself() {
+    let mut report = empty("pipeline");
+    for (workers, program, action, form, flows, rate) in [
+        ("1", "testpmd", "mac", "-", "65536", 30.0),
+        ("1", "ours", "add", "sealed", "65536", 12.0),
+        ("1", "ours", "add", "sealed", "1000", 15.0),
+        ("1", "ours", "add", "sealed", "1000000", 6.0),
+        ("1", "ours", "add", "clear", "65536", 12.0),
+        ("1", "ours", "remove", "sealed", "65536", 11.0),
+        ("2", "ours", "add", "sealed", "65536", 24.0),
+    ] {
+        let labels = [
+            ("frame", "80"),
+            ("workers", workers),
+            ("program", program),
+            ("action", action),
+            ("form", form),
+            ("flows", flows),
+        ];
+        row(&mut report, &labels, rate);
+    }
+    report.notes.push("DPDK's ipsec-secgw is not there: no sources.".into());
+    let found = verdicts(&path::claims(), report);
+    use Verdict::{FallsShort, Holds, NotMeasured};
+    let all: Vec<_> = found.iter().map(|f| f.1).collect();
+    assert_eq!(all, [Holds, NotMeasured, Holds, FallsShort, Holds, Holds, NotMeasured]);
+    assert!(found[1].3.contains("no sources") && found[6].3.contains("form clear"), "{found:?}");
+}
+
+#[test]
+fn reports_are_taken_from_a_directory() {
+    let dir = crate::rig::Directory::scratch().expect("a directory");
+    let args = |only: &str| ClaimsArgs { json: true, only: vec![only.into()], from: Some(dir.path().to_owned()) };
+    assert!(run(&args("flow")).is_ok_and(|passed| passed), "nothing measured, so nothing falls short");
+    let mut report = empty("flow");
+    for (table, ns) in [("ours", 50.0), ("rte_hash", 40.0)] {
+        let labels = [("flows", "1000000"), ("operation", "hit"), ("threads", "1"), ("table", table)];
+        row(&mut report, &labels, ns);
+    }
+    std::fs::write(dir.path().join("flow.json"), serde_json::to_string(&report).expect("JSON")).expect("written");
+    assert!(run(&args("flow")).is_ok_and(|passed| !passed), "slower than the peer");
+    assert!(run(&args("nothing")).is_err_and(|e| e.to_string().contains("pipeline")));
+}

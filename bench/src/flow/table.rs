@@ -1,0 +1,171 @@
+//! What `bench flow` asks of a table, and ours.
+
+use anyhow::{Result, ensure};
+use pipeline::flow::Flow;
+use pipeline::flow_hash::FlowHasher;
+use pipeline::flow_table::{Ager, FlowTable};
+use pipeline::quiescence::Quiescence;
+use protocol::five_tuple::FiveTuple;
+use std::sync::{Mutex, PoisonError};
+
+/// A 5-tuple as the packet path has it: 37 octets in five words.
+pub type Key = [u64; 5];
+
+/// Keys looked up at once.
+pub const BURST: usize = pipeline::path::BURST;
+
+/// Hashes for the peers as our table does, under other secrets.
+pub(super) static KEYED: FlowHasher = FlowHasher::new([
+    0x9E37_79B9_7F4A_7C15,
+    0xBF58_476D_1CE4_E5B9,
+    0x94D0_49BB_1331_11EB,
+    0xD6E8_FEB8_6659_FD93,
+    0xFF51_AFD7_ED55_8CCD,
+    0xC4CE_B9FE_1A85_EC53,
+    0xA076_1D64_78BD_642F,
+    0xE703_7ED1_A0B4_28DB,
+]);
+
+/// What look-ups found.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Sum {
+    /// Keys that were there.
+    pub hits: u64,
+    /// Of the records' policies, so that the records are read.
+    pub policies: u64,
+}
+
+impl Sum {
+    /// Adds a burst; with `touch` each record's first line is read.
+    #[inline]
+    pub fn add(&mut self, found: &[Option<&Flow>], touch: bool) {
+        for flow in found.iter().flatten() {
+            self.hits += 1;
+            if touch {
+                self.policies += flow.policy() as u64;
+            } else {
+                std::hint::black_box(std::ptr::from_ref::<Flow>(flow));
+            }
+        }
+    }
+}
+
+/// A table from 5-tuples to flow records. What removal needs to be safe beside look-ups is part of every look-up.
+pub trait Table<'a>: Sync {
+    /// Its name in the report.
+    fn name(&self) -> &'static str;
+
+    /// Puts flows in: a key and its record. Ours has records of its own and does not look at these.
+    ///
+    /// # Errors
+    /// A flow finds no place.
+    fn insert(&self, thread: usize, keys: &[Key], records: &[&'a Flow]) -> Result<()>;
+
+    /// Looks bursts up; `thread` is 0 or 1, and no two threads are the same at once.
+    ///
+    /// # Errors
+    /// It cannot be looked up from this thread.
+    fn look_up(&self, thread: usize, bursts: &[[Key; BURST]], touch: bool) -> Result<Sum>;
+
+    /// Takes these flows out, until their places can be used again.
+    ///
+    /// # Errors
+    /// One was not there.
+    fn remove(&self, keys: &[Key]) -> Result<()>;
+}
+
+/// When flows that stay were last seen, and the others, in nanoseconds.
+const LATE: u64 = 1 << 40;
+
+/// Steps in which the control thread goes through the table once.
+const AGE_STEPS: usize = 100;
+
+/// Our table, as workers and the control thread use it.
+pub struct Ours<'a> {
+    table: &'a FlowTable,
+    quiescence: Quiescence,
+    ager: Mutex<Ager>,
+}
+
+impl<'a> Ours<'a> {
+    /// With places for two workers.
+    #[must_use]
+    pub fn new(table: &'a FlowTable) -> Self {
+        let quiescence = Quiescence::new(2);
+        Self { table, ager: Mutex::new(Ager::new(quiescence.clone())), quiescence }
+    }
+
+    /// Puts flows in that [`Table::remove`] leaves.
+    ///
+    /// # Errors
+    /// There is no place.
+    pub fn insert_to_stay(&self, keys: &[Key]) -> Result<()> {
+        self.put(0, keys, LATE)
+    }
+
+    fn put(&self, thread: usize, keys: &[Key], now: u64) -> Result<()> {
+        let worker = self.quiescence.worker(thread);
+        for burst in keys.chunks(BURST) {
+            worker.enter();
+            for key in burst {
+                let done = self.table.insert(&FiveTuple::from_words(*key), self.table.hash(key), 1, now, |flow, _| {
+                    flow.sender.start(1, 0)
+                });
+                if let Err(no) = done {
+                    worker.leave();
+                    anyhow::bail!("our table did not take a flow: {no:?}");
+                }
+            }
+            worker.leave();
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Table<'a> for Ours<'a> {
+    fn name(&self) -> &'static str {
+        "ours"
+    }
+
+    fn insert(&self, thread: usize, keys: &[Key], _records: &[&'a Flow]) -> Result<()> {
+        self.put(thread, keys, 0)
+    }
+
+    fn look_up(&self, thread: usize, bursts: &[[Key; BURST]], touch: bool) -> Result<Sum> {
+        let worker = self.quiescence.worker(thread);
+        let mut sum = Sum::default();
+        for burst in bursts {
+            worker.enter();
+            let mut found = [None; BURST];
+            self.table.find_burst(burst, &mut found);
+            sum.add(&found, touch);
+            worker.leave();
+        }
+        Ok(sum)
+    }
+
+    /// By the Ager, which finds them by their age: it goes through every record, those of other flows too.
+    fn remove(&self, keys: &[Key]) -> Result<()> {
+        let mut ager = self.ager.lock().unwrap_or_else(PoisonError::into_inner);
+        let (step, before, used) = (self.table.capacity().div_ceil(AGE_STEPS), ager.expired, self.table.used());
+        for _ in 0..=AGE_STEPS {
+            ager.step(self.table, LATE + LATE / 4, LATE / 2, step);
+        }
+        // The last step's records come back as soon as no look-up can hold them.
+        for _ in 0..100_000 {
+            if self.table.used() + keys.len() <= used {
+                break;
+            }
+            ager.step(self.table, 0, u64::MAX, 0);
+            std::thread::yield_now();
+        }
+        ensure!(
+            ager.expired - before == keys.len() as u64 && self.table.used() + keys.len() == used,
+            "the Ager took {} flows out of our table, not {}; in use are {} of {used}",
+            ager.expired - before,
+            keys.len(),
+            self.table.used()
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! `bench instructions`: instructions per packet of the hot functions, counted by callgrind.
+//!
+//! Counts do not depend on how fast or how busy a machine is, so they show a change of a few per cent, where times do not.
+//! They are those of the AES-NI build (valgrind knows no AVX-512), kept in `bench/instructions.json`.
+
+pub mod cases;
+mod kept;
+
+use crate::rig::Directory;
+use anyhow::{Context, Result, bail, ensure};
+use cases::{CASES, Case, PREPARED};
+use clap::Args;
+use kept::Kept;
+use pipeline::path::BURST;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bursts of the shorter run; the longer one works on all that are made ready.
+const FEW: usize = PREPARED / 9;
+
+/// Arguments of `bench instructions`.
+#[derive(Args, Clone, Debug)]
+pub struct InstructionsArgs {
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Compare with the kept figures: exit 1 when one is more than 3 per cent higher
+    #[arg(long, conflicts_with = "write")]
+    check: bool,
+    /// Make these the kept figures
+    #[arg(long)]
+    write: bool,
+    /// The kept figures
+    #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.json"))]
+    file: PathBuf,
+    /// Only these
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+/// Arguments of `bench instructions-run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Which case
+    name: String,
+    /// Bursts of 32 packets
+    #[arg(long, default_value_t = PREPARED)]
+    bursts: usize,
+}
+
+/// One case, in this process.
+///
+/// # Errors
+/// See [`cases::run`].
+pub fn run_one(args: &RunArgs) -> Result<bool> {
+    cases::run(&args.name, args.bursts)?;
+    Ok(true)
+}
+
+/// Counts, and prints, compares or writes.
+///
+/// # Errors
+/// There is no valgrind, a case fails, or the file cannot be read or written.
+pub fn run(args: &InstructionsArgs) -> Result<bool> {
+    ensure!(
+        !cfg!(target_feature = "aes"),
+        "this bench was built with '-C target-cpu': its counts are others; build it without"
+    );
+    let chosen: Vec<&Case> =
+        CASES.iter().filter(|c| args.only.is_empty() || args.only.iter().any(|n| n == c.name)).collect();
+    ensure!(!chosen.is_empty(), "--only names no case; there are: {}", names());
+    ensure!(!args.write || args.only.is_empty(), "--write writes all figures: leave --only out");
+    let now = Kept { compiler: env!("BENCH_COMPILER").to_owned(), instructions: count_all(&chosen)? };
+    if args.write {
+        now.write(&args.file)?;
+    }
+    let before = if args.write || !(args.check || args.file.exists()) { None } else { Some(Kept::read(&args.file)?) };
+    if args.json {
+        println!("{}", serde_json::to_string(&now.against(before.as_ref()))?);
+    } else {
+        print!("{}", now.table(before.as_ref()));
+    }
+    let higher = before.filter(|_| args.check).map(|before| now.higher(&before)).unwrap_or_default();
+    for line in &higher {
+        eprintln!("bench: {line}");
+    }
+    Ok(higher.is_empty())
+}
+
+fn names() -> String {
+    CASES.iter().map(|c| c.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Instructions per packet of each, counted side by side on the cores there are: counts do not mind.
+fn count_all(cases: &[&Case]) -> Result<BTreeMap<String, f64>> {
+    let program = std::env::current_exe().context("where is this program?")?;
+    let directory = Directory::scratch()?;
+    let next = AtomicUsize::new(0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(cases.len());
+    let work = || -> Result<Vec<(String, f64)>> {
+        let mut mine = Vec::new();
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let few = count(&program, case.name, FEW, directory.path())?;
+            let many = count(&program, case.name, PREPARED, directory.path())?;
+            let packets = ((PREPARED - FEW) * BURST) as f64;
+            mine.push((case.name.to_owned(), many.saturating_sub(few) as f64 / packets));
+        }
+        Ok(mine)
+    };
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let mut all = BTreeMap::new();
+        for handle in handles {
+            let Ok(mine) = handle.join() else { bail!("a thread that counts has panicked") };
+            all.extend(mine?);
+        }
+        Ok(all)
+    })
+}
+
+/// All instructions of one run.
+fn count(program: &Path, name: &str, bursts: usize, directory: &Path) -> Result<u64> {
+    let file = directory.join(format!("{name}-{bursts}"));
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--quiet", "--error-exitcode=99"])
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .arg(program)
+        .args(["instructions-run", name, "--bursts", &bursts.to_string()])
+        .env_clear() // what stands in the environment would shift the stack
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("LD_LIBRARY_PATH", std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default())
+        .stdin(Stdio::null())
+        .output();
+    let output = match output {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!("valgrind is not there, which counts the instructions: apt install valgrind")
+        }
+        output => output.context("valgrind does not start")?,
+    };
+    let says = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name} under valgrind: {}: {}", output.status, says.trim());
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("callgrind has not written {}", file.display()))?;
+    total(&text).with_context(|| format!("there is no total in callgrind's figures of {name}"))
+}
+
+/// The sum that callgrind has counted: the first number of its line `totals:`, or `summary:`.
+fn total(text: &str) -> Option<u64> {
+    let line = |name| text.lines().rev().find_map(|l| l.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+    line("totals:").or_else(|| line("summary:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_of_a_callgrind_file() {
+        let file = "# callgrind format\nversion: 1\nevents: Ir\nsummary: 11\n\nfn=(1) main\n16 400\ntotals: 12345\n";
+        assert_eq!(total(file), Some(12_345));
+        assert_eq!(total("events: Ir Dr\nsummary: 77 5\n"), Some(77));
+        assert_eq!(total("events: Ir\nfn=(1) totals\n"), None);
+    }
+}
