@@ -1,7 +1,6 @@
-//! Our paths, as a worker calls them: it fills a batch, and meanwhile the lines of the next burst's keys come in.
-#![allow(unsafe_code)]
+//! Our paths: a batch is filled, and while it is sealed or opened the lines of the next burst's keys come in.
 
-use super::feed::{BURST, Burst, Candidate, Packet, TEXT, aad, nonce};
+use super::feed::{BURST, Burst, Candidate, Operation, Packet, TEXT, aad, nonce};
 use protocol::aead::{Batch, KeyState, Path};
 use protocol::suite::Aead;
 use std::array::from_fn;
@@ -14,25 +13,17 @@ pub fn keys(aead: Aead, keys: &[[u8; 32]]) -> Rc<[KeyState]> {
     keys.iter().map(|key| KeyState::new(aead, key)).collect()
 }
 
-/// Asks for a key's line.
-#[inline]
-fn prefetch(key: &KeyState) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint that reads nothing, at the address of a reference.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(key).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = key;
-}
-
 /// What a worker takes from its packets into the batch.
 #[inline]
-fn fill(batch: &mut Batch, burst: &Burst<'_>, i: usize) {
-    let number = burst.number + i as u64;
-    batch.nonce[i][..12].copy_from_slice(&nonce(number));
-    batch.aad[i][..6].copy_from_slice(&aad(number));
-    batch.text[i] = burst.packets[i].text;
+fn fill(batch: &mut Batch, burst: &Burst<'_>, operation: Operation) {
+    for (i, packet) in burst.packets.iter().enumerate() {
+        let number = burst.number + i as u64;
+        let [text @ .., _, _] = &packet.text;
+        batch.set(i, &nonce(number), &aad(number), text);
+        if operation == Operation::Open {
+            batch.tag[i] = packet.tag;
+        }
+    }
 }
 
 /// One path, for one AEAD.
@@ -65,24 +56,16 @@ impl Candidate for Ours {
     }
 
     fn seal(&mut self, burst: &Burst<'_>) {
-        for i in 0..BURST {
-            // Spread out: a CPU can wait for a dozen lines or so at a time.
-            prefetch(&self.keys[burst.next[i] as usize]);
-            fill(&mut self.batch, burst, i);
-        }
-        let keys: [&KeyState; BURST] = burst.keys.map(|at| &self.keys[at as usize]);
-        self.batch.seal_by(self.path, self.aead, &keys);
+        fill(&mut self.batch, burst, Operation::Seal);
+        let [keys, next] = [burst.keys, burst.next].map(|b| b.map(|at| &self.keys[at as usize]));
+        self.batch.seal_ahead_by(self.path, self.aead, &keys, &next);
         black_box(&mut self.batch);
     }
 
     fn open(&mut self, burst: &Burst<'_>) -> u32 {
-        for i in 0..BURST {
-            prefetch(&self.keys[burst.next[i] as usize]);
-            fill(&mut self.batch, burst, i);
-            self.batch.tag[i] = burst.packets[i].tag;
-        }
-        let keys: [&KeyState; BURST] = burst.keys.map(|at| &self.keys[at as usize]);
-        let verified = self.batch.open_by(self.path, self.aead, &keys);
+        fill(&mut self.batch, burst, Operation::Open);
+        let [keys, next] = [burst.keys, burst.next].map(|b| b.map(|at| &self.keys[at as usize]));
+        let verified = self.batch.open_ahead_by(self.path, self.aead, &keys, &next);
         black_box(&mut self.batch);
         verified
     }
@@ -114,17 +97,12 @@ impl Candidate for Filling {
     }
 
     fn seal(&mut self, burst: &Burst<'_>) {
-        for i in 0..BURST {
-            fill(&mut self.0, burst, i);
-        }
+        fill(&mut self.0, burst, Operation::Seal);
         black_box(&mut self.0);
     }
 
     fn open(&mut self, burst: &Burst<'_>) -> u32 {
-        for i in 0..BURST {
-            fill(&mut self.0, burst, i);
-            self.0.tag[i] = burst.packets[i].tag;
-        }
+        fill(&mut self.0, burst, Operation::Open);
         black_box(&mut self.0);
         u32::MAX
     }
