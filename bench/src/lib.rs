@@ -8,7 +8,11 @@ pub mod demo;
 #[cfg(feature = "dpdk")]
 pub mod flow;
 #[cfg(feature = "dpdk")]
+pub mod histogram;
+#[cfg(feature = "dpdk")]
 pub mod instructions;
+#[cfg(feature = "dpdk")]
+pub mod latency;
 pub mod measure;
 #[cfg(feature = "dpdk")]
 pub mod pipeline;
@@ -18,7 +22,11 @@ pub mod ports;
 pub mod report;
 #[cfg(feature = "dpdk")]
 pub mod results;
+#[cfg(feature = "dpdk")]
+pub mod rfc2544;
 pub mod rig;
+#[cfg(feature = "dpdk")]
+pub mod scale;
 pub mod tcp_ratio;
 
 use anyhow::{Context, Result, bail};

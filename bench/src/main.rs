@@ -1,7 +1,7 @@
 //! Benchmarks and the demo.
 
 use bench::ports::child;
-use bench::{aead, claims, demo, flow, instructions, pipeline, results, tcp_ratio};
+use bench::{aead, claims, demo, flow, instructions, latency, pipeline, results, rfc2544, scale, tcp_ratio};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -32,9 +32,15 @@ enum Command {
     InstructionsRun(instructions::RunArgs),
     /// Packets per second of the worker loop through DPDK ports, against dpdk-testpmd on the same ports
     Pipeline(pipeline::PipelineArgs),
-    /// One measurement of `pipeline`, in this process
+    /// Added delay per packet, and what new flows and keys cost
+    Latency(latency::LatencyArgs),
+    /// The highest rate without loss, latency and its variation, as RFC 2544 and RFC 8219 ask
+    Rfc2544(rfc2544::Rfc2544Args),
+    /// Cost per packet as flows, new flows and changes of keys grow; 100 and 400 Gbit/s on paper
+    Scale(scale::ScaleArgs),
+    /// One measurement of `pipeline`, `latency` and their like, in this process
     #[command(hide = true)]
-    PipelineRun(child::ChildArgs),
+    Measure(child::ChildArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
     TcpRatio(tcp_ratio::TcpRatioArgs),
 }
@@ -49,7 +55,10 @@ fn main() -> ExitCode {
         Command::Instructions(args) => instructions::run(&args),
         Command::InstructionsRun(args) => instructions::run_one(&args),
         Command::Pipeline(args) => pipeline::run(&args),
-        Command::PipelineRun(args) => child::run(&args),
+        Command::Latency(args) => latency::run(&args),
+        Command::Rfc2544(args) => rfc2544::run(&args),
+        Command::Scale(args) => scale::run(&args),
+        Command::Measure(args) => child::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
     };
     match result {

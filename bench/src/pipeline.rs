@@ -3,13 +3,13 @@
 
 use crate::measure::{Figure, interleave};
 use crate::plot::Plot;
+use crate::ports::child::{Task, measure_task};
 use crate::ports::frames::{self, Frame};
-use crate::ports::job::{Action, Job, OptionForm, Sample};
+use crate::ports::job::{Action, Job, OptionForm};
 use crate::ports::secgw;
 use crate::ports::testpmd::{self, Forwarding};
 use crate::report::Report;
 use crate::rig::Directory;
-use crate::rig::command::Running;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -208,7 +208,10 @@ fn measure_group(
         let sample = match *program {
             Program::Testpmd(forwarding) => testpmd::measure(&job, forwarding, dir.path()),
             Program::Secgw => secgw::measure(&job, gateway.unwrap_or(Path::new("ipsec-secgw")), dir.path()),
-            Program::Ours(..) => ours(&job, dir.path()),
+            Program::Ours(..) => {
+                let limit = Duration::from_secs_f64(job.seconds * 20.0 + 60.0);
+                measure_task("ours", &Task::Pipeline(job), dir.path(), limit)
+            }
         };
         let sample = sample.with_context(|| format!("{program:?} on {ports:?}"))?;
         off_core = off_core.max(1.0 - sample.on_core / sample.seconds);
@@ -261,22 +264,6 @@ fn captures(job: &Job, dir: &Path) -> Result<Vec<PathBuf>> {
             Ok(path)
         })
         .collect()
-}
-
-/// Measures our loop in a process of its own.
-///
-/// # Errors
-/// It fails; what it said is in the error.
-pub fn ours(job: &Job, dir: &Path) -> Result<Sample> {
-    let program = std::env::current_exe().context("where is this program?")?;
-    let (program, config) = (program.display().to_string(), serde_json::to_string(job)?);
-    let mut running = Running::start("ours", &[&program, "pipeline-run", "--config", &config], dir)?;
-    let limit = Duration::from_secs_f64(job.seconds * 20.0 + 60.0);
-    let status = running.wait(limit)?;
-    if !status.success() {
-        anyhow::bail!("it failed ({status}):\n{}", running.tail());
-    }
-    serde_json::from_str(running.out().trim()).with_context(|| format!("it said something else:\n{}", running.tail()))
 }
 
 fn notes(report: &mut Report) {

@@ -36,6 +36,8 @@ pub struct Report {
     pub title: String,
     /// Unit of all figures: "ns per packet", "packets per second".
     pub unit: Cow<'static, str>,
+    /// What stands in the places of a figure's quartiles: "quartiles", if nothing else is said.
+    pub spread: Cow<'static, str>,
     /// What [`Row::ratio`] compares with.
     pub against: String,
     /// The CPU and what it was built with.
@@ -85,6 +87,7 @@ impl Report {
             bench: bench.into(),
             title: title.into(),
             unit: unit.into(),
+            spread: "quartiles".into(),
             against: against.into(),
             machine: Machine::here(),
             rows: Vec::new(),
@@ -109,7 +112,7 @@ impl Report {
         let mut cells: Vec<Vec<String>> = Vec::new();
         let mut head: Vec<String> =
             self.rows.first().map(|r| r.labels.iter().map(|(k, _)| k.to_string()).collect()).unwrap_or_default();
-        head.extend([self.unit.to_string(), "quartiles".to_owned(), self.against.clone()]);
+        head.extend([self.unit.to_string(), self.spread.to_string(), self.against.clone()]);
         cells.push(head);
         for row in &self.rows {
             let mut line: Vec<String> = row.labels.iter().map(|(_, v)| v.clone()).collect();
@@ -169,7 +172,7 @@ pub(crate) fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 && digit != '-' {
+        if i > usize::from(value < 0.0) && (digits.len() - i) % 3 == 0 {
             text.push(',');
         }
         text.push(digit);
@@ -199,6 +202,12 @@ fn date(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_are_set_apart_also_below_zero() {
+        let texts = [-588_656.0, -1234.0, -100.4, 1_000_000.0, 999.0, 2.345].map(number);
+        assert_eq!(texts, ["-588,656", "-1,234", "-100", "1,000,000", "999", "2.3"]);
+    }
 
     #[test]
     fn dates() {

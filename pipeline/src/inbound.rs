@@ -56,9 +56,20 @@ impl Chosen<'_> {
 
 /// What opening a packet came to.
 enum Opened {
-    /// The secret and Kri; the key, if it was derived anew; what it opened.
-    With(Guess, Option<ReadyKey>, Metrics),
+    /// The secret and Kri; where the key is; what it opened.
+    With(Guess, KeyAt, Metrics),
     Failed(Reason),
+}
+
+/// Where a key that has opened a packet is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KeyAt {
+    /// The flow has it.
+    Flow,
+    /// It was derived for this slot.
+    Slot(usize),
+    /// It was derived for the last trial.
+    Trial,
 }
 
 impl Worker {
@@ -106,14 +117,12 @@ impl Worker {
         for c in &mut chosen {
             let result = match (c.slot, c.guess) {
                 (Some(slot), Some(guess)) if opened & 1 << slot != 0 => {
-                    let key = c.derived.then(|| ReadyKey {
-                        state: scratch.keys[slot].clone(),
-                        // The slot's nonce is `base_nonce` XOR PRSEQ; the key line keeps the former.
-                        base_nonce: base_nonce_of(scratch, slot),
-                    });
-                    Opened::With(guess, key, Metrics::parse(scratch.batch.text_of(slot)))
+                    let at = if c.derived { KeyAt::Slot(slot) } else { KeyAt::Flow };
+                    Opened::With(guess, at, Metrics::parse(scratch.batch.text_of(slot)))
                 }
-                (_, Some(guess)) => open_further(shared, ring, counters, trials, packets, c, guess, now),
+                (_, Some(guess)) => {
+                    open_further(shared, ring, counters, trials, packets, c, &mut scratch.trial, guess, now)
+                }
                 (_, None) => {
                     let metrics = metrics_in_clear(packets, c);
                     if let (Some(flow), Some(metrics)) = (c.flow, metrics) {
@@ -129,8 +138,12 @@ impl Worker {
                 }
             };
             let failure = match result {
-                Opened::With(guess, key, metrics) => {
-                    account(shared, ring, counters, c, guess, key.as_ref(), &metrics, now)
+                Opened::With(guess, at, metrics) => {
+                    let failure = account(shared, ring, counters, c, guess, &metrics, now);
+                    if let (None, Some(flow), true) = (failure, c.flow, at != KeyAt::Flow) {
+                        keep_key(flow, guess, scratch, at);
+                    }
+                    failure
                 }
                 Opened::Failed(reason) => Some(reason),
             };
@@ -154,10 +167,16 @@ fn plan_of<B: PacketBuf>(packet: &B) -> Option<(usize, RemovePlan)> {
     Some((l3, plan_remove(&chain, &packet.data()[l3..])?))
 }
 
-fn base_nonce_of(scratch: &Scratch, slot: usize) -> [u8; 12] {
+/// Keeps a key that was derived and has opened a packet.
+#[cold]
+fn keep_key(flow: &Flow, guess: Guess, scratch: &Scratch, at: KeyAt) {
+    let KeyAt::Slot(slot) = at else { return flow.receiver.keep_key(guess.id, guess.kri, &scratch.trial) };
+    // The slot's nonce is `base_nonce` XOR PRSEQ.
     let [nonce @ .., _, _, _, _] = scratch.batch.nonce[slot];
     let [_, _, _, _, high, low] = *scratch.batch.aad_of(slot);
-    protocol::key_schedule::nonce(nonce, u16::from_be_bytes([high, low]) >> 1)
+    let base_nonce = protocol::key_schedule::nonce(nonce, u16::from_be_bytes([high, low]) >> 1);
+    let key = ReadyKey { state: scratch.keys[slot].clone(), base_nonce };
+    flow.receiver.keep_key(guess.id, guess.kri, &key);
 }
 
 fn metrics_in_clear<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<Metrics> {
@@ -308,7 +327,7 @@ fn open_mixed(scratch: &mut Scratch, count: usize, common: Aead, others: &[(usiz
     let mut opened = 0;
     for slot in 0..count {
         let aead = others.iter().find(|(s, _)| *s == slot).map_or(common, |(_, aead)| *aead);
-        let Scratch { batch, keys } = scratch;
+        let Scratch { batch, keys, .. } = scratch;
         let mut alone = protocol::aead::Batch::new();
         (alone.nonce[0], alone.aad[0]) = (batch.nonce[slot], batch.aad[slot]);
         (alone.text[0], alone.tag[0]) = (batch.text[slot], batch.tag[slot]);
@@ -328,6 +347,7 @@ fn open_further<B: PacketBuf>(
     budget: &mut TrialBudget,
     packets: &[B],
     c: &Chosen<'_>,
+    trial: &mut ReadyKey,
     first: Guess,
     now: u64,
 ) -> Opened {
@@ -347,7 +367,8 @@ fn open_further<B: PacketBuf>(
         counters.derivations.add(u64::from(derived));
         counters.trials.add(1);
         if let Some(metrics) = option.open(guess.aead, &key) {
-            return Opened::With(guess, derived.then_some(key), metrics);
+            trial.clone_from(&key);
+            return Opened::With(guess, if derived { KeyAt::Trial } else { KeyAt::Flow }, metrics);
         }
     }
     shared.resync.offer(|| Sample { tuple, option });
@@ -356,14 +377,12 @@ fn open_further<B: PacketBuf>(
 
 /// Takes an authenticated packet into account. The reason why it does not count, if it does not.
 #[inline]
-#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 fn account<'a>(
     shared: &'a Shared,
     ring: &KeyRing,
     counters: &WorkerCounters,
     c: &mut Chosen<'a>,
     guess: Guess,
-    derived: Option<&ReadyKey>,
     metrics: &Metrics,
     now: u64,
 ) -> Option<Reason> {
@@ -396,9 +415,6 @@ fn account<'a>(
     }
     let here = flow.receiver.current() == Some((guess.id, guess.kri));
     counters.rotations.add(u64::from(here && before.is_some_and(|b| b != (guess.id, guess.kri))));
-    if let Some(key) = derived {
-        flow.receiver.keep_key(guess.id, guess.kri, key);
-    }
     flow.seen(now);
     measure(flow, counters, metrics, now);
     flow.count_accepted();

@@ -262,7 +262,7 @@ fn fill(
     shared: &Shared,
     ring: &KeyRing,
     counters: &WorkerCounters,
-    Scratch { batch, keys }: &mut Scratch,
+    Scratch { batch, keys, .. }: &mut Scratch,
     numbered: &[Numbered<'_>],
     mut pointers: [u32; 2],
     sent: u64,

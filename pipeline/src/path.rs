@@ -16,6 +16,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use protocol::aead::{BATCH, Batch, KeyState};
 use protocol::five_tuple::FiveTuple;
+use protocol::key_schedule::ReadyKey;
 use protocol::prseq::MasterKey;
 use protocol::wire::option::Form;
 use std::sync::Arc;
@@ -152,11 +153,14 @@ impl Shared {
 pub(crate) struct Scratch {
     pub(crate) batch: Batch,
     pub(crate) keys: [KeyState; BURST],
+    /// The key that a trial beyond the first opened with.
+    pub(crate) trial: ReadyKey,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { batch: Batch::new(), keys: [const { KeyState::ZERO }; BURST] }
+        let trial = ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] };
+        Self { batch: Batch::new(), keys: [const { KeyState::ZERO }; BURST], trial }
     }
 }
 

@@ -15,6 +15,15 @@ use std::sync::atomic::AtomicU32;
 /// Generations that a box opens beyond the newest.
 const AHEAD: u32 = 16;
 
+/// No flow leaves while something is measured.
+pub const TOMBSTONES: usize = 1024;
+
+/// The table's capacity for so many flows: a quarter free, and never less than the default of the configuration.
+#[must_use]
+pub fn capacity(flows: u32) -> usize {
+    (flows as usize * 5 / 4).max(131_072)
+}
+
 /// One box.
 pub struct BoxState {
     /// What its workers share.
@@ -66,9 +75,8 @@ impl BoxState {
             mss_clamp: true,
             started_ns: setting.now,
         };
-        // A quarter free, and never less than the default of the configuration.
-        let capacity = (setting.flows as usize * 5 / 4).max(131_072);
-        let table = FlowTable::new(TableSize { capacity, tombstones: 1024 }, [0x3D; 16]);
+        let size = TableSize { capacity: capacity(setting.flows), tombstones: TOMBSTONES };
+        let table = FlowTable::new(size, [0x3D; 16]);
         let mut cell = KeyRingCell::default();
         cell.publish(ring(setting.is_a, 1)?);
         let ring = Arc::clone(&cell.current);

@@ -5,7 +5,7 @@
 use super::boxes::{BoxState, Setting};
 use super::child::reasons;
 use super::frames::{FlowOrder, Frame};
-use super::job::{Action, Job, OptionForm, Sample};
+use super::job::{Action, Job, Sample};
 use super::queues::{Feed, Order, ends};
 use super::rig;
 use anyhow::{Context, Result, bail};
@@ -182,13 +182,18 @@ impl Chain {
         Ok(())
     }
 
+    /// What has been timed so far does not count.
+    pub fn begin(&mut self) {
+        self.cycles_a.clear();
+        self.cycles_b.clear();
+    }
+
     /// Rounds for a time; the cycles are those of this time.
     ///
     /// # Errors
     /// As [`Chain::round`].
     pub fn rounds_for(&mut self, time: Duration) -> Result<()> {
-        self.cycles_a.clear();
-        self.cycles_b.clear();
+        self.begin();
         let start = Instant::now();
         while start.elapsed() < time {
             self.round()?;
@@ -242,15 +247,6 @@ fn counts(job: &Job, c: &DirectionCounters) -> (u64, u64) {
         Action::Add | Action::Remove => all(&c.removed),
     };
     (c.received.get(), done)
-}
-
-/// The form's mode, or none.
-#[must_use]
-pub const fn mode_of(form: Option<OptionForm>) -> Mode {
-    match form {
-        Some(form) => form.mode(),
-        None => Mode::Off,
-    }
 }
 
 #[cfg(test)]

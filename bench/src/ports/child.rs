@@ -5,6 +5,10 @@ use super::frames::FlowOrder;
 use super::job::{Action, Job, Sample};
 use super::queues::{Feed, Order, Rewriting};
 use super::{chain, rig};
+use crate::latency::{self, LatencyJob};
+use crate::rfc2544::{self, SearchJob};
+use crate::rig::command::Running;
+use crate::scale::{self, ScaleJob};
 use anyhow::{Context, Result, bail};
 use dpdk_ffi::{Eal, Mempool, Port, Started, ThreadRegistration};
 use pipeline::counters::{Counter, Reason, WorkerCounters};
@@ -13,6 +17,9 @@ use pipeline::flow_table::Ager;
 use pipeline::path::{BURST, Clock, Shared, Worker};
 use pipeline::policy::{InboundAction, Mode};
 use pipeline::worker::{self, Idle, PortQueue, turn_outbound};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -26,23 +33,61 @@ const IDLE_NS: u64 = 60_000_000_000;
 /// Buffers beside those that hold the capture.
 const SPARE: u32 = 8192;
 
-/// Arguments of `bench pipeline-run`.
+/// Arguments of `bench measure`.
 #[derive(clap::Args, Debug)]
 pub struct ChildArgs {
     /// The measurement, as JSON
     #[arg(long)]
-    config: String,
+    task: String,
+}
+
+/// A measurement in a process of its own.
+#[derive(Clone, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Of `pipeline`.
+    Pipeline(Job),
+    /// Of `latency`.
+    Latency(LatencyJob),
+    /// Of `scale`.
+    Scale(ScaleJob),
+    /// Of `rfc2544`.
+    Rfc2544(SearchJob),
 }
 
 /// Measures, and prints the sample as JSON.
 ///
 /// # Errors
-/// DPDK refuses, or packets did not get what the job says.
+/// DPDK refuses, or packets did not get what the task says.
 pub fn run(args: &ChildArgs) -> Result<bool> {
-    let job: Job = serde_json::from_str(&args.config).context("--config")?;
-    let sample = if job.action.is_inbound() { chain::measure(&job)? } else { measure(&job)? };
-    println!("{}", serde_json::to_string(&sample)?);
+    let sample = match serde_json::from_str(&args.task).context("--task")? {
+        Task::Pipeline(job) if job.action.is_inbound() => serde_json::to_string(&chain::measure(&job)?),
+        Task::Pipeline(job) => serde_json::to_string(&measure(&job)?),
+        Task::Scale(job) => serde_json::to_string(&scale::child(&job)?),
+        Task::Rfc2544(job) => serde_json::to_string(&rfc2544::child(&job)?),
+        Task::Latency(job) => serde_json::to_string(&latency::child(&job)?),
+    };
+    println!("{}", sample?);
     Ok(true)
+}
+
+/// Measures in a process of its own that ends with this one, and within `limit`.
+///
+/// # Errors
+/// It fails; what it said is in the error.
+pub fn measure_task<T: DeserializeOwned>(name: &str, task: &Task, dir: &Path, limit: Duration) -> Result<T> {
+    let program = std::env::current_exe().context("where is this program?")?;
+    let (program, task) = (program.display().to_string(), serde_json::to_string(task)?);
+    let mut args = rig::first();
+    args.extend([program, "measure".to_owned(), "--task".to_owned(), task.clone()]);
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let mut running = Running::start(name, &args, dir)?;
+    let status = running.wait(limit)?;
+    if !status.success() {
+        bail!("a measurement failed ({status}): {task}\n{}", running.tail());
+    }
+    serde_json::from_str(running.out().trim())
+        .with_context(|| format!("a measurement said something else:\n{}", running.tail()))
 }
 
 /// Buffers that a job's captures and workers take.

@@ -86,8 +86,8 @@ impl std::str::FromStr for Frame {
         if text == "imix" {
             return Ok(Self::Imix);
         }
-        let octets = text.parse().ok().filter(|n| (LEAST as u16..=1500).contains(n));
-        octets.map(Self::Octets).ok_or_else(|| format!("'{text}' is no frame size: use imix, or {LEAST} to 1500"))
+        let octets = text.parse().ok().filter(|n| (LEAST as u16..=1514).contains(n));
+        octets.map(Self::Octets).ok_or_else(|| format!("'{text}' is no frame size: use imix, or {LEAST} to 1514"))
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn frames_are_udp_over_ipv6_of_their_length_and_flow() {
-        for size in [LEAST, 80, 256, 1500] {
+        for size in [LEAST, 80, 256, 1514] {
             let mut octets = vec![0; size];
             write(&mut octets, 0x0102_0304);
             let chain = walk(&octets[14..], size - 14).expect("a plain chain");
@@ -219,7 +219,7 @@ mod tests {
         for frame in [Frame::Octets(80), Frame::Imix] {
             assert_eq!(frame.to_string().parse(), Ok(frame));
         }
-        for wrong in ["61", "1501", "x", ""] {
+        for wrong in ["61", "1515", "x", ""] {
             assert!(wrong.parse::<Frame>().is_err(), "{wrong}");
         }
     }

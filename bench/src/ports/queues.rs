@@ -7,6 +7,7 @@ use pipeline::dpdk::DpdkQueue;
 use pipeline::path::BURST;
 use pipeline::worker::PortQueue;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Frames of our own making come in; what goes out is freed.
 pub struct Feed {
@@ -24,6 +25,17 @@ pub enum Order {
     Rising(u32, u32),
     /// As a capture holds them.
     Mixed(FlowOrder),
+    /// As [`Order::Mixed`], and every so many packets one of a new flow.
+    Growing {
+        /// Those that are there.
+        old: FlowOrder,
+        /// Packets to a new one.
+        every: u64,
+        /// Packets so far.
+        made: u64,
+        /// The next new one.
+        next: u32,
+    },
 }
 
 impl Feed {
@@ -52,6 +64,15 @@ impl Feed {
                 flow
             }
             Order::Mixed(order) => order.next(),
+            Order::Growing { old, every, made, next } => {
+                *made += 1;
+                if made.is_multiple_of(*every) {
+                    *next += 1;
+                    *next - 1
+                } else {
+                    old.next()
+                }
+            }
         };
         frames::write(packet.append(self.frame.size(self.made))?, flow);
         self.made += 1;
@@ -99,6 +120,81 @@ impl PortQueue for Rewriting {
         for packet in &mut into[before..] {
             frames::set_flow(packet.data_mut(), self.order.next());
         }
+    }
+
+    #[inline]
+    fn transmit(&mut self, packets: &mut ArrayVec<Mbuf, BURST>) {
+        self.queue.transmit(packets);
+    }
+}
+
+/// Times that the kernel took the core from a thread that polls without rest.
+#[derive(Debug, Default)]
+pub struct Stalls {
+    /// How many.
+    pub count: AtomicU64,
+    /// When the last one ended, by the time stamp counter.
+    pub until: AtomicU64,
+}
+
+/// Says of a thread that calls it without rest when it was not running.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    stalls: Arc<Stalls>,
+    last: u64,
+    longest: u64,
+}
+
+/// No burst takes so long; another process' turn on the core takes longer.
+const STALL: f64 = 300e-6;
+
+impl Watch {
+    /// From now on.
+    #[must_use]
+    pub fn new(stalls: &Arc<Stalls>) -> Self {
+        let longest = (dpdk_ffi::tsc_hz() as f64 * STALL) as u64;
+        Self { stalls: Arc::clone(stalls), last: u64::MAX, longest }
+    }
+
+    /// The thread runs; gives the time.
+    #[inline]
+    pub fn tick(&mut self) -> u64 {
+        let now = dpdk_ffi::tsc();
+        if now.saturating_sub(self.last) > self.longest {
+            self.stalls.until.store(now, Ordering::Release);
+            self.stalls.count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.last = now;
+        now
+    }
+
+    /// Forgets the time until now: the thread was not polling.
+    pub fn restart(&mut self) {
+        self.last = u64::MAX;
+    }
+}
+
+/// A queue whose thread is watched.
+pub struct Watched {
+    queue: DpdkQueue,
+    watch: Watch,
+}
+
+impl Watched {
+    /// Around a port's queue.
+    #[must_use]
+    pub const fn new(queue: DpdkQueue, watch: Watch) -> Self {
+        Self { queue, watch }
+    }
+}
+
+impl PortQueue for Watched {
+    type Packet = Mbuf;
+
+    #[inline]
+    fn receive(&mut self, into: &mut ArrayVec<Mbuf, BURST>) {
+        self.watch.tick();
+        self.queue.receive(into);
     }
 
     #[inline]

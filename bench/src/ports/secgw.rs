@@ -54,7 +54,8 @@ pub fn measure(job: &Job, program: &Path, dir: &Path) -> Result<Sample> {
     let config = dir.join("secgw.cfg");
     std::fs::write(&config, CONFIG).with_context(|| format!("cannot write {}", config.display()))?;
     let core = rig::cores(1)[0];
-    let mut args = vec![program.display().to_string()];
+    let mut args = rig::first();
+    args.push(program.display().to_string());
     args.extend(rig::memory(rig::pool_megabytes(buffers, 2176 + 256)).into_iter().filter(|a| a != "--no-telemetry"));
     args.push(format!("--lcores=1@{core}"));
     args.extend(child::devices(job));

@@ -44,7 +44,8 @@ pub fn is_there() -> bool {
 /// It does not start, or says nothing that is understood.
 pub fn measure(job: &Job, forwarding: Forwarding, dir: &Path) -> Result<Sample> {
     let (buffers, room) = (child::buffers(job), job.frame.room());
-    let mut args: Vec<String> = ["stdbuf", "-oL", "dpdk-testpmd"].map(str::to_owned).into();
+    let mut args = rig::first();
+    args.extend(["stdbuf", "-oL", "dpdk-testpmd"].map(str::to_owned));
     args.extend(rig::memory(rig::pool_megabytes(buffers, room)));
     // Its own lcore 0 only waits for commands; the others forward, on the cores that our workers have.
     let cores: String = rig::cores(job.workers).iter().enumerate().map(|(i, c)| format!(",{}@{c}", i + 1)).collect();
