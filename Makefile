@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo "sudo -E")
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
 FUZZ_SECONDS ?= 30
 
-.PHONY: all setup build test fmt lint unit loom fuzz e2e demo bench doc clean
+.PHONY: all setup build test fmt lint unit loom fuzz e2e demo bench claims instructions rfc2544 doc clean
 
 all: build
 
@@ -62,6 +62,22 @@ bench:
 	$(SUDO) target/release/bench all
 	$(if $(SUDO),$(SUDO) chown -R "$$(id -u):$$(id -g)" bench/results)
 	$(SUDO) target/release/bench tcp-ratio
+
+# The highest rate without loss, between ports of one process: RFC2544="--full" for trials of a minute.
+rfc2544: build
+	$(SUDO) target/release/bench rfc2544 $(RFC2544)
+
+# What is said of the box's speed, measured anew: exit 1 when something falls short. Peers that are missing are installed.
+claims:
+	@.ci/setup.sh bench
+	$(CARGO) build --release --workspace --locked --features bench/peers
+	$(SUDO) target/release/bench claims
+
+# Instructions per packet against the kept ones; does not depend on the machine's speed, only on the compiler.
+instructions:
+	@.ci/setup.sh bench
+	$(CARGO) build --release --locked -p bench
+	target/release/bench instructions --check
 
 clean:
 	$(CARGO) clean

@@ -6,8 +6,8 @@ set -eu
 what=${1:-test}
 build="build-essential pkg-config libdpdk-dev dpdk libclang-dev clang libpcap-dev"
 run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod"
-# Libraries that the AEAD benchmark compares with.
-peers="libssl-dev"
+# Libraries that the AEAD benchmark compares with, and what counts instructions.
+peers="libssl-dev valgrind"
 [ "$(uname -m)" != x86_64 ] || peers="$peers libipsec-mb-dev"
 case $what in
     build) packages=$build ;;

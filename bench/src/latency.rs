@@ -3,6 +3,7 @@
 
 use crate::histogram::Histogram;
 use crate::measure::Figure;
+use crate::plot::Plot;
 use crate::ports::child::{Task, measure_task};
 use crate::ports::frames::Frame;
 use crate::ports::job::OptionForm;
@@ -134,6 +135,13 @@ fn load_name(load: f64) -> String {
     format!("{:.0} %", load * 100.0)
 }
 
+/// What is drawn of it.
+#[must_use]
+pub fn plot(report: &Report) -> Plot<'static> {
+    let title = format!("Delay by load, by share of packets ({})", report.machine.cpu);
+    Plot { title, x: "load", lines: &["device"], panels: "quantile", log: true }
+}
+
 /// Measures and prints.
 ///
 /// # Errors
@@ -177,13 +185,13 @@ pub fn report(args: &LatencyArgs) -> Result<Report> {
         highest / 1e6
     );
     let mut report = Report::new("latency", title, "ns", "of the empty loop");
-    for load in 0..LOADS.len() {
+    for (load, share) in LOADS.iter().enumerate() {
         for (q, (quantile, _)) in QUANTILES.iter().enumerate() {
             let column =
                 |device: usize| -> Vec<f64> { rounds[device].iter().map(|s| s.delays[load].quantiles[q]).collect() };
             let empty = column(0);
             let labels = |device: &str| {
-                [("load", load_name(LOADS[load])), ("quantile", (*quantile).to_owned()), ("device", device.to_owned())]
+                [("load", load_name(*share)), ("quantile", (*quantile).to_owned()), ("device", device.to_owned())]
             };
             for (i, device) in devices.iter().enumerate() {
                 let figure = Figure::of(&column(i));

@@ -3,7 +3,7 @@
 
 use crate::plot::Plot;
 use crate::report::Report;
-use crate::{aead, flow, pipeline};
+use crate::{aead, flow, latency, pipeline, rfc2544, scale};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::fmt::Write;
@@ -38,6 +38,9 @@ pub const ALL: &[Benchmark] = &[
     Benchmark { name: "aead", run: || aead::measure(&defaults()?), plot: aead::plot },
     Benchmark { name: "flow", run: || flow::measure(&defaults()?), plot: flow::plot },
     Benchmark { name: "pipeline", run: || pipeline::report(&defaults()?), plot: pipeline::plot },
+    Benchmark { name: "latency", run: || latency::report(&defaults()?), plot: latency::plot },
+    Benchmark { name: "scale", run: || scale::report(&defaults()?), plot: scale::plot },
+    Benchmark { name: "rfc2544", run: || rfc2544::report(&defaults()?), plot: rfc2544::plot },
 ];
 
 /// What a benchmark's arguments are when none is given.

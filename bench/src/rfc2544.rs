@@ -4,6 +4,7 @@
 
 use crate::histogram::Histogram;
 use crate::measure::Figure;
+use crate::plot::Plot;
 use crate::ports::child::{Task, measure_task};
 use crate::ports::frames::Frame;
 use crate::ports::job::OptionForm;
@@ -185,6 +186,13 @@ pub fn child(job: &SearchJob) -> Result<SearchSample> {
         }
         Ok(sample)
     })
+}
+
+/// What is drawn of it.
+#[must_use]
+pub fn plot(report: &Report) -> Plot<'static> {
+    let title = format!("RFC 2544 and RFC 8219, by metric ({})", report.machine.cpu);
+    Plot { title, x: "frame", lines: &["device"], panels: "metric", log: true }
 }
 
 /// Measures and prints.

@@ -2,6 +2,7 @@
 //! links of 100 and 400 Gbit/s on paper.
 
 use crate::measure::Figure;
+use crate::plot::Plot;
 use crate::ports::chain::{Chain, ChainSetting, ROUND_PACKETS};
 use crate::ports::child::{Task, measure_task};
 use crate::ports::frames::{FlowOrder, Frame};
@@ -146,6 +147,13 @@ fn due(job: &ScaleJob) -> u64 {
     if let Change::Keys(every) = job.change { every * u64::from(job.flows) } else { 0 }
 }
 
+/// What is drawn of it.
+#[must_use]
+pub fn plot(report: &Report) -> Plot<'static> {
+    let title = format!("Cost of a packet as flows grow ({})", report.machine.cpu);
+    Plot { title, x: "flows", lines: &["change"], panels: "action", log: false }
+}
+
 /// Measures and prints.
 ///
 /// # Errors
@@ -208,7 +216,7 @@ pub fn report(args: &ScaleArgs) -> Result<Report> {
             let figure = Figure::of(&samples.iter().map(of).collect::<Vec<_>>());
             let labels = [
                 ("flows", job.flows.to_string()),
-                ("table, MiB", (tables(job.flows) / 2 >> 20).to_string()),
+                ("table, MiB", (tables(job.flows) >> 21).to_string()),
                 ("change", change.clone()),
                 ("action", action.to_owned()),
             ];

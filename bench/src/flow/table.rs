@@ -109,7 +109,7 @@ impl<'a> Ours<'a> {
             worker.enter();
             for key in burst {
                 let done = self.table.insert(&FiveTuple::from_words(*key), self.table.hash(key), 1, now, |flow, _| {
-                    flow.sender.start(1, 0)
+                    flow.sender.start(1, 0);
                 });
                 if let Err(no) = done {
                     worker.leave();

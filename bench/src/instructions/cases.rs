@@ -78,8 +78,8 @@ pub fn run(name: &str, bursts: usize) -> Result<()> {
     };
     // The one path that callgrind knows the instructions of.
     ensure!(Path::AesNi.force(), "this CPU has no AES-NI, and it is the AES-NI path that is counted");
-    let mut work = (case.prepare)()?;
-    (0..bursts).try_for_each(|i| work(i))
+    let work = (case.prepare)()?;
+    (0..bursts).try_for_each(work)
 }
 
 fn burst(random: &mut Random) -> Vec<VecBuf> {

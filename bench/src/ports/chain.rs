@@ -11,7 +11,7 @@ use super::rig;
 use anyhow::{Context, Result, bail};
 use arrayvec::ArrayVec;
 use dpdk_ffi::{Eal, Mempool, Port, Started};
-use pipeline::counters::{Counter, DirectionCounters, Reason};
+use pipeline::counters::{Counter, DirectionCounters};
 use pipeline::dpdk::{DpdkQueue, TscClock};
 use pipeline::path::{BURST, Clock, Worker};
 use pipeline::policy::{InboundAction, Mode};
@@ -220,7 +220,11 @@ impl Chain {
 /// # Errors
 /// As [`Chain::new`], or packets did not get what the job says.
 pub fn measure(job: &Job) -> Result<Sample> {
-    let inbound = if job.action == Action::Verify { InboundAction::Verify } else { InboundAction::Remove };
+    let inbound = match job.action {
+        Action::PassIn => InboundAction::Pass,
+        Action::Verify => InboundAction::Verify,
+        Action::Pass | Action::Add | Action::Remove => InboundAction::Remove,
+    };
     let setting = ChainSetting { frame: job.frame, mode: job.form.mode(), inbound, flows: job.flows };
     let order = || Order::Mixed(FlowOrder::new(job.flows, (0, 1)));
     let mut chain = Chain::new(&setting, order())?;
@@ -243,8 +247,8 @@ fn counts(job: &Job, c: &DirectionCounters) -> (u64, u64) {
     let all = |list: &[Counter]| list.iter().map(Counter::get).sum();
     let done = match job.action {
         Action::Verify => all(&c.verified),
-        Action::Pass => c.passed[Reason::Off as usize].get(),
-        Action::Add | Action::Remove => all(&c.removed),
+        Action::PassIn => all(&c.passed),
+        Action::Pass | Action::Add | Action::Remove => all(&c.removed),
     };
     (c.received.get(), done)
 }

@@ -140,7 +140,7 @@ impl FlowOrder {
 
     /// The next one.
     #[inline]
-    pub fn next(&mut self) -> u32 {
+    pub fn draw(&mut self) -> u32 {
         loop {
             // A full period for any power of two (Hull and Dobell); the low bits alone would alternate, so the
             // order is taken from a mix of them that is itself one to one.
@@ -175,7 +175,7 @@ pub fn capture(path: &Path, frame: Frame, frames: usize, flows: u32, share: (u32
         let mut octets = [0; 1536];
         for i in 0..frames {
             let octets = &mut octets[..frame.size(i)];
-            write(octets, order.next());
+            write(octets, order.draw());
             for word in [0, i as u32, octets.len() as u32, octets.len() as u32] {
                 file.write_all(&word.to_le_bytes())?;
             }
@@ -230,7 +230,7 @@ mod tests {
             let mut seen = HashSet::new();
             for share in 0..shares {
                 let mut order = FlowOrder::new(flows, (share, shares));
-                let round: HashSet<_> = (0..flows / shares).map(|_| order.next()).collect();
+                let round: HashSet<_> = (0..flows / shares).map(|_| order.draw()).collect();
                 assert_eq!(round.len() as u32, (flows / shares).max(1), "{flows} flows, share {share}");
                 seen.extend(round);
             }

@@ -13,6 +13,10 @@ pub enum Action {
     Pass,
     /// An option goes in.
     Add,
+    /// From outside: a policy that leaves options unopened. What verify and remove cost without opening.
+    #[value(name = "pass-in")]
+    #[serde(rename = "pass-in")]
+    PassIn,
     /// The option is opened and stays.
     Verify,
     /// The option is opened and taken out.
@@ -38,6 +42,7 @@ impl Action {
         match self {
             Self::Pass => "pass",
             Self::Add => "add",
+            Self::PassIn => "pass-in",
             Self::Verify => "verify",
             Self::Remove => "remove",
         }
@@ -46,7 +51,7 @@ impl Action {
     /// Whether packets come from outside.
     #[must_use]
     pub const fn is_inbound(self) -> bool {
-        matches!(self, Self::Verify | Self::Remove)
+        matches!(self, Self::PassIn | Self::Verify | Self::Remove)
     }
 }
 

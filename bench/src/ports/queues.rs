@@ -63,14 +63,14 @@ impl Feed {
                 *next = if flow + 1 < *end { flow + 1 } else { 0 };
                 flow
             }
-            Order::Mixed(order) => order.next(),
+            Order::Mixed(order) => order.draw(),
             Order::Growing { old, every, made, next } => {
                 *made += 1;
                 if made.is_multiple_of(*every) {
                     *next += 1;
                     *next - 1
                 } else {
-                    old.next()
+                    old.draw()
                 }
             }
         };
@@ -118,7 +118,7 @@ impl PortQueue for Rewriting {
         let before = into.len();
         self.queue.receive(into);
         for packet in &mut into[before..] {
-            frames::set_flow(packet.data_mut(), self.order.next());
+            frames::set_flow(packet.data_mut(), self.order.draw());
         }
     }
 

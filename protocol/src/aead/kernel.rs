@@ -338,8 +338,8 @@ macro_rules! setup {
         /// The state of a key of 16 octets, or of 32.
         #[target_feature(enable = $features)]
         pub(super) fn key_state<const AES256: bool>(key: &[u8; 32]) -> KeyState {
-            let (halves, _) = key.as_chunks::<16>();
-            let (low, high) = (load(&[halves[0]]), load(&[halves[1]]));
+            let halves = key.as_chunks::<16>().0;
+            let (low, high) = (spread(&halves[0]), spread(&halves[1]));
             let none = [&NO_KEY; GROUP];
             let [[h, ..]] = encrypt::<1, AES256, false>([[low; 4], [high; 4]], [[zero(); 4]], &none);
             let h1 = times_x(shuffle(h, spread(&REVERSE)));
@@ -352,7 +352,9 @@ macro_rules! setup {
                 if AES256 { [low, high, h1, h2] } else { [low, times(h2, h1), h2, times(spread(&LENGTHS), h1)] };
             let mut state = KeyState::ZERO;
             for (place, block) in state.0.iter_mut().zip(blocks) {
-                store(core::array::from_mut(place), block);
+                let mut lanes = [[0; 16]; LANES];
+                store(&mut lanes, block);
+                *place = lanes[0];
             }
             state
         }

@@ -8,7 +8,7 @@
 #[cfg(target_arch = "x86_64")]
 mod aesni;
 mod batch;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", all(test, target_arch = "aarch64")))]
 mod kernel;
 mod portable;
 mod slot;

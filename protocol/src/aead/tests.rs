@@ -1,8 +1,114 @@
-//! Every path against the portable one, bit for bit.
+//! Every path against the portable one and against the `aes-gcm` crate, bit for bit.
 
-use super::{BATCH, Path, Slot, open_by, seal_by};
+mod batch;
+#[cfg(target_arch = "x86_64")]
+mod constant_time;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod model;
+mod wycheproof;
+
+use super::{BATCH, Batch, KeyState, Path, Slot, open_by, seal_by};
 use crate::suite::Aead;
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use proptest::prelude::*;
+
+/// xorshift64: the same octets on every machine.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+fn filled<const N: usize>(rng: &mut Rng) -> [u8; N] {
+    let mut octets = [0; N];
+    for part in octets.chunks_mut(8) {
+        part.copy_from_slice(&rng.next().wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()[..part.len()]);
+    }
+    octets
+}
+
+/// The first bits.
+fn all(len: usize) -> u32 {
+    ((1u64 << len) - 1) as u32
+}
+
+/// Text and tag as the `aes-gcm` crate makes them.
+fn oracle(aead: Aead, key: &[u8; 32], nonce: &[u8; 16], aad: &[u8; 16], text: &[u8; 16]) -> ([u8; 14], [u8; 16]) {
+    let mut made: [u8; 14] = text[..14].try_into().expect("14 octets");
+    let nonce: &[u8; 12] = nonce[..12].try_into().expect("12 octets");
+    let inout = made.as_mut_slice().into();
+    let tag = match aead {
+        Aead::Aes256Gcm => Aes256Gcm::new(key.into()).encrypt_inout_detached(nonce.into(), &aad[..6], inout),
+        _ => {
+            let key: &[u8; 16] = key[..16].try_into().expect("16 octets");
+            Aes128Gcm::new(key.into()).encrypt_inout_detached(nonce.into(), &aad[..6], inout)
+        }
+    };
+    (made, tag.expect("lengths").into())
+}
+
+/// Seals `len` slots of random fields, padding included, and opens them with the tags of some slots damaged; checks all that
+/// [`Batch`] promises. Returns how many packets that were.
+fn check(
+    rng: &mut Rng,
+    aead: Aead,
+    len: usize,
+    state: impl Fn(&[u8; 32]) -> KeyState,
+    seal: impl Fn(&[&KeyState], &mut Batch),
+    open: impl Fn(&[&KeyState], &mut Batch) -> u32,
+) -> usize {
+    let keys: [[u8; 32]; BATCH] = core::array::from_fn(|_| filled(rng));
+    let states = keys.each_ref().map(state);
+    let refs: [&KeyState; BATCH] = states.each_ref();
+    let refs = &refs[..len];
+    let mut batch = Batch::new();
+    for field in [&mut batch.nonce, &mut batch.aad, &mut batch.text, &mut batch.tag] {
+        *field = core::array::from_fn(|_| filled(rng));
+    }
+    let (nonce, aad, plain) = (batch.nonce, batch.aad, batch.text);
+    seal(refs, &mut batch);
+    assert_eq!((batch.nonce, batch.aad), (nonce, aad), "sealing leaves nonces and additional data as they are");
+    for i in 0..len {
+        let (text, tag) = oracle(aead, &keys[i], &nonce[i], &aad[i], &plain[i]);
+        assert_eq!((batch.text_of(i), &batch.tag[i]), (&text, &tag), "{aead}, slot {i} of {len}");
+        assert_eq!(batch.text[i][14..], [0, 0], "{aead}, slot {i} of {len}: padding");
+    }
+    // All good, one bad, or any subset bad; in one bit, or in all.
+    let bad = match rng.next() % 4 {
+        0 => 0,
+        1 => 1 << (rng.next() % 32),
+        2 => rng.next() as u32 & rng.next() as u32,
+        _ => rng.next() as u32,
+    };
+    for i in 0..BATCH {
+        if bad >> i & 1 == 1 {
+            let octet = rng.next() as usize % 16;
+            batch.tag[i][octet] ^= if rng.next() & 3 == 0 { 0xFF } else { 1 << (rng.next() % 8) };
+        }
+        let padding: [u8; 2] = filled(rng);
+        batch.text[i][14..].copy_from_slice(&padding);
+        batch.nonce[i][12..].copy_from_slice(&filled::<4>(rng));
+        batch.aad[i][6..].copy_from_slice(&filled::<10>(rng));
+    }
+    let (nonce, aad, tag) = (batch.nonce, batch.aad, batch.tag);
+    assert_eq!(open(refs, &mut batch), all(len) & !bad, "{aead}, {len} slots, bad {bad:#b}");
+    assert_eq!((batch.nonce, batch.aad), (nonce, aad), "opening leaves what it reads as it is");
+    assert_eq!(batch.tag[..len], tag[..len], "opening leaves what it reads as it is");
+    for (i, plain) in plain.iter().enumerate().take(len) {
+        let mut expected = [0; 16];
+        if bad >> i & 1 == 0 {
+            expected[..14].copy_from_slice(&plain[..14]);
+        }
+        assert_eq!(batch.text[i], expected, "{aead}, slot {i} of {len}, bad {bad:#b}");
+    }
+    len
+}
 
 fn slots(len: usize, seed: u64) -> Vec<Slot> {
     let mut x = seed | 1;
