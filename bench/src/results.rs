@@ -76,7 +76,9 @@ pub fn run(args: &AllArgs) -> Result<bool> {
             }
         }
     }
-    index(&args.out)?;
+    for file in index(&args.out)? {
+        eprintln!("Left out of README.md: {file}: measure it anew, or remove it");
+    }
     eprintln!("Written: {}", args.out.join("README.md").display());
     Ok(measured)
 }
@@ -101,24 +103,28 @@ fn save(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Writes `README.md` anew from the reports in the directory: what was not measured this time is kept.
+/// Writes `README.md` anew from the reports in the directory: what was not measured this time is kept. Gives what had to be
+/// left out.
 ///
 /// # Errors
-/// A report cannot be read, or the file cannot be written.
-pub fn index(dir: &Path) -> Result<()> {
-    let mut reports = Vec::new();
+/// The directory cannot be read, or the file cannot be written.
+pub fn index(dir: &Path) -> Result<Vec<String>> {
+    let (mut reports, mut left_out): (Vec<Report>, Vec<String>) = Default::default();
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let file = entry.context("cannot read the results")?.path();
         if file.extension().is_some_and(|e| e == "json") {
             let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let report: Report = serde_json::from_str(&text)
-                .with_context(|| format!("{} is not a report of this version: remove it", file.display()))?;
-            reports.push(report);
+            match serde_json::from_str(&text) {
+                Ok(report) => reports.push(report),
+                // What was measured just now must not be lost for it.
+                Err(error) => left_out.push(format!("{} is not a report of this version ({error})", file.display())),
+            }
         }
     }
     let place = |r: &Report| ALL.iter().position(|b| b.name == r.bench).unwrap_or(ALL.len());
     reports.sort_by_key(|r| (place(r), r.bench.clone(), r.machine.native));
-    save(&dir.join("README.md"), &readme(&reports))
+    save(&dir.join("README.md"), &readme(&reports))?;
+    Ok(left_out)
 }
 
 fn readme(reports: &[Report]) -> String {
@@ -163,7 +169,7 @@ mod tests {
             let plot = Plot { title: "T".into(), x: "keys", lines: &[], panels: "operation", log: true };
             write(&dir, &report(native), &plot).expect("written");
         }
-        index(&dir).expect("indexed");
+        assert_eq!(index(&dir).expect("indexed"), Vec::<String>::new());
         let read = |name: &str| fs::read_to_string(dir.join(name)).expect(name);
         let readme = read("README.md");
         for part in
@@ -175,8 +181,9 @@ mod tests {
         assert_eq!(again.find(&[("keys", "1000")]).map(|r| r.figure.median), Some(12.5));
         assert!(read("aead-native.svg").starts_with("<svg"));
         fs::write(dir.join("other.json"), "{}").expect("written");
-        let error = format!("{:#}", index(&dir).expect_err("not a report"));
-        assert!(error.contains("other.json") && error.contains("remove it"), "{error}");
+        let left_out = index(&dir).expect("indexed");
+        assert!(left_out.len() == 1 && left_out[0].contains("other.json"), "{left_out:?}");
+        assert_eq!(read("README.md"), readme, "what can be read is there all the same");
         fs::remove_dir_all(&dir).expect("removed");
     }
 

@@ -57,14 +57,16 @@ impl Candidate for Ours {
 
     fn seal(&mut self, burst: &Burst<'_>) {
         fill(&mut self.batch, burst, Operation::Seal);
-        let [keys, next] = [burst.keys, burst.next].map(|b| b.map(|at| &self.keys[at as usize]));
+        let keys = burst.keys.map(|at| &self.keys[at as usize]);
+        let next = burst.next.map(|at| &self.keys[at as usize]);
         self.batch.seal_ahead_by(self.path, self.aead, &keys, &next);
         black_box(&mut self.batch);
     }
 
     fn open(&mut self, burst: &Burst<'_>) -> u32 {
         fill(&mut self.batch, burst, Operation::Open);
-        let [keys, next] = [burst.keys, burst.next].map(|b| b.map(|at| &self.keys[at as usize]));
+        let keys = burst.keys.map(|at| &self.keys[at as usize]);
+        let next = burst.next.map(|at| &self.keys[at as usize]);
         let verified = self.batch.open_ahead_by(self.path, self.aead, &keys, &next);
         black_box(&mut self.batch);
         verified
