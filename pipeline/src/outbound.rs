@@ -287,23 +287,23 @@ fn fill(
     sent: u64,
 ) -> usize {
     let mut slots = Slots::default();
-    let mut orders: ArrayVec<([u64; 2], u16), BURST> = ArrayVec::new();
-    for c in chosen {
+    // As arrays of words: a pair would be put together in memory, and read before it is there.
+    let (mut first, mut second, mut indices) = ([0; BURST], [0; BURST], [0; BURST]);
+    for (i, c) in chosen.iter().enumerate().take(BURST) {
         let Some(number) = c.number else { continue };
         let slot = slots.next(c.form);
         let sealer = if c.form == Form::Sealed { ring.sealer.as_ref() } else { None };
         if c.form != Form::Pdm {
             let found = key(shared, counters, c, sealer, number, &mut keys[slot]);
             batch.nonce[slot][..12].copy_from_slice(&found.base_nonce);
-            orders.push((found.extra, number.index()));
-        } else {
-            orders.push(([0; 2], 0));
+            [first[i], second[i]] = found.extra;
+            indices[i] = number.index();
         }
     }
     // In a loop of its own, in which the rounds of several packets overlap.
     let mut prseqs = [0; BURST];
-    for (prseq, (order, index)) in prseqs.iter_mut().zip(&orders) {
-        *prseq = protocol::prseq::prseq(*order, *index);
+    for (i, prseq) in prseqs.iter_mut().enumerate().take(chosen.len()) {
+        *prseq = protocol::prseq::prseq([first[i], second[i]], indices[i]);
     }
     let sealed = slots.sealed;
     slots = Slots::default();

@@ -33,7 +33,7 @@ pub const fn from_nanos(nanos: u64) -> Scaled {
     // The same as `from_attos(nanos * 10^9)`, without shifts of 128 bits: both factors have their highest bit set, so the
     // product's highest is one of the two topmost, and 16 bits from there on are the value. There are always that many.
     let zeros = nanos.leading_zeros();
-    let high = ((nanos << zeros) as u128 * NANO_NORMAL as u128 >> 64) as u64;
+    let high = (((nanos << zeros) as u128 * NANO_NORMAL as u128) >> 64) as u64;
     let one_less = high.leading_zeros();
     let scale = u64::BITS + NANO_BITS - zeros - one_less - u16::BITS;
     Scaled { value: ((high << one_less) >> 48) as u16, scale: scale as u8 }
