@@ -26,26 +26,30 @@ use protocol::suite::Aead;
 use protocol::wire::dest_opts::{RemovePlan, plan_remove};
 use protocol::wire::option::{Form, Metrics};
 
-/// A packet with an option that is ours to look at.
+/// A packet with an option that is ours to look at. Small, since there are many of them: what only few need is in
+/// [`Plans`].
 struct Chosen<'a> {
-    packet: usize,
-    /// `None`: it is of the measured shape.
-    place: Option<(usize, RemovePlan)>,
-    /// Offset of the option in the frame.
-    option_at: usize,
-    form: Form,
     /// Of the outbound 5-tuple, which is the reverse of the packet's own.
     words: [u64; 5],
     hash: FlowHash,
     flow: Option<&'a Flow>,
-    policy: usize,
     /// What a sealed one was most likely sealed under.
     guess: Option<Guess>,
+    policy: u32,
+    /// Offset of the option in the frame.
+    option_at: u32,
+    packet: u8,
+    /// Which of the plans is its own; `None`: it is of the measured shape.
+    plan: Option<u8>,
+    form: Form,
     /// Its slot in the batch, if it got one.
-    slot: Option<usize>,
+    slot: Option<u8>,
     /// Whether its key was derived.
     derived: bool,
 }
+
+/// Where the IPv6 header is and what goes out, of packets that are not of the measured shape.
+type Plans = ArrayVec<(usize, RemovePlan), BURST>;
 
 impl Chosen<'_> {
     /// The packet's own 5-tuple.
@@ -91,13 +95,18 @@ impl Worker {
         let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
         let likely = look_up(&shared.table, packets, measured, Flow::prefetch_inbound);
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
+        let mut plans = Plans::new();
         for ((i, packet), likely) in packets.iter_mut().enumerate().zip(&likely) {
-            let easy = likely.as_ref().and_then(|l| choose_known(shared, ring, packet, l));
-            let choice = easy.map_or_else(|| choose(shared, ring, counters, packet), Ok);
+            if let Some(c) = likely.as_ref().and_then(|l| choose_known(shared, ring, packet, l, i as u8)) {
+                outcomes.push(Outcome::Removed(c.form));
+                chosen.push(c);
+                continue;
+            }
+            let choice = choose(shared, ring, counters, packet, &mut plans);
             outcomes.push(match choice {
                 Ok(c) => {
                     let form = c.form;
-                    chosen.push(Chosen { packet: i, ..c });
+                    chosen.push(Chosen { packet: i as u8, ..c });
                     Outcome::Removed(form)
                 }
                 Err((OnFailure::Drop, reason)) => Outcome::Dropped(reason),
@@ -117,6 +126,7 @@ impl Worker {
         for c in &mut chosen {
             let result = match (c.slot, c.guess) {
                 (Some(slot), Some(guess)) if opened & 1 << slot != 0 => {
+                    let slot = usize::from(slot);
                     let at = if c.derived { KeyAt::Slot(slot) } else { KeyAt::Flow };
                     Opened::With(guess, at, Metrics::parse(scratch.batch.text_of(slot)))
                 }
@@ -132,8 +142,8 @@ impl Worker {
                         measure(flow, counters, &metrics, now);
                         flow.count_accepted();
                     }
-                    counters.policies[c.policy].accepted.add(1);
-                    finish(shared, packets, outcomes, c);
+                    counters.policies[c.policy as usize].accepted.add(1);
+                    finish(shared, packets, outcomes, &plans, c);
                     continue;
                 }
             };
@@ -148,13 +158,13 @@ impl Worker {
                 Opened::Failed(reason) => Some(reason),
             };
             match failure {
-                None => finish(shared, packets, outcomes, c),
+                None => finish(shared, packets, outcomes, &plans, c),
                 Some(reason) => {
-                    counters.policies[c.policy].failed.add(1);
+                    counters.policies[c.policy as usize].failed.add(1);
                     if let Some(flow) = c.flow {
                         flow.count_failed();
                     }
-                    fail(shared, packets, outcomes, c, reason);
+                    fail(shared, packets, outcomes, &plans, c, reason);
                 }
             }
         }
@@ -180,7 +190,7 @@ fn keep_key(flow: &Flow, guess: Guess, scratch: &Scratch, at: KeyAt) {
 }
 
 fn metrics_in_clear<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<Metrics> {
-    let octets = packets.get(c.packet)?.data().get(c.option_at..)?;
+    let octets = packets.get(usize::from(c.packet))?.data().get(c.option_at as usize..)?;
     match c.form {
         Form::Pdm => octets.get(2..)?.first_chunk().map(Metrics::parse_pdm),
         _ => octets.get(6..)?.first_chunk().map(Metrics::parse),
@@ -188,7 +198,7 @@ fn metrics_in_clear<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<Metri
 }
 
 fn sealed_option<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<SealedOption> {
-    SealedOption::parse(packets.get(c.packet)?.data().get(c.option_at..)?)
+    SealedOption::parse(packets.get(usize::from(c.packet))?.data().get(c.option_at as usize..)?)
 }
 
 /// Chooses a packet of the measured shape whose flow is known and in which nothing is out of the way. `None`: [`choose`]
@@ -199,6 +209,7 @@ fn choose_known<'a, B: PacketBuf>(
     ring: &KeyRing,
     packet: &B,
     Likely { quick, form, hash, flow }: &Likely<'a>,
+    number: u8,
 ) -> Option<Chosen<'a>> {
     let (flow, form) = (flow.filter(|flow| flow.is(&quick.words))?, (*form)?);
     let policy = flow.policy();
@@ -216,15 +227,15 @@ fn choose_known<'a, B: PacketBuf>(
         None
     };
     Some(Chosen {
-        packet: 0,
-        place: None,
-        option_at,
-        form,
         words: quick.words,
         hash: *hash,
         flow: Some(flow),
-        policy,
         guess,
+        policy: policy as u32,
+        option_at: option_at as u32,
+        packet: number,
+        plan: None,
+        form,
         slot: None,
         derived: false,
     })
@@ -237,6 +248,7 @@ fn choose<'a, B: PacketBuf>(
     ring: &KeyRing,
     counters: &WorkerCounters,
     packet: &mut B,
+    plans: &mut Plans,
 ) -> Result<Chosen<'a>, (OnFailure, Reason)> {
     let pass = |reason| (OnFailure::Pass, reason);
     let parse::Parsed { l3, chain } = parse::parse(packet).map_err(pass)?;
@@ -248,7 +260,7 @@ fn choose<'a, B: PacketBuf>(
     let flow = shared.table.find(hash, &words);
     let policy = match flow {
         Some(flow) => flow.policy(),
-        None => classify(config, &outbound).ok_or(pass(Reason::Off))?.0,
+        None => classify(config, &words).ok_or(pass(Reason::Off))?.0,
     };
     let rule = config.policies.get(policy).ok_or(pass(Reason::Off))?;
     let form = form_of(rule.mode).ok_or(pass(Reason::Off))?;
@@ -277,8 +289,10 @@ fn choose<'a, B: PacketBuf>(
             return Err((rule.on_failure, Reason::UnknownPeer));
         }
     }
-    let (place, option_at) = (Some((l3, plan)), l3 + option.offset);
-    Ok(Chosen { packet: 0, place, option_at, form, words, hash, flow, policy, guess, slot: None, derived: false })
+    plans.push((l3, plan));
+    let (plan, option_at) = (Some(plans.len() as u8 - 1), (l3 + option.offset) as u32);
+    let policy = policy as u32;
+    Ok(Chosen { words, hash, flow, guess, policy, option_at, packet: 0, plan, form, slot: None, derived: false })
 }
 
 /// Opens every sealed packet's first guess, in one call per AEAD. Bit i: the packet in slot i has opened.
@@ -310,7 +324,7 @@ fn open_first<B: PacketBuf>(
         if *common.get_or_insert(guess.aead) != guess.aead {
             others.push((count, guess.aead));
         }
-        c.slot = Some(count);
+        c.slot = Some(count as u8);
         count += 1;
     }
     let Some(common) = common else { return 0 };
@@ -391,7 +405,7 @@ fn account<'a>(
     }
     let flow = match c.flow {
         Some(flow) => flow,
-        None => match shared.insert(&FiveTuple::from_words(c.words), c.hash, c.policy, ring, now) {
+        None => match shared.insert(&FiveTuple::from_words(c.words), c.hash, c.policy as usize, ring, now) {
             Ok((flow, new)) => {
                 counters.flows_inserted.add(u64::from(new));
                 c.flow = Some(flow);
@@ -400,7 +414,7 @@ fn account<'a>(
             // It is genuine. Without a record it cannot be told from a replay, which is what a full table costs.
             Err(_) => {
                 counters.unrecorded.add(1);
-                counters.policies[c.policy].accepted.add(1);
+                counters.policies[c.policy as usize].accepted.add(1);
                 return None;
             }
         },
@@ -418,7 +432,7 @@ fn account<'a>(
     flow.seen(now);
     measure(flow, counters, metrics, now);
     flow.count_accepted();
-    counters.policies[c.policy].accepted.add(1);
+    counters.policies[c.policy as usize].accepted.add(1);
     None
 }
 
@@ -442,19 +456,29 @@ fn measure(flow: &Flow, counters: &WorkerCounters, metrics: &Metrics, now: u64) 
 }
 
 #[inline]
-fn finish<B: PacketBuf>(shared: &Shared, packets: &mut [B], outcomes: &mut ArrayVec<Outcome, BURST>, c: &Chosen<'_>) {
-    let (Some(packet), Some(outcome)) = (packets.get_mut(c.packet), outcomes.get_mut(c.packet)) else { return };
-    if shared.config.policies.get(c.policy).is_some_and(|rule| rule.inbound == InboundAction::Verify) {
+fn finish<B: PacketBuf>(
+    shared: &Shared,
+    packets: &mut [B],
+    outcomes: &mut ArrayVec<Outcome, BURST>,
+    plans: &Plans,
+    c: &Chosen<'_>,
+) {
+    let (Some(packet), Some(outcome)) =
+        (packets.get_mut(usize::from(c.packet)), outcomes.get_mut(usize::from(c.packet)))
+    else {
+        return;
+    };
+    if shared.config.policies.get(c.policy as usize).is_some_and(|rule| rule.inbound == InboundAction::Verify) {
         *outcome = Outcome::Verified(c.form);
     } else {
-        strip(packet, c);
+        strip(packet, plans, c);
         *outcome = Outcome::Removed(c.form);
     }
 }
 
 #[inline]
-fn strip<B: PacketBuf>(packet: &mut B, c: &Chosen<'_>) {
-    match (&c.place, c.form) {
+fn strip<B: PacketBuf>(packet: &mut B, plans: &Plans, c: &Chosen<'_>) {
+    match (c.plan.and_then(|at| plans.get(usize::from(at))), c.form) {
         (Some((l3, plan)), _) => rewrite::strip(packet, *l3, plan),
         (None, Form::Sealed) => rewrite::strip_plain::<B, { Form::Sealed.header_len() }>(packet),
         (None, _) => rewrite::strip_plain::<B, { Form::Clear.header_len() }>(packet),
@@ -466,16 +490,21 @@ fn fail<B: PacketBuf>(
     shared: &Shared,
     packets: &mut [B],
     outcomes: &mut ArrayVec<Outcome, BURST>,
+    plans: &Plans,
     c: &Chosen<'_>,
     reason: Reason,
 ) {
-    let (Some(packet), Some(outcome)) = (packets.get_mut(c.packet), outcomes.get_mut(c.packet)) else { return };
-    let on_failure = shared.config.policies.get(c.policy).map_or(OnFailure::Drop, |rule| rule.on_failure);
+    let (Some(packet), Some(outcome)) =
+        (packets.get_mut(usize::from(c.packet)), outcomes.get_mut(usize::from(c.packet)))
+    else {
+        return;
+    };
+    let on_failure = shared.config.policies.get(c.policy as usize).map_or(OnFailure::Drop, |rule| rule.on_failure);
     *outcome = match on_failure {
         OnFailure::Drop => Outcome::Dropped(reason),
         OnFailure::Pass => Outcome::Passed(reason),
         OnFailure::Strip => {
-            strip(packet, c);
+            strip(packet, plans, c);
             Outcome::Stripped(reason)
         }
     };

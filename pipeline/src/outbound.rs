@@ -18,28 +18,27 @@ use protocol::aead::KeyState;
 use protocol::delta_time;
 use protocol::key_line::{Found, SecretId};
 use protocol::key_schedule::ReadyKey;
-use protocol::prseq::{PrseqKey, prseq};
+use protocol::prseq::PrseqKey;
 use protocol::sender::{NoNumber, Number};
 use protocol::wire::dest_opts::{InsertError, InsertPlan, plan_insert};
 use protocol::wire::option::{self, Form, Metrics, Prefix6};
 
-/// A packet that is to get an option.
+/// A packet that is to get an option. Small, since there are many of them: what only few need is in [`Plans`].
 struct Chosen<'a> {
-    packet: usize,
-    /// `None`: it is of the plain shape.
-    place: Option<(usize, InsertPlan)>,
-    form: Form,
     flow: &'a Flow,
-    policy: usize,
+    /// Set by [`number`].
+    number: Option<Number>,
     generation: u32,
+    policy: u32,
+    packet: u8,
+    /// Which of the plans is its own; `None`: it is of the plain shape.
+    plan: Option<u8>,
+    form: Form,
     link_local: bool,
 }
 
-/// One that has its number.
-struct Numbered<'a> {
-    chosen: Chosen<'a>,
-    number: Number,
-}
+/// Where the IPv6 header is and where the option goes, of packets that are not of the plain shape.
+type Plans = ArrayVec<(usize, InsertPlan), BURST>;
 
 impl From<InsertError> for Reason {
     fn from(error: InsertError) -> Self {
@@ -81,13 +80,19 @@ impl Worker {
         let plain = |packet: &B| Some((parse::plain(packet)?, None));
         let likely = look_up(&shared.table, packets, plain, Flow::prefetch_outbound);
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
+        let mut plans = Plans::new();
         for ((i, packet), likely) in packets.iter_mut().enumerate().zip(&likely) {
-            let easy = likely.as_ref().and_then(|l| choose_known(&shared.config, ring, packet, l, now));
-            let choice = easy.map_or_else(|| choose(shared, ring, counters, packet, now), Ok);
+            let easy = likely.as_ref().and_then(|l| choose_known(&shared.config, ring, packet, l, i as u8, now));
+            if let Some(c) = easy {
+                outcomes.push(Outcome::Added(c.form));
+                chosen.push(c);
+                continue;
+            }
+            let choice = choose(shared, ring, counters, packet, likely.as_ref(), &mut plans, now);
             outcomes.push(match choice {
                 Ok(c) => {
                     let form = c.form;
-                    chosen.push(Chosen { packet: i, ..c });
+                    chosen.push(Chosen { packet: i as u8, ..c });
                     Outcome::Added(form)
                 }
                 Err(Reason::Oversize)
@@ -103,18 +108,18 @@ impl Worker {
         if !chosen.is_empty() {
             // RFC 8250 section 3.5.2: the time of sending, as near the wire as the number allows.
             let sent = clock.now_ns();
-            let mut numbered = number(counters, chosen, outcomes);
-            let pointers = point(shared, &numbered);
-            let sealed = fill(shared, ring, counters, scratch, &numbered, pointers, sent);
+            number(counters, &mut chosen, outcomes);
+            let pointers = point(shared, &chosen);
+            let sealed = fill(shared, ring, counters, scratch, &chosen, pointers, sent);
             if let Some(sealer) = &ring.sealer {
                 let (batch, keys) = scratch.split(sealed);
                 if audit.as_mut().is_none_or(|audit| audit.record(&keys, batch)) {
                     batch.seal(sealer.aead, &keys);
                 } else {
-                    refuse_sealed(&mut numbered, outcomes);
+                    refuse_sealed(&mut chosen, outcomes);
                 }
             }
-            insert(counters, scratch, packets, outcomes, &numbered);
+            insert(counters, scratch, packets, outcomes, &chosen, &plans);
         }
         self.epoch.leave();
     }
@@ -127,6 +132,7 @@ fn choose_known<'a, B: PacketBuf>(
     ring: &KeyRing,
     packet: &B,
     Likely { quick, flow, .. }: &Likely<'a>,
+    number: u8,
     now: u64,
 ) -> Option<Chosen<'a>> {
     let flow = flow.filter(|flow| flow.is(&quick.words))?;
@@ -147,7 +153,7 @@ fn choose_known<'a, B: PacketBuf>(
     flow.prefetch_outbound_rest();
     flow.seen(now);
     let link_local = is_link_local(src_hi);
-    Some(Chosen { packet: 0, place: None, form, flow, policy: index, generation, link_local })
+    Some(Chosen { flow, number: None, generation, policy: index as u32, packet: number, plan: None, form, link_local })
 }
 
 /// Finds the policy and the flow of one packet, and everything that could keep it from getting an option.
@@ -157,17 +163,25 @@ fn choose<'a, B: PacketBuf>(
     ring: &KeyRing,
     counters: &WorkerCounters,
     packet: &mut B,
+    likely: Option<&Likely<'_>>,
+    plans: &mut Plans,
     now: u64,
 ) -> Result<Chosen<'a>, Reason> {
-    let parse::Parsed { l3, chain } = parse::parse(packet)?;
     let config = &shared.config;
+    // Packets that are not to be measured have no flow, and there may be many of them.
+    if let Some(Likely { quick, flow: None, .. }) = likely
+        && classify(config, &quick.words).is_none()
+    {
+        return Err(Reason::Off);
+    }
+    let parse::Parsed { l3, chain } = parse::parse(packet)?;
     let tuple = chain.five_tuple;
     let words = tuple.words();
     let hash = shared.table.hash(&words);
     let known = shared.table.find(hash, &words);
     let index = match known {
         Some(flow) => flow.policy(),
-        None => classify(config, &tuple).ok_or(Reason::Off)?.0,
+        None => classify(config, &words).ok_or(Reason::Off)?.0,
     };
     let policy = config.policies.get(index).ok_or(Reason::Off)?;
     let form = form_of(policy.mode).ok_or(Reason::Off)?;
@@ -205,7 +219,9 @@ fn choose<'a, B: PacketBuf>(
     };
     flow.seen(now);
     let link_local = is_link_local(words[0]);
-    Ok(Chosen { packet: 0, place: Some((l3, plan)), form, flow, policy: index, generation, link_local })
+    plans.push((l3, plan));
+    let plan = Some(plans.len() as u8 - 1);
+    Ok(Chosen { flow, number: None, generation, policy: index as u32, packet: 0, plan, form, link_local })
 }
 
 /// `fe80::/10`, by the first half of an address.
@@ -213,44 +229,47 @@ const fn is_link_local(high: u64) -> bool {
     high >> 54 == 0xFE80 >> 6
 }
 
-/// Gives each packet its number.
+/// Gives each packet its number. Those that get none pass.
 #[inline(never)]
-fn number<'a>(
+fn number(
     counters: &WorkerCounters,
-    chosen: ArrayVec<Chosen<'a>, BURST>,
+    chosen: &mut ArrayVec<Chosen<'_>, BURST>,
     outcomes: &mut ArrayVec<Outcome, BURST>,
-) -> ArrayVec<Numbered<'a>, BURST> {
-    let mut numbered = ArrayVec::new();
-    for chosen in chosen {
-        if chosen.form == Form::Sealed {
-            chosen.flow.will_seal();
+) {
+    let mut without = false;
+    for c in chosen.iter_mut() {
+        if c.form == Form::Sealed {
+            c.flow.will_seal();
         }
-        match chosen.flow.sender.take(chosen.generation) {
+        match c.flow.sender.take(c.generation) {
             Ok(number) => {
                 if number.index() == 0 && number.n > 0 {
                     counters.rotations_sealed.add(1);
                 }
-                numbered.push(Numbered { chosen, number });
+                c.number = Some(number);
             }
             Err(no) => {
-                if let Some(outcome) = outcomes.get_mut(chosen.packet) {
+                without = true;
+                if let Some(outcome) = outcomes.get_mut(usize::from(c.packet)) {
                     *outcome = Outcome::Passed(no.into());
                 }
             }
         }
     }
-    numbered
+    if without {
+        chosen.retain(|c| c.number.is_some());
+    }
 }
 
 /// Takes the Global Pointers of the whole burst at once, and as late as may be: no value is skipped. The first ones for
 /// global and for link-local sources.
 #[inline]
-fn point(shared: &Shared, numbered: &[Numbered<'_>]) -> [u32; 2] {
+fn point(shared: &Shared, chosen: &[Chosen<'_>]) -> [u32; 2] {
     let (mut count, mut locals) = (0, 0);
-    for p in numbered {
-        let pointed = u32::from(p.chosen.form != Form::Pdm);
+    for c in chosen {
+        let pointed = u32::from(c.form != Form::Pdm);
         count += pointed;
-        locals += pointed & u32::from(p.chosen.link_local);
+        locals += pointed & u32::from(c.link_local);
     }
     [shared.take_global_pointer(false, count - locals), shared.take_global_pointer(true, locals)]
 }
@@ -263,26 +282,33 @@ fn fill(
     ring: &KeyRing,
     counters: &WorkerCounters,
     Scratch { batch, keys, .. }: &mut Scratch,
-    numbered: &[Numbered<'_>],
+    chosen: &[Chosen<'_>],
     mut pointers: [u32; 2],
     sent: u64,
 ) -> usize {
     let mut slots = Slots::default();
-    let mut orders = [([0; 2], 0); BURST];
-    for (Numbered { chosen: c, number }, order) in numbered.iter().zip(&mut orders) {
+    let mut orders: ArrayVec<([u64; 2], u16), BURST> = ArrayVec::new();
+    for c in chosen {
+        let Some(number) = c.number else { continue };
         let slot = slots.next(c.form);
         let sealer = if c.form == Form::Sealed { ring.sealer.as_ref() } else { None };
         if c.form != Form::Pdm {
-            let found = key(shared, counters, c, sealer, *number, &mut keys[slot]);
+            let found = key(shared, counters, c, sealer, number, &mut keys[slot]);
             batch.nonce[slot][..12].copy_from_slice(&found.base_nonce);
-            *order = (found.extra, number.index());
+            orders.push((found.extra, number.index()));
+        } else {
+            orders.push(([0; 2], 0));
         }
     }
     // In a loop of its own, in which the rounds of several packets overlap.
-    let prseqs = orders.map(|(order, index)| prseq(order, index));
+    let mut prseqs = [0; BURST];
+    for (prseq, (order, index)) in prseqs.iter_mut().zip(&orders) {
+        *prseq = protocol::prseq::prseq(*order, *index);
+    }
     let sealed = slots.sealed;
     slots = Slots::default();
-    for (Numbered { chosen: c, number }, &prseq) in numbered.iter().zip(&prseqs) {
+    for (c, &prseq) in chosen.iter().zip(&prseqs) {
+        let Some(number) = c.number else { continue };
         let slot = slots.next(c.form);
         let times = c.flow.meter.on_send(number.psntp, sent);
         let (tlr, tls) = (delta_time::from_nanos(times.delta_tlr_ns), delta_time::from_nanos(times.delta_tls_ns));
@@ -373,26 +399,28 @@ fn insert<B: PacketBuf>(
     Scratch { batch, .. }: &Scratch,
     packets: &mut [B],
     outcomes: &mut ArrayVec<Outcome, BURST>,
-    numbered: &[Numbered<'_>],
+    chosen: &[Chosen<'_>],
+    plans: &Plans,
 ) {
     let mut slots = Slots::default();
-    for Numbered { chosen: c, .. } in numbered {
+    for c in chosen {
         let slot = slots.next(c.form);
-        let Some(packet) = packets.get_mut(c.packet) else { continue };
+        let Some(packet) = packets.get_mut(usize::from(c.packet)) else { continue };
+        let plan = c.plan.and_then(|at| plans.get(usize::from(at)));
         let done = match c.form {
-            Form::Sealed => place(packet, c, &SEALED, |option| batch.emit_sealed(slot, option)),
-            Form::Clear => place(packet, c, &CLEAR, |option| {
+            Form::Sealed => place(packet, plan, &SEALED, |option| batch.emit_sealed(slot, option)),
+            Form::Clear => place(packet, plan, &CLEAR, |option| {
                 let prefix = Prefix6::parse(batch.aad_of(slot)).unwrap_or_default();
                 *option = option::emit_clear(&prefix, &Metrics::parse(batch.text_of(slot)));
             }),
-            Form::Pdm => place(packet, c, &PDM, |option| {
+            Form::Pdm => place(packet, plan, &PDM, |option| {
                 *option = option::emit_pdm(&Metrics::parse(batch.text_of(slot)));
             }),
         };
         if done {
-            counters.policies[c.policy].added.add(1);
+            counters.policies[c.policy as usize].added.add(1);
             c.flow.count_added();
-        } else if let Some(outcome) = outcomes.get_mut(c.packet) {
+        } else if let Some(outcome) = outcomes.get_mut(usize::from(c.packet)) {
             *outcome = Outcome::Passed(Reason::NoHeadroom);
         }
     }
@@ -428,11 +456,11 @@ impl<const O: usize, const H: usize> Frame<O, H> {
 #[inline]
 fn place<B: PacketBuf, const O: usize, const H: usize>(
     packet: &mut B,
-    c: &Chosen<'_>,
+    plan: Option<&(usize, InsertPlan)>,
     frame: &Frame<O, H>,
     write: impl FnOnce(&mut [u8; O]),
 ) -> bool {
-    let Some((l3, plan)) = &c.place else {
+    let Some((l3, plan)) = plan else {
         return rewrite::insert_plain::<B, H>(packet, |header| {
             *header = frame.octets;
             if let Some(option) = header.get_mut(frame.option_at..).and_then(<[u8]>::first_chunk_mut) {
@@ -447,10 +475,10 @@ fn place<B: PacketBuf, const O: usize, const H: usize>(
 
 /// The audit could not be written: a pair that is not on record must not be used.
 #[cold]
-fn refuse_sealed(numbered: &mut ArrayVec<Numbered<'_>, BURST>, outcomes: &mut ArrayVec<Outcome, BURST>) {
-    numbered.retain(|p| {
-        let keep = p.chosen.form != Form::Sealed;
-        if let (false, Some(outcome)) = (keep, outcomes.get_mut(p.chosen.packet)) {
+fn refuse_sealed(chosen: &mut ArrayVec<Chosen<'_>, BURST>, outcomes: &mut ArrayVec<Outcome, BURST>) {
+    chosen.retain(|c| {
+        let keep = c.form != Form::Sealed;
+        if let (false, Some(outcome)) = (keep, outcomes.get_mut(usize::from(c.packet))) {
             *outcome = Outcome::Passed(Reason::NoKey);
         }
         keep

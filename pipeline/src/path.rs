@@ -227,8 +227,8 @@ impl Worker {
     }
 }
 
-/// First matching policy, with its number; `None`: none, or it is off.
-pub(crate) fn classify<'a>(config: &'a PathConfig, outbound: &FiveTuple) -> Option<(usize, &'a Policy)> {
+/// First matching policy of an outbound 5-tuple (as words), with its number; `None`: none, or it is off.
+pub(crate) fn classify<'a>(config: &'a PathConfig, outbound: &[u64; 5]) -> Option<(usize, &'a Policy)> {
     config.policies.iter().enumerate().find(|(_, p)| p.matches(outbound)).filter(|(_, p)| p.mode != Mode::Off)
 }
 

@@ -127,7 +127,7 @@ fn place(
     let hash = shared.table.hash(&words);
     let flow = match shared.table.find(hash, &words) {
         Some(flow) => flow,
-        None => match classify(&shared.config, &outbound) {
+        None => match classify(&shared.config, &words) {
             Some((policy, _)) => match shared.insert(&outbound, hash, policy, ring, now) {
                 Ok((flow, _)) => flow,
                 Err(_) => return false,

@@ -27,8 +27,22 @@ pub const fn from_attos(attos: u128) -> Scaled {
 #[inline]
 #[must_use]
 pub const fn from_nanos(nanos: u64) -> Scaled {
-    from_attos(nanos as u128 * ATTOS_PER_NANO)
+    if nanos == 0 {
+        return Scaled { value: 0, scale: 0 };
+    }
+    // The same as `from_attos(nanos * 10^9)`, without shifts of 128 bits: both factors have their highest bit set, so the
+    // product's highest is one of the two topmost, and 16 bits from there on are the value. There are always that many.
+    let zeros = nanos.leading_zeros();
+    let high = ((nanos << zeros) as u128 * NANO_NORMAL as u128 >> 64) as u64;
+    let one_less = high.leading_zeros();
+    let scale = u64::BITS + NANO_BITS - zeros - one_less - u16::BITS;
+    Scaled { value: ((high << one_less) >> 48) as u16, scale: scale as u8 }
 }
+
+/// 10^9 has so many bits.
+const NANO_BITS: u32 = u128::BITS - ATTOS_PER_NANO.leading_zeros();
+/// 10^9, its highest bit the topmost.
+const NANO_NORMAL: u64 = (ATTOS_PER_NANO as u64) << (u64::BITS - NANO_BITS);
 
 /// The time in attoseconds; `None` when it takes more than 128 bits.
 #[inline]

@@ -1,7 +1,7 @@
 //! The order in which PRSEQ runs through 1..=32767 within one Kri (profile section 6): a permutation that an observer
 //! cannot predict, without a table.
 //!
-//! A permutation of 15 bits (a Feistel network of eight rounds over 7 and 8 bits) is walked until it falls below 32767,
+//! A permutation of 15 bits (a Feistel network of six rounds over 7 and 8 bits) is walked until it falls below 32767,
 //! which it nearly always does at once. Its round keys come from a key made with SipHash-2-4. What an observer sees anyway
 //! is that no value repeats within a Kri, and values under a key of 128 bits.
 
@@ -84,7 +84,7 @@ impl PrseqKey {
 #[inline]
 #[must_use]
 pub fn prseq(order: [u64; 2], index: u16) -> u16 {
-    let mut value = index % VALUES;
+    let mut value = index & 0x7FFF;
     // A walk through one cycle of the permutation: it comes back to a value below VALUES, at the latest to its start.
     loop {
         value = permute(order, value);
@@ -98,8 +98,8 @@ pub fn prseq(order: [u64; 2], index: u16) -> u16 {
 #[inline]
 fn permute([a, b]: [u64; 2], value: u16) -> u16 {
     let (mut low, mut high) = (u64::from(value) & 0xFF, u64::from(value) >> 8);
-    // Eight rounds, four keys out of each word.
-    for turn in [0, 13, 29, 43] {
+    // Six rounds, three keys out of each word.
+    for turn in [0, 19, 41] {
         high ^= mix(low, a.rotate_left(turn)) & 0x7F;
         low ^= mix(high, b.rotate_left(turn)) & 0xFF;
     }
