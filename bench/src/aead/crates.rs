@@ -1,7 +1,7 @@
 //! Libraries that are called packet by packet: the key is made ready once and kept in a table, and there is nothing else
 //! that a user could do for speed.
 
-use super::feed::{AAD, BURST, Burst, Candidate, Packet, TEXT, aad, nonce};
+use super::feed::{AAD, BURST, Burst, Candidate, Packet, Places, TEXT, aad, nonce};
 use super::heap;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
@@ -40,7 +40,7 @@ pub struct Table<K: Key> {
     keys: Vec<K>,
     shared: K::Shared,
     octets_per_key: f64,
-    packets: [Packet; BURST],
+    packets: Places<[Packet; BURST]>,
 }
 
 impl<K: Key> Table<K> {
@@ -56,7 +56,7 @@ impl<K: Key> Table<K> {
         }
         let octets_per_key = heap::per_key(before, keys.len()).unwrap_or(size_of::<K>() as f64);
         let octets_per_key = octets_per_key / K::FORMS as f64;
-        Ok(Self { keys: table, shared, octets_per_key, packets: [Packet::ZERO; BURST] })
+        Ok(Self { keys: table, shared, octets_per_key, packets: Places::new(|| [Packet::ZERO; BURST]) })
     }
 }
 
@@ -81,7 +81,7 @@ impl<K: Key> Candidate for Table<K> {
     }
 
     fn seal(&mut self, burst: &Burst<'_>) {
-        for (i, packet) in self.packets.iter_mut().enumerate() {
+        for (i, packet) in self.packets.here_mut().iter_mut().enumerate() {
             packet.text = burst.packets[i].text;
             let number = burst.number + i as u64;
             let key = &self.keys[burst.keys[i] as usize];
@@ -89,23 +89,27 @@ impl<K: Key> Candidate for Table<K> {
             // What failed to seal will fail to open.
             packet.tag = tag.unwrap_or_default();
         }
-        black_box(&mut self.packets);
+        black_box(self.packets.here_mut());
     }
 
     fn open(&mut self, burst: &Burst<'_>) -> u32 {
         let mut verified = 0;
-        for (i, packet) in self.packets.iter_mut().enumerate() {
+        for (i, packet) in self.packets.here_mut().iter_mut().enumerate() {
             *packet = burst.packets[i];
             let (number, tag) = (burst.number + i as u64, packet.tag);
             let key = &self.keys[burst.keys[i] as usize];
             verified |= u32::from(key.open(&self.shared, nonce(number), aad(number), text(packet), tag)) << i;
         }
-        black_box(&mut self.packets);
+        black_box(self.packets.here_mut());
         verified
     }
 
+    fn move_on(&mut self) {
+        self.packets.move_on();
+    }
+
     fn result(&self) -> [Packet; BURST] {
-        self.packets
+        *self.packets.here()
     }
 }
 

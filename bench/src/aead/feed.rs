@@ -79,6 +79,47 @@ pub fn aad(number: u64) -> [u8; AAD] {
     aad
 }
 
+/// A candidate's buffer, in several places, one for each measurement in turn. A CPU tells a load from an earlier store by
+/// the lowest 12 bits of their addresses at first: where the buffer happens to lie a multiple of 4 KiB from what the code has
+/// on the stack, it is slower by half. That must not decide about a whole run.
+pub struct Places<T> {
+    all: Vec<Place<T>>,
+    at: usize,
+}
+
+/// Apart by no divisor of 4 KiB.
+#[repr(C)]
+struct Place<T> {
+    value: T,
+    apart: [u8; 576],
+}
+
+impl<T> Places<T> {
+    /// As many as a few rounds need.
+    #[must_use]
+    pub fn new(make: impl Fn() -> T) -> Self {
+        Self { all: (0..9).map(|_| Place { value: make(), apart: [0; 576] }).collect(), at: 0 }
+    }
+
+    /// The place in use.
+    #[inline]
+    #[must_use]
+    pub fn here(&self) -> &T {
+        &self.all[self.at].value
+    }
+
+    /// The place in use.
+    #[inline]
+    pub fn here_mut(&mut self) -> &mut T {
+        &mut self.all[self.at].value
+    }
+
+    /// On to the next place.
+    pub fn move_on(&mut self) {
+        self.at = (self.at + 1) % self.all.len();
+    }
+}
+
 /// Someone who seals and opens: one of our paths, or a library.
 pub trait Candidate {
     /// Its name in reports.
@@ -91,6 +132,8 @@ pub trait Candidate {
     fn seal(&mut self, burst: &Burst<'_>);
     /// Opens a burst: bit i is set when packet i verified.
     fn open(&mut self, burst: &Burst<'_>) -> u32;
+    /// Before a measurement: on to the next of the buffer's [`Places`].
+    fn move_on(&mut self);
     /// What has become of the last burst's packets, in candidates that keep it in their own form.
     fn result(&self) -> [Packet; BURST];
 }

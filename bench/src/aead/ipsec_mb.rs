@@ -1,7 +1,7 @@
 //! intel-ipsec-mb: its direct call and its burst of jobs, on keys that were expanded once, by a shim in C.
 #![allow(unsafe_code)]
 
-use super::feed::{AAD, BURST, Burst, Candidate, Operation, Packet, aad, nonce};
+use super::feed::{AAD, BURST, Burst, Candidate, Operation, Packet, Places, aad, nonce};
 use anyhow::{Result, ensure};
 use protocol::suite::Aead;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -125,7 +125,7 @@ impl Call {
 pub struct IpsecMb {
     keys: Rc<Keys>,
     call: Call,
-    lanes: Box<Lanes>,
+    lanes: Places<Lanes>,
 }
 
 impl IpsecMb {
@@ -133,13 +133,14 @@ impl IpsecMb {
     #[must_use]
     pub fn new(keys: Rc<Keys>, call: Call) -> Self {
         let zeros = [[0; 16]; BURST];
-        let lanes = Lanes { key: [null(); BURST], nonce: zeros, aad: zeros, text: zeros, tag: zeros, computed: zeros };
-        Self { keys, call, lanes: Box::new(lanes) }
+        let lanes =
+            || Lanes { key: [null(); BURST], nonce: zeros, aad: zeros, text: zeros, tag: zeros, computed: zeros };
+        Self { keys, call, lanes: Places::new(lanes) }
     }
 
     #[inline]
     fn work(&mut self, burst: &Burst<'_>, operation: Operation) -> u32 {
-        let lanes = &mut *self.lanes;
+        let lanes = self.lanes.here_mut();
         for i in 0..BURST {
             if self.call == Call::Prefetched {
                 self.keys.prefetch(burst.next[i]);
@@ -193,7 +194,12 @@ impl Candidate for IpsecMb {
         self.work(burst, Operation::Open)
     }
 
+    fn move_on(&mut self) {
+        self.lanes.move_on();
+    }
+
     fn result(&self) -> [Packet; BURST] {
-        std::array::from_fn(|i| Packet { text: self.lanes.text[i], tag: self.lanes.tag[i] })
+        let lanes = self.lanes.here();
+        std::array::from_fn(|i| Packet { text: lanes.text[i], tag: lanes.tag[i] })
     }
 }

@@ -181,6 +181,7 @@ impl Turn {
 
     /// Nanoseconds of this thread's own time per packet, filling the burst included: a worker does that too.
     fn measure(&mut self, feed: &Feed, operation: Operation, time: Duration) -> Result<f64> {
+        self.candidate.move_on();
         match operation {
             Operation::Seal => self.measure_by(feed, time, |candidate, at, number| {
                 candidate.seal(&feed.to_seal(at, number));

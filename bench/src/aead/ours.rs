@@ -1,6 +1,6 @@
 //! Our paths: a batch is filled, and while it is sealed or opened the lines of the next burst's keys come in.
 
-use super::feed::{BURST, Burst, Candidate, Operation, Packet, TEXT, aad, nonce};
+use super::feed::{BURST, Burst, Candidate, Operation, Packet, Places, TEXT, aad, nonce};
 use protocol::aead::{Batch, KeyState, Path};
 use protocol::suite::Aead;
 use std::array::from_fn;
@@ -31,14 +31,14 @@ pub struct Ours {
     path: Path,
     aead: Aead,
     keys: Rc<[KeyState]>,
-    batch: Box<Batch>,
+    batch: Places<Batch>,
 }
 
 impl Ours {
     /// One path.
     #[must_use]
     pub fn new(path: Path, aead: Aead, keys: Rc<[KeyState]>) -> Self {
-        Self { path, aead, keys, batch: Box::default() }
+        Self { path, aead, keys, batch: Places::new(Batch::new) }
     }
 }
 
@@ -56,34 +56,46 @@ impl Candidate for Ours {
     }
 
     fn seal(&mut self, burst: &Burst<'_>) {
-        fill(&mut self.batch, burst, Operation::Seal);
+        let batch = self.batch.here_mut();
+        fill(batch, burst, Operation::Seal);
         let keys = burst.keys.map(|at| &self.keys[at as usize]);
         let next = burst.next.map(|at| &self.keys[at as usize]);
-        self.batch.seal_ahead_by(self.path, self.aead, &keys, &next);
-        black_box(&mut self.batch);
+        batch.seal_ahead_by(self.path, self.aead, &keys, &next);
+        black_box(batch);
     }
 
     fn open(&mut self, burst: &Burst<'_>) -> u32 {
-        fill(&mut self.batch, burst, Operation::Open);
+        let batch = self.batch.here_mut();
+        fill(batch, burst, Operation::Open);
         let keys = burst.keys.map(|at| &self.keys[at as usize]);
         let next = burst.next.map(|at| &self.keys[at as usize]);
-        let verified = self.batch.open_ahead_by(self.path, self.aead, &keys, &next);
-        black_box(&mut self.batch);
+        let verified = batch.open_ahead_by(self.path, self.aead, &keys, &next);
+        black_box(batch);
         verified
+    }
+
+    fn move_on(&mut self) {
+        self.batch.move_on();
     }
 
     fn result(&self) -> [Packet; BURST] {
         from_fn(|i| {
-            let mut packet = Packet { text: [0; 16], tag: self.batch.tag[i] };
-            packet.text[..TEXT].copy_from_slice(self.batch.text_of(i));
+            let batch = self.batch.here();
+            let mut packet = Packet { text: [0; 16], tag: batch.tag[i] };
+            packet.text[..TEXT].copy_from_slice(batch.text_of(i));
             packet
         })
     }
 }
 
 /// Fills a batch and leaves it at that: what the harness costs.
-#[derive(Default)]
-pub struct Filling(Box<Batch>);
+pub struct Filling(Places<Batch>);
+
+impl Default for Filling {
+    fn default() -> Self {
+        Self(Places::new(Batch::new))
+    }
+}
 
 impl Candidate for Filling {
     fn name(&self) -> String {
@@ -99,14 +111,18 @@ impl Candidate for Filling {
     }
 
     fn seal(&mut self, burst: &Burst<'_>) {
-        fill(&mut self.0, burst, Operation::Seal);
-        black_box(&mut self.0);
+        fill(self.0.here_mut(), burst, Operation::Seal);
+        black_box(self.0.here_mut());
     }
 
     fn open(&mut self, burst: &Burst<'_>) -> u32 {
-        fill(&mut self.0, burst, Operation::Open);
-        black_box(&mut self.0);
+        fill(self.0.here_mut(), burst, Operation::Open);
+        black_box(self.0.here_mut());
         u32::MAX
+    }
+
+    fn move_on(&mut self) {
+        self.0.move_on();
     }
 
     fn result(&self) -> [Packet; BURST] {

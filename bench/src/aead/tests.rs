@@ -29,6 +29,7 @@ fn everyone_seals_bit_for_bit_as_the_aes_gcm_crate_and_refuses_a_flipped_bit() {
     for turn in &mut all {
         let (name, candidate) = (turn.candidate.name(), &mut turn.candidate);
         for (at, first) in [(0, 5), (17, u64::from(u32::MAX) - 7)] {
+            candidate.move_on();
             let burst = feed.to_seal(at, first);
             candidate.seal(&burst);
             let sealed = candidate.result();
