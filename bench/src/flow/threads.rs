@@ -1,11 +1,13 @@
 //! Threads that begin together, each on a core of its own.
 
+use crate::measure::cpu_time;
 use anyhow::{Context, Result, anyhow, ensure};
 use dpdk_ffi::{Eal, ThreadRegistration};
 use std::sync::Barrier;
-use std::time::Instant;
+use std::time::Duration;
 
-/// Runs `work` on this many threads at once; nanoseconds from the first one's beginning to the last one's end.
+/// Runs `work` on this many threads at once; nanoseconds of the core's time of the one that took longest. What other programs
+/// take of a core meanwhile does not count.
 ///
 /// # Errors
 /// Of the first thread that fails.
@@ -18,21 +20,18 @@ pub fn together(eal: &Eal, threads: usize, work: impl Fn(usize) -> Result<()> + 
         });
         barrier.wait(); // also by one that cannot go on: the others must not wait for ever
         let registration = ready?;
-        let start = Instant::now();
+        let start = cpu_time();
         work(thread)?;
-        let end = Instant::now();
+        let taken = cpu_time() - start;
         drop(registration);
-        Ok((start, end))
+        Ok(taken)
     };
-    let times: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
+    let times: Vec<Duration> = std::thread::scope(|scope| {
         let run = &run;
         let handles: Vec<_> = (0..threads).map(|t| scope.spawn(move || run(t))).collect();
         handles.into_iter().map(|h| h.join().map_err(|_| anyhow!("a thread panicked"))?).collect::<Result<_>>()
     })?;
-    let start = times.iter().map(|t| t.0).min();
-    let end = times.iter().map(|t| t.1).max();
-    let (Some(start), Some(end)) = (start, end) else { return Err(anyhow!("no thread")) };
-    Ok((end - start).as_nanos() as f64)
+    Ok(times.into_iter().max().unwrap_or_default().as_nanos() as f64)
 }
 
 /// The `nth` core that this process may use.
