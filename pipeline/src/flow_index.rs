@@ -94,6 +94,15 @@ impl FlowIndex {
         }
     }
 
+    /// Asks for the other bucket, where a flow is looked for that is not in the first.
+    #[inline]
+    pub fn prefetch_second(&self, hash: FlowHash) {
+        let [_, second] = self.places(hash);
+        if let Some(bucket) = self.buckets.get(second) {
+            prefetch::line(bucket);
+        }
+    }
+
     /// The first record in the first bucket that may be this flow's: its tag agrees. Without a branch that depends on
     /// where it stands.
     #[inline]

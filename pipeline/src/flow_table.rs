@@ -121,7 +121,11 @@ impl FlowTable {
     #[inline]
     #[must_use]
     pub fn candidate(&self, hash: FlowHash) -> Option<&Flow> {
-        self.records.get(self.index.candidate(hash)? as usize)
+        let candidate = self.index.candidate(hash);
+        if candidate.is_none() {
+            self.index.prefetch_second(hash);
+        }
+        self.records.get(candidate? as usize)
     }
 
     /// The record of a flow, `candidate` being the most likely one.
@@ -387,6 +391,60 @@ mod tests {
                 assert!(ager.expired > 0);
             });
         });
+    }
+
+    /// Two workers bring in new flows without end, and come back to some, while the control thread ages all of them.
+    #[test]
+    fn flows_in_a_flood_come_and_go_and_no_number_is_given_twice() {
+        const FLOWS: u32 = 200_000;
+        let table = FlowTable::new(TableSize { capacity: 8192, tombstones: 1 << 19 }, [5; 16]);
+        let quiescence = Quiescence::new(2);
+        let working = std::sync::atomic::AtomicUsize::new(2);
+        let all = std::sync::Mutex::new(std::collections::HashSet::new());
+        let expired = std::thread::scope(|s| {
+            for w in 0..2u32 {
+                let (quiescence, table, all, working) = (&quiescence, &table, &all, &working);
+                s.spawn(move || {
+                    let worker = quiescence.worker(w as usize);
+                    let mut mine = Vec::new();
+                    for step in 0..FLOWS {
+                        // Both workers' flows overlap, and every fourth packet is of a flow that was here before.
+                        let i = if step % 4 == 3 { step / 2 } else { step };
+                        worker.enter();
+                        let t = tuple(i);
+                        let words = t.words();
+                        let hash = table.hash(&words);
+                        let number = match table.confirm(table.candidate(hash), hash, &words) {
+                            Some(flow) => {
+                                flow.will_seal();
+                                flow.sender.take(1).ok().map(|n| n.n)
+                            }
+                            None => insert_n(table, &t, hash),
+                        };
+                        worker.leave();
+                        mine.extend(number.map(|n| (i, n)));
+                        while table.used() > 7000 && working.load(std::sync::atomic::Ordering::Relaxed) == 2 {
+                            std::thread::yield_now(); // the ager's turn
+                        }
+                    }
+                    let mut all = all.lock().expect("lock");
+                    for number in mine {
+                        assert!(all.insert(number), "{number:?} twice");
+                    }
+                    working.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+                });
+            }
+            let ager = s.spawn(|| {
+                let mut ager = Ager::new(quiescence.clone());
+                while working.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+                    ager.step(&table, u64::MAX / 2, 1, 1024);
+                }
+                ager.expired
+            });
+            ager.join().expect("no panic")
+        });
+        assert!(expired > u64::from(FLOWS / 2), "{expired} flows came and went");
+        assert!(all.into_inner().expect("lock").len() > FLOWS as usize);
     }
 
     fn insert_n(table: &FlowTable, tuple: &FiveTuple, print: FlowHash) -> Option<u64> {
