@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo "sudo -E")
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
 FUZZ_SECONDS ?= 30
 
-.PHONY: all setup build test fmt lint unit loom fuzz e2e demo bench claims instructions rfc2544 doc clean
+.PHONY: all setup build test fmt lint unit loom fuzz e2e demo bench claims instructions rfc2544 avx512 secrets doc clean
 
 all: build
 
@@ -78,6 +78,16 @@ instructions:
 	@.ci/setup.sh bench
 	$(CARGO) build --release --locked -p bench
 	target/release/bench instructions --check
+
+# The AEAD kernels of all instruction sets, executed by an emulated CPU that has AVX-512.
+avx512:
+	protocol/tests/avx512/run.sh
+
+# What depends on keys and texts in the AEAD kernels, seen by valgrind: nothing must. The test in it says so.
+secrets:
+	@command -v valgrind >/dev/null || { echo "Install valgrind" >&2; exit 1; }
+	CARGO_TARGET_$(TRIPLE)_RUNNER="valgrind -q" \
+		$(CARGO) test --release --locked -p protocol --lib nothing_depends_on_secrets -- --nocapture
 
 clean:
 	$(CARGO) clean

@@ -1,7 +1,7 @@
 //! Every path through the interface of the packet path, against the `aes-gcm` crate itself.
 
 use super::super::{BATCH, Batch, KeyState, Path, prefetch};
-use super::{AES, Rng, all, available, check, filled};
+use super::{AES, Rng, all, available, check, filled, oracle};
 use crate::suite::Aead;
 
 #[test]
@@ -155,4 +155,26 @@ fn no_keys_open_nothing() {
         assert_eq!(batch.open_by(path, Aead::Aes128Gcm, &[]), all(0));
         assert_eq!(batch.text, [[0x5A; 16]; BATCH], "{path:?}");
     }
+}
+
+/// For `protocol/tests/avx512`: key, nonce, additional data, text, all with padding, and what sealing makes of them, into the
+/// file that `PDMV2_AEAD_CASES` names.
+#[test]
+#[ignore = "makes the input of another test"]
+fn writes_cases() {
+    let path = std::env::var_os("PDMV2_AEAD_CASES").expect("PDMV2_AEAD_CASES: the file to write");
+    let (mut rng, mut octets) = (Rng(0xB0C5), Vec::new());
+    for aead in AES {
+        for _ in 0..1024 {
+            let key: [u8; 32] = filled(&mut rng);
+            let [nonce, aad, text]: [[u8; 16]; 3] = core::array::from_fn(|_| filled(&mut rng));
+            let (sealed, tag) = oracle(aead, &key, &nonce, &aad, &text);
+            octets.extend_from_slice(&key);
+            octets.extend_from_slice([nonce, aad, text].as_flattened());
+            octets.extend_from_slice(&sealed);
+            octets.extend_from_slice(&[0; 2]);
+            octets.extend_from_slice(&tag);
+        }
+    }
+    std::fs::write(path, octets).expect("PDMV2_AEAD_CASES: a file that can be written");
 }
