@@ -6,7 +6,7 @@ use pipeline::counters::Outcome;
 use pipeline::flow_table::{FlowTable, TableSize};
 use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
 use pipeline::path::{BURST, Oversize, PathConfig, Shared, Worker};
-use pipeline::policy::{InboundAction, Mode, OnFailure, OutboundAction, Policy, Prefix, ProtocolMatch};
+use pipeline::policy::{Mode, OnFailure, Policy, Prefix};
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret};
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
@@ -32,18 +32,7 @@ fn worker(mode: Mode) -> Worker {
             newest: Arc::new(AtomicU32::new(1)),
         }],
     };
-    let policy = Policy {
-        name: "all".into(),
-        inside: vec![],
-        outside: vec![],
-        protocol: ProtocolMatch::Any,
-        ports: vec![],
-        mode,
-        on_failure: OnFailure::Pass,
-        outbound: OutboundAction::Add,
-        inbound: InboundAction::Remove,
-        lifetime_ns: None,
-    };
+    let policy = Policy { on_failure: OnFailure::Pass, ..Policy::everything(mode) };
     let config = PathConfig {
         policies: vec![policy],
         outside_mtu: 1500,

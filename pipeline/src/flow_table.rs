@@ -6,7 +6,7 @@ use crate::flow::{Fingerprint, Flow};
 use crate::flow_hash::{FlowHash, FlowHasher};
 use crate::flow_index::{FlowIndex, Inserted};
 use crate::quiescence::{Moment, Quiescence};
-use crate::table_memory::{Pages, TableMemory};
+use crate::table_memory::TableMemory;
 use crate::tombstones::{Rest, Tombstones};
 use crossbeam_queue::ArrayQueue;
 use protocol::five_tuple::FiveTuple;
@@ -81,12 +81,6 @@ impl FlowTable {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.records.len()
-    }
-
-    /// What the records' memory is made of.
-    #[must_use]
-    pub const fn pages(&self) -> Pages {
-        self.records.pages()
     }
 
     /// Records in use, those included that wait to be used again.
@@ -363,16 +357,7 @@ mod tests {
                         x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                         let i = (x >> 16) % 400;
                         worker.enter();
-                        let t = tuple(i);
-                        let words = t.words();
-                        let print = table.hash(&words);
-                        let number = match table.find(print, &words) {
-                            Some(flow) => {
-                                flow.will_seal();
-                                flow.sender.take(1).ok().map(|n| n.n)
-                            }
-                            None => insert_n(table, &t, print),
-                        };
+                        let number = next_number(table, &tuple(i));
                         worker.leave();
                         mine.extend(number.map(|n| (i, n)));
                     }
@@ -411,16 +396,7 @@ mod tests {
                         // Both workers' flows overlap, and every fourth packet is of a flow that was here before.
                         let i = if step % 4 == 3 { step / 2 } else { step };
                         worker.enter();
-                        let t = tuple(i);
-                        let words = t.words();
-                        let hash = table.hash(&words);
-                        let number = match table.confirm(table.candidate(hash), hash, &words) {
-                            Some(flow) => {
-                                flow.will_seal();
-                                flow.sender.take(1).ok().map(|n| n.n)
-                            }
-                            None => insert_n(table, &t, hash),
-                        };
+                        let number = next_number(table, &tuple(i));
                         worker.leave();
                         mine.extend(number.map(|n| (i, n)));
                         while table.used() > 7000 && working.load(std::sync::atomic::Ordering::Relaxed) == 2 {
@@ -447,12 +423,18 @@ mod tests {
         assert!(all.into_inner().expect("lock").len() > FLOWS as usize);
     }
 
-    fn insert_n(table: &FlowTable, tuple: &FiveTuple, print: FlowHash) -> Option<u64> {
+    /// A packet of this flow, which is brought into the table if it is not there.
+    fn next_number(table: &FlowTable, tuple: &FiveTuple) -> Option<u64> {
+        let words = tuple.words();
+        let hash = table.hash(&words);
         let start = |flow: &Flow, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
             Some(rest) => flow.sender.resume(rest, 1),
             None => flow.sender.start(1, 0),
         };
-        let (flow, _) = table.insert(tuple, print, 0, 0, start).ok()?;
+        let flow = match table.confirm(table.candidate(hash), hash, &words) {
+            Some(flow) => flow,
+            None => table.insert(tuple, hash, 0, 0, start).ok()?.0,
+        };
         flow.will_seal();
         flow.sender.take(1).ok().map(|n| n.n)
     }

@@ -217,7 +217,7 @@ fn choose_known<'a, B: PacketBuf>(
     if form_of(rule.mode) != Some(form) || rule.inbound == InboundAction::Pass {
         return None;
     }
-    let option_at = parse::PLAIN_UPPER + 4;
+    let option_at = parse::PLAIN_UPPER + form.option_at();
     let guess = if form == Form::Sealed {
         flow.prefetch_inbound_rest();
         let f = packet.data().get(option_at + 5)? & 1 != 0;

@@ -18,7 +18,6 @@ pub(crate) fn clamp_packet<B: PacketBuf>(
     config: &PathConfig,
     form: Form,
 ) -> bool {
-    const FLAGS: usize = 13;
     if !config.mss_clamp || chain.five_tuple.protocol != ipv6::TCP {
         return false;
     }
@@ -31,7 +30,9 @@ pub(crate) fn clamp_packet<B: PacketBuf>(
     }
 }
 
-const SYN: u8 = 0x02;
+/// Where a TCP header's flags are, and SYN among them.
+pub(crate) const FLAGS: usize = 13;
+pub(crate) const SYN: u8 = 0x02;
 /// Options that sign the segment, the MSS with it (RFC 2385, RFC 5925): such a SYN is left alone.
 const MD5: u8 = 19;
 const AUTHENTICATION: u8 = 29;

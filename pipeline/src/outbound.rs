@@ -20,7 +20,8 @@ use protocol::key_line::{Found, SecretId};
 use protocol::key_schedule::ReadyKey;
 use protocol::prseq::PrseqKey;
 use protocol::sender::{NoNumber, Number};
-use protocol::wire::dest_opts::{InsertError, InsertPlan, plan_insert};
+use protocol::wire::dest_opts::{InsertError, InsertPlan, begin_header, plan_insert};
+use protocol::wire::ipv6;
 use protocol::wire::option::{self, Form, Metrics, Prefix6};
 
 /// A packet that is to get an option. Small, since there are many of them: what only few need is in [`Plans`].
@@ -152,7 +153,7 @@ fn choose_known<'a, B: PacketBuf>(
     }
     flow.prefetch_outbound_rest();
     flow.seen(now);
-    let link_local = is_link_local(src_hi);
+    let link_local = ipv6::is_link_local(src_hi);
     Some(Chosen { flow, number: None, generation, policy: index as u32, packet: number, plan: None, form, link_local })
 }
 
@@ -218,15 +219,10 @@ fn choose<'a, B: PacketBuf>(
         }
     };
     flow.seen(now);
-    let link_local = is_link_local(words[0]);
+    let link_local = ipv6::is_link_local(words[0]);
     plans.push((l3, plan));
     let plan = Some(plans.len() as u8 - 1);
     Ok(Chosen { flow, number: None, generation, policy: index as u32, packet: 0, plan, form, link_local })
-}
-
-/// `fe80::/10`, by the first half of an address.
-const fn is_link_local(high: u64) -> bool {
-    high >> 54 == 0xFE80 >> 6
 }
 
 /// Gives each packet its number. Those that get none pass.
@@ -408,14 +404,23 @@ fn insert<B: PacketBuf>(
         let Some(packet) = packets.get_mut(usize::from(c.packet)) else { continue };
         let plan = c.plan.and_then(|at| plans.get(usize::from(at)));
         let done = match c.form {
-            Form::Sealed => place(packet, plan, &SEALED, |option| batch.emit_sealed(slot, option)),
-            Form::Clear => place(packet, plan, &CLEAR, |option| {
-                let prefix = Prefix6::parse(batch.aad_of(slot)).unwrap_or_default();
-                *option = option::emit_clear(&prefix, &Metrics::parse(batch.text_of(slot)));
-            }),
-            Form::Pdm => place(packet, plan, &PDM, |option| {
-                *option = option::emit_pdm(&Metrics::parse(batch.text_of(slot)));
-            }),
+            Form::Sealed => place::<_, { Form::Sealed.option_len() }, { Form::Sealed.header_len() }>(
+                packet,
+                plan,
+                c.form,
+                |option| batch.emit_sealed(slot, option),
+            ),
+            Form::Clear => {
+                place::<_, { Form::Clear.option_len() }, { Form::Clear.header_len() }>(packet, plan, c.form, |option| {
+                    let prefix = Prefix6::parse(batch.aad_of(slot)).unwrap_or_default();
+                    *option = option::emit_clear(&prefix, &Metrics::parse(batch.text_of(slot)));
+                })
+            }
+            Form::Pdm => {
+                place::<_, { Form::Pdm.option_len() }, { Form::Pdm.header_len() }>(packet, plan, c.form, |option| {
+                    *option = option::emit_pdm(&Metrics::parse(batch.text_of(slot)));
+                })
+            }
         };
         if done {
             counters.policies[c.policy as usize].added.add(1);
@@ -426,44 +431,18 @@ fn insert<B: PacketBuf>(
     }
 }
 
-/// What is constant in the header of `H` octets that an option of `O` octets makes where there is none: all but the option
-/// and the Next Header octet, which are set later.
-struct Frame<const O: usize, const H: usize> {
-    octets: [u8; H],
-    option_at: usize,
-}
-
-/// `NH 04 | 01 00 | option`
-const SEALED: Frame<36, 40> = Frame::new(&[0, 4, 1, 0], 4);
-/// `NH 02 | 01 00 | option`
-const CLEAR: Frame<20, 24> = Frame::new(&[0, 2, 1, 0], 4);
-/// `NH 01 | option | 01 00`
-const PDM: Frame<12, 16> = Frame::new(&[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], 2);
-
-impl<const O: usize, const H: usize> Frame<O, H> {
-    const fn new(octets: &[u8], option_at: usize) -> Self {
-        let mut all = [0; H];
-        let mut i = 0;
-        while i < octets.len() {
-            all[i] = octets[i];
-            i += 1;
-        }
-        Self { octets: all, option_at }
-    }
-}
-
 /// Puts one option in; `write` gets its octets to write. `false`: no headroom.
 #[inline]
 fn place<B: PacketBuf, const O: usize, const H: usize>(
     packet: &mut B,
     plan: Option<&(usize, InsertPlan)>,
-    frame: &Frame<O, H>,
+    form: Form,
     write: impl FnOnce(&mut [u8; O]),
 ) -> bool {
     let Some((l3, plan)) = plan else {
         return rewrite::insert_plain::<B, H>(packet, |header| {
-            *header = frame.octets;
-            if let Some(option) = header.get_mut(frame.option_at..).and_then(<[u8]>::first_chunk_mut) {
+            begin_header(header, form);
+            if let Some(option) = header.get_mut(form.option_at()..).and_then(<[u8]>::first_chunk_mut) {
                 write(option);
             }
         });

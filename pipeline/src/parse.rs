@@ -2,6 +2,7 @@
 
 use crate::buffer::PacketBuf;
 use crate::counters::Reason;
+use crate::mss;
 use protocol::wire::ext_chain::{self, Chain};
 use protocol::wire::ipv6;
 use protocol::wire::option::{self, Form};
@@ -45,11 +46,7 @@ pub fn measured<B: PacketBuf>(packet: &B) -> Option<(Quick, Form)> {
     let frame = packet.data();
     let head: &[u8; PLAIN_UPPER + 8] = frame.first_chunk()?;
     let &[.., next, units, 1, 0, option::OPTION_TYPE, data_len, version, _] = head else { return None };
-    let form = match (units, data_len) {
-        (4, 0x22) => Form::Sealed,
-        (2, 0x12) => Form::Clear,
-        _ => return None,
-    };
+    let form = Form::from_data_len(data_len).filter(|&form| form != Form::Pdm && units == form.header_units())?;
     if head[ETHERNET + ipv6::NEXT_HEADER_AT] != ipv6::DEST_OPTS || version >> 4 != option::VERSION {
         return None;
     }
@@ -68,7 +65,7 @@ fn quick<B: PacketBuf>(
     let upper_head: &[u8; 8] = frame.get(upper..)?.first_chunk()?;
     let syn = match next {
         ipv6::UDP => false,
-        ipv6::TCP => frame.get(upper + 13)? & 0x02 != 0,
+        ipv6::TCP => frame.get(upper + mss::FLAGS)? & mss::SYN != 0,
         _ => return None,
     };
     let len = ipv6::HEADER_LEN + ipv6::payload_len(&head[ETHERNET..]);

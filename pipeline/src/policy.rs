@@ -181,6 +181,23 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Every packet both ways under this form, what does not verify dropped.
+    #[must_use]
+    pub fn everything(mode: Mode) -> Self {
+        Self {
+            name: "all".into(),
+            inside: vec![],
+            outside: vec![],
+            protocol: ProtocolMatch::Any,
+            ports: vec![],
+            mode,
+            on_failure: OnFailure::Drop,
+            outbound: OutboundAction::Add,
+            inbound: InboundAction::Remove,
+            lifetime_ns: None,
+        }
+    }
+
     /// Whether a flow falls under this rule. `outbound` is the 5-tuple of packets from inside to outside, as
     /// [`FiveTuple::words`](protocol::five_tuple::FiveTuple::words) gives it.
     #[must_use]

@@ -23,18 +23,8 @@ const HUGE: usize = 2 << 20;
 pub struct TableMemory<T> {
     first: NonNull<T>,
     len: usize,
-    kind: Pages,
     /// Unmapped when dropped, behind the elements.
     _map: Option<MmapMut>,
-}
-
-/// What the memory is made of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pages {
-    /// Hugepages that were set aside.
-    Huge,
-    /// Ordinary pages; the kernel was asked to make them huge.
-    Ordinary,
 }
 
 // SAFETY: it owns its elements as a `Box<[T]>` does.
@@ -52,9 +42,9 @@ impl<T: Default> TableMemory<T> {
         let octets = len.checked_mul(size_of::<T>()).filter(|&n| n <= isize::MAX as usize / 2);
         let Some(octets) = octets else { out_of_memory(usize::MAX) };
         if octets == 0 {
-            return Self { first: NonNull::dangling(), len: 0, kind: Pages::Ordinary, _map: None };
+            return Self { first: NonNull::dangling(), len: 0, _map: None };
         }
-        let (mut map, kind) = map(octets);
+        let mut map = map(octets);
         let base = map.as_mut_ptr().cast::<T>();
         assert!(base.is_aligned() && map.len() >= octets, "a mapping begins on a page");
         for i in 0..len {
@@ -62,15 +52,7 @@ impl<T: Default> TableMemory<T> {
             unsafe { base.add(i).write(T::default()) };
         }
         let Some(first) = NonNull::new(base) else { out_of_memory(octets) };
-        Self { first, len, kind, _map: Some(map) }
-    }
-}
-
-impl<T> TableMemory<T> {
-    /// What it is made of.
-    #[must_use]
-    pub const fn pages(&self) -> Pages {
-        self.kind
+        Self { first, len, _map: Some(map) }
     }
 }
 
@@ -91,18 +73,18 @@ impl<T> Drop for TableMemory<T> {
     }
 }
 
-fn map(octets: usize) -> (MmapMut, Pages) {
+fn map(octets: usize) -> MmapMut {
     if octets >= WORTH {
         let huge = |len: usize| MmapOptions::new().len(len.next_multiple_of(HUGE)).huge(Some(21)).map_anon();
         // Taken and given back: whether there are as many, and the reserve besides.
         let enough = huge(octets + RESERVE).is_ok();
         if let (true, Ok(map)) = (enough, huge(octets)) {
-            return (map, Pages::Huge);
+            return map;
         }
     }
     let Ok(map) = MmapOptions::new().len(octets).map_anon() else { out_of_memory(octets) };
     let _ = map.advise(Advice::HugePage); // a hint: older kernels, and some containers, have no such pages
-    (map, Pages::Ordinary)
+    map
 }
 
 #[cold]

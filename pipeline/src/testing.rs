@@ -3,7 +3,7 @@
 use crate::flow_table::{FlowTable, TableSize};
 use crate::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
 use crate::path::{Oversize, PathConfig, Shared, Worker};
-use crate::policy::{InboundAction, Mode, OnFailure, OutboundAction, Policy, Prefix, ProtocolMatch};
+use crate::policy::{Mode, Policy, Prefix};
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
@@ -20,18 +20,7 @@ pub fn prefix(address: [u8; 16]) -> Prefix {
 }
 
 pub fn policy(mode: Mode) -> Policy {
-    Policy {
-        name: "all".into(),
-        inside: vec![],
-        outside: vec![],
-        protocol: ProtocolMatch::Any,
-        ports: vec![],
-        mode,
-        on_failure: OnFailure::Drop,
-        outbound: OutboundAction::Add,
-        inbound: InboundAction::Remove,
-        lifetime_ns: None,
-    }
+    Policy::everything(mode)
 }
 
 pub fn config(policies: Vec<Policy>) -> PathConfig {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use pipeline::flow_table::{FlowTable, TableSize};
 use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
 use pipeline::path::{Oversize, PathConfig, Shared};
-use pipeline::policy::{InboundAction, Mode, OnFailure, OutboundAction, Policy, Prefix, ProtocolMatch};
+use pipeline::policy::{InboundAction, Mode, Policy, Prefix};
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
@@ -56,18 +56,7 @@ impl BoxState {
     /// # Errors
     /// None that depends on anything but this file's constants.
     pub fn new(setting: &Setting) -> Result<Self> {
-        let policy = Policy {
-            name: "all".into(),
-            inside: vec![],
-            outside: vec![],
-            protocol: ProtocolMatch::Any,
-            ports: vec![],
-            mode: setting.mode,
-            on_failure: OnFailure::Drop,
-            outbound: OutboundAction::Add,
-            inbound: setting.inbound,
-            lifetime_ns: None,
-        };
+        let policy = Policy { inbound: setting.inbound, ..Policy::everything(setting.mode) };
         let config = PathConfig {
             policies: vec![policy],
             outside_mtu: 9000,

@@ -77,15 +77,8 @@ impl core::fmt::Debug for KeyState {
 
 /// Asks for a key's cache line, for a batch some hundred nanoseconds ahead.
 #[inline]
-#[allow(unsafe_code)]
 pub fn prefetch(key: &KeyState) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: prefetching reads nothing that could be seen, and every x86-64 has it.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>((&raw const *key).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = key;
+    crate::prefetch::line(key);
 }
 
 /// Up to [`BATCH`] slots, field by field.

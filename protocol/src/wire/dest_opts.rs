@@ -32,6 +32,21 @@ pub enum InsertError {
     ClearOutsideEsp,
 }
 
+/// Writes what is constant in a header with nothing but an option of this form in it: all but the Next Header octet, and
+/// the option itself, which stands at [`Form::option_at`].
+///
+/// # Panics
+/// When it is shorter than [`Form::header_len`].
+#[inline]
+pub fn begin_header(header: &mut [u8], form: Form) {
+    header[1] = form.header_units();
+    let fill_at = match form {
+        Form::Pdm => form.option_at() + form.option_len(),
+        Form::Clear | Form::Sealed => tlv::FIRST_AT,
+    };
+    header[fill_at..fill_at + FILL.len()].copy_from_slice(&FILL);
+}
+
 /// Where an option goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InsertPlan {
@@ -86,17 +101,10 @@ impl InsertPlan {
             packet[header.offset + 1] += (self.len / 8) as u8;
         } else {
             let next = core::mem::replace(&mut packet[self.named_at], ipv6::DEST_OPTS);
-            let (start, rest) = packet[gap].split_at_mut(2);
-            start.copy_from_slice(&[next, (self.len / 8 - 1) as u8]);
-            // PDM stands on 2n, PDMv2 on 4n.
-            let (fill, place) = if self.form == Form::Pdm {
-                let (place, fill) = rest.split_at_mut(Form::Pdm.option_len());
-                (fill, place)
-            } else {
-                rest.split_at_mut(FILL.len())
-            };
-            fill.copy_from_slice(&FILL);
-            place.copy_from_slice(option);
+            let header = &mut packet[gap];
+            header[0] = next;
+            begin_header(header, self.form);
+            header[self.form.option_at()..][..self.form.option_len()].copy_from_slice(option);
         }
         let payload_len = ipv6::payload_len(packet);
         ipv6::set_payload_len(packet, payload_len + self.len);

@@ -68,11 +68,11 @@ pub const fn name(protocol: u8) -> Option<&'static str> {
     })
 }
 
-/// Whether an address lies in `fe80::/10` (RFC 4291 section 2.5.6).
+/// Whether an address lies in `fe80::/10` (RFC 4291 section 2.5.6), by its first half.
 #[inline]
 #[must_use]
-pub const fn is_link_local(address: &[u8; 16]) -> bool {
-    address[0] == 0xFE && address[1] & 0xC0 == 0x80
+pub const fn is_link_local(high: u64) -> bool {
+    high >> 54 == 0xFE80 >> 6
 }
 
 /// The Payload Length of a packet that holds at least the IPv6 header.
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn link_local_is_fe80_to_febf() {
-        let of = |a, b| is_link_local(&[a, b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let of = |a, b| is_link_local(u64::from_be_bytes([a, b, 0, 0, 0, 0, 0, 0]));
         assert!(of(0xFE, 0x80) && of(0xFE, 0xBF));
         assert!(!of(0xFE, 0x7F) && !of(0xFE, 0xC0) && !of(0xFD, 0x80) && !of(0xFF, 0x80) && !of(0x20, 0x01));
     }

@@ -63,6 +63,23 @@ impl Form {
         self.option_len() + 4
     }
 
+    /// Hdr Ext Len of such a header.
+    #[inline]
+    #[must_use]
+    pub const fn header_units(self) -> u8 {
+        (self.header_len() / 8 - 1) as u8
+    }
+
+    /// Where the option begins in such a header: PDM stands on 2n, `PDMv2` on 4n.
+    #[inline]
+    #[must_use]
+    pub const fn option_at(self) -> usize {
+        match self {
+            Self::Pdm => 2,
+            Self::Clear | Self::Sealed => 4,
+        }
+    }
+
     /// Octets a Destination Options header grows by when the option is appended to it.
     #[inline]
     #[must_use]
