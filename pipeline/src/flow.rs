@@ -26,10 +26,11 @@ impl Fingerprint {
     }
 }
 
-/// A record of the flow table, by cache lines. A packet towards the network needs the first four; a
-/// packet coming back needs the first and the fourth, two of the receiver's and one of its window.
+/// The part of a record that packets towards the network need, by cache lines; those coming back need the first two, and
+/// [`FlowBack`]. The parts stand in tables of their own: where a table's lines are all needed, more of them are in the cache,
+/// and their pages in the TLB.
 #[derive(Debug, Default)]
-#[repr(C, align(64))]
+#[repr(C, align(256))]
 pub struct Flow {
     // Read by both directions, seldom written.
     /// The 5-tuple of packets from inside to outside.
@@ -40,8 +41,14 @@ pub struct Flow {
     live: AtomicU32,
     /// Whether a packet of the flow was ever about to be sealed: only then its numbers must outlive it.
     seals: AtomicU32,
-    /// Highest PSNTP received in clear, and a validity bit (16).
-    clear_high: AtomicU32,
+    /// The ring, by its version's low half, under which this box was found to speak for the flow's source; 0: none yet.
+    vouched: AtomicU32,
+
+    // Written by both directions.
+    /// Times.
+    pub meter: Meter,
+    /// Options that verified.
+    pub accepted: AtomicU64,
 
     // Written by packets towards the network.
     /// Numbers of the packets towards the network.
@@ -51,17 +58,14 @@ pub struct Flow {
     /// With the session key to seal with go the words of its PRSEQ order.
     seal_head: KeyHead<2>,
     seal_body: KeyBody,
+}
 
-    // Written by both directions.
-    /// Options that verified.
-    pub accepted: AtomicU64,
-    /// Times.
-    pub meter: Meter,
-
+/// The rest of a record: what packets coming back need, and what is seldom needed.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct FlowBack {
     /// Packets coming back.
     pub receiver: ReceiverState,
-
-    // Seldom needed.
     /// Options that did not verify.
     pub failed: AtomicU64,
     /// Numbers skipped when a later packet came.
@@ -69,13 +73,33 @@ pub struct Flow {
     /// Packets that came behind a later one.
     pub late: AtomicU64,
     fingerprint: [AtomicU64; 2],
+    /// Highest PSNTP received in clear, and a validity bit (16).
+    clear_high: AtomicU32,
+}
+
+/// A whole record.
+#[derive(Clone, Copy, Debug)]
+pub struct WholeFlow<'a> {
+    /// Its first part.
+    pub front: &'a Flow,
+    /// The rest.
+    pub back: &'a FlowBack,
+}
+
+impl core::ops::Deref for WholeFlow<'_> {
+    type Target = Flow;
+
+    #[inline]
+    fn deref(&self) -> &Flow {
+        self.front
+    }
 }
 
 #[cfg(not(loom))]
 const _: () = {
     use core::mem::offset_of;
-    assert!(offset_of!(Flow, sender) == 64 && offset_of!(Flow, seal_body) == 128 && offset_of!(Flow, accepted) == 192);
-    assert!(offset_of!(Flow, meter) == 200 && offset_of!(Flow, receiver) == 256);
+    assert!(offset_of!(Flow, meter) == 64 && offset_of!(Flow, sender) == 128 && offset_of!(Flow, seal_body) == 192);
+    assert!(size_of::<Flow>() == 256);
 };
 
 /// Seconds-scale granularity of `last_seen`, so that a busy flow's line is not written for every packet: about 0.27 s.
@@ -83,12 +107,10 @@ const SEEN_GRAIN: u64 = 1 << 28;
 
 impl Flow {
     /// Fills a record that nobody else can reach yet.
-    pub(crate) fn prepare(&self, tuple: &FiveTuple, fingerprint: Fingerprint, policy: u32, now: u64) {
+    pub(crate) fn prepare(&self, tuple: &FiveTuple, policy: u32, now: u64) {
         for (word, value) in self.key.iter().zip(tuple.words()) {
             word.store(value, Ordering::Relaxed);
         }
-        self.fingerprint[0].store(fingerprint.lo, Ordering::Relaxed);
-        self.fingerprint[1].store(fingerprint.hi, Ordering::Relaxed);
         self.policy.store(policy, Ordering::Relaxed);
         self.last_seen.store(now, Ordering::Relaxed);
     }
@@ -106,34 +128,18 @@ impl Flow {
         KeyLine { head: &self.seal_head, body: &self.seal_body }
     }
 
-    /// Asks for the lines that are needed first for a packet towards the network. (All at once would be more than the CPU
-    /// can wait for: the rest is asked for one packet at a time, between other work.)
+    /// Asks for the lines that packets of both directions need.
+    #[inline]
+    pub(crate) fn prefetch_first(&self) {
+        prefetch::line(self);
+        prefetch::line(&self.meter);
+    }
+
+    /// Asks for those that a packet towards the network needs besides.
     #[inline]
     pub(crate) fn prefetch_outbound(&self) {
-        prefetch::line(self);
         prefetch::line(&self.sender);
-    }
-
-    /// Asks for those that are needed then.
-    #[inline]
-    pub(crate) fn prefetch_outbound_rest(&self) {
         prefetch::line(&self.seal_body);
-        prefetch::line(&self.accepted);
-    }
-
-    /// Asks for the lines that are needed first for a packet coming back.
-    #[inline]
-    pub(crate) fn prefetch_inbound(&self) {
-        prefetch::line(self);
-        prefetch::line(&self.receiver);
-    }
-
-    /// Asks for those that are needed then.
-    #[inline]
-    pub(crate) fn prefetch_inbound_rest(&self) {
-        prefetch::line(self.receiver.key_line());
-        prefetch::line(self.receiver.window_line());
-        prefetch::line(&self.accepted);
     }
 
     /// The outbound 5-tuple's words.
@@ -148,17 +154,25 @@ impl Flow {
         FiveTuple::from_words(self.words())
     }
 
-    /// Its fingerprint.
-    #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { lo: self.fingerprint[0].load(Ordering::Relaxed), hi: self.fingerprint[1].load(Ordering::Relaxed) }
-    }
-
     /// Index of its policy.
     #[inline]
     #[must_use]
     pub fn policy(&self) -> usize {
         self.policy.load(Ordering::Relaxed) as usize
+    }
+
+    /// Whether this box speaks for the flow's source under the ring of this version, `ask` being asked at most once for
+    /// each ring and flow.
+    #[inline]
+    pub(crate) fn vouched(&self, version: u64, ask: impl FnOnce() -> bool) -> bool {
+        if self.vouched.load(Ordering::Relaxed) == version as u32 && version as u32 != 0 {
+            return true;
+        }
+        let yes = ask();
+        if yes {
+            self.vouched.store(version as u32, Ordering::Relaxed);
+        }
+        yes
     }
 
     /// To be called before a number is taken for sealing.
@@ -172,22 +186,6 @@ impl Flow {
     /// Whether numbers were taken for sealing. Exact once the sender is frozen: who took a number has set it before.
     pub(crate) fn has_sealed(&self) -> bool {
         self.seals.load(Ordering::Relaxed) != 0
-    }
-
-    /// Numbers skipped before a packet in clear, and whether it came behind a later one. Nothing vouches for such a
-    /// packet, so a leap of more than 1,000 counts as a new beginning.
-    #[inline]
-    pub(crate) fn follow_clear(&self, psntp: u16) -> (u32, bool) {
-        const VALID: u32 = 1 << 16;
-        const LEAP: u16 = 1000;
-        let seen = self.clear_high.load(Ordering::Relaxed);
-        let ahead = psntp.wrapping_sub(seen as u16);
-        let behind = ahead.wrapping_neg();
-        if seen & VALID != 0 && behind < LEAP {
-            return (0, behind > 0);
-        }
-        self.clear_high.store(VALID | u32::from(psntp), Ordering::Relaxed);
-        (if seen & VALID != 0 && ahead <= LEAP { u32::from(ahead) - 1 } else { 0 }, false)
     }
 
     /// Notes that a packet came.
@@ -217,6 +215,51 @@ impl Flow {
         self.accepted.store(self.accepted.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn set_live(&self, live: bool) {
+        self.live.store(u32::from(live), Ordering::Release);
+    }
+
+    /// Makes it as new, its keys overwritten. Only when no worker can reach it.
+    fn clear(&self) {
+        self.sender.start(0, 0);
+        self.seal_key().clear();
+        self.meter.clear();
+        for word in [&self.seals, &self.vouched] {
+            word.store(0, Ordering::Relaxed);
+        }
+        for word in self.key.iter().chain([&self.added, &self.accepted]) {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl FlowBack {
+    /// Its fingerprint.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint { lo: self.fingerprint[0].load(Ordering::Relaxed), hi: self.fingerprint[1].load(Ordering::Relaxed) }
+    }
+
+    /// Numbers skipped before a packet in clear, and whether it came behind a later one. Nothing vouches for such a
+    /// packet, so a leap of more than 1,000 counts as a new beginning.
+    #[inline]
+    pub(crate) fn follow_clear(&self, psntp: u16) -> (u32, bool) {
+        const VALID: u32 = 1 << 16;
+        const LEAP: u16 = 1000;
+        let seen = self.clear_high.load(Ordering::Relaxed);
+        let ahead = psntp.wrapping_sub(seen as u16);
+        let behind = ahead.wrapping_neg();
+        if seen & VALID != 0 && behind < LEAP {
+            return (0, behind > 0);
+        }
+        self.clear_high.store(VALID | u32::from(psntp), Ordering::Relaxed);
+        (if seen & VALID != 0 && ahead <= LEAP { u32::from(ahead) - 1 } else { 0 }, false)
+    }
+
     /// One option did not.
     #[inline]
     pub(crate) fn count_failed(&self) {
@@ -234,28 +277,34 @@ impl Flow {
         }
     }
 
-    pub(crate) fn is_live(&self) -> bool {
-        self.live.load(Ordering::Acquire) != 0
+    fn clear(&self) {
+        self.receiver.clear();
+        self.clear_high.store(0, Ordering::Relaxed);
+        for word in self.fingerprint.iter().chain([&self.failed, &self.skipped, &self.late]) {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl WholeFlow<'_> {
+    /// Fills a record that nobody else can reach yet.
+    pub(crate) fn prepare(&self, tuple: &FiveTuple, fingerprint: Fingerprint, policy: u32, now: u64) {
+        self.front.prepare(tuple, policy, now);
+        self.back.fingerprint[0].store(fingerprint.lo, Ordering::Relaxed);
+        self.back.fingerprint[1].store(fingerprint.hi, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_live(&self, live: bool) {
-        self.live.store(u32::from(live), Ordering::Release);
+    /// Asks for the lines that a packet coming back needs besides.
+    #[inline]
+    pub(crate) fn prefetch_inbound(&self) {
+        prefetch::line(&self.back.receiver);
+        prefetch::line(self.back.receiver.key_line());
     }
 
     /// Makes the record as new, its keys overwritten. Only when no worker can reach it.
     pub(crate) fn clear(&self) {
-        self.sender.start(0, 0);
-        self.receiver.clear();
-        self.seal_key().clear();
-        self.meter.clear();
-        self.seals.store(0, Ordering::Relaxed);
-        self.clear_high.store(0, Ordering::Relaxed);
-        for word in self.key.iter().chain(&self.fingerprint) {
-            word.store(0, Ordering::Relaxed);
-        }
-        for counter in [&self.added, &self.accepted, &self.failed, &self.skipped, &self.late] {
-            counter.store(0, Ordering::Relaxed);
-        }
+        self.front.clear();
+        self.back.clear();
     }
 }
 
@@ -265,7 +314,7 @@ mod tests {
 
     #[test]
     fn gaps_and_late_packets_in_clear() {
-        let flow = Flow::default();
+        let flow = FlowBack::default();
         let steps = [
             (65534, (0, false)),
             (65535, (0, false)),

@@ -9,6 +9,7 @@
 use crate::flow::Flow;
 use crate::flow_hash::FlowHash;
 use crate::table_memory::TableMemory;
+use core::hint::select_unpredictable;
 use protocol::prefetch;
 use protocol::sync::{AtomicU64, Ordering, fence};
 
@@ -103,16 +104,19 @@ impl FlowIndex {
         }
     }
 
-    /// The first record in the first bucket that may be this flow's: its tag agrees. Without a branch that depends on
+    /// A record in the first bucket that may be this flow's: its tag agrees. Without a branch that depends on
     /// where it stands.
     #[inline]
     #[must_use]
     pub fn candidate(&self, hash: FlowHash) -> Option<u32> {
         let bucket = self.buckets.get(hash.0 as usize & self.mask)?;
         let live = ((LIVE | Self::tag(hash)) >> 32) as u32;
-        let words: [u64; WAYS] = core::array::from_fn(|i| bucket.0[i].load(Ordering::Acquire));
-        let hits = words.iter().enumerate().fold(0u32, |hits, (i, w)| hits | u32::from((w >> 32) as u32 == live) << i);
-        (hits != 0).then(|| words[hits.trailing_zeros() as usize % WAYS] as u32)
+        let mut found = EMPTY;
+        for word in &bucket.0 {
+            let seen = word.load(Ordering::Acquire);
+            found = select_unpredictable((seen >> 32) as u32 == live, seen, found);
+        }
+        (found != EMPTY).then_some(found as u32)
     }
 
     /// The record of a flow.
@@ -163,7 +167,7 @@ impl FlowIndex {
         hash: FlowHash,
         key: &[u64; 5],
         record: u32,
-        mut init: impl FnMut(&Flow),
+        mut init: impl FnMut(),
     ) -> Inserted {
         let claim = PENDING | Self::tag(hash) | u64::from(record);
         for _ in 0..RETRIES {
@@ -191,9 +195,7 @@ impl FlowIndex {
                     }
                 }
             }
-            if let Some(flow) = records.get(record as usize) {
-                init(flow);
-            }
+            init();
             let live = LIVE | claim & !STATE;
             if mine.compare_exchange(claim, live, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 return Inserted::New;
@@ -251,7 +253,6 @@ const RETRIES: usize = if cfg!(loom) { 3 } else { 1000 };
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
-    use crate::flow::Fingerprint;
     use loom::sync::Arc;
     use protocol::five_tuple::FiveTuple;
 
@@ -261,11 +262,10 @@ mod loom_tests {
         builder.check(move || {
             let index = Arc::new(FlowIndex { buckets: TableMemory::new(2), mask: 1 });
             let records: Arc<Vec<Flow>> = Arc::new((0..3).map(|_| Flow::default()).collect());
-            let print = Fingerprint { lo: 0, hi: 7 };
             let hash = FlowHash(7 << 34);
             let tuple = FiveTuple { src: [1; 16], sport: 1, dst: [2; 16], dport: 2, protocol: 6 };
             for r in records.iter() {
-                r.prepare(&tuple, print, 0, 0);
+                r.prepare(&tuple, 0, 0);
             }
             // All words but two are taken by other flows, so that the two workers may choose different ones.
             for at in 0..2 * WAYS {
@@ -277,11 +277,11 @@ mod loom_tests {
                 index.word(0).store(LIVE | 9 << 32 | 2, Ordering::Relaxed);
             }
             let (i2, r2) = (Arc::clone(&index), Arc::clone(&records));
-            let thread = loom::thread::spawn(move || i2.insert(&r2, hash, &tuple.words(), 1, |_| {}));
+            let thread = loom::thread::spawn(move || i2.insert(&r2, hash, &tuple.words(), 1, || {}));
             if free_low {
                 index.word(0).store(EMPTY, Ordering::Release); // the control thread frees a lower word meanwhile
             }
-            let mine = index.insert(&records, hash, &tuple.words(), 0, |_| {});
+            let mine = index.insert(&records, hash, &tuple.words(), 0, || {});
             let theirs = thread.join().expect("no panic");
             let live: Vec<u32> = (0..2 * WAYS)
                 .map(|at| index.word(at).load(Ordering::Relaxed))

@@ -2,7 +2,7 @@
 //!
 //! Workers look up and insert; the control thread alone removes. All memory is taken at start.
 
-use crate::flow::{Fingerprint, Flow};
+use crate::flow::{Fingerprint, Flow, FlowBack, WholeFlow};
 use crate::flow_hash::{FlowHash, FlowHasher};
 use crate::flow_index::{FlowIndex, Inserted};
 use crate::quiescence::{Moment, Quiescence};
@@ -28,7 +28,7 @@ impl TableSize {
     /// Octets that the table takes, all at start.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.capacity * (size_of::<Flow>() + size_of::<u64>() * 2)
+        self.capacity * (size_of::<Flow>() + size_of::<FlowBack>() + size_of::<u64>() * 2)
             + FlowIndex::memory(self.capacity)
             + Tombstones::memory(self.tombstones)
     }
@@ -38,6 +38,8 @@ impl TableSize {
 #[derive(Debug)]
 pub struct FlowTable {
     records: TableMemory<Flow>,
+    /// As many, each the other part of the record at the same place.
+    backs: TableMemory<FlowBack>,
     index: FlowIndex,
     free: ArrayQueue<u32>,
     /// What flows leave behind.
@@ -65,6 +67,7 @@ impl FlowTable {
         }
         Self {
             records: TableMemory::new(size.capacity),
+            backs: TableMemory::new(size.capacity),
             index: FlowIndex::new(size.capacity),
             free,
             tombstones: Tombstones::new(size.tombstones),
@@ -96,7 +99,7 @@ impl FlowTable {
         self.hasher.hash(words)
     }
 
-    fn fingerprint(&self, words: &[u64; 5]) -> Fingerprint {
+    pub(crate) fn fingerprint(&self, words: &[u64; 5]) -> Fingerprint {
         let mut hasher = SipHasher13::new_with_key(&self.hash_key);
         for &w in words {
             hasher.write_u64(w);
@@ -128,15 +131,26 @@ impl FlowTable {
     pub fn confirm<'a>(&'a self, candidate: Option<&'a Flow>, hash: FlowHash, words: &[u64; 5]) -> Option<&'a Flow> {
         match candidate {
             Some(flow) if flow.is(words) => Some(flow),
-            _ => self.find(hash, words),
+            _ => self.find(hash, words).map(|whole| whole.front),
         }
     }
 
     /// The record of a flow.
     #[must_use]
-    pub fn find(&self, hash: FlowHash, words: &[u64; 5]) -> Option<&Flow> {
-        let at = self.index.find(&self.records, hash, words)?;
-        self.records.get(at as usize)
+    pub fn find(&self, hash: FlowHash, words: &[u64; 5]) -> Option<WholeFlow<'_>> {
+        self.record(self.index.find(&self.records, hash, words)?)
+    }
+
+    fn record(&self, at: u32) -> Option<WholeFlow<'_>> {
+        Some(WholeFlow { front: self.records.get(at as usize)?, back: self.backs.get(at as usize)? })
+    }
+
+    /// The whole of a record of this table.
+    #[inline]
+    #[must_use]
+    pub fn whole<'a>(&'a self, front: &'a Flow) -> Option<WholeFlow<'a>> {
+        let octets = core::ptr::from_ref(front).addr().wrapping_sub(self.records.as_ptr().addr());
+        Some(WholeFlow { front, back: self.backs.get(octets / size_of::<Flow>())? })
     }
 
     /// The records of a burst of flows, in stages, so that the memory's latencies overlap.
@@ -170,14 +184,14 @@ impl FlowTable {
         hash: FlowHash,
         policy: u32,
         now: u64,
-        init: impl Fn(&Flow, Option<Rest>),
-    ) -> Result<(&Flow, bool), NoFlow> {
+        init: impl Fn(WholeFlow<'_>, Option<Rest>),
+    ) -> Result<(WholeFlow<'_>, bool), NoFlow> {
         let record = self.free.pop().ok_or(NoFlow::Full)?;
-        let flow = &self.records[record as usize];
+        let flow = self.record(record).ok_or(NoFlow::Full)?;
         let words = tuple.words();
         let fingerprint = self.fingerprint(&words);
         flow.prepare(tuple, fingerprint, policy, now);
-        let start = |flow: &Flow| init(flow, self.tombstones.find(fingerprint));
+        let start = || init(flow, self.tombstones.find(fingerprint));
         let inserted = self.index.insert(&self.records, hash, &words, record, start);
         if inserted == Inserted::New {
             flow.set_live(true);
@@ -186,15 +200,16 @@ impl FlowTable {
         flow.clear();
         let _ = self.free.push(record); // it came from there, so there is room
         match inserted {
-            Inserted::Existing(other) => Ok((&self.records[other as usize], false)),
+            Inserted::Existing(other) => Ok((self.record(other).ok_or(NoFlow::Contended)?, false)),
             Inserted::Full => Err(NoFlow::Full),
             Inserted::Contended | Inserted::New => Err(NoFlow::Contended),
         }
     }
 
     /// Every flow in the table, for listings.
-    pub fn iter(&self) -> impl Iterator<Item = &Flow> {
-        self.records.iter().filter(|f| f.is_live())
+    pub fn iter(&self) -> impl Iterator<Item = WholeFlow<'_>> {
+        let whole = |(front, back)| WholeFlow { front, back };
+        self.records.iter().zip(self.backs.iter()).map(whole).filter(|f| f.is_live())
     }
 }
 
@@ -224,7 +239,7 @@ impl Ager {
         for _ in 0..count.min(table.records.len()) {
             let record = self.next;
             self.next = (self.next + 1) % table.records.len();
-            let flow = &table.records[record];
+            let Some(flow) = table.record(record as u32) else { continue };
             if flow.is_live() && flow.idle(now) > idle_ns && self.take_out(table, record as u32, flow) {
                 gone.push(record as u32);
             }
@@ -235,12 +250,12 @@ impl Ager {
         }
     }
 
-    fn take_out(&mut self, table: &FlowTable, record: u32, flow: &Flow) -> bool {
-        let fingerprint = flow.fingerprint();
+    fn take_out(&mut self, table: &FlowTable, record: u32, flow: WholeFlow<'_>) -> bool {
+        let fingerprint = flow.back.fingerprint();
         let sealed = flow.sender.freeze();
         // Also without a number taken the generation counts: it says that older ones are over for this flow.
         let sender = (sealed.is_started() && flow.has_sealed()).then_some(sealed);
-        let rest = Rest { sender, receiver: flow.receiver.rest() };
+        let rest = Rest { sender, receiver: flow.back.receiver.rest() };
         let matters = sender.is_some() || !rest.receiver.is_empty();
         if matters && !table.tombstones.keep(fingerprint, rest) {
             flow.sender.thaw();
@@ -256,7 +271,9 @@ impl Ager {
         while self.retired.front().is_some_and(|(moment, _)| self.quiescence.passed(moment)) {
             let Some((_, records)) = self.retired.pop_front() else { return };
             for record in records {
-                table.records[record as usize].clear();
+                if let Some(flow) = table.record(record) {
+                    flow.clear();
+                }
                 let _ = table.free.push(record);
             }
         }
@@ -276,7 +293,7 @@ mod tests {
     fn insert(table: &FlowTable, i: u32, now: u64) -> Result<(u64, bool), NoFlow> {
         let tuple = tuple(i);
         let print = table.hash(&tuple.words());
-        let start = |flow: &Flow, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
+        let start = |flow: WholeFlow<'_>, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
             Some(rest) => flow.sender.resume(rest, 1),
             None => flow.sender.start(1, 0),
         };
@@ -285,7 +302,7 @@ mod tests {
             None => table.insert(&tuple, print, 0, now, start)?,
         };
         flow.will_seal();
-        Ok((flow.sender.take(1).expect("number").n, new))
+        Ok((flow.sender.take(1).expect("number").n(), new))
     }
 
     #[test]
@@ -427,15 +444,15 @@ mod tests {
     fn next_number(table: &FlowTable, tuple: &FiveTuple) -> Option<u64> {
         let words = tuple.words();
         let hash = table.hash(&words);
-        let start = |flow: &Flow, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
+        let start = |flow: WholeFlow<'_>, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
             Some(rest) => flow.sender.resume(rest, 1),
             None => flow.sender.start(1, 0),
         };
         let flow = match table.confirm(table.candidate(hash), hash, &words) {
             Some(flow) => flow,
-            None => table.insert(tuple, hash, 0, 0, start).ok()?.0,
+            None => table.insert(tuple, hash, 0, 0, start).ok()?.0.front,
         };
         flow.will_seal();
-        flow.sender.take(1).ok().map(|n| n.n)
+        flow.sender.take(1).ok().map(|n| n.n())
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::buffer::PacketBuf;
 use crate::counters::{Outcome, Reason, WorkerCounters};
-use crate::flow::Flow;
+use crate::flow::WholeFlow;
 use crate::flow_hash::FlowHash;
 use crate::keyring::KeyRing;
 use crate::lookup::{Likely, look_up};
@@ -32,7 +32,7 @@ struct Chosen<'a> {
     /// Of the outbound 5-tuple, which is the reverse of the packet's own.
     words: [u64; 5],
     hash: FlowHash,
-    flow: Option<&'a Flow>,
+    flow: Option<WholeFlow<'a>>,
     /// What a sealed one was most likely sealed under.
     guess: Option<Guess>,
     policy: u32,
@@ -92,15 +92,14 @@ impl Worker {
         let (shared, ring) = (&**shared, &**ring.load());
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
 
-        let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
-        let likely = look_up(&shared.table, packets, measured, Flow::prefetch_inbound);
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
-        for ((i, packet), likely) in packets.iter_mut().enumerate().zip(&likely) {
-            if let Some(c) = likely.as_ref().and_then(|l| choose_known(shared, ring, packet, l, i as u8)) {
+        let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
+        look_up(&shared.table, packets, measured, |i, packet, likely| {
+            if let Some(c) = likely.and_then(|l| choose_known(shared, ring, packet, l, i as u8)) {
                 outcomes.push(Outcome::Removed(c.form));
                 chosen.push(c);
-                continue;
+                return;
             }
             let choice = choose(shared, ring, counters, packet, &mut plans);
             outcomes.push(match choice {
@@ -119,7 +118,7 @@ impl Worker {
                 },
                 Err((OnFailure::Pass, reason)) => Outcome::Passed(reason),
             });
-        }
+        });
 
         let opened = open_first(ring, counters, packets, &mut chosen, scratch);
         trials.earn(u64::from(opened.count_ones()));
@@ -137,7 +136,7 @@ impl Worker {
                     let metrics = metrics_in_clear(packets, c);
                     if let (Some(flow), Some(metrics)) = (c.flow, metrics) {
                         flow.seen(now);
-                        let (skipped, late) = flow.follow_clear(metrics.psntp);
+                        let (skipped, late) = flow.back.follow_clear(metrics.psntp);
                         gaps(flow, counters, skipped, late);
                         measure(flow, counters, &metrics, now);
                         flow.count_accepted();
@@ -162,7 +161,7 @@ impl Worker {
                 Some(reason) => {
                     counters.policies[c.policy as usize].failed.add(1);
                     if let Some(flow) = c.flow {
-                        flow.count_failed();
+                        flow.back.count_failed();
                     }
                     fail(shared, packets, outcomes, &plans, c, reason);
                 }
@@ -179,14 +178,14 @@ fn plan_of<B: PacketBuf>(packet: &B) -> Option<(usize, RemovePlan)> {
 
 /// Keeps a key that was derived and has opened a packet.
 #[cold]
-fn keep_key(flow: &Flow, guess: Guess, scratch: &Scratch, at: KeyAt) {
-    let KeyAt::Slot(slot) = at else { return flow.receiver.keep_key(guess.id, guess.kri, &scratch.trial) };
+fn keep_key(flow: WholeFlow<'_>, guess: Guess, scratch: &Scratch, at: KeyAt) {
+    let KeyAt::Slot(slot) = at else { return flow.back.receiver.keep_key(guess.id, guess.kri, &scratch.trial) };
     // The slot's nonce is `base_nonce` XOR PRSEQ.
     let [nonce @ .., _, _, _, _] = scratch.batch.nonce[slot];
     let [_, _, _, _, high, low] = *scratch.batch.aad_of(slot);
     let base_nonce = protocol::key_schedule::nonce(nonce, u16::from_be_bytes([high, low]) >> 1);
     let key = ReadyKey { state: scratch.keys[slot].clone(), base_nonce };
-    flow.receiver.keep_key(guess.id, guess.kri, &key);
+    flow.back.receiver.keep_key(guess.id, guess.kri, &key);
 }
 
 fn metrics_in_clear<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<Metrics> {
@@ -205,24 +204,24 @@ fn sealed_option<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<SealedOp
 /// it.
 #[inline]
 fn choose_known<'a, B: PacketBuf>(
-    shared: &Shared,
+    shared: &'a Shared,
     ring: &KeyRing,
     packet: &B,
     Likely { quick, form, hash, flow }: &Likely<'a>,
     number: u8,
 ) -> Option<Chosen<'a>> {
     let (flow, form) = (flow.filter(|flow| flow.is(&quick.words))?, (*form)?);
+    let flow = shared.table.whole(flow)?;
     let policy = flow.policy();
-    let rule = shared.config.policies.get(policy)?;
-    if form_of(rule.mode) != Some(form) || rule.inbound == InboundAction::Pass {
+    if shared.ways.get(policy)?.opens != Some(form) {
         return None;
     }
     let option_at = parse::PLAIN_UPPER + form.option_at();
     let guess = if form == Form::Sealed {
-        flow.prefetch_inbound_rest();
+        flow.prefetch_inbound();
         let f = packet.data().get(option_at + 5)? & 1 != 0;
-        let [_, _, hi, lo, _] = quick.words;
-        Some(same_as_before(ring, flow, u128::from(hi) << 64 | u128::from(lo), f)?)
+        let source = FiveTuple::from_words(quick.words).reversed().source();
+        Some(same_as_before(ring, flow, source, f)?)
     } else {
         None
     };
@@ -310,7 +309,7 @@ fn open_first<B: PacketBuf>(
         let Some(guess) = c.guess else { continue };
         let Some(option) = sealed_option(packets, c) else { continue };
         let state = &mut scratch.keys[count];
-        let base_nonce = match c.flow.and_then(|f| f.receiver.key(guess.id, guess.kri, state)) {
+        let base_nonce = match c.flow.and_then(|f| f.back.receiver.key(guess.id, guess.kri, state)) {
             Some(base_nonce) => base_nonce,
             None => {
                 let Some((key, derived)) = session(ring, c.flow, &c.tuple(), guess) else { continue };
@@ -419,15 +418,15 @@ fn account<'a>(
             }
         },
     };
-    let before = flow.receiver.current();
-    match flow.receiver.accept(guess.id, guess.kri, metrics.psntp) {
+    let before = flow.back.receiver.current();
+    match flow.back.receiver.accept(guess.id, guess.kri, metrics.psntp) {
         Verdict::Fresh { skipped, late } => {
             gaps(flow, counters, skipped, late);
         }
         Verdict::Replayed => return Some(Reason::Replayed),
         Verdict::TooOld => return Some(Reason::TooOld),
     }
-    let here = flow.receiver.current() == Some((guess.id, guess.kri));
+    let here = flow.back.receiver.current() == Some((guess.id, guess.kri));
     counters.rotations.add(u64::from(here && before.is_some_and(|b| b != (guess.id, guess.kri))));
     flow.seen(now);
     measure(flow, counters, metrics, now);
@@ -437,14 +436,14 @@ fn account<'a>(
 }
 
 #[inline]
-fn gaps(flow: &Flow, counters: &WorkerCounters, skipped: u32, late: bool) {
+fn gaps(flow: WholeFlow<'_>, counters: &WorkerCounters, skipped: u32, late: bool) {
     counters.skipped.add(u64::from(skipped));
     counters.reordered.add(u64::from(late));
-    flow.count_gaps(skipped, late);
+    flow.back.count_gaps(skipped, late);
 }
 
 #[inline]
-fn measure(flow: &Flow, counters: &WorkerCounters, metrics: &Metrics, now: u64) {
+fn measure(flow: WholeFlow<'_>, counters: &WorkerCounters, metrics: &Metrics, now: u64) {
     let delay = delta_time::to_nanos(Scaled { value: metrics.delta_tlr, scale: metrics.scale_dtlr });
     let sample = flow.meter.on_receive(metrics.psntp, metrics.psnlr, delay, now);
     if let Some(ns) = sample.round_trip_ns {

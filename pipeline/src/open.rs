@@ -1,6 +1,6 @@
 //! Which key a sealed packet may have been sealed with: the likeliest first, then the others, never without end.
 
-use crate::flow::Flow;
+use crate::flow::WholeFlow;
 use crate::keyring::{GenerationKeys, KeyRing, Peer};
 use arrayvec::ArrayVec;
 use protocol::aead::{Batch, KeyState};
@@ -76,10 +76,10 @@ pub fn keys_of(ring: &KeyRing, id: SecretId) -> Option<&GenerationKeys> {
 
 /// The session key of a guess: from the flow, or derived. Says whether it was derived.
 #[inline]
-pub fn session(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, guess: Guess) -> Option<(ReadyKey, bool)> {
+pub fn session(ring: &KeyRing, flow: Option<WholeFlow<'_>>, tuple: &FiveTuple, guess: Guess) -> Option<(ReadyKey, bool)> {
     let keys = keys_of(ring, guess.id)?;
     let mut state = KeyState::ZERO;
-    if let Some(base_nonce) = flow.and_then(|f| f.receiver.key(guess.id, guess.kri, &mut state)) {
+    if let Some(base_nonce) = flow.and_then(|f| f.back.receiver.key(guess.id, guess.kri, &mut state)) {
         return Some((ReadyKey { state, base_nonce }, false));
     }
     Some((keys.session(tuple, guess.kri).ready(guess.aead), true))
@@ -88,8 +88,8 @@ pub fn session(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, guess: Gu
 /// What nearly every packet of a known flow came under: the flow's secret and Kri as they were. `None`: something has
 /// changed, see [`first_guess`].
 #[inline]
-pub fn same_as_before(ring: &KeyRing, flow: &Flow, source: u128, f: bool) -> Option<Guess> {
-    let (id, kri) = flow.receiver.current()?;
+pub fn same_as_before(ring: &KeyRing, flow: WholeFlow<'_>, source: u128, f: bool) -> Option<Guess> {
+    let (id, kri) = flow.back.receiver.current()?;
     let peer = ring.peer(id.peer())?;
     let same = (kri & 1 == 1) == f && peer.newest() <= id.generation() && peer.speaks_for(source);
     same.then_some(Guess { id, kri, aead: peer.aead })
@@ -97,8 +97,8 @@ pub fn same_as_before(ring: &KeyRing, flow: &Flow, source: u128, f: bool) -> Opt
 
 /// What to try first, which is right for all but the packets around a change of key. `None`: no peer fits.
 #[inline]
-pub fn first_guess(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, f: bool) -> Option<Guess> {
-    if let Some((id, kri)) = flow.and_then(|f| f.receiver.current())
+pub fn first_guess(ring: &KeyRing, flow: Option<WholeFlow<'_>>, tuple: &FiveTuple, f: bool) -> Option<Guess> {
+    if let Some((id, kri)) = flow.and_then(|f| f.back.receiver.current())
         && let Some(peer) = ring.peer(id.peer()).filter(|p| p.speaks_for(tuple.source()))
     {
         let newest = peer.newest();
@@ -122,9 +122,9 @@ fn present_generation(peer: &Peer) -> Option<u32> {
 }
 
 /// Everything worth trying, in order. The first of [`first_guess`] is among them; the caller leaves it out.
-pub fn guesses(ring: &KeyRing, flow: Option<&Flow>, tuple: &FiveTuple, f: bool) -> ArrayVec<Guess, MOST_TRIALS> {
+pub fn guesses(ring: &KeyRing, flow: Option<WholeFlow<'_>>, tuple: &FiveTuple, f: bool) -> ArrayVec<Guess, MOST_TRIALS> {
     let mut list = Guesses(ArrayVec::new());
-    let spaces = flow.map_or([None, None], |f| [f.receiver.current(), f.receiver.previous()]);
+    let spaces = flow.map_or([None, None], |f| [f.back.receiver.current(), f.back.receiver.previous()]);
     // 1. The secrets that the flow's packets came under: around its Kri first.
     for (id, kri) in spaces.into_iter().flatten() {
         if let Some(peer) = ring.peer(id.peer()) {
@@ -174,6 +174,7 @@ impl Guesses {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::flow::{Flow, FlowBack};
     use crate::testing::{self, A, B};
     use protocol::receiver::ReceiverState;
 
@@ -206,10 +207,11 @@ mod tests {
     #[test]
     fn lost_rotations_are_looked_for_whatever_the_number_of_boxes() {
         for boxes in 1..=4 {
-            let flow = Flow::default();
-            let receiver: &ReceiverState = &flow.receiver;
+            let (front, back) = (Flow::default(), FlowBack::default());
+            let flow = WholeFlow { front: &front, back: &back };
+            let receiver: &ReceiverState = &flow.back.receiver;
             receiver.accept(SecretId::new(1, 1), 0, 5);
-            let list = guesses(&ring(boxes), Some(&flow), &TUPLE, false);
+            let list = guesses(&ring(boxes), Some(flow), &TUPLE, false);
             assert!(
                 list.iter().any(|g| g.id == SecretId::new(1, 1) && g.kri == 4),
                 "{boxes} boxes: Kri 4 is never tried"

@@ -10,14 +10,15 @@ use crate::flow::Flow;
 use crate::keyring::{KeyRing, Sealer};
 use crate::lookup::{Likely, look_up};
 use crate::parse;
-use crate::path::{BURST, Clock, Oversize, PathConfig, Scratch, Shared, Worker, classify, expired, form_of};
+use crate::path::{BURST, Clock, Oversize, Scratch, Shared, Way, Worker, classify, expired, form_of};
 use crate::policy::OutboundAction;
 use crate::{mss, rewrite, too_big};
 use arrayvec::ArrayVec;
 use protocol::aead::KeyState;
 use protocol::delta_time;
+use protocol::five_tuple::FiveTuple;
 use protocol::key_line::{Found, SecretId};
-use protocol::key_schedule::ReadyKey;
+use protocol::key_schedule::{ReadyKey, nonce_words, xor_prseq};
 use protocol::prseq::PrseqKey;
 use protocol::sender::{NoNumber, Number};
 use protocol::wire::dest_opts::{InsertError, InsertPlan, begin_header, plan_insert};
@@ -28,8 +29,7 @@ use protocol::wire::option::{self, Form, Metrics, Prefix6};
 struct Chosen<'a> {
     flow: &'a Flow,
     /// Set by [`number`].
-    number: Option<Number>,
-    generation: u32,
+    number: Number,
     policy: u32,
     packet: u8,
     /// Which of the plans is its own; `None`: it is of the plain shape.
@@ -78,18 +78,16 @@ impl Worker {
         let (shared, ring) = (&**shared, &**ring.load());
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
 
-        let plain = |packet: &B| Some((parse::plain(packet)?, None));
-        let likely = look_up(&shared.table, packets, plain, Flow::prefetch_outbound);
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
-        for ((i, packet), likely) in packets.iter_mut().enumerate().zip(&likely) {
-            let easy = likely.as_ref().and_then(|l| choose_known(&shared.config, ring, packet, l, i as u8, now));
-            if let Some(c) = easy {
+        let plain = |packet: &B| Some((parse::plain(packet)?, None));
+        look_up(&shared.table, packets, plain, |i, packet, likely| {
+            if let Some(c) = likely.and_then(|l| choose_known(&shared.ways, ring, packet, l, i as u8, now)) {
                 outcomes.push(Outcome::Added(c.form));
                 chosen.push(c);
-                continue;
+                return;
             }
-            let choice = choose(shared, ring, counters, packet, likely.as_ref(), &mut plans, now);
+            let choice = choose(shared, ring, counters, packet, likely, &mut plans, now);
             outcomes.push(match choice {
                 Ok(c) => {
                     let form = c.form;
@@ -105,12 +103,11 @@ impl Worker {
                 }
                 Err(reason) => Outcome::Passed(reason),
             });
-        }
+        });
         if !chosen.is_empty() {
             // RFC 8250 section 3.5.2: the time of sending, as near the wire as the number allows.
             let sent = clock.now_ns();
-            number(counters, &mut chosen, outcomes);
-            let pointers = point(shared, &chosen);
+            let pointers = number(shared, generation_of(ring), counters, &mut chosen, outcomes);
             let sealed = fill(shared, ring, counters, scratch, &chosen, pointers, sent);
             if let Some(sealer) = &ring.sealer {
                 let (batch, keys) = scratch.split(sealed);
@@ -129,7 +126,7 @@ impl Worker {
 /// Chooses a packet of the plain shape whose flow is known and in which nothing is out of the way. `None`: [`choose`] it.
 #[inline]
 fn choose_known<'a, B: PacketBuf>(
-    config: &PathConfig,
+    ways: &[Way],
     ring: &KeyRing,
     packet: &B,
     Likely { quick, flow, .. }: &Likely<'a>,
@@ -138,23 +135,21 @@ fn choose_known<'a, B: PacketBuf>(
 ) -> Option<Chosen<'a>> {
     let flow = flow.filter(|flow| flow.is(&quick.words))?;
     let index = flow.policy();
-    let policy = config.policies.get(index)?;
-    let form = form_of(policy.mode)?;
-    let [src_hi, src_lo, ..] = quick.words;
-    let source = u128::from(src_hi) << 64 | u128::from(src_lo);
-    let generation = match (form, &ring.sealer) {
-        (Form::Sealed, Some(sealer)) if sealer.speaks_for(source) => sealer.generation,
-        (Form::Sealed, _) => return None,
-        (_, sealer) => sealer.as_ref().map_or(0, |s| s.generation),
-    };
-    let fits = quick.len + form.header_len() <= config.outside_mtu && packet.headroom() >= form.header_len();
-    if policy.outbound != OutboundAction::Add || policy.lifetime_ns.is_some() || !fits {
+    let &Way { add_up_to, form, .. } = ways.get(index)?;
+    if quick.len > add_up_to || packet.headroom() < form.header_len() {
         return None;
     }
-    flow.prefetch_outbound_rest();
+    let speaks = || {
+        let source = FiveTuple::from_words(quick.words).source();
+        form != Form::Sealed || ring.sealer.as_ref().is_some_and(|sealer| sealer.speaks_for(source))
+    };
+    if !flow.vouched(ring.version, speaks) {
+        return None;
+    }
+    flow.prefetch_outbound();
     flow.seen(now);
-    let link_local = ipv6::is_link_local(src_hi);
-    Some(Chosen { flow, number: None, generation, policy: index as u32, packet: number, plan: None, form, link_local })
+    let link_local = ipv6::is_link_local(quick.words[0]);
+    Some(Chosen { flow, number: Number::default(), policy: index as u32, packet: number, plan: None, form, link_local })
 }
 
 /// Finds the policy and the flow of one packet, and everything that could keep it from getting an option.
@@ -198,11 +193,11 @@ fn choose<'a, B: PacketBuf>(
     if chain.option.is_some() {
         return Err(Reason::AlreadyMeasured);
     }
-    let generation = match (form, &ring.sealer) {
+    match (form, &ring.sealer) {
         (Form::Sealed, None) => return Err(Reason::NoKey),
         (Form::Sealed, Some(sealer)) if !sealer.speaks_for(tuple.source()) => return Err(Reason::SourceNotOurs),
-        (_, sealer) => sealer.as_ref().map_or(0, |s| s.generation),
-    };
+        _ => {}
+    }
     let plan = plan_insert(&chain, &packet.data()[l3..], form)?;
     if chain.payload_end + plan.len > config.outside_mtu {
         return Err(Reason::Oversize);
@@ -211,101 +206,114 @@ fn choose<'a, B: PacketBuf>(
         return Err(Reason::NoHeadroom);
     }
     let flow = match known {
-        Some(flow) => flow,
+        Some(flow) => flow.front,
         None => {
             let (flow, new) = shared.insert(&tuple, hash, index, ring, now)?;
             counters.flows_inserted.add(u64::from(new));
-            flow
+            flow.front
         }
     };
     flow.seen(now);
     let link_local = ipv6::is_link_local(words[0]);
     plans.push((l3, plan));
     let plan = Some(plans.len() as u8 - 1);
-    Ok(Chosen { flow, number: None, generation, policy: index as u32, packet: 0, plan, form, link_local })
+    Ok(Chosen { flow, number: Number::default(), policy: index as u32, packet: 0, plan, form, link_local })
 }
 
-/// Gives each packet its number. Those that get none pass.
+/// Gives each packet its number under this generation; those that get none pass. Then takes the Global Pointers of the
+/// whole burst at once, and as late as may be: no value is skipped. Gives the first ones for global and for link-local
+/// sources.
 #[inline(never)]
 fn number(
+    shared: &Shared,
+    generation: u32,
     counters: &WorkerCounters,
     chosen: &mut ArrayVec<Chosen<'_>, BURST>,
     outcomes: &mut ArrayVec<Outcome, BURST>,
-) {
-    let mut without = false;
-    for c in chosen.iter_mut() {
+) -> [u32; 2] {
+    let (mut without, mut rotations, mut pointed, mut locals) = (0u32, 0, 0, 0);
+    for (i, c) in chosen.iter_mut().enumerate() {
         if c.form == Form::Sealed {
             c.flow.will_seal();
         }
-        match c.flow.sender.take(c.generation) {
+        match c.flow.sender.take(generation) {
             Ok(number) => {
-                if number.index() == 0 && number.n > 0 {
-                    counters.rotations_sealed.add(1);
-                }
-                c.number = Some(number);
+                rotations += u64::from(number.index == 0 && number.kri > 0);
+                c.number = number;
+                pointed += u32::from(c.form != Form::Pdm);
+                locals += u32::from((c.form != Form::Pdm) & c.link_local);
             }
             Err(no) => {
-                without = true;
+                without |= 1 << i;
                 if let Some(outcome) = outcomes.get_mut(usize::from(c.packet)) {
                     *outcome = Outcome::Passed(no.into());
                 }
             }
         }
     }
-    if without {
-        chosen.retain(|c| c.number.is_some());
+    if rotations > 0 {
+        counters.rotations_sealed.add(rotations);
     }
-}
-
-/// Takes the Global Pointers of the whole burst at once, and as late as may be: no value is skipped. The first ones for
-/// global and for link-local sources.
-#[inline]
-fn point(shared: &Shared, chosen: &[Chosen<'_>]) -> [u32; 2] {
-    let (mut count, mut locals) = (0, 0);
-    for c in chosen {
-        let pointed = u32::from(c.form != Form::Pdm);
-        count += pointed;
-        locals += pointed & u32::from(c.link_local);
+    if without != 0 {
+        let mut at = 0;
+        chosen.retain(|_| {
+            at += 1;
+            without & 1 << (at - 1) == 0
+        });
     }
-    [shared.take_global_pointer(false, count - locals), shared.take_global_pointer(true, locals)]
+    [shared.take_global_pointer(false, pointed - locals), shared.take_global_pointer(true, locals)]
 }
 
 /// Makes each packet's metrics, PRSEQ and nonce, in the batch's slots. Sealed options stand in front, in order; their
 /// number is given. Those in clear are filled in from behind: the two never meet, as there are as many slots as packets.
-#[inline(never)]
 fn fill(
     shared: &Shared,
     ring: &KeyRing,
     counters: &WorkerCounters,
-    Scratch { batch, keys, .. }: &mut Scratch,
+    scratch: &mut Scratch,
+    chosen: &[Chosen<'_>],
+    pointers: [u32; 2],
+    sent: u64,
+) -> usize {
+    if chosen.iter().all(|c| c.form == Form::Sealed) {
+        return fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |_| Form::Sealed);
+    }
+    fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |c| c.form)
+}
+
+/// [`fill`], made for each way to know a packet's form.
+#[inline(never)]
+#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
+fn fill_forms(
+    shared: &Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    Scratch { batch, keys, lanes, nonces, .. }: &mut Scratch,
     chosen: &[Chosen<'_>],
     mut pointers: [u32; 2],
     sent: u64,
+    form_of: impl Fn(&Chosen<'_>) -> Form,
 ) -> usize {
     let mut slots = Slots::default();
-    // As arrays of words: a pair would be put together in memory, and read before it is there.
-    let (mut first, mut second, mut indices) = ([0; BURST], [0; BURST], [0; BURST]);
+    let in_clear = SecretId::new(IN_CLEAR, generation_of(ring));
+    let sealed = ring.sealer.as_ref().map_or(in_clear, Sealer::id);
     for (i, c) in chosen.iter().enumerate().take(BURST) {
-        let Some(number) = c.number else { continue };
-        let slot = slots.next(c.form);
-        let sealer = if c.form == Form::Sealed { ring.sealer.as_ref() } else { None };
-        if c.form != Form::Pdm {
-            let found = key(shared, counters, c, sealer, number, &mut keys[slot]);
-            batch.nonce[slot][..12].copy_from_slice(&found.base_nonce);
-            [first[i], second[i]] = found.extra;
-            indices[i] = number.index();
+        let (form, number) = (form_of(c), c.number);
+        let slot = slots.next(form) % BURST;
+        if form == Form::Pdm {
+            continue;
         }
+        let id = if form == Form::Sealed { sealed } else { in_clear };
+        let found = c.flow.seal_key().get(id, number.kri, &mut keys[slot]);
+        let found = found.unwrap_or_else(|| new_key(shared, ring, counters, c, id, &mut keys[slot]));
+        nonces[i] = found.base_nonce;
+        lanes.set(i, found.extra, number.index);
     }
-    // In a loop of its own, in which the rounds of several packets overlap.
-    let mut prseqs = [0; BURST];
-    for (i, prseq) in prseqs.iter_mut().enumerate().take(chosen.len()) {
-        *prseq = protocol::prseq::prseq([first[i], second[i]], indices[i]);
-    }
+    let prseqs = lanes.prseqs();
     let sealed = slots.sealed;
     slots = Slots::default();
-    for (c, &prseq) in chosen.iter().zip(&prseqs) {
-        let Some(number) = c.number else { continue };
-        let slot = slots.next(c.form);
+    for ((c, &prseq), &(nonce, nonce_end)) in chosen.iter().zip(&prseqs).zip(&*nonces) {
+        let (form, number) = (form_of(c), c.number);
         let times = c.flow.meter.on_send(number.psntp, sent);
         let (tlr, tls) = (delta_time::from_nanos(times.delta_tlr_ns), delta_time::from_nanos(times.delta_tls_ns));
         let pointer = &mut pointers[usize::from(c.link_local)];
@@ -318,17 +326,16 @@ fn fill(
             delta_tlr: tlr.value,
             delta_tls: tls.value,
         };
-        *pointer = pointer.wrapping_add(u32::from(c.form != Form::Pdm));
-        batch.text[slot][..14].copy_from_slice(&metrics.emit());
-        if c.form != Form::Pdm {
-            let head = Prefix6 { reserved: 0, prseq, f: u8::from(number.f()) }.emit(c.form);
-            batch.aad[slot][..6].copy_from_slice(&head);
-            let [high, low] = prseq.to_be_bytes();
-            batch.nonce[slot][10] ^= high;
-            batch.nonce[slot][11] ^= low;
-        }
+        *pointer = pointer.wrapping_add(u32::from(form != Form::Pdm));
+        let head = Prefix6 { reserved: 0, prseq, f: u8::from(number.f()) };
+        let nonce = (nonce, xor_prseq(nonce_end, prseq));
+        batch.set_words(slots.next(form) % BURST, nonce, head.to_word(form), metrics.to_words());
     }
     sealed
+}
+
+fn generation_of(ring: &KeyRing) -> u32 {
+    ring.sealer.as_ref().map_or(0, |s| s.generation)
 }
 
 /// Which slot of the batch is whose; see [`fill`].
@@ -350,42 +357,29 @@ impl Slots {
 /// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
 const IN_CLEAR: u16 = u16::MAX;
 
-/// The flow's key and PRSEQ order under this number's Kri: from its line, or made anew.
-#[inline]
-fn key(
-    shared: &Shared,
-    counters: &WorkerCounters,
-    c: &Chosen<'_>,
-    sealer: Option<&Sealer>,
-    number: Number,
-    into: &mut KeyState,
-) -> Found<2> {
-    let id = sealer.map_or(SecretId::new(IN_CLEAR, c.generation), Sealer::id);
-    let found = c.flow.seal_key().get(id, number.kri(), into);
-    found.unwrap_or_else(|| new_key(shared, counters, c, sealer, id, number.kri(), into))
-}
-
+/// The flow's key and PRSEQ order under this number's Kri, made anew.
 #[cold]
 fn new_key(
     shared: &Shared,
+    ring: &KeyRing,
     counters: &WorkerCounters,
     c: &Chosen<'_>,
-    sealer: Option<&Sealer>,
     id: SecretId,
-    kri: u32,
     into: &mut KeyState,
 ) -> Found<2> {
-    let ready = match sealer {
+    let kri = c.number.kri;
+    let ready = match ring.sealer.as_ref().filter(|_| c.form == Form::Sealed) {
         Some(sealer) => {
             counters.derivations.add(1);
             sealer.keys.session(&c.flow.tuple(), kri).ready(sealer.aead)
         }
         None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
     };
-    let extra = PrseqKey::derive(&shared.master, c.flow.fingerprint().bits(), c.generation, kri).to_words();
+    let fingerprint = shared.table.fingerprint(&c.flow.words()).bits();
+    let extra = PrseqKey::derive(&shared.master, fingerprint, id.generation(), kri).to_words();
     c.flow.seal_key().put(id, kri, &ready, extra);
     into.clone_from(&ready.state);
-    Found { base_nonce: ready.base_nonce, extra }
+    Found { base_nonce: nonce_words(ready.base_nonce), extra }
 }
 
 /// Puts the options into the packets.
@@ -399,6 +393,7 @@ fn insert<B: PacketBuf>(
     plans: &Plans,
 ) {
     let mut slots = Slots::default();
+    let mut run = (0, 0); // a policy, and the options added under it that are not counted yet
     for c in chosen {
         let slot = slots.next(c.form);
         let Some(packet) = packets.get_mut(usize::from(c.packet)) else { continue };
@@ -423,11 +418,22 @@ fn insert<B: PacketBuf>(
             }
         };
         if done {
-            counters.policies[c.policy as usize].added.add(1);
+            if run.0 != c.policy {
+                count_added(counters, run);
+                run = (c.policy, 0);
+            }
+            run.1 += 1;
             c.flow.count_added();
         } else if let Some(outcome) = outcomes.get_mut(usize::from(c.packet)) {
             *outcome = Outcome::Passed(Reason::NoHeadroom);
         }
+    }
+    count_added(counters, run);
+}
+
+fn count_added(counters: &WorkerCounters, (policy, count): (u32, u64)) {
+    if let Some(policy) = counters.policies.get(policy as usize) {
+        policy.added.add(count);
     }
 }
 

@@ -69,20 +69,23 @@ fn quick<B: PacketBuf>(
         _ => return None,
     };
     let len = ipv6::HEADER_LEN + ipv6::payload_len(&head[ETHERNET..]);
-    let whole = len + ETHERNET <= packet.frame_len() && len + ETHERNET >= upper + 8;
-    if syn || head[ETHERTYPE_AT..ETHERNET] != [0x86, 0xDD] || head[ETHERNET] >> 4 != 6 || !whole {
+    let whole = (len + ETHERNET <= packet.frame_len()) & (len + ETHERNET >= upper + 8);
+    // EtherType and version in one comparison.
+    let &[a, b, c, d] = head[ETHERTYPE_AT..].first_chunk()?;
+    let is_ipv6 = u32::from_be_bytes([a, b, c, d]) & 0xFFFF_F000 == 0x86DD_6000;
+    if syn | !is_ipv6 | !whole {
         return None;
     }
     let word = |at: usize| {
         let mut octets = [0; 8];
         octets.copy_from_slice(&head[ETHERNET + at..ETHERNET + at + 8]);
-        u64::from_be_bytes(octets)
+        u64::from_le_bytes(octets)
     };
     let (src, dst) = ([word(ipv6::SRC_AT), word(ipv6::SRC_AT + 8)], [word(ipv6::DST_AT), word(ipv6::DST_AT + 8)]);
-    let [s0, s1, d0, d1, ..] = *upper_head;
-    let (sport, dport) = (u64::from(u16::from_be_bytes([s0, s1])), u64::from(u16::from_be_bytes([d0, d1])));
-    let ((from, to), (near, far)) = if reversed { ((dst, src), (dport, sport)) } else { ((src, dst), (sport, dport)) };
-    Some(Quick { words: [from[0], from[1], to[0], to[1], near << 32 | far << 16 | u64::from(next)], len })
+    let &ports = upper_head.first_chunk()?;
+    let ports = u32::from_le_bytes(ports);
+    let ((from, to), ports) = if reversed { ((dst, src), ports.rotate_left(16)) } else { ((src, dst), ports) };
+    Some(Quick { words: [from[0], from[1], to[0], to[1], u64::from(ports) | u64::from(next) << 32], len })
 }
 
 /// A parsed frame.

@@ -2,11 +2,11 @@
 
 use crate::audit::AuditSink;
 use crate::counters::{Reason, WorkerCounters};
-use crate::flow::Flow;
+use crate::flow::WholeFlow;
 use crate::flow_hash::FlowHash;
 use crate::flow_table::{FlowTable, NoFlow};
 use crate::keyring::KeyRing;
-use crate::policy::{Mode, Policy};
+use crate::policy::{InboundAction, Mode, OutboundAction, Policy};
 use crate::quiescence::{Quiescence, WorkerEpoch};
 use crate::resync::ResyncQueue;
 use crate::tombstones::Rest;
@@ -17,7 +17,7 @@ use crossbeam_utils::CachePadded;
 use protocol::aead::{BATCH, Batch, KeyState};
 use protocol::five_tuple::FiveTuple;
 use protocol::key_schedule::ReadyKey;
-use protocol::prseq::MasterKey;
+use protocol::prseq::{Lanes, MasterKey};
 use protocol::wire::option::Form;
 use std::sync::Arc;
 
@@ -72,10 +72,35 @@ pub struct PathConfig {
     pub started_ns: u64,
 }
 
+/// What a worker wants to know of a policy for nearly every packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    /// Packets up to this length, octets, get the option without a further question; 0: none does.
+    pub(crate) add_up_to: usize,
+    /// Whether an option of this form is opened, and counted.
+    pub(crate) opens: Option<Form>,
+    pub(crate) form: Form,
+}
+
+impl Way {
+    fn of(policy: &Policy, outside_mtu: usize) -> Self {
+        let form = form_of(policy.mode);
+        let adds = policy.outbound == OutboundAction::Add && policy.lifetime_ns.is_none();
+        let room = |form: Form| outside_mtu.saturating_sub(form.header_len());
+        Self {
+            add_up_to: form.filter(|_| adds).map_or(0, room),
+            opens: form.filter(|_| policy.inbound != InboundAction::Pass),
+            form: form.unwrap_or(Form::Sealed),
+        }
+    }
+}
+
 /// State shared by all workers.
 pub struct Shared {
     /// Settings.
     pub config: PathConfig,
+    /// By policy.
+    pub(crate) ways: Vec<Way>,
     /// Flows.
     pub table: FlowTable,
     /// Keys.
@@ -103,6 +128,7 @@ impl Shared {
         workers: usize,
     ) -> Self {
         Self {
+            ways: config.policies.iter().map(|p| Way::of(p, config.outside_mtu)).collect(),
             config,
             table,
             ring,
@@ -128,10 +154,10 @@ impl Shared {
         policy: usize,
         ring: &KeyRing,
         now: u64,
-    ) -> Result<(&Flow, bool), NoFlow> {
+    ) -> Result<(WholeFlow<'_>, bool), NoFlow> {
         let generation = ring.sealer.as_ref().map(|s| s.generation);
         self.table.insert(tuple, hash, policy as u32, now, |flow, rest: Option<Rest>| {
-            let psntp = self.master.first_psntp(flow.fingerprint().bits());
+            let psntp = self.master.first_psntp(flow.back.fingerprint().bits());
             if rest.is_some_and(|r| r.sender.is_some()) {
                 flow.will_seal(); // it has sealed before, and what it leaves behind must go on saying so
             }
@@ -142,7 +168,7 @@ impl Shared {
                 (None, None) => flow.sender.start_later(psntp),
             }
             if let Some(rest) = rest {
-                flow.receiver.resume(rest.receiver);
+                flow.back.receiver.resume(rest.receiver);
             }
         })
     }
@@ -153,6 +179,8 @@ impl Shared {
 pub(crate) struct Scratch {
     pub(crate) batch: Batch,
     pub(crate) keys: [KeyState; BURST],
+    pub(crate) lanes: Lanes<BURST>,
+    pub(crate) nonces: [(u64, u32); BURST],
     /// The key that a trial beyond the first opened with.
     pub(crate) trial: ReadyKey,
 }
@@ -160,7 +188,7 @@ pub(crate) struct Scratch {
 impl Default for Scratch {
     fn default() -> Self {
         let trial = ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] };
-        Self { batch: Batch::new(), keys: [const { KeyState::ZERO }; BURST], trial }
+        Self { batch: Batch::new(), keys: [const { KeyState::ZERO }; BURST], lanes: Lanes::default(), nonces: [(0, 0); BURST], trial }
     }
 }
 

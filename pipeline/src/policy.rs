@@ -1,6 +1,8 @@
 //! Policy as the workers see it: first match over prefixes, protocol and ports; looked up for the first packet of a
 //! flow and kept in the flow.
 
+use protocol::five_tuple::FiveTuple;
+
 /// An IPv6 prefix. `contains` is two masked 64-bit compares.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Prefix {
@@ -199,20 +201,18 @@ impl Policy {
     }
 
     /// Whether a flow falls under this rule. `outbound` is the 5-tuple of packets from inside to outside, as
-    /// [`FiveTuple::words`](protocol::five_tuple::FiveTuple::words) gives it.
+    /// [`FiveTuple::words`] gives it.
     #[must_use]
-    pub fn matches(&self, &[src_hi, src_lo, dst_hi, dst_lo, rest]: &[u64; 5]) -> bool {
-        let within = |list: &[Prefix], hi: u64, lo: u64| {
-            let address = u128::from(hi) << 64 | u128::from(lo);
-            list.is_empty() || list.iter().any(|p| p.contains_bits(address))
-        };
+    pub fn matches(&self, outbound: &[u64; 5]) -> bool {
+        let tuple = FiveTuple::from_words(*outbound);
+        let within = |list: &[Prefix], address: &[u8; 16]| list.is_empty() || list.iter().any(|p| p.contains(address));
         let port = |p: u16| self.ports.iter().any(|&(lo, hi)| (lo..=hi).contains(&p));
-        within(&self.inside, src_hi, src_lo)
-            && within(&self.outside, dst_hi, dst_lo)
+        within(&self.inside, &tuple.src)
+            && within(&self.outside, &tuple.dst)
             && match self.protocol {
                 ProtocolMatch::Any => true,
-                ProtocolMatch::Number(n) => n == rest as u8,
+                ProtocolMatch::Number(n) => n == tuple.protocol,
             }
-            && (self.ports.is_empty() || port((rest >> 32) as u16) || port((rest >> 16) as u16))
+            && (self.ports.is_empty() || port(tuple.sport) || port(tuple.dport))
     }
 }

@@ -92,7 +92,7 @@ const fn furthest(waiting: usize) -> u32 {
 fn present_kri(shared: &Shared, sample: &Sample) -> u32 {
     let words = sample.tuple.reversed().words();
     let flow = shared.table.find(shared.table.hash(&words), &words);
-    flow.and_then(|f| f.receiver.current()).map_or(0, |(_, kri)| kri)
+    flow.and_then(|f| f.back.receiver.current()).map_or(0, |(_, kri)| kri)
 }
 
 fn search(ring: &KeyRing, sample: &Sample, kris: core::ops::Range<u32>) -> (Option<(SecretId, u32, Metrics)>, u32) {
@@ -135,7 +135,7 @@ fn place(
             None => return false,
         },
     };
-    let before = flow.receiver.current();
-    flow.receiver.accept(id, kri, metrics.psntp);
-    flow.receiver.current() != before
+    let before = flow.back.receiver.current();
+    flow.back.receiver.accept(id, kri, metrics.psntp);
+    flow.back.receiver.current() != before
 }

@@ -76,7 +76,7 @@ pub fn turn_outbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q
     }
     worker.outbound(&mut packets, &mut outcomes, clock);
     worker.counters.bursts.add(1);
-    dispatch(&worker.counters.outbound, packets, &mut outcomes, from, to);
+    dispatch(&worker.counters.outbound, &mut packets, &mut outcomes, from, to);
     true
 }
 
@@ -89,7 +89,7 @@ pub fn turn_inbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q,
     }
     worker.inbound(&mut packets, &mut outcomes, clock);
     worker.counters.bursts.add(1);
-    dispatch(&worker.counters.inbound, packets, &mut outcomes, from, to);
+    dispatch(&worker.counters.inbound, &mut packets, &mut outcomes, from, to);
     true
 }
 
@@ -97,7 +97,7 @@ pub fn turn_inbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q,
 #[inline]
 fn dispatch<Q: PortQueue>(
     counters: &DirectionCounters,
-    mut packets: ArrayVec<Q::Packet, BURST>,
+    packets: &mut ArrayVec<Q::Packet, BURST>,
     outcomes: &mut ArrayVec<Outcome, BURST>,
     from: &mut Q,
     to: &mut Q,
@@ -115,9 +115,9 @@ fn dispatch<Q: PortQueue>(
         }
         send(counters, &mut back, from, |_| Outcome::TooBig);
         outcomes.retain(|o| forwards(*o));
-        packets = on;
+        *packets = on;
     }
-    send(counters, &mut packets, to, |i| outcomes.get(i).copied().unwrap_or(Outcome::Passed(Reason::Off)));
+    send(counters, packets, to, |i| outcomes.get(i).copied().unwrap_or(Outcome::Passed(Reason::Off)));
 }
 
 const fn forwards(outcome: Outcome) -> bool {

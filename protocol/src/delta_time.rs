@@ -26,10 +26,24 @@ pub const fn from_attos(attos: u128) -> Scaled {
 /// Scales a time in nanoseconds.
 #[inline]
 #[must_use]
-pub const fn from_nanos(nanos: u64) -> Scaled {
-    if nanos == 0 {
-        return Scaled { value: 0, scale: 0 };
+pub fn from_nanos(nanos: u64) -> Scaled {
+    // Below 2^32 ns (4.3 s) the product with 10^9 is exact as a floating-point number (32 + 21 significant bits), whose
+    // exponent and mantissa are the scale and the value.
+    if nanos >> 32 == 0 {
+        let bits = (nanos as u32 as f64 * ATTOS_PER_NANO as f64).to_bits();
+        let any = nanos != 0;
+        let value = 1 << 15 | (bits >> (f64::MANTISSA_DIGITS - 16)) as u16;
+        let scale = (bits >> (f64::MANTISSA_DIGITS - 1)).wrapping_sub(EXPONENT_BIAS + 15) as u8;
+        return Scaled { value: if any { value } else { 0 }, scale: if any { scale } else { 0 } };
     }
+    long(nanos)
+}
+
+const EXPONENT_BIAS: u64 = f64::MAX_EXP as u64 - 1;
+
+/// The same for any time but 0.
+#[cold]
+const fn long(nanos: u64) -> Scaled {
     // The same as `from_attos(nanos * 10^9)`, without shifts of 128 bits: both factors have their highest bit set, so the
     // product's highest is one of the two topmost, and 16 bits from there on are the value. There are always that many.
     let zeros = nanos.leading_zeros();

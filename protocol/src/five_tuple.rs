@@ -24,12 +24,12 @@ pub struct FiveTuple {
 }
 
 fn halves(address: [u8; 16]) -> [u64; 2] {
-    let bits = u128::from_be_bytes(address);
-    [(bits >> 64) as u64, bits as u64]
+    let bits = u128::from_le_bytes(address);
+    [bits as u64, (bits >> 64) as u64]
 }
 
-fn address(hi: u64, lo: u64) -> [u8; 16] {
-    (u128::from(hi) << 64 | u128::from(lo)).to_be_bytes()
+fn address(first: u64, second: u64) -> [u8; 16] {
+    (u128::from(second) << 64 | u128::from(first)).to_le_bytes()
 }
 
 impl FiveTuple {
@@ -66,14 +66,15 @@ impl FiveTuple {
         Self { src: self.dst, sport: self.dport, dst: self.src, dport: self.sport, protocol: self.protocol }
     }
 
-    /// As words, for hashing and comparing: source, destination (high half first), then
-    /// `sport << 32 | dport << 16 | protocol`.
+    /// As words, for hashing and comparing: source, destination, then `ports | protocol << 32`, `ports` being the source
+    /// and the destination port. Octets are little-endian in the words, so that a packet's can be taken as they stand.
     #[inline]
     #[must_use]
     pub fn words(&self) -> [u64; 5] {
-        let ([src_hi, src_lo], [dst_hi, dst_lo]) = (halves(self.src), halves(self.dst));
-        let rest = u64::from(self.sport) << 32 | u64::from(self.dport) << 16 | u64::from(self.protocol);
-        [src_hi, src_lo, dst_hi, dst_lo, rest]
+        let ([src, src2], [dst, dst2]) = (halves(self.src), halves(self.dst));
+        let [[s0, s1], [d0, d1]] = [self.sport.to_be_bytes(), self.dport.to_be_bytes()];
+        let ports = u32::from_le_bytes([s0, s1, d0, d1]);
+        [src, src2, dst, dst2, u64::from(ports) | u64::from(self.protocol) << 32]
     }
 
     /// The source address as a number.
@@ -86,13 +87,14 @@ impl FiveTuple {
     /// The inverse of [`FiveTuple::words`].
     #[inline]
     #[must_use]
-    pub fn from_words([src_hi, src_lo, dst_hi, dst_lo, rest]: [u64; 5]) -> Self {
+    pub fn from_words([src, src2, dst, dst2, rest]: [u64; 5]) -> Self {
+        let [s0, s1, d0, d1] = (rest as u32).to_le_bytes();
         Self {
-            src: address(src_hi, src_lo),
-            sport: (rest >> 32) as u16,
-            dst: address(dst_hi, dst_lo),
-            dport: (rest >> 16) as u16,
-            protocol: rest as u8,
+            src: address(src, src2),
+            sport: u16::from_be_bytes([s0, s1]),
+            dst: address(dst, dst2),
+            dport: u16::from_be_bytes([d0, d1]),
+            protocol: (rest >> 32) as u8,
         }
     }
 }
@@ -123,7 +125,7 @@ mod tests {
             (&[1; 16][..], &[2, 3][..], &[4; 16][..], &[5, 6, 7][..])
         );
         let (one, four) = (0x0101010101010101, 0x0404040404040404);
-        assert_eq!(tuple.words(), [one, one, four, four, 0x0203_0506_0007]);
+        assert_eq!(tuple.words(), [one, one, four, four, 0x07_0605_0302]);
     }
 
     #[test]

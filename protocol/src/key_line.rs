@@ -7,7 +7,7 @@
 //! a torn read is seen by its sequence number and thrown away.
 
 use crate::aead::KeyState;
-use crate::key_schedule::ReadyKey;
+use crate::key_schedule::{ReadyKey, nonce_words};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Names the secret a key was derived from: the peer (or this box itself, 0) and the generation.
@@ -109,8 +109,11 @@ const _: () = assert!(size_of::<KeyBody>() == 64 && size_of::<KeyHead<2>>() == 4
 /// What a look into a line gives beside the key's state.
 #[derive(Clone, Copy)]
 pub struct Found<const EXTRA: usize> {
-    /// The base nonce.
-    pub base_nonce: [u8; 12],
+    /// The base nonce's first eight octets and its last four, little-endian: what [`Batch::set_words`] takes. As octets
+    /// they would be put together in memory, and read before they are there.
+    ///
+    /// [`Batch::set_words`]: crate::aead::Batch::set_words
+    pub base_nonce: (u64, u32),
     /// The words that were put with it.
     pub extra: [u64; EXTRA],
 }
@@ -126,6 +129,18 @@ pub struct KeyLine<'a, const EXTRA: usize> {
 
 const NAME: u64 = (1 << 48) - 1;
 const ODD: u64 = 1 << 48;
+
+impl<const EXTRA: usize> Found<EXTRA> {
+    /// The base nonce.
+    #[inline]
+    #[must_use]
+    pub fn base_nonce(&self) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&self.base_nonce.0.to_le_bytes());
+        nonce[8..].copy_from_slice(&self.base_nonce.1.to_le_bytes());
+        nonce
+    }
+}
 
 impl<const EXTRA: usize> KeyLine<'_, EXTRA> {
     /// The key for this secret and Kri, if it is the one in the line and nobody is replacing it at this moment. Its state
@@ -145,10 +160,7 @@ impl<const EXTRA: usize> KeyLine<'_, EXTRA> {
         if self.head.named.load(Ordering::Relaxed) != named || tail as u32 != kri {
             return None;
         }
-        let mut base_nonce = [0; 12];
-        base_nonce[..8].copy_from_slice(&nonce.to_ne_bytes());
-        base_nonce[8..].copy_from_slice(&((tail >> 32) as u32).to_ne_bytes());
-        Some(Found { base_nonce, extra })
+        Some(Found { base_nonce: (nonce, (tail >> 32) as u32), extra })
     }
 
     /// Puts a key into the line, unless somebody else is at it (then nothing happens, and the key is derived again when
@@ -162,9 +174,9 @@ impl<const EXTRA: usize> KeyLine<'_, EXTRA> {
             return;
         }
         fence(Ordering::Release);
-        let [a, b, c, d, e, f, g, h, tail @ ..] = key.base_nonce;
-        self.head.nonce.store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Ordering::Relaxed);
-        self.head.tail.store(u64::from(u32::from_ne_bytes(tail)) << 32 | u64::from(kri), Ordering::Relaxed);
+        let (nonce, end) = nonce_words(key.base_nonce);
+        self.head.nonce.store(nonce, Ordering::Relaxed);
+        self.head.tail.store(u64::from(end) << 32 | u64::from(kri), Ordering::Relaxed);
         for (word, value) in self.head.extra.iter().zip(extra) {
             word.store(value, Ordering::Relaxed);
         }
@@ -202,7 +214,7 @@ mod tests {
         assert!(line.get(id, 5, &mut state).is_none());
         line.put(id, 5, &key(0xA5), [8, 9]);
         let got = line.get(id, 5, &mut state).expect("cached");
-        assert_eq!((got.base_nonce, got.extra), ([0x5A; 12], [8, 9]));
+        assert_eq!((got.base_nonce(), got.extra), ([0x5A; 12], [8, 9]));
         assert_eq!(state.to_words(), key(0xA5).state.to_words());
         assert!(line.is_of(id) && !line.is_of(SecretId::new(3, 8)));
         assert!(line.get(id, 6, &mut state).is_none());
@@ -224,7 +236,7 @@ mod tests {
             for _ in 0..200_000 {
                 for kri in 0..2 {
                     if let Some(k) = line.get(id, kri, &mut state) {
-                        assert_eq!((k.base_nonce, k.extra), ([kri as u8 ^ 0xFF; 12], [u64::from(kri); 2]));
+                        assert_eq!((k.base_nonce(), k.extra), ([kri as u8 ^ 0xFF; 12], [u64::from(kri); 2]));
                         assert_eq!(state.to_words(), key(kri as u8).state.to_words());
                     }
                 }
@@ -264,7 +276,7 @@ mod loom_tests {
             for kri in 0..2u32 {
                 let mut state = KeyState::ZERO;
                 if let Some(k) = line.line().get(id, kri, &mut state) {
-                    assert_eq!((state.to_words(), k.base_nonce), ([u64::from(kri); 8], [kri as u8; 12]));
+                    assert_eq!((state.to_words(), k.base_nonce()), ([u64::from(kri); 8], [kri as u8; 12]));
                 }
             }
             writer.join().expect("no panic");
@@ -284,7 +296,7 @@ mod loom_tests {
             let writer = loom::thread::spawn(move || other.line().clear());
             let mut state = KeyState::ZERO;
             if let Some(k) = line.line().get(id, 0, &mut state) {
-                assert_eq!((state.to_words(), k.base_nonce), ([7; 8], [7; 12]));
+                assert_eq!((state.to_words(), k.base_nonce()), ([7; 8], [7; 12]));
             }
             writer.join().expect("no panic");
         });

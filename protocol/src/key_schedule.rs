@@ -276,6 +276,20 @@ pub const fn nonce(base_nonce: [u8; NN], prseq: u16) -> [u8; NN] {
     [a, b, c, d, e, f, g, h, i, j, k ^ high, l ^ low]
 }
 
+/// A nonce as two words, little-endian; XORing PRSEQ into the second is [`xor_prseq`].
+#[inline]
+#[must_use]
+pub const fn nonce_words([a, b, c, d, e, f, g, h, end @ ..]: [u8; 12]) -> (u64, u32) {
+    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes(end))
+}
+
+/// The second of a base nonce's words for the packet with this PRSEQ: [`nonce`] on words.
+#[inline]
+#[must_use]
+pub const fn xor_prseq(end: u32, prseq: u16) -> u32 {
+    end ^ (prseq.swap_bytes() as u32) << 16
+}
+
 /// A session key as the packet path keeps it.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct ReadyKey {

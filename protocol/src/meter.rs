@@ -86,6 +86,9 @@ impl Meter {
     fn remember(&self, psntp: u16, now: u64) {
         let acknowledged = self.acknowledged.load(Ordering::Relaxed);
         let under_way = if acknowledged == 0 { 1 } else { psntp.wrapping_sub(acknowledged as u16).max(1) };
+        if usize::from(under_way) <= LOG {
+            return self.log[usize::from(psntp) % LOG].store(now, Ordering::Relaxed);
+        }
         let stride = u32::from(under_way).div_ceil(LOG as u32).next_power_of_two().min(1 << 14);
         if u32::from(psntp) & (stride - 1) == 0 {
             self.log[(u32::from(psntp) / stride) as usize % LOG].store(now, Ordering::Relaxed);

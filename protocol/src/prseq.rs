@@ -1,9 +1,11 @@
 //! The order in which PRSEQ runs through 1..=32767 within one Kri (profile section 6): a permutation that an observer
 //! cannot predict, without a table.
 //!
-//! A permutation of 15 bits (a Feistel network of six rounds over 7 and 8 bits) is walked until it falls below 32767,
-//! which it nearly always does at once. Its round keys come from a key made with SipHash-2-4. What an observer sees anyway
-//! is that no value repeats within a Kri, and values under a key of 128 bits.
+//! A permutation of 15 bits (a Feistel network of eight rounds over 7 and 8 bits) is walked until it falls below 32767,
+//! which it nearly always does at once. Its round keys, 128 bits, come from SipHash-2-4. What an observer sees anyway is
+//! that no value repeats within a Kri, and values under a key of 128 bits.
+//!
+//! All arithmetic is on 16 bits, so that a burst's packets go through the rounds side by side in vector registers.
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
@@ -84,33 +86,71 @@ impl PrseqKey {
 #[inline]
 #[must_use]
 pub fn prseq(order: [u64; 2], index: u16) -> u16 {
-    let mut value = index & 0x7FFF;
-    // A walk through one cycle of the permutation: it comes back to a value below VALUES, at the latest to its start.
-    loop {
-        value = permute(order, value);
-        if value < VALUES {
-            return value + 1;
+    let mut one = Lanes::<1>::default();
+    one.set(0, order, index);
+    one.prseqs()[0]
+}
+
+/// Places in the orders of `N` packets.
+#[derive(Clone, Debug)]
+pub struct Lanes<const N: usize> {
+    /// By round.
+    keys: [[u16; N]; ROUNDS],
+    index: [u16; N],
+}
+
+const ROUNDS: usize = 8;
+
+impl<const N: usize> Default for Lanes<N> {
+    fn default() -> Self {
+        Self { keys: [[0; N]; ROUNDS], index: [0; N] }
+    }
+}
+
+impl<const N: usize> Lanes<N> {
+    /// Packet `index` (0..32767) of this order is to be lane `lane`.
+    #[inline]
+    pub fn set(&mut self, lane: usize, order: [u64; 2], index: u16) {
+        for (round, keys) in self.keys.iter_mut().enumerate() {
+            keys[lane] = (order[round / 4] >> (round % 4 * 16)) as u16;
         }
+        self.index[lane] = index;
+    }
+
+    /// The PRSEQ, 1..=32767, of each lane that was set.
+    #[inline]
+    #[must_use]
+    pub fn prseqs(&self) -> [u16; N] {
+        let mut values = self.index;
+        for (lane, value) in values.iter_mut().enumerate() {
+            *value = self.permute(lane, *value);
+        }
+        for (lane, value) in values.iter_mut().enumerate() {
+            // A walk through one cycle of the permutation: it comes back to a value below VALUES, at the latest to its start.
+            while *value >= VALUES {
+                *value = self.permute(lane, *value);
+            }
+            *value += 1;
+        }
+        values
+    }
+
+    /// A permutation of 0..32768. The loops over a burst's lanes become vector instructions.
+    #[inline]
+    fn permute(&self, lane: usize, value: u16) -> u16 {
+        let (mut low, mut high) = (value & 0xFF, value >> 8 & 0x7F);
+        for keys in self.keys.as_chunks::<2>().0 {
+            high ^= mix(low, keys[0][lane]) & 0x7F;
+            low ^= mix(high, keys[1][lane]);
+        }
+        high << 8 | low
     }
 }
 
-/// A permutation of 0..32768.
+/// A round's function: eight bits that depend on all of `value`'s eight and of the key's sixteen.
 #[inline]
-fn permute([a, b]: [u64; 2], value: u16) -> u16 {
-    let (mut low, mut high) = (u64::from(value) & 0xFF, u64::from(value) >> 8);
-    // Six rounds, three keys out of each word.
-    for turn in [0, 19, 41] {
-        high ^= mix(low, a.rotate_left(turn)) & 0x7F;
-        low ^= mix(high, b.rotate_left(turn)) & 0xFF;
-    }
-    (high << 8 | low) as u16
-}
-
-/// A round's function; the low octet counts. One multiplication: the rounds wait for one another.
-#[inline]
-const fn mix(value: u64, key: u64) -> u64 {
-    let mixed = (value ^ key).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed >> 56 ^ mixed >> 29
+const fn mix(value: u16, key: u16) -> u16 {
+    (value ^ key).wrapping_mul(0x9E37) >> 8
 }
 
 #[cfg(test)]

@@ -277,7 +277,7 @@ impl ReceiverState {
     #[inline]
     pub fn key(&self, id: SecretId, kri: u32, into: &mut KeyState) -> Option<[u8; 12]> {
         let found = self.front().get(id, kri, into).or_else(|| self.back().get(id, kri, into))?;
-        Some(found.base_nonce)
+        Some(found.base_nonce())
     }
 
     /// Keeps a session key that has opened a packet: that of the secret and Kri last opened with in front, of others that

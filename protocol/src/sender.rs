@@ -33,32 +33,36 @@ const N_MASK: u64 = (1 << GENERATION_SHIFT) - 1;
 const UNSTARTED: u64 = 1 << 47;
 const _: () = assert!(MAX_N + (1 << 31) < UNSTARTED);
 
-/// A packet's number and what follows from it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A packet's number n, as what follows from it: Kri and the place in its order are its quotient and remainder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Number {
-    /// Packets of this direction sealed under this generation before it.
-    pub n: u64,
+    /// Key rotation index: n / 32767. `n` is below [`MAX_N`], so it fits.
+    pub kri: u32,
+    /// Place in the PRSEQ order of this Kri, 0..32767.
+    pub index: u16,
     /// Packet sequence number this packet.
     pub psntp: u16,
 }
 
 impl Number {
-    /// Key rotation index: n / 32767. `n` is below [`MAX_N`], so it fits.
-    #[must_use]
-    pub const fn kri(self) -> u32 {
-        (self.n / PACKETS_PER_KRI) as u32
+    #[inline]
+    const fn new(n: u64, base: u16) -> Self {
+        let kri = n / PACKETS_PER_KRI;
+        let index = n - kri * PACKETS_PER_KRI;
+        Self { kri: kri as u32, index: index as u16, psntp: base.wrapping_add(n as u16) }
     }
 
-    /// Place in the PRSEQ order of this Kri, 0..32767.
+    /// Packets of this direction sealed under this generation before it.
     #[must_use]
-    pub const fn index(self) -> u16 {
-        (self.n % PACKETS_PER_KRI) as u16
+    pub const fn n(self) -> u64 {
+        self.kri as u64 * PACKETS_PER_KRI + self.index as u64
     }
 
     /// The F bit: Kri mod 2.
+    #[inline]
     #[must_use]
     pub const fn f(self) -> bool {
-        self.kri() & 1 == 1
+        self.kri & 1 == 1
     }
 }
 
@@ -125,6 +129,26 @@ const fn is_newer(word: u64, tag: u32) -> bool {
     word & UNSTARTED == 0 && tag.wrapping_sub(tag_of(word)) & GENERATION_MASK > GENERATION_MASK / 2
 }
 
+/// Whether the next number is one of this generation that can be taken.
+#[inline]
+const fn gives(word: u64, tag: u32) -> bool {
+    // Other bits than n's would make it larger: frozen, not started, another generation.
+    word & !(SLOT | CHANGING) ^ (tag as u64) << GENERATION_SHIFT < MAX_N
+}
+
+/// Why there never will be a number of this generation; `None`: there is one, or it has to be begun.
+const fn refusal(word: u64, tag: u32) -> Option<NoNumber> {
+    if word & FROZEN != 0 {
+        Some(NoNumber::Frozen)
+    } else if is_newer(word, tag) {
+        Some(NoNumber::NewerGeneration)
+    } else if tag_of(word) == tag && word & UNSTARTED == 0 && word & N_MASK >= MAX_N {
+        Some(NoNumber::Exhausted)
+    } else {
+        None
+    }
+}
+
 const fn pack(generation: u32, n: u64) -> u64 {
     ((generation & GENERATION_MASK) as u64) << GENERATION_SHIFT | n
 }
@@ -175,46 +199,37 @@ impl SenderState {
     #[inline]
     pub fn take(&self, generation: u32) -> Result<Number, NoNumber> {
         let tag = generation & GENERATION_MASK;
-        let mut contended = 0;
-        loop {
-            let seen = self.word.load(Ordering::Acquire);
-            if seen & FROZEN != 0 {
-                return Err(NoNumber::Frozen);
-            }
-            if tag_of(seen) != tag || seen & UNSTARTED != 0 {
-                if is_newer(seen, tag) {
-                    return Err(NoNumber::NewerGeneration);
-                }
-                match self.change_generation(tag) {
-                    Some(done) => return done,
-                    None if contended < 256 => {
-                        contended += 1;
-                        crate::sync::spin();
-                        continue;
-                    }
-                    None => return Err(NoNumber::Contended),
-                }
-            }
-            if seen & N_MASK >= MAX_N {
-                return Err(NoNumber::Exhausted);
-            }
-            let taken = self.word.fetch_add(1, Ordering::AcqRel);
-            if taken & FROZEN != 0 {
-                return Err(NoNumber::Frozen); // what the freezer read is not changed by our addition
-            }
-            if tag_of(taken) != tag {
-                return Err(NoNumber::NewerGeneration); // the number is lost in the newer generation, which harms nobody
-            }
-            let n = taken & N_MASK;
-            if n >= MAX_N {
-                return Err(NoNumber::Exhausted);
-            }
-            let base = self.base[usize::from(taken & SLOT != 0)].load(Ordering::Acquire);
-            if base >> 16 != tag {
-                return Err(NoNumber::NewerGeneration);
-            }
-            return Ok(Number { n, psntp: (base as u16).wrapping_add(n as u16) });
+        if gives(self.word.load(Ordering::Acquire), tag) { self.take_one(tag) } else { self.take_otherwise(tag) }
+    }
+
+    /// Takes the next number, which was of this generation a moment ago.
+    #[inline]
+    fn take_one(&self, tag: u32) -> Result<Number, NoNumber> {
+        let taken = self.word.fetch_add(1, Ordering::AcqRel);
+        let base = self.base[usize::from(taken & SLOT != 0)].load(Ordering::Acquire);
+        if gives(taken, tag) && base >> 16 == tag {
+            return Ok(Number::new(taken & N_MASK, base as u16));
         }
+        // What a freezer has read is not changed by our addition; a number of a newer generation is lost, which harms nobody.
+        Err(refusal(taken, tag).unwrap_or(NoNumber::NewerGeneration))
+    }
+
+    #[cold]
+    fn take_otherwise(&self, tag: u32) -> Result<Number, NoNumber> {
+        for _ in 0..256 {
+            let seen = self.word.load(Ordering::Acquire);
+            if let Some(no) = refusal(seen, tag) {
+                return Err(no);
+            }
+            if gives(seen, tag) {
+                return self.take_one(tag);
+            }
+            if let Some(done) = self.change_generation(tag) {
+                return done;
+            }
+            crate::sync::spin();
+        }
+        Err(NoNumber::Contended)
     }
 
     /// Moves to a newer generation and takes its n = 0. `None`: another worker is doing it, look again.
@@ -236,7 +251,7 @@ impl SenderState {
             let slot = !seen & SLOT;
             self.base[usize::from(slot != 0)].store(tag << 16 | u32::from(psntp), Ordering::Release);
             match self.word.compare_exchange(seen, slot | pack(tag, 1), Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => break Ok(Number { n: 0, psntp }),
+                Ok(_) => break Ok(Number::new(0, psntp)),
                 Err(now) if now & FROZEN != 0 => {
                     self.word.fetch_and(!CHANGING, Ordering::AcqRel); // ours; a thawed flow has to change after all
                     break Err(NoNumber::Frozen);
@@ -281,12 +296,12 @@ mod tests {
         let state = SenderState::default();
         state.start(1, 0xFFFF);
         let first = state.take(1).expect("number");
-        assert_eq!((first.n, first.psntp, first.kri(), first.index(), first.f()), (0, 0xFFFF, 0, 0, false));
+        assert_eq!((first.n(), first.psntp, first.kri, first.index, first.f()), (0, 0xFFFF, 0, 0, false));
         for n in 1..PACKETS_PER_KRI {
-            assert_eq!(state.take(1).expect("number").n, n);
+            assert_eq!(state.take(1).expect("number").n(), n);
         }
         let second = state.take(1).expect("number");
-        assert_eq!((second.kri(), second.index(), second.f(), second.psntp), (1, 0, true, 0x7FFE));
+        assert_eq!((second.kri, second.index, second.f(), second.psntp), (1, 0, true, 0x7FFE));
     }
 
     #[test]
@@ -294,9 +309,9 @@ mod tests {
         let state = SenderState::default();
         at(&state, 1, MAX_N - 1);
         let last = state.take(1).expect("number");
-        assert_eq!((last.kri(), last.index()), (u32::MAX, 32766));
+        assert_eq!((last.kri, last.index), (u32::MAX, 32766));
         assert_eq!(state.take(1), Err(NoNumber::Exhausted));
-        assert_eq!(state.take(2).expect("a new generation helps").n, 0);
+        assert_eq!(state.take(2).expect("a new generation helps").n(), 0);
     }
 
     #[test]
@@ -305,8 +320,8 @@ mod tests {
         state.start(7, 100);
         state.take(7).expect("number");
         state.take(7).expect("number");
-        assert_eq!(state.take(8), Ok(Number { n: 0, psntp: 102 }));
-        assert_eq!(state.take(8), Ok(Number { n: 1, psntp: 103 }));
+        assert_eq!(state.take(8), Ok(Number::new(0, 102)));
+        assert_eq!(state.take(8), Ok(Number::new(1, 102)));
         assert_eq!(state.take(7), Err(NoNumber::NewerGeneration));
         assert_eq!(
             state.take(8 + 5000),
@@ -327,11 +342,11 @@ mod tests {
         assert_eq!(rest.n(), 5);
         let back = SenderState::default();
         back.resume(rest, 3);
-        assert_eq!(back.take(3), Ok(Number { n: 5, psntp: 15 }));
+        assert_eq!(back.take(3), Ok(Number::new(5, 10)));
         back.resume(rest, 4);
-        assert_eq!(back.take(4), Ok(Number { n: 0, psntp: 15 }));
+        assert_eq!(back.take(4), Ok(Number::new(0, 15)));
         state.thaw();
-        assert!(state.take(3).expect("thawed").n >= 5);
+        assert!(state.take(3).expect("thawed").n() >= 5);
     }
 
     #[test]
@@ -339,26 +354,26 @@ mod tests {
         let state = SenderState::default();
         state.start(1, 0);
         // A worker under generation 2 has seen generation 1 in the word and is about to change it. It sleeps; then:
-        assert_eq!(state.take(2).map(|n| n.n), Ok(0));
-        assert_eq!(state.take(3).map(|n| n.n), Ok(0));
+        assert_eq!(state.take(2).map(|n| n.n()), Ok(0));
+        assert_eq!(state.take(3).map(|n| n.n()), Ok(0));
         // It wakes up. n = 0 of generation 2 was given out above.
         assert_eq!(state.change_generation(2), None);
         assert_eq!(state.take(2), Err(NoNumber::NewerGeneration));
-        assert_eq!(state.take(3).map(|n| n.n), Ok(1));
+        assert_eq!(state.take(3).map(|n| n.n()), Ok(1));
     }
 
     #[test]
     fn a_flow_does_not_come_back_under_an_older_generation() {
         let state = SenderState::default();
         state.start(1, 0);
-        assert_eq!(state.take(1).map(|n| n.n), Ok(0));
-        assert_eq!(state.take(2).map(|n| n.n), Ok(0));
+        assert_eq!(state.take(1).map(|n| n.n()), Ok(0));
+        assert_eq!(state.take(2).map(|n| n.n()), Ok(0));
         let rest = state.freeze();
         // A worker whose ring is older than the rest brings it back: n = 0 of generation 1 was given out above.
         let back = SenderState::default();
         back.resume(rest, 1);
         assert_eq!(back.take(1), Err(NoNumber::NewerGeneration));
-        assert_eq!(back.take(2).map(|n| n.n), Ok(1));
+        assert_eq!(back.take(2).map(|n| n.n()), Ok(1));
     }
 
     #[test]
@@ -374,7 +389,7 @@ mod tests {
                     for _ in 0..100_000 {
                         let g = generation.load(std::sync::atomic::Ordering::Relaxed);
                         if let Ok(number) = state.take(g) {
-                            mine.push((g, number.n, number.psntp));
+                            mine.push((g, number.n(), number.psntp));
                         }
                     }
                     let mut all = all.lock().expect("lock");
@@ -415,8 +430,8 @@ mod loom_tests {
             let theirs = thread.join().expect("no panic");
             let mut got: Vec<_> = mine.into_iter().chain([theirs.0, theirs.1]).flatten().collect();
             let count = got.len();
-            got.sort_by_key(|&(g, n)| (g, n.n));
-            got.dedup_by_key(|&mut (g, n)| (g, n.n));
+            got.sort_by_key(|&(g, n)| (g, n.n()));
+            got.dedup_by_key(|&mut (g, n)| (g, n.n()));
             assert_eq!(got.len(), count, "a number was given twice: {got:?}");
             for pair in got.windows(2) {
                 assert_ne!(pair[0].1.psntp, pair[1].1.psntp, "one PSNTP for two packets: {got:?}");
@@ -430,11 +445,11 @@ mod loom_tests {
             let state = Arc::new(SenderState::default());
             state.start(1, 0);
             let other = Arc::clone(&state);
-            let thread = thread::spawn(move || other.take(2).map(|n| n.n));
+            let thread = thread::spawn(move || other.take(2).map(|n| n.n()));
             state.freeze();
             state.thaw();
             let theirs = thread.join().expect("no panic");
-            assert_eq!(state.take(2).map(|n| n.n), Ok(u64::from(theirs.is_ok())), "after {theirs:?}");
+            assert_eq!(state.take(2).map(|n| n.n()), Ok(u64::from(theirs.is_ok())), "after {theirs:?}");
         });
     }
 
@@ -449,12 +464,12 @@ mod loom_tests {
             for number in thread.join().expect("no panic").into_iter().flatten().enumerate() {
                 let (_, number) = number;
                 // Either it belongs to an older generation than the rest, or it lies below the rest's n.
-                assert!(number.n < rest.n() || rest.is_of(2), "{number:?} {rest:?}");
+                assert!(number.n() < rest.n() || rest.is_of(2), "{number:?} {rest:?}");
             }
             let back = SenderState::default();
             back.resume(rest, 2);
             let next = back.take(2).expect("number");
-            assert!(!rest.is_of(2) || next.n >= rest.n());
+            assert!(!rest.is_of(2) || next.n() >= rest.n());
         });
     }
 }

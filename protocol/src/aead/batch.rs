@@ -3,6 +3,7 @@
 use super::{Path, portable};
 #[cfg(target_arch = "x86_64")]
 use super::{aesni, vaes256, vaes512};
+use crate::key_schedule::nonce_words;
 use crate::suite::Aead;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -122,16 +123,20 @@ impl Batch {
     /// Sets what sealing needs of a slot.
     #[inline]
     pub fn set(&mut self, slot: usize, nonce: &[u8; 12], aad: &[u8; 6], text: &[u8; 14]) {
-        // Two whole words each: a load that spans more and smaller stores has to wait for them.
-        let &[n0, n1, n2, n3, n4, n5, n6, n7, nonce_end @ ..] = nonce;
         let &[a0, a1, a2, a3, a4, a5] = aad;
         let &[t0, t1, t2, t3, t4, t5, text_end @ ..] = text;
         let &[_, _, _, _, _, _, t6, t7, ..] = text;
-        self.nonce[slot] =
-            words(u64::from_le_bytes([n0, n1, n2, n3, n4, n5, n6, n7]), u32::from_le_bytes(nonce_end).into());
-        self.aad[slot] = words(u64::from_le_bytes([a0, a1, a2, a3, a4, a5, 0, 0]), 0);
-        self.text[slot] =
-            words(u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]), u64::from_le_bytes(text_end) >> 16);
+        let text = [u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]), u64::from_le_bytes(text_end) >> 16];
+        self.set_words(slot, nonce_words(*nonce), u64::from_le_bytes([a0, a1, a2, a3, a4, a5, 0, 0]), text);
+    }
+
+    /// [`Batch::set`] with all octets as words, little-endian. (A load that spans several smaller stores has to wait for
+    /// them; so nothing is put together from octets.)
+    #[inline]
+    pub fn set_words(&mut self, slot: usize, nonce: (u64, u32), aad: u64, text: [u64; 2]) {
+        self.nonce[slot] = words(nonce.0, nonce.1.into());
+        self.aad[slot] = words(aad, 0);
+        self.text[slot] = words(text[0], text[1]);
     }
 
     /// The 14 octets of a slot's text.

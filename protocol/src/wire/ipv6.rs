@@ -68,11 +68,12 @@ pub const fn name(protocol: u8) -> Option<&'static str> {
     })
 }
 
-/// Whether an address lies in `fe80::/10` (RFC 4291 section 2.5.6), by its first half.
+/// Whether an address lies in `fe80::/10` (RFC 4291 section 2.5.6), by its first half, little-endian
+/// ([`FiveTuple::words`](crate::five_tuple::FiveTuple::words)).
 #[inline]
 #[must_use]
-pub const fn is_link_local(high: u64) -> bool {
-    high >> 54 == 0xFE80 >> 6
+pub const fn is_link_local(first: u64) -> bool {
+    first & 0xC0FF == 0x80FE
 }
 
 /// The Payload Length of a packet that holds at least the IPv6 header.
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn link_local_is_fe80_to_febf() {
-        let of = |a, b| is_link_local(u64::from_be_bytes([a, b, 0, 0, 0, 0, 0, 0]));
+        let of = |a, b| is_link_local(u64::from_le_bytes([a, b, 0, 0, 0, 0, 0, 0]));
         assert!(of(0xFE, 0x80) && of(0xFE, 0xBF));
         assert!(!of(0xFE, 0x7F) && !of(0xFE, 0xC0) && !of(0xFD, 0x80) && !of(0xFF, 0x80) && !of(0x20, 0x01));
     }

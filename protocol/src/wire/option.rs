@@ -124,9 +124,20 @@ impl Metrics {
     #[inline]
     #[must_use]
     pub const fn emit(&self) -> [u8; METRICS_LEN] {
-        let [g0, g1, g2, g3] = self.global_pointer.to_be_bytes();
-        let [r, s, p0, p1, l0, l1, a0, a1, b0, b1] = self.emit_pdm();
+        let [low, high] = self.to_words();
+        let [r, s, g0, g1, g2, g3, p0, p1] = low.to_le_bytes();
+        let [l0, l1, a0, a1, b0, b1, _, _] = high.to_le_bytes();
         [r, s, g0, g1, g2, g3, p0, p1, l0, l1, a0, a1, b0, b1]
+    }
+
+    /// The octets of [`Metrics::emit`] as two words, little-endian; the last two octets are 0.
+    #[inline]
+    #[must_use]
+    pub const fn to_words(&self) -> [u64; 2] {
+        let (scales, pointer) = (self.scale_dtlr as u64 | (self.scale_dtls as u64) << 8, self.global_pointer.swap_bytes());
+        let [psntp, psnlr, tlr, tls] =
+            [self.psntp.swap_bytes() as u64, self.psnlr.swap_bytes() as u64, self.delta_tlr.swap_bytes() as u64, self.delta_tls.swap_bytes() as u64];
+        [scales | (pointer as u64) << 16 | psntp << 48, psnlr | tlr << 16 | tls << 32]
     }
 
     /// The inverse of [`Metrics::emit`].
@@ -182,9 +193,17 @@ impl Prefix6 {
     #[inline]
     #[must_use]
     pub const fn emit(&self, form: Form) -> [u8; PREFIX_LEN] {
-        let [r0, r1] = self.reserved.to_be_bytes();
-        let [p0, p1] = (self.prseq << 1 | (self.f & 1) as u16).to_be_bytes();
-        [OPTION_TYPE, form.data_len(), VERSION << 4 | r0 & 0x0F, r1, p0, p1]
+        let [kind, data_len, r0, r1, p0, p1, _, _] = self.to_word(form).to_le_bytes();
+        [kind, data_len, r0, r1, p0, p1]
+    }
+
+    /// The octets of [`Prefix6::emit`] as a word, little-endian; the last two octets are 0.
+    #[inline]
+    #[must_use]
+    pub const fn to_word(&self, form: Form) -> u64 {
+        let version = ((VERSION as u16) << 12 | self.reserved & 0x0FFF).swap_bytes();
+        let order = (self.prseq << 1 | (self.f & 1) as u16).swap_bytes();
+        OPTION_TYPE as u64 | (form.data_len() as u64) << 8 | (version as u64) << 16 | (order as u64) << 32
     }
 
     /// The inverse of [`Prefix6::emit`]; `None` unless it is a `PDMv2` option of version 2.
