@@ -4,6 +4,17 @@
 pub trait PacketBuf {
     /// The first segment's octets, from the Ethernet header on.
     fn data(&self) -> &[u8];
+    /// Asks for the cache lines of its headers, some packets before they are looked at.
+    #[inline]
+    fn prefetch(&self) {
+        let data = self.data();
+        // The second line, where an option stands.
+        for at in [0, 64] {
+            if let Some(octet) = data.get(at) {
+                protocol::prefetch::line(octet);
+            }
+        }
+    }
     /// The same, to write to.
     fn data_mut(&mut self) -> &mut [u8];
     /// Octets of the frame over all segments.

@@ -47,14 +47,10 @@ pub struct Flow {
     // Written by both directions.
     /// Times.
     pub meter: Meter,
-    /// Options that verified.
-    pub accepted: AtomicU64,
 
     // Written by packets towards the network.
     /// Numbers of the packets towards the network.
     pub sender: SenderState,
-    /// Options added.
-    pub added: AtomicU64,
     /// With the session key to seal with go the words of its PRSEQ order.
     seal_head: KeyHead<2>,
     seal_body: KeyBody,
@@ -128,16 +124,17 @@ impl Flow {
         KeyLine { head: &self.seal_head, body: &self.seal_body }
     }
 
-    /// Asks for the lines that packets of both directions need.
+    /// Asks for the lines that are needed first for a packet towards the network. (All at once would be more than the CPU can
+    /// wait for: the rest is asked for one packet at a time, between other work.)
     #[inline]
-    pub(crate) fn prefetch_first(&self) {
+    pub(crate) fn prefetch_outbound(&self) {
         prefetch::line(self);
         prefetch::line(&self.meter);
     }
 
-    /// Asks for those that a packet towards the network needs besides.
+    /// Asks for those that are needed then.
     #[inline]
-    pub(crate) fn prefetch_outbound(&self) {
+    pub(crate) fn prefetch_outbound_rest(&self) {
         prefetch::line(&self.sender);
         prefetch::line(&self.seal_body);
     }
@@ -202,19 +199,6 @@ impl Flow {
         now.saturating_sub(self.last_seen.load(Ordering::Relaxed))
     }
 
-    /// One option added. Not an atomic addition, which would take longer than the rest of a packet's counting: where two
-    /// workers serve one direction of a flow at the same moment, this flow's own count may miss some.
-    #[inline]
-    pub(crate) fn count_added(&self) {
-        self.added.store(self.added.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// One option verified; counted as in [`Flow::count_added`].
-    #[inline]
-    pub(crate) fn count_accepted(&self) {
-        self.accepted.store(self.accepted.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
     pub(crate) fn is_live(&self) -> bool {
         self.live.load(Ordering::Acquire) != 0
     }
@@ -231,7 +215,7 @@ impl Flow {
         for word in [&self.seals, &self.vouched] {
             word.store(0, Ordering::Relaxed);
         }
-        for word in self.key.iter().chain([&self.added, &self.accepted]) {
+        for word in &self.key {
             word.store(0, Ordering::Relaxed);
         }
     }
@@ -294,11 +278,19 @@ impl WholeFlow<'_> {
         self.back.fingerprint[1].store(fingerprint.hi, Ordering::Relaxed);
     }
 
-    /// Asks for the lines that a packet coming back needs besides.
+    /// Asks for the lines that are needed first for a packet coming back.
     #[inline]
     pub(crate) fn prefetch_inbound(&self) {
+        prefetch::line(self.front);
         prefetch::line(&self.back.receiver);
+    }
+
+    /// Asks for those that are needed then.
+    #[inline]
+    pub(crate) fn prefetch_inbound_rest(&self) {
         prefetch::line(self.back.receiver.key_line());
+        prefetch::line(self.back.receiver.window_line());
+        prefetch::line(&self.meter);
     }
 
     /// Makes the record as new, its keys overwritten. Only when no worker can reach it.

@@ -11,7 +11,7 @@ use crate::flow::WholeFlow;
 use crate::flow_hash::FlowHash;
 use crate::keyring::KeyRing;
 use crate::lookup::{Likely, look_up};
-use crate::open::{Guess, SealedOption, first_guess, guesses, same_as_before, session};
+use crate::open::{Guess, SealedOption, first_guess, guesses, load, same_as_before, session};
 use crate::parse;
 use crate::path::{BURST, Clock, Scratch, Shared, TrialBudget, Worker, classify, form_of};
 use crate::policy::{InboundAction, OnFailure};
@@ -20,7 +20,7 @@ use crate::{mss, rewrite};
 use arrayvec::ArrayVec;
 use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
-use protocol::key_schedule::ReadyKey;
+use protocol::key_schedule::{ReadyKey, nonce_words};
 use protocol::receiver::Verdict;
 use protocol::suite::Aead;
 use protocol::wire::dest_opts::{RemovePlan, plan_remove};
@@ -29,9 +29,7 @@ use protocol::wire::option::{Form, Metrics};
 /// A packet with an option that is ours to look at. Small, since there are many of them: what only few need is in
 /// [`Plans`].
 struct Chosen<'a> {
-    /// Of the outbound 5-tuple, which is the reverse of the packet's own.
-    words: [u64; 5],
-    hash: FlowHash,
+    /// Always there when there is no plan.
     flow: Option<WholeFlow<'a>>,
     /// What a sealed one was most likely sealed under.
     guess: Option<Guess>,
@@ -46,34 +44,45 @@ struct Chosen<'a> {
     slot: Option<u8>,
     /// Whether its key was derived.
     derived: bool,
+    /// Whether the option is left in place.
+    keeps: bool,
 }
 
-/// Where the IPv6 header is and what goes out, of packets that are not of the measured shape.
-type Plans = ArrayVec<(usize, RemovePlan), BURST>;
+/// A packet that is not of the measured shape, or of a flow that is not known.
+struct Plan {
+    /// Where the IPv6 header is.
+    l3: usize,
+    /// What goes out.
+    remove: RemovePlan,
+    /// Of the outbound 5-tuple, which is the reverse of the packet's own.
+    words: [u64; 5],
+    hash: FlowHash,
+}
+
+type Plans = ArrayVec<Plan, BURST>;
 
 impl Chosen<'_> {
+    fn plan<'p>(&self, plans: &'p Plans) -> Option<&'p Plan> {
+        plans.get(usize::from(self.plan?))
+    }
+
     /// The packet's own 5-tuple.
-    fn tuple(&self) -> FiveTuple {
-        FiveTuple::from_words(self.words).reversed()
+    fn tuple(&self, plans: &Plans) -> FiveTuple {
+        let words = self.plan(plans).map(|p| p.words).or(self.flow.map(|f| f.words()));
+        FiveTuple::from_words(words.unwrap_or_default()).reversed()
+    }
+
+    const fn done(&self) -> Outcome {
+        if self.keeps { Outcome::Verified(self.form) } else { Outcome::Removed(self.form) }
     }
 }
 
-/// What opening a packet came to.
-enum Opened {
-    /// The secret and Kri; where the key is; what it opened.
-    With(Guess, KeyAt, Metrics),
-    Failed(Reason),
-}
-
-/// Where a key that has opened a packet is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum KeyAt {
-    /// The flow has it.
-    Flow,
-    /// It was derived for this slot.
-    Slot(usize),
-    /// It was derived for the last trial.
-    Trial,
+/// What a trial beyond the first opened.
+struct Opened {
+    guess: Guess,
+    metrics: Metrics,
+    /// The key, unless the flow has it.
+    derived: Option<ReadyKey>,
 }
 
 impl Worker {
@@ -95,18 +104,23 @@ impl Worker {
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
-        look_up(&shared.table, packets, measured, |i, packet, likely| {
+        let prefetch = |flow| {
+            if let Some(flow) = shared.table.whole(flow) {
+                flow.prefetch_inbound();
+            }
+        };
+        look_up(&shared.table, packets, measured, prefetch, |i, packet, likely| {
             if let Some(c) = likely.and_then(|l| choose_known(shared, ring, packet, l, i as u8)) {
-                outcomes.push(Outcome::Removed(c.form));
+                outcomes.push(c.done());
                 chosen.push(c);
                 return;
             }
             let choice = choose(shared, ring, counters, packet, &mut plans);
             outcomes.push(match choice {
                 Ok(c) => {
-                    let form = c.form;
+                    let done = c.done();
                     chosen.push(Chosen { packet: i as u8, ..c });
-                    Outcome::Removed(form)
+                    done
                 }
                 Err((OnFailure::Drop, reason)) => Outcome::Dropped(reason),
                 Err((OnFailure::Strip, reason)) => match plan_of(packet) {
@@ -120,53 +134,60 @@ impl Worker {
             });
         });
 
-        let opened = open_first(ring, counters, packets, &mut chosen, scratch);
+        let opened = open_first(ring, counters, packets, &mut chosen, &plans, scratch);
         trials.earn(u64::from(opened.count_ones()));
+        let mut run = (0, 0); // a policy, and the options that verified under it and are not counted yet
         for c in &mut chosen {
-            let result = match (c.slot, c.guess) {
+            let failure = match (c.slot, c.guess) {
                 (Some(slot), Some(guess)) if opened & 1 << slot != 0 => {
-                    let slot = usize::from(slot);
-                    let at = if c.derived { KeyAt::Slot(slot) } else { KeyAt::Flow };
-                    Opened::With(guess, at, Metrics::parse(scratch.batch.text_of(slot)))
+                    let slot = usize::from(slot) % BURST;
+                    let metrics = Metrics::from_words(scratch.batch.text_words(slot));
+                    let failure = account(shared, ring, counters, c, &plans, guess, &metrics, now);
+                    if let (None, true, Some(flow)) = (failure, c.derived, c.flow) {
+                        flow.back.receiver.keep_key(guess.id, guess.kri, &key_of(scratch, slot));
+                    }
+                    failure
                 }
                 (_, Some(guess)) => {
-                    open_further(shared, ring, counters, trials, packets, c, &mut scratch.trial, guess, now)
+                    match open_further(shared, ring, counters, trials, packets, c, &plans, guess, now) {
+                        Ok(Opened { guess, metrics, derived }) => {
+                            let failure = account(shared, ring, counters, c, &plans, guess, &metrics, now);
+                            if let (None, Some(key), Some(flow)) = (failure, derived, c.flow) {
+                                flow.back.receiver.keep_key(guess.id, guess.kri, &key);
+                            }
+                            failure
+                        }
+                        Err(reason) => Some(reason),
+                    }
                 }
                 (_, None) => {
-                    let metrics = metrics_in_clear(packets, c);
-                    if let (Some(flow), Some(metrics)) = (c.flow, metrics) {
+                    if let (Some(flow), Some(metrics)) = (c.flow, metrics_in_clear(packets, c)) {
                         flow.seen(now);
                         let (skipped, late) = flow.back.follow_clear(metrics.psntp);
                         gaps(flow, counters, skipped, late);
                         measure(flow, counters, &metrics, now);
-                        flow.count_accepted();
                     }
-                    counters.policies[c.policy as usize].accepted.add(1);
-                    finish(shared, packets, outcomes, &plans, c);
-                    continue;
+                    None
                 }
             };
-            let failure = match result {
-                Opened::With(guess, at, metrics) => {
-                    let failure = account(shared, ring, counters, c, guess, &metrics, now);
-                    if let (None, Some(flow), true) = (failure, c.flow, at != KeyAt::Flow) {
-                        keep_key(flow, guess, scratch, at);
-                    }
-                    failure
+            if let Some(reason) = failure {
+                counters.policies[c.policy as usize].failed.add(1);
+                if let Some(flow) = c.flow {
+                    flow.back.count_failed();
                 }
-                Opened::Failed(reason) => Some(reason),
-            };
-            match failure {
-                None => finish(shared, packets, outcomes, &plans, c),
-                Some(reason) => {
-                    counters.policies[c.policy as usize].failed.add(1);
-                    if let Some(flow) = c.flow {
-                        flow.back.count_failed();
-                    }
-                    fail(shared, packets, outcomes, &plans, c, reason);
-                }
+                fail(shared, packets, outcomes, &plans, c, reason);
+                continue;
+            }
+            if run.0 != c.policy {
+                count_accepted(counters, run);
+                run = (c.policy, 0);
+            }
+            run.1 += 1;
+            if let (false, Some(packet)) = (c.keeps, packets.get_mut(usize::from(c.packet))) {
+                strip(packet, &plans, c);
             }
         }
+        count_accepted(counters, run);
         self.epoch.leave();
     }
 }
@@ -176,28 +197,28 @@ fn plan_of<B: PacketBuf>(packet: &B) -> Option<(usize, RemovePlan)> {
     Some((l3, plan_remove(&chain, &packet.data()[l3..])?))
 }
 
-/// Keeps a key that was derived and has opened a packet.
+/// The key that was derived for a slot.
 #[cold]
-fn keep_key(flow: WholeFlow<'_>, guess: Guess, scratch: &Scratch, at: KeyAt) {
-    let KeyAt::Slot(slot) = at else { return flow.back.receiver.keep_key(guess.id, guess.kri, &scratch.trial) };
+fn key_of(scratch: &Scratch, slot: usize) -> ReadyKey {
     // The slot's nonce is `base_nonce` XOR PRSEQ.
     let [nonce @ .., _, _, _, _] = scratch.batch.nonce[slot];
     let [_, _, _, _, high, low] = *scratch.batch.aad_of(slot);
     let base_nonce = protocol::key_schedule::nonce(nonce, u16::from_be_bytes([high, low]) >> 1);
-    let key = ReadyKey { state: scratch.keys[slot].clone(), base_nonce };
-    flow.back.receiver.keep_key(guess.id, guess.kri, &key);
+    ReadyKey { state: scratch.keys[slot].clone(), base_nonce }
 }
 
 fn metrics_in_clear<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<Metrics> {
-    let octets = packets.get(usize::from(c.packet))?.data().get(c.option_at as usize..)?;
+    let octets = octets_of(packets, c)?;
     match c.form {
         Form::Pdm => octets.get(2..)?.first_chunk().map(Metrics::parse_pdm),
         _ => octets.get(6..)?.first_chunk().map(Metrics::parse),
     }
 }
 
-fn sealed_option<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<SealedOption> {
-    SealedOption::parse(packets.get(usize::from(c.packet))?.data().get(c.option_at as usize..)?)
+/// A packet's first segment, from the option on.
+#[inline]
+fn octets_of<'p, B: PacketBuf>(packets: &'p [B], c: &Chosen<'_>) -> Option<&'p [u8]> {
+    packets.get(usize::from(c.packet))?.data().get(c.option_at as usize..)
 }
 
 /// Chooses a packet of the measured shape whose flow is known and in which nothing is out of the way. `None`: [`choose`]
@@ -207,18 +228,19 @@ fn choose_known<'a, B: PacketBuf>(
     shared: &'a Shared,
     ring: &KeyRing,
     packet: &B,
-    Likely { quick, form, hash, flow }: &Likely<'a>,
+    Likely { quick, form, flow, .. }: &Likely<'a>,
     number: u8,
 ) -> Option<Chosen<'a>> {
     let (flow, form) = (flow.filter(|flow| flow.is(&quick.words))?, (*form)?);
     let flow = shared.table.whole(flow)?;
     let policy = flow.policy();
-    if shared.ways.get(policy)?.opens != Some(form) {
+    let way = shared.ways.get(policy)?;
+    if way.opens != Some(form) {
         return None;
     }
     let option_at = parse::PLAIN_UPPER + form.option_at();
     let guess = if form == Form::Sealed {
-        flow.prefetch_inbound();
+        flow.prefetch_inbound_rest();
         let f = packet.data().get(option_at + 5)? & 1 != 0;
         let source = FiveTuple::from_words(quick.words).reversed().source();
         Some(same_as_before(ring, flow, source, f)?)
@@ -226,8 +248,6 @@ fn choose_known<'a, B: PacketBuf>(
         None
     };
     Some(Chosen {
-        words: quick.words,
-        hash: *hash,
         flow: Some(flow),
         guess,
         policy: policy as u32,
@@ -237,6 +257,7 @@ fn choose_known<'a, B: PacketBuf>(
         form,
         slot: None,
         derived: false,
+        keeps: way.keeps,
     })
 }
 
@@ -275,7 +296,7 @@ fn choose<'a, B: PacketBuf>(
     }
     let data = &packet.data()[l3..];
     let octets = data.get(option.offset..option.offset + form.option_len()).ok_or(pass(Reason::Truncated))?;
-    let plan = plan_remove(&chain, data).ok_or(pass(Reason::MalformedOption))?;
+    let remove = plan_remove(&chain, data).ok_or(pass(Reason::MalformedOption))?;
     let mut guess = None;
     if form == Form::Sealed {
         if ring.peers.is_empty() {
@@ -288,10 +309,10 @@ fn choose<'a, B: PacketBuf>(
             return Err((rule.on_failure, Reason::UnknownPeer));
         }
     }
-    plans.push((l3, plan));
+    plans.push(Plan { l3, remove, words, hash });
     let (plan, option_at) = (Some(plans.len() as u8 - 1), (l3 + option.offset) as u32);
-    let policy = policy as u32;
-    Ok(Chosen { words, hash, flow, guess, policy, option_at, packet: 0, plan, form, slot: None, derived: false })
+    let (policy, keeps) = (policy as u32, rule.inbound == InboundAction::Verify);
+    Ok(Chosen { flow, guess, policy, option_at, packet: 0, plan, form, slot: None, derived: false, keeps })
 }
 
 /// Opens every sealed packet's first guess, in one call per AEAD. Bit i: the packet in slot i has opened.
@@ -301,25 +322,28 @@ fn open_first<B: PacketBuf>(
     counters: &WorkerCounters,
     packets: &[B],
     chosen: &mut ArrayVec<Chosen<'_>, BURST>,
+    plans: &Plans,
     scratch: &mut Scratch,
 ) -> u32 {
     let (mut count, mut common): (usize, Option<Aead>) = (0, None);
     let mut others: ArrayVec<(usize, Aead), BURST> = ArrayVec::new();
     for c in chosen.iter_mut() {
         let Some(guess) = c.guess else { continue };
-        let Some(option) = sealed_option(packets, c) else { continue };
-        let state = &mut scratch.keys[count];
+        let Some(octets) = octets_of(packets, c) else { continue };
+        let state = &mut scratch.keys[count % BURST];
         let base_nonce = match c.flow.and_then(|f| f.back.receiver.key(guess.id, guess.kri, state)) {
-            Some(base_nonce) => base_nonce,
+            Some(found) => found.base_nonce,
             None => {
-                let Some((key, derived)) = session(ring, c.flow, &c.tuple(), guess) else { continue };
+                let Some((key, derived)) = session(ring, c.flow, &c.tuple(plans), guess) else { continue };
                 counters.derivations.add(u64::from(derived));
                 c.derived = derived;
                 state.clone_from(&key.state);
-                key.base_nonce
+                nonce_words(key.base_nonce)
             }
         };
-        option.load(&mut scratch.batch, count, base_nonce);
+        if load(&mut scratch.batch, count % BURST, base_nonce, octets).is_none() {
+            continue;
+        }
         if *common.get_or_insert(guess.aead) != guess.aead {
             others.push((count, guess.aead));
         }
@@ -360,17 +384,18 @@ fn open_further<B: PacketBuf>(
     budget: &mut TrialBudget,
     packets: &[B],
     c: &Chosen<'_>,
-    trial: &mut ReadyKey,
+    plans: &Plans,
     first: Guess,
     now: u64,
-) -> Opened {
+) -> Result<Opened, Reason> {
     // An earlier packet of this burst may have brought the flow into the table.
-    let flow = c.flow.or_else(|| shared.table.find(c.hash, &c.words));
+    let flow = c.flow.or_else(|| c.plan(plans).and_then(|p| shared.table.find(p.hash, &p.words)));
     if !budget.admit(now) {
-        return Opened::Failed(Reason::NoTrialsLeft);
+        return Err(Reason::NoTrialsLeft);
     }
-    let Some(option) = sealed_option(packets, c) else { return Opened::Failed(Reason::MalformedOption) };
-    let tuple = c.tuple();
+    let option = octets_of(packets, c).and_then(SealedOption::parse);
+    let option = option.ok_or(Reason::MalformedOption)?;
+    let tuple = c.tuple(plans);
     for guess in guesses(ring, flow, &tuple, option.head.f != 0) {
         if guess == first {
             continue;
@@ -380,66 +405,92 @@ fn open_further<B: PacketBuf>(
         counters.derivations.add(u64::from(derived));
         counters.trials.add(1);
         if let Some(metrics) = option.open(guess.aead, &key) {
-            trial.clone_from(&key);
-            return Opened::With(guess, if derived { KeyAt::Trial } else { KeyAt::Flow }, metrics);
+            return Ok(Opened { guess, metrics, derived: derived.then_some(key) });
         }
     }
     shared.resync.offer(|| Sample { tuple, option });
-    Opened::Failed(Reason::BadTag)
+    Err(Reason::BadTag)
 }
 
 /// Takes an authenticated packet into account. The reason why it does not count, if it does not.
 #[inline]
+#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 fn account<'a>(
     shared: &'a Shared,
     ring: &KeyRing,
     counters: &WorkerCounters,
     c: &mut Chosen<'a>,
+    plans: &Plans,
     guess: Guess,
     metrics: &Metrics,
     now: u64,
 ) -> Option<Reason> {
-    if let Some(peer) = ring.peer(guess.id.peer()) {
-        peer.opened_with(guess.id.generation());
-    }
     let flow = match c.flow {
         Some(flow) => flow,
-        None => match shared.insert(&FiveTuple::from_words(c.words), c.hash, c.policy as usize, ring, now) {
-            Ok((flow, new)) => {
-                counters.flows_inserted.add(u64::from(new));
-                c.flow = Some(flow);
-                flow
-            }
+        None => match first_of_flow(shared, ring, counters, c, plans, now) {
+            Some(flow) => flow,
             // It is genuine. Without a record it cannot be told from a replay, which is what a full table costs.
-            Err(_) => {
+            None => {
+                opened_with(ring, guess);
                 counters.unrecorded.add(1);
-                counters.policies[c.policy as usize].accepted.add(1);
                 return None;
             }
         },
     };
-    let before = flow.back.receiver.current();
+    let (before, this) = (flow.back.receiver.current(), Some((guess.id, guess.kri)));
+    if before.is_none_or(|(id, _)| id != guess.id) {
+        opened_with(ring, guess);
+    }
     match flow.back.receiver.accept(guess.id, guess.kri, metrics.psntp) {
-        Verdict::Fresh { skipped, late } => {
-            gaps(flow, counters, skipped, late);
-        }
+        Verdict::Fresh { skipped, late } => gaps(flow, counters, skipped, late),
         Verdict::Replayed => return Some(Reason::Replayed),
         Verdict::TooOld => return Some(Reason::TooOld),
     }
-    let here = flow.back.receiver.current() == Some((guess.id, guess.kri));
-    counters.rotations.add(u64::from(here && before.is_some_and(|b| b != (guess.id, guess.kri))));
+    if before != this && before.is_some() && flow.back.receiver.current() == this {
+        counters.rotations.add(1);
+    }
     flow.seen(now);
     measure(flow, counters, metrics, now);
-    flow.count_accepted();
-    counters.policies[c.policy as usize].accepted.add(1);
     None
+}
+
+fn opened_with(ring: &KeyRing, guess: Guess) {
+    if let Some(peer) = ring.peer(guess.id.peer()) {
+        peer.opened_with(guess.id.generation());
+    }
+}
+
+/// Brings the flow of its first packet into the table.
+#[cold]
+fn first_of_flow<'a>(
+    shared: &'a Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    c: &mut Chosen<'a>,
+    plans: &Plans,
+    now: u64,
+) -> Option<WholeFlow<'a>> {
+    let plan = c.plan(plans)?;
+    let tuple = FiveTuple::from_words(plan.words);
+    let (flow, new) = shared.insert(&tuple, plan.hash, c.policy as usize, ring, now).ok()?;
+    counters.flows_inserted.add(u64::from(new));
+    c.flow = Some(flow);
+    Some(flow)
+}
+
+fn count_accepted(counters: &WorkerCounters, (policy, count): (u32, u64)) {
+    if let Some(policy) = counters.policies.get(policy as usize) {
+        policy.accepted.add(count);
+    }
 }
 
 #[inline]
 fn gaps(flow: WholeFlow<'_>, counters: &WorkerCounters, skipped: u32, late: bool) {
-    counters.skipped.add(u64::from(skipped));
-    counters.reordered.add(u64::from(late));
-    flow.back.count_gaps(skipped, late);
+    if skipped > 0 || late {
+        counters.skipped.add(u64::from(skipped));
+        counters.reordered.add(u64::from(late));
+        flow.back.count_gaps(skipped, late);
+    }
 }
 
 #[inline]
@@ -455,30 +506,9 @@ fn measure(flow: WholeFlow<'_>, counters: &WorkerCounters, metrics: &Metrics, no
 }
 
 #[inline]
-fn finish<B: PacketBuf>(
-    shared: &Shared,
-    packets: &mut [B],
-    outcomes: &mut ArrayVec<Outcome, BURST>,
-    plans: &Plans,
-    c: &Chosen<'_>,
-) {
-    let (Some(packet), Some(outcome)) =
-        (packets.get_mut(usize::from(c.packet)), outcomes.get_mut(usize::from(c.packet)))
-    else {
-        return;
-    };
-    if shared.config.policies.get(c.policy as usize).is_some_and(|rule| rule.inbound == InboundAction::Verify) {
-        *outcome = Outcome::Verified(c.form);
-    } else {
-        strip(packet, plans, c);
-        *outcome = Outcome::Removed(c.form);
-    }
-}
-
-#[inline]
 fn strip<B: PacketBuf>(packet: &mut B, plans: &Plans, c: &Chosen<'_>) {
-    match (c.plan.and_then(|at| plans.get(usize::from(at))), c.form) {
-        (Some((l3, plan)), _) => rewrite::strip(packet, *l3, plan),
+    match (c.plan(plans), c.form) {
+        (Some(plan), _) => rewrite::strip(packet, plan.l3, &plan.remove),
         (None, Form::Sealed) => rewrite::strip_plain::<B, { Form::Sealed.header_len() }>(packet),
         (None, _) => rewrite::strip_plain::<B, { Form::Clear.header_len() }>(packet),
     }

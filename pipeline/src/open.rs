@@ -6,10 +6,10 @@ use arrayvec::ArrayVec;
 use protocol::aead::{Batch, KeyState};
 use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
-use protocol::key_schedule::{ReadyKey, nonce};
+use protocol::key_schedule::{ReadyKey, nonce_words, xor_prseq};
 use protocol::receiver::{KriCandidates, MAX_AHEAD};
 use protocol::suite::Aead;
-use protocol::wire::option::{Metrics, Prefix6};
+use protocol::wire::option::{Form, Metrics, Prefix6};
 
 /// Openings tried for one packet, at most, the first one included.
 pub const MOST_TRIALS: usize = 32;
@@ -31,12 +31,8 @@ pub struct Guess {
 /// A sealed option as it came.
 #[derive(Clone, Copy)]
 pub struct SealedOption {
-    /// Its first six octets.
-    pub aad: [u8; 6],
-    /// Ciphertext.
-    pub text: [u8; 14],
-    /// Tag.
-    pub tag: [u8; 16],
+    /// From the Option Type on.
+    octets: [u8; Form::Sealed.option_len()],
     /// The first six octets' fields.
     pub head: Prefix6,
 }
@@ -46,26 +42,28 @@ impl SealedOption {
     #[inline]
     #[must_use]
     pub fn parse(octets: &[u8]) -> Option<Self> {
-        let aad = *octets.first_chunk::<6>()?;
-        let text = *octets.get(6..)?.first_chunk::<14>()?;
-        let tag = *octets.get(20..)?.first_chunk::<16>()?;
-        Some(Self { aad, text, tag, head: Prefix6::parse(&aad)? })
-    }
-
-    /// Makes a slot ready to open this option under the key with this base nonce.
-    #[inline]
-    pub fn load(&self, batch: &mut Batch, slot: usize, base_nonce: [u8; 12]) {
-        batch.set(slot, &nonce(base_nonce, self.head.prseq), &self.aad, &self.text);
-        batch.tag[slot] = self.tag;
+        let octets = *octets.first_chunk()?;
+        Some(Self { octets, head: Prefix6::parse(octets.first_chunk()?)? })
     }
 
     /// Opens it by itself.
     #[must_use]
     pub fn open(&self, aead: Aead, key: &ReadyKey) -> Option<Metrics> {
         let mut batch = Batch::new();
-        self.load(&mut batch, 0, key.base_nonce);
+        load(&mut batch, 0, nonce_words(key.base_nonce), &self.octets)?;
         (batch.open(aead, &[&key.state]) == 1).then(|| Metrics::parse(batch.text_of(0)))
     }
+}
+
+/// Makes a slot ready to open an option, of which these are the octets from the Option Type on, under the key with this
+/// base nonce. `None`: too short for one.
+#[inline]
+pub fn load(batch: &mut Batch, slot: usize, (nonce, nonce_end): (u64, u32), octets: &[u8]) -> Option<()> {
+    let option: &[u8; Form::Sealed.option_len()] = octets.first_chunk()?;
+    let &[_, _, _, _, high, low, ..] = option;
+    let prseq = u16::from_be_bytes([high, low]) >> 1;
+    batch.set_sealed(slot, (nonce, xor_prseq(nonce_end, prseq)), option);
+    Some(())
 }
 
 /// The secret of a guess, if the ring (still) has it.
@@ -79,8 +77,8 @@ pub fn keys_of(ring: &KeyRing, id: SecretId) -> Option<&GenerationKeys> {
 pub fn session(ring: &KeyRing, flow: Option<WholeFlow<'_>>, tuple: &FiveTuple, guess: Guess) -> Option<(ReadyKey, bool)> {
     let keys = keys_of(ring, guess.id)?;
     let mut state = KeyState::ZERO;
-    if let Some(base_nonce) = flow.and_then(|f| f.back.receiver.key(guess.id, guess.kri, &mut state)) {
-        return Some((ReadyKey { state, base_nonce }, false));
+    if let Some(found) = flow.and_then(|f| f.back.receiver.key(guess.id, guess.kri, &mut state)) {
+        return Some((ReadyKey { state, base_nonce: found.base_nonce() }, false));
     }
     Some((keys.session(tuple, guess.kri).ready(guess.aead), true))
 }

@@ -81,7 +81,7 @@ impl Worker {
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let plain = |packet: &B| Some((parse::plain(packet)?, None));
-        look_up(&shared.table, packets, plain, |i, packet, likely| {
+        look_up(&shared.table, packets, plain, Flow::prefetch_outbound, |i, packet, likely| {
             if let Some(c) = likely.and_then(|l| choose_known(&shared.ways, ring, packet, l, i as u8, now)) {
                 outcomes.push(Outcome::Added(c.form));
                 chosen.push(c);
@@ -146,7 +146,7 @@ fn choose_known<'a, B: PacketBuf>(
     if !flow.vouched(ring.version, speaks) {
         return None;
     }
-    flow.prefetch_outbound();
+    flow.prefetch_outbound_rest();
     flow.seen(now);
     let link_local = ipv6::is_link_local(quick.words[0]);
     Some(Chosen { flow, number: Number::default(), policy: index as u32, packet: number, plan: None, form, link_local })
@@ -423,7 +423,6 @@ fn insert<B: PacketBuf>(
                 run = (c.policy, 0);
             }
             run.1 += 1;
-            c.flow.count_added();
         } else if let Some(outcome) = outcomes.get_mut(usize::from(c.packet)) {
             *outcome = Outcome::Passed(Reason::NoHeadroom);
         }

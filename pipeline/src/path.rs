@@ -16,7 +16,6 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use protocol::aead::{BATCH, Batch, KeyState};
 use protocol::five_tuple::FiveTuple;
-use protocol::key_schedule::ReadyKey;
 use protocol::prseq::{Lanes, MasterKey};
 use protocol::wire::option::Form;
 use std::sync::Arc;
@@ -77,8 +76,10 @@ pub struct PathConfig {
 pub(crate) struct Way {
     /// Packets up to this length, octets, get the option without a further question; 0: none does.
     pub(crate) add_up_to: usize,
-    /// Whether an option of this form is opened, and counted.
+    /// The option that is opened, and counted.
     pub(crate) opens: Option<Form>,
+    /// Whether it is left in place then.
+    pub(crate) keeps: bool,
     pub(crate) form: Form,
 }
 
@@ -90,6 +91,7 @@ impl Way {
         Self {
             add_up_to: form.filter(|_| adds).map_or(0, room),
             opens: form.filter(|_| policy.inbound != InboundAction::Pass),
+            keeps: policy.inbound == InboundAction::Verify,
             form: form.unwrap_or(Form::Sealed),
         }
     }
@@ -181,14 +183,11 @@ pub(crate) struct Scratch {
     pub(crate) keys: [KeyState; BURST],
     pub(crate) lanes: Lanes<BURST>,
     pub(crate) nonces: [(u64, u32); BURST],
-    /// The key that a trial beyond the first opened with.
-    pub(crate) trial: ReadyKey,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        let trial = ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] };
-        Self { batch: Batch::new(), keys: [const { KeyState::ZERO }; BURST], lanes: Lanes::default(), nonces: [(0, 0); BURST], trial }
+        Self { batch: Batch::new(), keys: [const { KeyState::ZERO }; BURST], lanes: Lanes::default(), nonces: [(0, 0); BURST] }
     }
 }
 

@@ -76,6 +76,10 @@ pub const fn to_attos(scaled: Scaled) -> Option<u128> {
 #[inline]
 #[must_use]
 pub const fn to_nanos(scaled: Scaled) -> u64 {
+    // Below 18 s, without 128 bits.
+    if scaled.scale as u32 <= u64::BITS - u16::BITS {
+        return ((scaled.value as u64) << scaled.scale) / ATTOS_PER_NANO as u64;
+    }
     match to_attos(scaled) {
         Some(attos) if attos / ATTOS_PER_NANO <= u64::MAX as u128 => (attos / ATTOS_PER_NANO) as u64,
         _ => u64::MAX,

@@ -43,9 +43,9 @@ pub struct Sample {
     pub server_delay_ns: Option<u64>,
 }
 
-/// Times of both directions of a flow, and with a counter beside them one cache line.
+/// Times of both directions of a flow, one cache line.
 #[derive(Debug, Default)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Meter {
     last_received: AtomicU64,
     last_sent: AtomicU64,

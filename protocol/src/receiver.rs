@@ -6,7 +6,7 @@
 //! they can come back without letting anything in twice; when there are more than that, further boxes are refused.
 
 use crate::aead::KeyState;
-use crate::key_line::{KeyBody, KeyHead, KeyLine, SecretId};
+use crate::key_line::{Found, KeyBody, KeyHead, KeyLine, SecretId};
 use crate::key_schedule::ReadyKey;
 use crate::replay::{Mark, ReplayWindow};
 use crate::sender::PACKETS_PER_KRI;
@@ -128,6 +128,7 @@ const FIRST: u64 = 4 * PACKETS_PER_KRI;
 
 /// Places a PSNTP relative to the highest one: the distance that agrees with it modulo 2^16 and with the Kri that
 /// opened it. `None`: no honest sender can have made the pair.
+#[inline]
 fn distance(high_kri: u32, high_psn: u16, kri: u32, psntp: u16) -> Option<i64> {
     let per = PACKETS_PER_KRI as i64;
     let rotations = i64::from(kri) - i64::from(high_kri);
@@ -140,6 +141,7 @@ fn distance(high_kri: u32, high_psn: u16, kri: u32, psntp: u16) -> Option<i64> {
 }
 
 impl Space<'_> {
+    #[inline]
     fn accept(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {
         let mut seen = self.high.load(Ordering::Acquire);
         // `begin` takes the id away before it writes `high`: while the id is ours, so was the number just read.
@@ -262,7 +264,12 @@ impl ReceiverState {
     }
 
     fn spaces(&self) -> [Space<'_>; 2] {
-        [0, 1].map(|i| Space { id: &self.heads[i].id, high: &self.heads[i].high, window: &self.windows[i] })
+        [0, 1].map(|i| self.space_of(i))
+    }
+
+    #[inline]
+    fn space_of(&self, i: usize) -> Space<'_> {
+        Space { id: &self.heads[i].id, high: &self.heads[i].high, window: &self.windows[i] }
     }
 
     fn front(&self) -> KeyLine<'_, 0> {
@@ -275,9 +282,8 @@ impl ReceiverState {
 
     /// The session key of this secret and Kri, if the flow has it at hand; its state is copied to `into`.
     #[inline]
-    pub fn key(&self, id: SecretId, kri: u32, into: &mut KeyState) -> Option<[u8; 12]> {
-        let found = self.front().get(id, kri, into).or_else(|| self.back().get(id, kri, into))?;
-        Some(found.base_nonce())
+    pub fn key(&self, id: SecretId, kri: u32, into: &mut KeyState) -> Option<Found<0>> {
+        self.front().get(id, kri, into).or_else(|| self.back().get(id, kri, into))
     }
 
     /// Keeps a session key that has opened a packet: that of the secret and Kri last opened with in front, of others that
@@ -307,7 +313,18 @@ impl ReceiverState {
     }
 
     /// Takes an authenticated packet into account. Nothing before this call has changed any state.
+    #[inline]
     pub fn accept(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {
+        let space = self.space_of((self.current.load(Ordering::Acquire) & 1) as usize);
+        if space.id.load(Ordering::Acquire) == id.bits() {
+            return space.accept(id, kri, psntp);
+        }
+        self.accept_otherwise(id, kri, psntp)
+    }
+
+    /// [`Self::accept`] under another secret than the one last opened with.
+    #[cold]
+    fn accept_otherwise(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {
         for _ in 0..256 {
             for (i, space) in self.spaces().into_iter().enumerate() {
                 if space.id.load(Ordering::Acquire) == id.bits() {

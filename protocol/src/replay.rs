@@ -56,6 +56,7 @@ impl ReplayWindow {
     /// Marks `number`, which the caller has found to be less than [`WINDOW`] behind `highest` (or ahead of it).
     ///
     /// Correct with several writers: of two that mark one number, exactly one is told [`Mark::Fresh`].
+    #[inline]
     pub fn mark(&self, number: u64, highest: u64) -> Mark {
         if highest >= number && highest - number >= WINDOW {
             return Mark::TooOld;

@@ -139,12 +139,33 @@ impl Batch {
         self.text[slot] = words(text[0], text[1]);
     }
 
+    /// Sets what opening needs of a slot from a sealed option, 36 octets from the Option Type on.
+    #[inline]
+    pub fn set_sealed(&mut self, slot: usize, nonce: (u64, u32), option: &[u8; 36]) {
+        let word = |at: usize| {
+            let mut octets = [0; 8];
+            octets.copy_from_slice(&option[at..at + 8]);
+            u64::from_le_bytes(octets)
+        };
+        // Octets of the neighbours are shifted out.
+        self.set_words(slot, nonce, word(0) << 16 >> 16, [word(6), word(12) >> 16]);
+        self.tag[slot] = words(word(20), word(28));
+    }
+
     /// The 14 octets of a slot's text.
     #[inline]
     #[must_use]
     pub fn text_of(&self, slot: usize) -> &[u8; 14] {
         let [text @ .., _, _] = &self.text[slot];
         text
+    }
+
+    /// A slot's text as two words, little-endian; the last two octets are 0 once it was sealed or opened.
+    #[inline]
+    #[must_use]
+    pub fn text_words(&self, slot: usize) -> [u64; 2] {
+        let text = u128::from_le_bytes(self.text[slot]);
+        [text as u64, (text >> 64) as u64]
     }
 
     /// The six octets of a slot's additional data.

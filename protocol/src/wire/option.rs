@@ -145,8 +145,23 @@ impl Metrics {
     #[must_use]
     pub const fn parse(octets: &[u8; METRICS_LEN]) -> Self {
         let [r, s, g0, g1, g2, g3, p0, p1, l0, l1, a0, a1, b0, b1] = *octets;
-        let pdm = Self::parse_pdm(&[r, s, p0, p1, l0, l1, a0, a1, b0, b1]);
-        Self { global_pointer: u32::from_be_bytes([g0, g1, g2, g3]), ..pdm }
+        let low = u64::from_le_bytes([r, s, g0, g1, g2, g3, p0, p1]);
+        Self::from_words([low, u64::from_le_bytes([l0, l1, a0, a1, b0, b1, 0, 0])])
+    }
+
+    /// The inverse of [`Metrics::to_words`].
+    #[inline]
+    #[must_use]
+    pub const fn from_words([low, high]: [u64; 2]) -> Self {
+        Self {
+            scale_dtlr: low as u8,
+            scale_dtls: (low >> 8) as u8,
+            global_pointer: ((low >> 16) as u32).swap_bytes(),
+            psntp: ((low >> 48) as u16).swap_bytes(),
+            psnlr: (high as u16).swap_bytes(),
+            delta_tlr: ((high >> 16) as u16).swap_bytes(),
+            delta_tls: ((high >> 32) as u16).swap_bytes(),
+        }
     }
 
     /// As in PDM: without the Global Pointer.
