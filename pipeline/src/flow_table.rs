@@ -283,6 +283,7 @@ impl Ager {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use protocol::sender::Number;
 
     fn tuple(i: u32) -> FiveTuple {
         let mut src = [0x20; 16];
@@ -453,6 +454,6 @@ mod tests {
             None => table.insert(tuple, hash, 0, 0, start).ok()?.0.front,
         };
         flow.will_seal();
-        flow.sender.take(1).ok().map(|n| n.n())
+        flow.sender.take(1).ok().map(Number::n)
     }
 }

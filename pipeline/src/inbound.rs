@@ -5,24 +5,24 @@
 //! are of the shape that boxes make and of a known flow; any other goes through [`choose`], which finds the reason when it
 //! is not opened. State changes only for packets that authenticate; a packet whose option is in clear never makes any.
 
+mod accounting;
+mod opening;
+
 use crate::buffer::PacketBuf;
 use crate::counters::{Outcome, Reason, WorkerCounters};
 use crate::flow::WholeFlow;
 use crate::flow_hash::FlowHash;
 use crate::keyring::KeyRing;
 use crate::lookup::{Likely, look_up};
-use crate::open::{Guess, SealedOption, first_guess, guesses, load, same_as_before, session};
+use crate::open::{Guess, SealedOption, first_guess, same_as_before};
 use crate::parse;
-use crate::path::{BURST, Clock, Scratch, Shared, TrialBudget, Worker, classify, form_of};
+use crate::path::{BURST, Clock, Shared, Worker, classify, form_of};
 use crate::policy::{InboundAction, OnFailure};
-use crate::resync::Sample;
 use crate::{mss, rewrite};
+use accounting::{account, count_accepted, gaps, measure};
 use arrayvec::ArrayVec;
-use protocol::delta_time::{self, Scaled};
+use opening::{Opened, key_of, open_first, open_further};
 use protocol::five_tuple::FiveTuple;
-use protocol::key_schedule::{ReadyKey, nonce_words};
-use protocol::receiver::Verdict;
-use protocol::suite::Aead;
 use protocol::wire::dest_opts::{RemovePlan, plan_remove};
 use protocol::wire::option::{Form, Metrics};
 
@@ -75,14 +75,6 @@ impl Chosen<'_> {
     const fn done(&self) -> Outcome {
         if self.keeps { Outcome::Verified(self.form) } else { Outcome::Removed(self.form) }
     }
-}
-
-/// What a trial beyond the first opened.
-struct Opened {
-    guess: Guess,
-    metrics: Metrics,
-    /// The key, unless the flow has it.
-    derived: Option<ReadyKey>,
 }
 
 impl Worker {
@@ -197,16 +189,6 @@ fn plan_of<B: PacketBuf>(packet: &B) -> Option<(usize, RemovePlan)> {
     Some((l3, plan_remove(&chain, &packet.data()[l3..])?))
 }
 
-/// The key that was derived for a slot.
-#[cold]
-fn key_of(scratch: &Scratch, slot: usize) -> ReadyKey {
-    // The slot's nonce is `base_nonce` XOR PRSEQ.
-    let [nonce @ .., _, _, _, _] = scratch.batch.nonce[slot];
-    let [_, _, _, _, high, low] = *scratch.batch.aad_of(slot);
-    let base_nonce = protocol::key_schedule::nonce(nonce, u16::from_be_bytes([high, low]) >> 1);
-    ReadyKey { state: scratch.keys[slot].clone(), base_nonce }
-}
-
 fn metrics_in_clear<B: PacketBuf>(packets: &[B], c: &Chosen<'_>) -> Option<Metrics> {
     let octets = octets_of(packets, c)?;
     match c.form {
@@ -313,196 +295,6 @@ fn choose<'a, B: PacketBuf>(
     let (plan, option_at) = (Some(plans.len() as u8 - 1), (l3 + option.offset) as u32);
     let (policy, keeps) = (policy as u32, rule.inbound == InboundAction::Verify);
     Ok(Chosen { flow, guess, policy, option_at, packet: 0, plan, form, slot: None, derived: false, keeps })
-}
-
-/// Opens every sealed packet's first guess, in one call per AEAD. Bit i: the packet in slot i has opened.
-#[inline]
-fn open_first<B: PacketBuf>(
-    ring: &KeyRing,
-    counters: &WorkerCounters,
-    packets: &[B],
-    chosen: &mut ArrayVec<Chosen<'_>, BURST>,
-    plans: &Plans,
-    scratch: &mut Scratch,
-) -> u32 {
-    let (mut count, mut common): (usize, Option<Aead>) = (0, None);
-    let mut others: ArrayVec<(usize, Aead), BURST> = ArrayVec::new();
-    for c in chosen.iter_mut() {
-        let Some(guess) = c.guess else { continue };
-        let Some(octets) = octets_of(packets, c) else { continue };
-        let state = &mut scratch.keys[count % BURST];
-        let base_nonce = match c.flow.and_then(|f| f.back.receiver.key(guess.id, guess.kri, state)) {
-            Some(found) => found.base_nonce,
-            None => {
-                let Some((key, derived)) = session(ring, c.flow, &c.tuple(plans), guess) else { continue };
-                counters.derivations.add(u64::from(derived));
-                c.derived = derived;
-                state.clone_from(&key.state);
-                nonce_words(key.base_nonce)
-            }
-        };
-        if load(&mut scratch.batch, count % BURST, base_nonce, octets).is_none() {
-            continue;
-        }
-        if *common.get_or_insert(guess.aead) != guess.aead {
-            others.push((count, guess.aead));
-        }
-        c.slot = Some(count as u8);
-        count += 1;
-    }
-    let Some(common) = common else { return 0 };
-    if others.is_empty() {
-        let (batch, keys) = scratch.split(count);
-        return batch.open(common, &keys);
-    }
-    open_mixed(scratch, count, common, &others)
-}
-
-/// Peers with different suites in one burst: rare, and each packet for itself.
-#[cold]
-fn open_mixed(scratch: &mut Scratch, count: usize, common: Aead, others: &[(usize, Aead)]) -> u32 {
-    let mut opened = 0;
-    for slot in 0..count {
-        let aead = others.iter().find(|(s, _)| *s == slot).map_or(common, |(_, aead)| *aead);
-        let Scratch { batch, keys, .. } = scratch;
-        let mut alone = protocol::aead::Batch::new();
-        (alone.nonce[0], alone.aad[0]) = (batch.nonce[slot], batch.aad[slot]);
-        (alone.text[0], alone.tag[0]) = (batch.text[slot], batch.tag[slot]);
-        opened |= alone.open(aead, &[&keys[slot]]) << slot;
-        batch.text[slot] = alone.text[0];
-    }
-    opened
-}
-
-/// Tries the other keys, as long as the worker's budget lasts.
-#[cold]
-#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
-fn open_further<B: PacketBuf>(
-    shared: &Shared,
-    ring: &KeyRing,
-    counters: &WorkerCounters,
-    budget: &mut TrialBudget,
-    packets: &[B],
-    c: &Chosen<'_>,
-    plans: &Plans,
-    first: Guess,
-    now: u64,
-) -> Result<Opened, Reason> {
-    // An earlier packet of this burst may have brought the flow into the table.
-    let flow = c.flow.or_else(|| c.plan(plans).and_then(|p| shared.table.find(p.hash, &p.words)));
-    if !budget.admit(now) {
-        return Err(Reason::NoTrialsLeft);
-    }
-    let option = octets_of(packets, c).and_then(SealedOption::parse);
-    let option = option.ok_or(Reason::MalformedOption)?;
-    let tuple = c.tuple(plans);
-    for guess in guesses(ring, flow, &tuple, option.head.f != 0) {
-        if guess == first {
-            continue;
-        }
-        budget.spend(now);
-        let Some((key, derived)) = session(ring, flow, &tuple, guess) else { continue };
-        counters.derivations.add(u64::from(derived));
-        counters.trials.add(1);
-        if let Some(metrics) = option.open(guess.aead, &key) {
-            return Ok(Opened { guess, metrics, derived: derived.then_some(key) });
-        }
-    }
-    shared.resync.offer(|| Sample { tuple, option });
-    Err(Reason::BadTag)
-}
-
-/// Takes an authenticated packet into account. The reason why it does not count, if it does not.
-#[inline]
-#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
-fn account<'a>(
-    shared: &'a Shared,
-    ring: &KeyRing,
-    counters: &WorkerCounters,
-    c: &mut Chosen<'a>,
-    plans: &Plans,
-    guess: Guess,
-    metrics: &Metrics,
-    now: u64,
-) -> Option<Reason> {
-    let flow = match c.flow {
-        Some(flow) => flow,
-        None => match first_of_flow(shared, ring, counters, c, plans, now) {
-            Some(flow) => flow,
-            // It is genuine. Without a record it cannot be told from a replay, which is what a full table costs.
-            None => {
-                opened_with(ring, guess);
-                counters.unrecorded.add(1);
-                return None;
-            }
-        },
-    };
-    let (before, this) = (flow.back.receiver.current(), Some((guess.id, guess.kri)));
-    if before.is_none_or(|(id, _)| id != guess.id) {
-        opened_with(ring, guess);
-    }
-    match flow.back.receiver.accept(guess.id, guess.kri, metrics.psntp) {
-        Verdict::Fresh { skipped, late } => gaps(flow, counters, skipped, late),
-        Verdict::Replayed => return Some(Reason::Replayed),
-        Verdict::TooOld => return Some(Reason::TooOld),
-    }
-    if before != this && before.is_some() && flow.back.receiver.current() == this {
-        counters.rotations.add(1);
-    }
-    flow.seen(now);
-    measure(flow, counters, metrics, now);
-    None
-}
-
-fn opened_with(ring: &KeyRing, guess: Guess) {
-    if let Some(peer) = ring.peer(guess.id.peer()) {
-        peer.opened_with(guess.id.generation());
-    }
-}
-
-/// Brings the flow of its first packet into the table.
-#[cold]
-fn first_of_flow<'a>(
-    shared: &'a Shared,
-    ring: &KeyRing,
-    counters: &WorkerCounters,
-    c: &mut Chosen<'a>,
-    plans: &Plans,
-    now: u64,
-) -> Option<WholeFlow<'a>> {
-    let plan = c.plan(plans)?;
-    let tuple = FiveTuple::from_words(plan.words);
-    let (flow, new) = shared.insert(&tuple, plan.hash, c.policy as usize, ring, now).ok()?;
-    counters.flows_inserted.add(u64::from(new));
-    c.flow = Some(flow);
-    Some(flow)
-}
-
-fn count_accepted(counters: &WorkerCounters, (policy, count): (u32, u64)) {
-    if let Some(policy) = counters.policies.get(policy as usize) {
-        policy.accepted.add(count);
-    }
-}
-
-#[inline]
-fn gaps(flow: WholeFlow<'_>, counters: &WorkerCounters, skipped: u32, late: bool) {
-    if skipped > 0 || late {
-        counters.skipped.add(u64::from(skipped));
-        counters.reordered.add(u64::from(late));
-        flow.back.count_gaps(skipped, late);
-    }
-}
-
-#[inline]
-fn measure(flow: WholeFlow<'_>, counters: &WorkerCounters, metrics: &Metrics, now: u64) {
-    let delay = delta_time::to_nanos(Scaled { value: metrics.delta_tlr, scale: metrics.scale_dtlr });
-    let sample = flow.meter.on_receive(metrics.psntp, metrics.psnlr, delay, now);
-    if let Some(ns) = sample.round_trip_ns {
-        counters.round_trip.record(ns);
-    }
-    if let Some(ns) = sample.server_delay_ns {
-        counters.server_delay.record(ns);
-    }
 }
 
 #[inline]

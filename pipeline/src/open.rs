@@ -74,7 +74,12 @@ pub fn keys_of(ring: &KeyRing, id: SecretId) -> Option<&GenerationKeys> {
 
 /// The session key of a guess: from the flow, or derived. Says whether it was derived.
 #[inline]
-pub fn session(ring: &KeyRing, flow: Option<WholeFlow<'_>>, tuple: &FiveTuple, guess: Guess) -> Option<(ReadyKey, bool)> {
+pub fn session(
+    ring: &KeyRing,
+    flow: Option<WholeFlow<'_>>,
+    tuple: &FiveTuple,
+    guess: Guess,
+) -> Option<(ReadyKey, bool)> {
     let keys = keys_of(ring, guess.id)?;
     let mut state = KeyState::ZERO;
     if let Some(found) = flow.and_then(|f| f.back.receiver.key(guess.id, guess.kri, &mut state)) {
@@ -120,7 +125,12 @@ fn present_generation(peer: &Peer) -> Option<u32> {
 }
 
 /// Everything worth trying, in order. The first of [`first_guess`] is among them; the caller leaves it out.
-pub fn guesses(ring: &KeyRing, flow: Option<WholeFlow<'_>>, tuple: &FiveTuple, f: bool) -> ArrayVec<Guess, MOST_TRIALS> {
+pub fn guesses(
+    ring: &KeyRing,
+    flow: Option<WholeFlow<'_>>,
+    tuple: &FiveTuple,
+    f: bool,
+) -> ArrayVec<Guess, MOST_TRIALS> {
     let mut list = Guesses(ArrayVec::new());
     let spaces = flow.map_or([None, None], |f| [f.back.receiver.current(), f.back.receiver.previous()]);
     // 1. The secrets that the flow's packets came under: around its Kri first.

@@ -4,26 +4,26 @@
 //! rewrite. Each asks for the cache lines of the next one. Nearly all packets are of a plain shape and of a known flow; any
 //! other goes through [`choose`], which finds the reason when it passes as it came.
 
+mod filling;
+mod inserting;
+
 use crate::buffer::PacketBuf;
 use crate::counters::{Outcome, Reason, WorkerCounters};
 use crate::flow::Flow;
-use crate::keyring::{KeyRing, Sealer};
+use crate::keyring::KeyRing;
 use crate::lookup::{Likely, look_up};
 use crate::parse;
-use crate::path::{BURST, Clock, Oversize, Scratch, Shared, Way, Worker, classify, expired, form_of};
+use crate::path::{BURST, Clock, Oversize, Shared, Way, Worker, classify, expired, form_of};
 use crate::policy::OutboundAction;
-use crate::{mss, rewrite, too_big};
+use crate::{mss, too_big};
 use arrayvec::ArrayVec;
-use protocol::aead::KeyState;
-use protocol::delta_time;
+use filling::{fill, generation_of};
+use inserting::insert;
 use protocol::five_tuple::FiveTuple;
-use protocol::key_line::{Found, SecretId};
-use protocol::key_schedule::{ReadyKey, nonce_words, xor_prseq};
-use protocol::prseq::PrseqKey;
 use protocol::sender::{NoNumber, Number};
-use protocol::wire::dest_opts::{InsertError, InsertPlan, begin_header, plan_insert};
+use protocol::wire::dest_opts::{InsertError, InsertPlan, plan_insert};
 use protocol::wire::ipv6;
-use protocol::wire::option::{self, Form, Metrics, Prefix6};
+use protocol::wire::option::Form;
 
 /// A packet that is to get an option. Small, since there are many of them: what only few need is in [`Plans`].
 struct Chosen<'a> {
@@ -262,199 +262,6 @@ fn number(
         });
     }
     [shared.take_global_pointer(false, pointed - locals), shared.take_global_pointer(true, locals)]
-}
-
-/// Makes each packet's metrics, PRSEQ and nonce, in the batch's slots. Sealed options stand in front, in order; their
-/// number is given. Those in clear are filled in from behind: the two never meet, as there are as many slots as packets.
-fn fill(
-    shared: &Shared,
-    ring: &KeyRing,
-    counters: &WorkerCounters,
-    scratch: &mut Scratch,
-    chosen: &[Chosen<'_>],
-    pointers: [u32; 2],
-    sent: u64,
-) -> usize {
-    if chosen.iter().all(|c| c.form == Form::Sealed) {
-        return fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |_| Form::Sealed);
-    }
-    fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |c| c.form)
-}
-
-/// [`fill`], made for each way to know a packet's form.
-#[inline(never)]
-#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
-fn fill_forms(
-    shared: &Shared,
-    ring: &KeyRing,
-    counters: &WorkerCounters,
-    Scratch { batch, keys, lanes, nonces, .. }: &mut Scratch,
-    chosen: &[Chosen<'_>],
-    mut pointers: [u32; 2],
-    sent: u64,
-    form_of: impl Fn(&Chosen<'_>) -> Form,
-) -> usize {
-    let mut slots = Slots::default();
-    let in_clear = SecretId::new(IN_CLEAR, generation_of(ring));
-    let sealed = ring.sealer.as_ref().map_or(in_clear, Sealer::id);
-    for (i, c) in chosen.iter().enumerate().take(BURST) {
-        let (form, number) = (form_of(c), c.number);
-        let slot = slots.next(form) % BURST;
-        if form == Form::Pdm {
-            continue;
-        }
-        let id = if form == Form::Sealed { sealed } else { in_clear };
-        let found = c.flow.seal_key().get(id, number.kri, &mut keys[slot]);
-        let found = found.unwrap_or_else(|| new_key(shared, ring, counters, c, id, &mut keys[slot]));
-        nonces[i] = found.base_nonce;
-        lanes.set(i, found.extra, number.index);
-    }
-    let prseqs = lanes.prseqs();
-    let sealed = slots.sealed;
-    slots = Slots::default();
-    for ((c, &prseq), &(nonce, nonce_end)) in chosen.iter().zip(&prseqs).zip(&*nonces) {
-        let (form, number) = (form_of(c), c.number);
-        let times = c.flow.meter.on_send(number.psntp, sent);
-        let (tlr, tls) = (delta_time::from_nanos(times.delta_tlr_ns), delta_time::from_nanos(times.delta_tls_ns));
-        let pointer = &mut pointers[usize::from(c.link_local)];
-        let metrics = Metrics {
-            scale_dtlr: tlr.scale,
-            scale_dtls: tls.scale,
-            global_pointer: *pointer,
-            psntp: number.psntp,
-            psnlr: times.psnlr,
-            delta_tlr: tlr.value,
-            delta_tls: tls.value,
-        };
-        *pointer = pointer.wrapping_add(u32::from(form != Form::Pdm));
-        let head = Prefix6 { reserved: 0, prseq, f: u8::from(number.f()) };
-        let nonce = (nonce, xor_prseq(nonce_end, prseq));
-        batch.set_words(slots.next(form) % BURST, nonce, head.to_word(form), metrics.to_words());
-    }
-    sealed
-}
-
-fn generation_of(ring: &KeyRing) -> u32 {
-    ring.sealer.as_ref().map_or(0, |s| s.generation)
-}
-
-/// Which slot of the batch is whose; see [`fill`].
-#[derive(Default)]
-struct Slots {
-    sealed: usize,
-    clear: usize,
-}
-
-impl Slots {
-    #[inline]
-    fn next(&mut self, form: Form) -> usize {
-        let count = if form == Form::Sealed { &mut self.sealed } else { &mut self.clear };
-        *count += 1;
-        if form == Form::Sealed { *count - 1 } else { BURST - *count }
-    }
-}
-
-/// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
-const IN_CLEAR: u16 = u16::MAX;
-
-/// The flow's key and PRSEQ order under this number's Kri, made anew.
-#[cold]
-fn new_key(
-    shared: &Shared,
-    ring: &KeyRing,
-    counters: &WorkerCounters,
-    c: &Chosen<'_>,
-    id: SecretId,
-    into: &mut KeyState,
-) -> Found<2> {
-    let kri = c.number.kri;
-    let ready = match ring.sealer.as_ref().filter(|_| c.form == Form::Sealed) {
-        Some(sealer) => {
-            counters.derivations.add(1);
-            sealer.keys.session(&c.flow.tuple(), kri).ready(sealer.aead)
-        }
-        None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
-    };
-    let fingerprint = shared.table.fingerprint(&c.flow.words()).bits();
-    let extra = PrseqKey::derive(&shared.master, fingerprint, id.generation(), kri).to_words();
-    c.flow.seal_key().put(id, kri, &ready, extra);
-    into.clone_from(&ready.state);
-    Found { base_nonce: nonce_words(ready.base_nonce), extra }
-}
-
-/// Puts the options into the packets.
-#[inline(never)]
-fn insert<B: PacketBuf>(
-    counters: &WorkerCounters,
-    Scratch { batch, .. }: &Scratch,
-    packets: &mut [B],
-    outcomes: &mut ArrayVec<Outcome, BURST>,
-    chosen: &[Chosen<'_>],
-    plans: &Plans,
-) {
-    let mut slots = Slots::default();
-    let mut run = (0, 0); // a policy, and the options added under it that are not counted yet
-    for c in chosen {
-        let slot = slots.next(c.form);
-        let Some(packet) = packets.get_mut(usize::from(c.packet)) else { continue };
-        let plan = c.plan.and_then(|at| plans.get(usize::from(at)));
-        let done = match c.form {
-            Form::Sealed => place::<_, { Form::Sealed.option_len() }, { Form::Sealed.header_len() }>(
-                packet,
-                plan,
-                c.form,
-                |option| batch.emit_sealed(slot, option),
-            ),
-            Form::Clear => {
-                place::<_, { Form::Clear.option_len() }, { Form::Clear.header_len() }>(packet, plan, c.form, |option| {
-                    let prefix = Prefix6::parse(batch.aad_of(slot)).unwrap_or_default();
-                    *option = option::emit_clear(&prefix, &Metrics::parse(batch.text_of(slot)));
-                })
-            }
-            Form::Pdm => {
-                place::<_, { Form::Pdm.option_len() }, { Form::Pdm.header_len() }>(packet, plan, c.form, |option| {
-                    *option = option::emit_pdm(&Metrics::parse(batch.text_of(slot)));
-                })
-            }
-        };
-        if done {
-            if run.0 != c.policy {
-                count_added(counters, run);
-                run = (c.policy, 0);
-            }
-            run.1 += 1;
-        } else if let Some(outcome) = outcomes.get_mut(usize::from(c.packet)) {
-            *outcome = Outcome::Passed(Reason::NoHeadroom);
-        }
-    }
-    count_added(counters, run);
-}
-
-fn count_added(counters: &WorkerCounters, (policy, count): (u32, u64)) {
-    if let Some(policy) = counters.policies.get(policy as usize) {
-        policy.added.add(count);
-    }
-}
-
-/// Puts one option in; `write` gets its octets to write. `false`: no headroom.
-#[inline]
-fn place<B: PacketBuf, const O: usize, const H: usize>(
-    packet: &mut B,
-    plan: Option<&(usize, InsertPlan)>,
-    form: Form,
-    write: impl FnOnce(&mut [u8; O]),
-) -> bool {
-    let Some((l3, plan)) = plan else {
-        return rewrite::insert_plain::<B, H>(packet, |header| {
-            begin_header(header, form);
-            if let Some(option) = header.get_mut(form.option_at()..).and_then(<[u8]>::first_chunk_mut) {
-                write(option);
-            }
-        });
-    };
-    let mut option = [0; O];
-    write(&mut option);
-    rewrite::insert(packet, *l3, plan, &option)
 }
 
 /// The audit could not be written: a pair that is not on record must not be used.

@@ -187,7 +187,12 @@ pub(crate) struct Scratch {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { batch: Batch::new(), keys: [const { KeyState::ZERO }; BURST], lanes: Lanes::default(), nonces: [(0, 0); BURST] }
+        Self {
+            batch: Batch::new(),
+            keys: [const { KeyState::ZERO }; BURST],
+            lanes: Lanes::default(),
+            nonces: [(0, 0); BURST],
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub fn from_nanos(nanos: u64) -> Scaled {
     // Below 2^32 ns (4.3 s) the product with 10^9 is exact as a floating-point number (32 + 21 significant bits), whose
     // exponent and mantissa are the scale and the value.
     if nanos >> 32 == 0 {
-        let bits = (nanos as u32 as f64 * ATTOS_PER_NANO as f64).to_bits();
+        let bits = (f64::from(nanos as u32) * ATTOS_PER_NANO as f64).to_bits();
         let any = nanos != 0;
         let value = 1 << 15 | (bits >> (f64::MANTISSA_DIGITS - 16)) as u16;
         let scale = (bits >> (f64::MANTISSA_DIGITS - 1)).wrapping_sub(EXPONENT_BIAS + 15) as u8;

@@ -354,26 +354,26 @@ mod tests {
         let state = SenderState::default();
         state.start(1, 0);
         // A worker under generation 2 has seen generation 1 in the word and is about to change it. It sleeps; then:
-        assert_eq!(state.take(2).map(|n| n.n()), Ok(0));
-        assert_eq!(state.take(3).map(|n| n.n()), Ok(0));
+        assert_eq!(state.take(2).map(Number::n), Ok(0));
+        assert_eq!(state.take(3).map(Number::n), Ok(0));
         // It wakes up. n = 0 of generation 2 was given out above.
         assert_eq!(state.change_generation(2), None);
         assert_eq!(state.take(2), Err(NoNumber::NewerGeneration));
-        assert_eq!(state.take(3).map(|n| n.n()), Ok(1));
+        assert_eq!(state.take(3).map(Number::n), Ok(1));
     }
 
     #[test]
     fn a_flow_does_not_come_back_under_an_older_generation() {
         let state = SenderState::default();
         state.start(1, 0);
-        assert_eq!(state.take(1).map(|n| n.n()), Ok(0));
-        assert_eq!(state.take(2).map(|n| n.n()), Ok(0));
+        assert_eq!(state.take(1).map(Number::n), Ok(0));
+        assert_eq!(state.take(2).map(Number::n), Ok(0));
         let rest = state.freeze();
         // A worker whose ring is older than the rest brings it back: n = 0 of generation 1 was given out above.
         let back = SenderState::default();
         back.resume(rest, 1);
         assert_eq!(back.take(1), Err(NoNumber::NewerGeneration));
-        assert_eq!(back.take(2).map(|n| n.n()), Ok(1));
+        assert_eq!(back.take(2).map(Number::n), Ok(1));
     }
 
     #[test]
@@ -445,11 +445,11 @@ mod loom_tests {
             let state = Arc::new(SenderState::default());
             state.start(1, 0);
             let other = Arc::clone(&state);
-            let thread = thread::spawn(move || other.take(2).map(|n| n.n()));
+            let thread = thread::spawn(move || other.take(2).map(Number::n));
             state.freeze();
             state.thaw();
             let theirs = thread.join().expect("no panic");
-            assert_eq!(state.take(2).map(|n| n.n()), Ok(u64::from(theirs.is_ok())), "after {theirs:?}");
+            assert_eq!(state.take(2).map(Number::n), Ok(u64::from(theirs.is_ok())), "after {theirs:?}");
         });
     }
 

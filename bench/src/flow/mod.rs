@@ -158,7 +158,8 @@ fn one_size(args: &FlowArgs, eal: &Eal, flows: usize, report: &mut Report) -> Re
     }
 
     ours.insert_to_stay(&keys.known)?;
-    let records = keys.known.iter().map(|key| own.find(own.hash(key), key).map(|whole| whole.front).context("a flow is missing"));
+    let records =
+        keys.known.iter().map(|key| own.find(own.hash(key), key).map(|whole| whole.front).context("a flow is missing"));
     let records: Vec<&Flow> = records.collect::<Result<_>>()?;
     for table in [tables[0], tables[2], tables[3]] {
         together(eal, 1, |_| table.insert(0, &keys.known, &records))?;

@@ -134,9 +134,14 @@ impl Metrics {
     #[inline]
     #[must_use]
     pub const fn to_words(&self) -> [u64; 2] {
-        let (scales, pointer) = (self.scale_dtlr as u64 | (self.scale_dtls as u64) << 8, self.global_pointer.swap_bytes());
-        let [psntp, psnlr, tlr, tls] =
-            [self.psntp.swap_bytes() as u64, self.psnlr.swap_bytes() as u64, self.delta_tlr.swap_bytes() as u64, self.delta_tls.swap_bytes() as u64];
+        let (scales, pointer) =
+            (self.scale_dtlr as u64 | (self.scale_dtls as u64) << 8, self.global_pointer.swap_bytes());
+        let [psntp, psnlr, tlr, tls] = [
+            self.psntp.swap_bytes() as u64,
+            self.psnlr.swap_bytes() as u64,
+            self.delta_tlr.swap_bytes() as u64,
+            self.delta_tls.swap_bytes() as u64,
+        ];
         [scales | (pointer as u64) << 16 | psntp << 48, psnlr | tlr << 16 | tls << 32]
     }
 

@@ -1,0 +1,128 @@
+//! Opening: the likeliest key of every packet in one call, then further keys for the few that did not open.
+
+use super::{Chosen, Plans, octets_of};
+use crate::buffer::PacketBuf;
+use crate::counters::{Reason, WorkerCounters};
+use crate::keyring::KeyRing;
+use crate::open::{Guess, SealedOption, guesses, load, session};
+use crate::path::{BURST, Scratch, Shared, TrialBudget};
+use crate::resync::Sample;
+use arrayvec::ArrayVec;
+use protocol::key_schedule::{ReadyKey, nonce_words};
+use protocol::suite::Aead;
+use protocol::wire::option::Metrics;
+
+/// What a trial beyond the first opened.
+pub(super) struct Opened {
+    pub(super) guess: Guess,
+    pub(super) metrics: Metrics,
+    /// The key, unless the flow has it.
+    pub(super) derived: Option<ReadyKey>,
+}
+
+/// Opens every sealed packet's first guess, in one call per AEAD. Bit i: the packet in slot i has opened.
+#[inline]
+pub(super) fn open_first<B: PacketBuf>(
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    packets: &[B],
+    chosen: &mut ArrayVec<Chosen<'_>, BURST>,
+    plans: &Plans,
+    scratch: &mut Scratch,
+) -> u32 {
+    let (mut count, mut common): (usize, Option<Aead>) = (0, None);
+    let mut others: ArrayVec<(usize, Aead), BURST> = ArrayVec::new();
+    for c in chosen.iter_mut() {
+        let Some(guess) = c.guess else { continue };
+        let Some(octets) = octets_of(packets, c) else { continue };
+        let state = &mut scratch.keys[count % BURST];
+        let base_nonce = match c.flow.and_then(|f| f.back.receiver.key(guess.id, guess.kri, state)) {
+            Some(found) => found.base_nonce,
+            None => {
+                let Some((key, derived)) = session(ring, c.flow, &c.tuple(plans), guess) else { continue };
+                counters.derivations.add(u64::from(derived));
+                c.derived = derived;
+                state.clone_from(&key.state);
+                nonce_words(key.base_nonce)
+            }
+        };
+        if load(&mut scratch.batch, count % BURST, base_nonce, octets).is_none() {
+            continue;
+        }
+        if *common.get_or_insert(guess.aead) != guess.aead {
+            others.push((count, guess.aead));
+        }
+        c.slot = Some(count as u8);
+        count += 1;
+    }
+    let Some(common) = common else { return 0 };
+    if others.is_empty() {
+        let (batch, keys) = scratch.split(count);
+        return batch.open(common, &keys);
+    }
+    open_mixed(scratch, count, common, &others)
+}
+
+/// Peers with different suites in one burst: rare, and each packet for itself.
+#[cold]
+fn open_mixed(scratch: &mut Scratch, count: usize, common: Aead, others: &[(usize, Aead)]) -> u32 {
+    let mut opened = 0;
+    for slot in 0..count {
+        let aead = others.iter().find(|(s, _)| *s == slot).map_or(common, |(_, aead)| *aead);
+        let Scratch { batch, keys, .. } = scratch;
+        let mut alone = protocol::aead::Batch::new();
+        (alone.nonce[0], alone.aad[0]) = (batch.nonce[slot], batch.aad[slot]);
+        (alone.text[0], alone.tag[0]) = (batch.text[slot], batch.tag[slot]);
+        opened |= alone.open(aead, &[&keys[slot]]) << slot;
+        batch.text[slot] = alone.text[0];
+    }
+    opened
+}
+
+/// Tries the other keys, as long as the worker's budget lasts.
+#[cold]
+#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
+pub(super) fn open_further<B: PacketBuf>(
+    shared: &Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    budget: &mut TrialBudget,
+    packets: &[B],
+    c: &Chosen<'_>,
+    plans: &Plans,
+    first: Guess,
+    now: u64,
+) -> Result<Opened, Reason> {
+    // An earlier packet of this burst may have brought the flow into the table.
+    let flow = c.flow.or_else(|| c.plan(plans).and_then(|p| shared.table.find(p.hash, &p.words)));
+    if !budget.admit(now) {
+        return Err(Reason::NoTrialsLeft);
+    }
+    let option = octets_of(packets, c).and_then(SealedOption::parse);
+    let option = option.ok_or(Reason::MalformedOption)?;
+    let tuple = c.tuple(plans);
+    for guess in guesses(ring, flow, &tuple, option.head.f != 0) {
+        if guess == first {
+            continue;
+        }
+        budget.spend(now);
+        let Some((key, derived)) = session(ring, flow, &tuple, guess) else { continue };
+        counters.derivations.add(u64::from(derived));
+        counters.trials.add(1);
+        if let Some(metrics) = option.open(guess.aead, &key) {
+            return Ok(Opened { guess, metrics, derived: derived.then_some(key) });
+        }
+    }
+    shared.resync.offer(|| Sample { tuple, option });
+    Err(Reason::BadTag)
+}
+
+/// The key that was derived for a slot.
+#[cold]
+pub(super) fn key_of(scratch: &Scratch, slot: usize) -> ReadyKey {
+    // The slot's nonce is `base_nonce` XOR PRSEQ.
+    let [nonce @ .., _, _, _, _] = scratch.batch.nonce[slot];
+    let [_, _, _, _, high, low] = *scratch.batch.aad_of(slot);
+    let base_nonce = protocol::key_schedule::nonce(nonce, u16::from_be_bytes([high, low]) >> 1);
+    ReadyKey { state: scratch.keys[slot].clone(), base_nonce }
+}

@@ -1,0 +1,130 @@
+//! What is sealed: each packet's metrics, PRSEQ, nonce and key, in the batch's slots.
+
+use super::Chosen;
+use crate::counters::WorkerCounters;
+use crate::keyring::{KeyRing, Sealer};
+use crate::path::{BURST, Scratch, Shared};
+use protocol::aead::KeyState;
+use protocol::delta_time;
+use protocol::key_line::{Found, SecretId};
+use protocol::key_schedule::{ReadyKey, nonce_words, xor_prseq};
+use protocol::prseq::PrseqKey;
+use protocol::wire::option::{Form, Metrics, Prefix6};
+
+/// Makes each packet's metrics, PRSEQ and nonce, in the batch's slots. Sealed options stand in front, in order; their
+/// number is given. Those in clear are filled in from behind: the two never meet, as there are as many slots as packets.
+pub(super) fn fill(
+    shared: &Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    scratch: &mut Scratch,
+    chosen: &[Chosen<'_>],
+    pointers: [u32; 2],
+    sent: u64,
+) -> usize {
+    if chosen.iter().all(|c| c.form == Form::Sealed) {
+        return fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |_| Form::Sealed);
+    }
+    fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |c| c.form)
+}
+
+/// [`fill`], made for each way to know a packet's form.
+#[inline(never)]
+#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
+fn fill_forms(
+    shared: &Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    Scratch { batch, keys, lanes, nonces, .. }: &mut Scratch,
+    chosen: &[Chosen<'_>],
+    mut pointers: [u32; 2],
+    sent: u64,
+    form_of: impl Fn(&Chosen<'_>) -> Form,
+) -> usize {
+    let mut slots = Slots::default();
+    let in_clear = SecretId::new(IN_CLEAR, generation_of(ring));
+    let sealed = ring.sealer.as_ref().map_or(in_clear, Sealer::id);
+    for (i, c) in chosen.iter().enumerate().take(BURST) {
+        let (form, number) = (form_of(c), c.number);
+        let slot = slots.next(form) % BURST;
+        if form == Form::Pdm {
+            continue;
+        }
+        let id = if form == Form::Sealed { sealed } else { in_clear };
+        let found = c.flow.seal_key().get(id, number.kri, &mut keys[slot]);
+        let found = found.unwrap_or_else(|| new_key(shared, ring, counters, c, id, &mut keys[slot]));
+        nonces[i] = found.base_nonce;
+        lanes.set(i, found.extra, number.index);
+    }
+    let prseqs = lanes.prseqs();
+    let sealed = slots.sealed;
+    slots = Slots::default();
+    for ((c, &prseq), &(nonce, nonce_end)) in chosen.iter().zip(&prseqs).zip(&*nonces) {
+        let (form, number) = (form_of(c), c.number);
+        let times = c.flow.meter.on_send(number.psntp, sent);
+        let (tlr, tls) = (delta_time::from_nanos(times.delta_tlr_ns), delta_time::from_nanos(times.delta_tls_ns));
+        let pointer = &mut pointers[usize::from(c.link_local)];
+        let metrics = Metrics {
+            scale_dtlr: tlr.scale,
+            scale_dtls: tls.scale,
+            global_pointer: *pointer,
+            psntp: number.psntp,
+            psnlr: times.psnlr,
+            delta_tlr: tlr.value,
+            delta_tls: tls.value,
+        };
+        *pointer = pointer.wrapping_add(u32::from(form != Form::Pdm));
+        let head = Prefix6 { reserved: 0, prseq, f: u8::from(number.f()) };
+        let nonce = (nonce, xor_prseq(nonce_end, prseq));
+        batch.set_words(slots.next(form) % BURST, nonce, head.to_word(form), metrics.to_words());
+    }
+    sealed
+}
+
+pub(super) fn generation_of(ring: &KeyRing) -> u32 {
+    ring.sealer.as_ref().map_or(0, |s| s.generation)
+}
+
+/// Which slot of the batch is whose; see [`fill`].
+#[derive(Default)]
+pub(super) struct Slots {
+    sealed: usize,
+    clear: usize,
+}
+
+impl Slots {
+    #[inline]
+    pub(super) fn next(&mut self, form: Form) -> usize {
+        let count = if form == Form::Sealed { &mut self.sealed } else { &mut self.clear };
+        *count += 1;
+        if form == Form::Sealed { *count - 1 } else { BURST - *count }
+    }
+}
+
+/// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
+const IN_CLEAR: u16 = u16::MAX;
+
+/// The flow's key and PRSEQ order under this number's Kri, made anew.
+#[cold]
+fn new_key(
+    shared: &Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    c: &Chosen<'_>,
+    id: SecretId,
+    into: &mut KeyState,
+) -> Found<2> {
+    let kri = c.number.kri;
+    let ready = match ring.sealer.as_ref().filter(|_| c.form == Form::Sealed) {
+        Some(sealer) => {
+            counters.derivations.add(1);
+            sealer.keys.session(&c.flow.tuple(), kri).ready(sealer.aead)
+        }
+        None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
+    };
+    let fingerprint = shared.table.fingerprint(&c.flow.words()).bits();
+    let extra = PrseqKey::derive(&shared.master, fingerprint, id.generation(), kri).to_words();
+    c.flow.seal_key().put(id, kri, &ready, extra);
+    into.clone_from(&ready.state);
+    Found { base_nonce: nonce_words(ready.base_nonce), extra }
+}

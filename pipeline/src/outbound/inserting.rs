@@ -1,0 +1,86 @@
+//! The options go from the batch's slots into the packets.
+
+use super::filling::Slots;
+use super::{Chosen, Plans};
+use crate::buffer::PacketBuf;
+use crate::counters::{Outcome, Reason, WorkerCounters};
+use crate::path::{BURST, Scratch};
+use crate::rewrite;
+use arrayvec::ArrayVec;
+use protocol::wire::dest_opts::{InsertPlan, begin_header};
+use protocol::wire::option::{self, Form, Metrics, Prefix6};
+
+/// Puts the options into the packets.
+#[inline(never)]
+pub(super) fn insert<B: PacketBuf>(
+    counters: &WorkerCounters,
+    Scratch { batch, .. }: &Scratch,
+    packets: &mut [B],
+    outcomes: &mut ArrayVec<Outcome, BURST>,
+    chosen: &[Chosen<'_>],
+    plans: &Plans,
+) {
+    let mut slots = Slots::default();
+    let mut run = (0, 0); // a policy, and the options added under it that are not counted yet
+    for c in chosen {
+        let slot = slots.next(c.form);
+        let Some(packet) = packets.get_mut(usize::from(c.packet)) else { continue };
+        let plan = c.plan.and_then(|at| plans.get(usize::from(at)));
+        let done = match c.form {
+            Form::Sealed => place::<_, { Form::Sealed.option_len() }, { Form::Sealed.header_len() }>(
+                packet,
+                plan,
+                c.form,
+                |option| batch.emit_sealed(slot, option),
+            ),
+            Form::Clear => {
+                place::<_, { Form::Clear.option_len() }, { Form::Clear.header_len() }>(packet, plan, c.form, |option| {
+                    let prefix = Prefix6::parse(batch.aad_of(slot)).unwrap_or_default();
+                    *option = option::emit_clear(&prefix, &Metrics::parse(batch.text_of(slot)));
+                })
+            }
+            Form::Pdm => {
+                place::<_, { Form::Pdm.option_len() }, { Form::Pdm.header_len() }>(packet, plan, c.form, |option| {
+                    *option = option::emit_pdm(&Metrics::parse(batch.text_of(slot)));
+                })
+            }
+        };
+        if done {
+            if run.0 != c.policy {
+                count_added(counters, run);
+                run = (c.policy, 0);
+            }
+            run.1 += 1;
+        } else if let Some(outcome) = outcomes.get_mut(usize::from(c.packet)) {
+            *outcome = Outcome::Passed(Reason::NoHeadroom);
+        }
+    }
+    count_added(counters, run);
+}
+
+fn count_added(counters: &WorkerCounters, (policy, count): (u32, u64)) {
+    if let Some(policy) = counters.policies.get(policy as usize) {
+        policy.added.add(count);
+    }
+}
+
+/// Puts one option in; `write` gets its octets to write. `false`: no headroom.
+#[inline]
+fn place<B: PacketBuf, const O: usize, const H: usize>(
+    packet: &mut B,
+    plan: Option<&(usize, InsertPlan)>,
+    form: Form,
+    write: impl FnOnce(&mut [u8; O]),
+) -> bool {
+    let Some((l3, plan)) = plan else {
+        return rewrite::insert_plain::<B, H>(packet, |header| {
+            begin_header(header, form);
+            if let Some(option) = header.get_mut(form.option_at()..).and_then(<[u8]>::first_chunk_mut) {
+                write(option);
+            }
+        });
+    };
+    let mut option = [0; O];
+    write(&mut option);
+    rewrite::insert(packet, *l3, plan, &option)
+}
