@@ -1,4 +1,5 @@
-//! The index of the flow table: buckets of one cache line, eight words each, two buckets per flow.
+//! The index of the flow table: buckets of one cache line, eight words each, two buckets per flow, and a third for the few
+//! whose two are full: then no flow is turned away while there are records.
 //!
 //! A word is `state (2) | tag (30) | record (32)`. Look-ups read; insertion and removal are compare-and-swap. What makes
 //! insertion more than that: two workers may insert one flow at the same moment into different words, and a flow that
@@ -37,7 +38,7 @@ pub enum Inserted {
     New,
     /// The flow was there already, under this record; the prepared one is the caller's again.
     Existing(u32),
-    /// Both buckets are full.
+    /// All its buckets are full.
     Full,
     /// Other workers were inserting the same flow for too long.
     Contended,
@@ -48,6 +49,9 @@ pub enum Inserted {
 pub struct FlowIndex {
     buckets: TableMemory<Bucket>,
     mask: usize,
+    /// Flows in a third bucket. Look-ups go there only when there are any; insertion always does, so that it does not matter
+    /// that a look-up may be a moment behind.
+    thirds: AtomicU64,
 }
 
 enum Found {
@@ -61,7 +65,7 @@ impl FlowIndex {
     #[must_use]
     pub fn new(records: usize) -> Self {
         let buckets = (records * 2).div_ceil(WAYS).next_power_of_two().max(2);
-        Self { buckets: TableMemory::new(buckets), mask: buckets - 1 }
+        Self { buckets: TableMemory::new(buckets), mask: buckets - 1, thirds: AtomicU64::new(0) }
     }
 
     /// Octets that an index for this many records takes.
@@ -70,13 +74,16 @@ impl FlowIndex {
         (records * 2).div_ceil(WAYS).next_power_of_two().max(2) * size_of::<Bucket>()
     }
 
-    /// The two buckets of a flow: by the low bits of its hash, and by its tag beside them.
-    fn places(&self, hash: FlowHash) -> [usize; 2] {
+    /// The buckets of a flow: by the low bits of its hash, and by its tag beside them.
+    fn places(&self, hash: FlowHash) -> [usize; 3] {
         let mask = self.mask;
         let first = hash.0 as usize & mask;
-        let second = (hash.0 >> 34).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let second = (first ^ second as usize) & mask;
-        [first, if second == first { first ^ 1 } else { second }]
+        let mixed = (hash.0 >> 34).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let other = |by: u64| {
+            let place = (first ^ by as usize) & mask;
+            if place == first { first ^ 1 } else { place }
+        };
+        [first, other(mixed >> 32), other(mixed)]
     }
 
     const fn tag(hash: FlowHash) -> u64 {
@@ -98,7 +105,7 @@ impl FlowIndex {
     /// Asks for the other bucket, where a flow is looked for that is not in the first.
     #[inline]
     pub fn prefetch_second(&self, hash: FlowHash) {
-        let [_, second] = self.places(hash);
+        let [_, second, _] = self.places(hash);
         if let Some(bucket) = self.buckets.get(second) {
             prefetch::line(bucket);
         }
@@ -123,7 +130,9 @@ impl FlowIndex {
     #[inline]
     pub fn find(&self, records: &[Flow], hash: FlowHash, key: &[u64; 5]) -> Option<u32> {
         let live = LIVE | Self::tag(hash);
-        for bucket in self.places(hash) {
+        let [first, second, third] = self.places(hash);
+        let third = (self.thirds.load(Ordering::Relaxed) > 0).then_some(third);
+        for bucket in [first, second].into_iter().chain(third) {
             for word in &self.buckets[bucket].0 {
                 let seen = word.load(Ordering::Acquire);
                 if seen & (STATE | TAG) == live && records.get(seen as u32 as usize).is_some_and(|r| r.is(key)) {
@@ -142,7 +151,7 @@ impl FlowIndex {
         let tag = Self::tag(hash);
         // The first bucket is taken while it has room to spare, so that look-ups seldom need the second line; then the
         // emptier one: neither is full before the records run out.
-        let (mut free, mut room, mut pending) = ([None; 2], [0; 2], false);
+        let (mut free, mut room, mut pending) = ([None; 3], [0; 3], false);
         for (i, at) in self.slots(hash).enumerate() {
             let seen = self.word(at).load(Ordering::Acquire);
             if seen == EMPTY {
@@ -156,7 +165,8 @@ impl FlowIndex {
                 }
             }
         }
-        if pending { Found::Pending } else { Found::Absent(free[usize::from(room[0] <= SPARE && room[1] > room[0])]) }
+        let better = usize::from(room[0] <= SPARE && room[1] > room[0]);
+        if pending { Found::Pending } else { Found::Absent(free[better].or(free[2])) }
     }
 
     /// Puts a prepared record into the index. `init` runs when the flow is known to be nowhere else in the table and
@@ -198,6 +208,9 @@ impl FlowIndex {
             init();
             let live = LIVE | claim & !STATE;
             if mine.compare_exchange(claim, live, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                if self.is_third(free, hash) {
+                    self.thirds.fetch_add(1, Ordering::Relaxed);
+                }
                 return Inserted::New;
             }
             mine.store(EMPTY, Ordering::Release); // cancelled by a lower one
@@ -234,11 +247,23 @@ impl FlowIndex {
         None
     }
 
+    /// Whether this word is in the flow's third bucket only.
+    fn is_third(&self, at: usize, hash: FlowHash) -> bool {
+        let [first, second, _] = self.places(hash);
+        at / WAYS != first && at / WAYS != second
+    }
+
     /// Takes a record out of the index. Only the control thread does this. `false`: it was not there.
     pub fn unlink(&self, hash: FlowHash, record: u32) -> bool {
         let live = LIVE | Self::tag(hash) | u64::from(record);
-        self.slots(hash)
-            .any(|at| self.word(at).compare_exchange(live, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok())
+        let taken = self
+            .slots(hash)
+            .find(|&at| self.word(at).compare_exchange(live, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok());
+        if taken.is_some_and(|at| self.is_third(at, hash)) {
+            // The worker that put it there may not have come to counting it: the count then wraps for a moment.
+            self.thirds.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken.is_some()
     }
 }
 
@@ -250,6 +275,39 @@ enum Rival {
 /// A rival's insertion takes some hundred nanoseconds; this is far more than that, and still bounded.
 const RETRIES: usize = if cfg!(loom) { 3 } else { 1000 };
 
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use protocol::five_tuple::FiveTuple;
+
+    /// Flows of one hash: as unlucky as flows can be.
+    #[test]
+    fn flows_whose_two_buckets_are_full_stand_in_a_third_and_are_found_there() {
+        const FLOWS: u32 = 3 * WAYS as u32;
+        let index = FlowIndex::new(256);
+        let hash = FlowHash(0xDEAD_BEEF << 32 | 5);
+        let tuple = |i: u32| FiveTuple { src: [1; 16], sport: i as u16, dst: [2; 16], dport: 2, protocol: 6 };
+        let records: Vec<Flow> = (0..=FLOWS).map(|_| Flow::default()).collect();
+        for (i, record) in records.iter().enumerate() {
+            record.prepare(&tuple(i as u32), 0, 0);
+        }
+        let [first, second, third] = index.places(hash);
+        assert!(first != second && second != third && third != first, "the test's hash has three buckets");
+        for i in 0..FLOWS {
+            assert_eq!(index.insert(&records, hash, &tuple(i).words(), i, || {}), Inserted::New);
+            assert_eq!(index.insert(&records, hash, &tuple(i).words(), FLOWS, || {}), Inserted::Existing(i));
+        }
+        assert_eq!(index.insert(&records, hash, &tuple(FLOWS).words(), FLOWS, || {}), Inserted::Full);
+        assert!((0..FLOWS).all(|i| index.find(&records, hash, &tuple(i).words()) == Some(i)));
+        assert_eq!(index.thirds.load(Ordering::Relaxed), WAYS as u64);
+        for i in 0..FLOWS {
+            assert!(index.unlink(hash, i) && !index.unlink(hash, i));
+            assert!((0..FLOWS).all(|k| index.find(&records, hash, &tuple(k).words()) == (k > i).then_some(k)), "{i}");
+        }
+        assert_eq!(index.thirds.load(Ordering::Relaxed), 0);
+    }
+}
+
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
@@ -260,7 +318,7 @@ mod loom_tests {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(3);
         builder.check(move || {
-            let index = Arc::new(FlowIndex { buckets: TableMemory::new(2), mask: 1 });
+            let index = Arc::new(FlowIndex { buckets: TableMemory::new(2), mask: 1, thirds: AtomicU64::new(0) });
             let records: Arc<Vec<Flow>> = Arc::new((0..3).map(|_| Flow::default()).collect());
             let hash = FlowHash(7 << 34);
             let tuple = FiveTuple { src: [1; 16], sport: 1, dst: [2; 16], dport: 2, protocol: 6 };

@@ -26,8 +26,8 @@ impl Keys {
         let mut random = Random::new(0x5EED_F10E);
         let mut tuple = || {
             let [a, b, c, d, ports] = std::array::from_fn(|_| random.next());
-            // sport << 32 | dport << 16 | protocol: TCP or UDP
-            [a, b, c, d, (ports & 0xFFFF_FFFF) << 16 | if ports >> 63 == 0 { 6 } else { 17 }]
+            // As `FiveTuple::words` has them: the ports, and TCP or UDP.
+            [a, b, c, d, (ports & 0xFFFF_FFFF) | if ports >> 63 == 0 { 6 } else { 17 } << 32]
         };
         let known: Vec<Key> = (0..flows).map(|_| tuple()).collect();
         let unknown: Vec<Key> = (0..others).map(|_| tuple()).collect();

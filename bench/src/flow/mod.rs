@@ -148,7 +148,7 @@ fn one_size(args: &FlowArgs, eal: &Eal, flows: usize, report: &mut Report) -> Re
     ours.remove(&keys.known)?;
     for threads in 1..=cores.min(2) {
         let mut turns = turns(&tables);
-        let rounds = if flows > 2_000_000 { args.rounds.min(3) } else { args.rounds.min(5) };
+        let rounds = if flows > 500_000 { args.rounds.min(3) } else { args.rounds.min(5) };
         let inserts = interleave(rounds, &mut turns, |turn| fill_and_empty(eal, turn, threads, &keys.known, &records))?;
         push(report, flows, "insert", threads, &tables, &inserts);
         if threads == 1 {
