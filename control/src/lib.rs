@@ -10,6 +10,7 @@ pub mod keygen;
 pub mod keys;
 #[cfg(feature = "dpdk")]
 pub mod link;
+pub mod registration;
 #[cfg(feature = "dpdk")]
 pub mod replay;
 #[cfg(feature = "dpdk")]
