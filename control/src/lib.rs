@@ -10,6 +10,8 @@ pub mod keygen;
 pub mod keys;
 #[cfg(feature = "dpdk")]
 pub mod link;
+pub mod pki;
+pub mod private_file;
 pub mod registration;
 #[cfg(feature = "dpdk")]
 pub mod replay;
