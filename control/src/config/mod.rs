@@ -2,6 +2,7 @@
 //! its place and a remedy.
 
 pub mod reader;
+pub mod registrar;
 pub mod report;
 
 mod eal;
@@ -190,16 +191,7 @@ impl Config {
     /// # Errors
     /// Every problem found, in this file and in the key file it names.
     pub fn load(path: &Path) -> Result<Self, Errors> {
-        let place = path.display().to_string();
-        let text = std::fs::File::open(path)
-            .and_then(|file| std::io::read_to_string(std::io::Read::take(file, MAX_LEN + 1)))
-            .map_err(|e| {
-                Errors::of_file(&place, format!("cannot read the configuration: {e}"), "correct --config or the file")
-            })?;
-        if text.len() as u64 > MAX_LEN {
-            return Err(Errors::of_file(&place, format!("more than {MAX_LEN} octets"), "name a configuration"));
-        }
-        Self::parse(&text, path, Checks::Everything)
+        Self::parse(&text_of(path)?, path, Checks::Everything)
     }
 
     /// Checks the text of a configuration. `path` names it in errors; paths in it start at its directory.
@@ -216,6 +208,20 @@ impl Config {
         config.warnings = warnings;
         Ok(config)
     }
+}
+
+/// The text of a configuration file.
+fn text_of(path: &Path) -> Result<String, Errors> {
+    let place = path.display().to_string();
+    let text = std::fs::File::open(path)
+        .and_then(|file| std::io::read_to_string(std::io::Read::take(file, MAX_LEN + 1)))
+        .map_err(|e| {
+            Errors::of_file(&place, format!("cannot read the configuration: {e}"), "correct --config or the file")
+        })?;
+    if text.len() as u64 > MAX_LEN {
+        return Err(Errors::of_file(&place, format!("more than {MAX_LEN} octets"), "name a configuration"));
+    }
+    Ok(text)
 }
 
 /// Reads all sections before it gives up, so that every error is found.

@@ -21,9 +21,9 @@ pub use proto::{
 };
 
 /// Octets of the largest message, in both directions.
-pub const MAX_MESSAGE: usize = 1 << 20;
+pub const MAX_MESSAGE: usize = 4 << 20;
 /// Most boxes of one side.
-pub const MAX_NODES: usize = 1024;
+pub const MAX_NODES: usize = 4096;
 /// Most prefixes of a box.
 pub const MAX_PREFIXES: usize = 64;
 /// Most secrets of a box of the other side: the previous, the present and the coming generation.
