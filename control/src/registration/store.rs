@@ -182,29 +182,6 @@ impl Store for FileStore {
     }
 }
 
-/// Keeps values as long as the process lives.
-#[cfg(test)]
-#[derive(Default)]
-pub(crate) struct MemoryStore(std::sync::Mutex<BTreeMap<String, Zeroizing<Vec<u8>>>>);
-
-#[cfg(test)]
-impl Store for MemoryStore {
-    fn load(&self) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, StoreError> {
-        Ok(self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
-    }
-
-    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut values = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (name, value) in batch {
-            match value {
-                Some(value) => values.insert(name.clone(), value.clone()),
-                None => values.remove(name),
-            };
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
