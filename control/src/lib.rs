@@ -10,6 +10,7 @@ pub mod keygen;
 pub mod keys;
 #[cfg(feature = "dpdk")]
 pub mod link;
+pub mod logging;
 pub mod pki;
 pub mod private_file;
 pub mod registration;

@@ -33,7 +33,7 @@ const SLOW_TICKS: u64 = 20;
 /// # Errors
 /// The box cannot start, or a worker has died.
 pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
-    setup::logging(&config.telemetry);
+    crate::logging::start(&config.telemetry);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

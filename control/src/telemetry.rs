@@ -113,14 +113,14 @@ fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
     pairs.iter().map(pair).collect()
 }
 
-fn counter(pairs: &[(&str, &str)], value: u64) -> Metric {
+pub(crate) fn counter(pairs: &[(&str, &str)], value: u64) -> Metric {
     let (mut metric, mut counter) = (Metric::from_label(labels(pairs)), Counter::default());
     counter.set_value(value as f64);
     metric.set_counter(counter);
     metric
 }
 
-fn gauge(pairs: &[(&str, &str)], value: f64) -> Metric {
+pub(crate) fn gauge(pairs: &[(&str, &str)], value: f64) -> Metric {
     let (mut metric, mut gauge) = (Metric::from_label(labels(pairs)), Gauge::default());
     gauge.set_value(value);
     metric.set_gauge(gauge);

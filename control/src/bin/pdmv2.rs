@@ -1,6 +1,7 @@
 //! Tools that need no DPDK: make key files, read captures, check vectors.
 
 use clap::{Parser, Subcommand};
+use control::registration::registrar;
 use control::{decode, keygen, pki, selftest};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -20,6 +21,9 @@ enum Command {
     /// A certification authority for the lab, and the secrets of registrars
     #[command(subcommand)]
     Pki(pki::PkiCommand),
+    /// The registrar: negotiates with the other side's, and hands boxes their keys
+    #[command(subcommand)]
+    Registrar(registrar::RegistrarCommand),
     /// Show the PDM options of a capture, opened with the key file
     Decode(decode::DecodeArgs),
     /// Check the implementation against a file of test vectors
@@ -46,6 +50,7 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
         Command::Keygen(args) => keygen::run(args, out)?,
         Command::Pki(command) => pki::run(command, out)?,
+        Command::Registrar(command) => registrar::run(command, out)?,
         Command::Decode(args) => {
             let summary = decode::run(args, out)?;
             out.flush()?;
