@@ -253,6 +253,14 @@ impl Core {
         }
     }
 
+    /// A box wants a new generation.
+    pub fn need(&self, session: SessionId, reason: &str) {
+        let peer = self.state().sessions.get(&session).map(|s| s.peer.clone());
+        if let Some(peer) = peer {
+            self.with(&peer, |engine, now| engine.need(now, session, reason));
+        }
+    }
+
     /// A box's stream has ended.
     pub fn gone(&self, session: SessionId) {
         let entry = self.state().sessions.remove(&session);

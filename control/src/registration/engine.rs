@@ -35,6 +35,8 @@ use std::time::{Duration, Instant};
 const ABSENT: Duration = Duration::from_secs(60);
 /// A server primary repeats its wish after this.
 const REPEAT: Duration = Duration::from_secs(2);
+/// A generation lasts at least this long, whatever a box says.
+const LEAST_AGE: Duration = Duration::from_secs(10);
 /// The longest pause between attempts to negotiate.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Key sets on their way to a box whose acknowledgement is remembered.
@@ -308,6 +310,19 @@ impl Engine {
                     session.sent.pop_front();
                 }
             }
+        }
+        self.settle(now)
+    }
+
+    /// A box has used up the generation it seals under. Heeded when that is not quite young, so that no box can keep all
+    /// the others busy.
+    pub fn need(&mut self, now: Instant, id: SessionId, reason: &str) -> Effects {
+        let active = self.generations.iter().rev().find(|g| g.active);
+        let old_enough = active.is_some_and(|g| now.saturating_duration_since(g.agreed_at) >= LEAST_AGE);
+        if let Some(name) = self.session(id).map(|n| n.config.name.clone())
+            && old_enough
+        {
+            self.wish(self.newest(), &format!("{name}: {reason}"));
         }
         self.settle(now)
     }

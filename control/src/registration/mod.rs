@@ -5,6 +5,7 @@ pub mod core;
 pub mod engine;
 pub mod metrics;
 pub mod net;
+pub mod node;
 pub mod primary_client;
 pub mod registrar;
 pub mod service;

@@ -5,8 +5,8 @@ use super::engine::SessionId;
 use super::wire::proto::primary_server::{Primary, PrimaryServer};
 use super::wire::proto::secondary_server::{Secondary, SecondaryServer};
 use super::wire::{
-    Coordination, FromNode, KemRequest, KemResponse, MAX_MESSAGE, News, Registering, SetupRequest, SetupResponse,
-    ToNode, from_node,
+    Coordination, FromNode, KemRequest, KemResponse, MAX_MESSAGE, MAX_REASON, News, Registering, SetupRequest,
+    SetupResponse, ToNode, from_node,
 };
 use crate::config::registrar::Role;
 use crate::pki::Kind;
@@ -210,6 +210,9 @@ async fn read_acks(core: &Core, id: SessionId, stream: &mut Streaming<FromNode>)
     loop {
         match stream.message().await {
             Ok(Some(FromNode { message: Some(from_node::Message::Ack(ack)) })) => core.ack(id, ack.revision),
+            Ok(Some(FromNode { message: Some(from_node::Message::Need(need)) })) if need.reason.len() <= MAX_REASON => {
+                core.need(id, &need.reason.escape_debug().to_string());
+            }
             Ok(Some(_)) => return "it has sent something else than an acknowledgement".to_owned(),
             Ok(None) => return "closed".to_owned(),
             Err(status) => return status.message().to_owned(),
