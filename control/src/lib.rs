@@ -6,6 +6,8 @@ pub mod config;
 pub mod counts;
 pub mod decode;
 pub mod key_file;
+#[cfg(feature = "dpdk")]
+pub mod key_source;
 pub mod keygen;
 pub mod keys;
 #[cfg(feature = "dpdk")]

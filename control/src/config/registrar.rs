@@ -193,7 +193,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
         tls.peers.push((peer.name.clone(), authority.clone().unwrap_or_else(|| tls.own.clone())));
     }
     let peers: Vec<_> = peers.into_iter().map(|p| p.value.0).collect();
-    let config = RegistrarConfig { peers, nodes, generations, telemetry, tls, ..main };
+    let config = RegistrarConfig { tls, peers, nodes, generations, telemetry, ..main };
     if checks == Checks::Everything {
         check_files(&config, name.at, report);
     }
@@ -530,12 +530,12 @@ fn check_files(config: &RegistrarConfig, at: usize, report: &mut Report<'_>) {
     use crate::{pki, private_file};
     let mut wrong = |error: anyhow::Error| report.error(at, format!("{error:#}"), "see docs/registration.md");
     for file in [&config.state_key, &config.static_key] {
-        private_file::read_secret(file).map(drop).unwrap_or_else(&mut wrong);
+        private_file::read_secret(file).map_or_else(&mut wrong, drop);
     }
     for peer in &config.peers {
-        pki::read_public_keys(&peer.static_keys).map(drop).unwrap_or_else(&mut wrong);
+        pki::read_public_keys(&peer.static_keys).map_or_else(&mut wrong, drop);
         if let Some((_, file)) = &peer.psk {
-            private_file::read_secret(file).map(drop).unwrap_or_else(&mut wrong);
+            private_file::read_secret(file).map_or_else(&mut wrong, drop);
         }
     }
     match crate::registration::tls::Material::load(&config.tls) {

@@ -1,6 +1,7 @@
 //! Registration (draft sections 4.1 to 4.4 and appendix B, profile section 8): primaries negotiate, boxes get their keys.
 
 pub mod admin;
+pub mod box_keys;
 pub mod core;
 pub mod engine;
 pub mod metrics;

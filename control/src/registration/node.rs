@@ -62,6 +62,11 @@ impl Received {
         let _ = self.ack.try_send(FromNode { message: Some(ack) });
     }
 
+    #[cfg(test)]
+    pub(super) fn for_tests(keys: Keys) -> Self {
+        Self { keys, at: Instant::now(), ack: mpsc::channel(1).0 }
+    }
+
     /// The generation is used up.
     pub fn need(&self, reason: &str) {
         let need = from_node::Message::Need(Need { reason: reason.to_owned() });
@@ -109,7 +114,7 @@ impl Registration {
         self.registered.swap(registered, Ordering::Relaxed)
     }
 
-    fn put(&self, received: Received) {
+    pub(super) fn put(&self, received: Received) {
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(received);
     }
 }
@@ -124,22 +129,29 @@ pub fn instance() -> anyhow::Result<[u8; 16]> {
     Ok(instance)
 }
 
+/// Reads the certificates, and looks whether they name this box.
+///
+/// # Errors
+/// They cannot be read, or name somebody else.
+pub fn check(settings: &NodeSettings) -> anyhow::Result<Tls> {
+    let tls = Tls::load(settings.tls.clone())?;
+    let material = tls.current();
+    let me = material.me();
+    ensure!(
+        me.kind == Kind::Node && me.name == settings.name,
+        "{}: names {me}, but this is node '{}'; correct [node] name, or [tls] certificate",
+        settings.tls.certificate.display(),
+        settings.name
+    );
+    Ok(tls)
+}
+
 /// Registers, again and again, as long as the program runs.
 ///
 /// # Errors
 /// The certificates cannot be read at the start, or name somebody else.
 pub async fn run(settings: NodeSettings, instance: [u8; 16], registration: Arc<Registration>) -> anyhow::Result<()> {
-    let tls = Tls::load(settings.tls.clone())?;
-    {
-        let material = tls.current();
-        let me = material.me();
-        ensure!(
-            me.kind == Kind::Node && me.name == settings.name,
-            "{}: names {me}, but this is node '{}'; correct [node] name, or [tls] certificate",
-            settings.tls.certificate.display(),
-            settings.name
-        );
-    }
+    let tls = check(&settings)?;
     let mut failures = 0;
     for registrar in settings.registrars.iter().cycle() {
         let began = Instant::now();

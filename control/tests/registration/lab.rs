@@ -155,6 +155,11 @@ impl Lab {
         }
     }
 
+    /// The registrar's process.
+    pub fn pid(&self, side: usize) -> u32 {
+        self.registrars[side].as_ref().map_or(0, Child::id)
+    }
+
     pub fn log(&self, side: usize) -> String {
         std::fs::read_to_string(self.path(&format!("{}.log", SIDES[side]))).unwrap_or_default()
     }

@@ -1,6 +1,8 @@
 //! Two registrars as processes, and boxes, on loopback: what must hold when all goes well, and when it does not.
 
 mod lab;
+mod many;
+mod strangers;
 
 use lab::{Lab, SimBox, audit, shows, wait_for};
 use std::time::Duration;
