@@ -42,7 +42,8 @@ fn it_outlives_its_registrars() {
     );
     std::fs::write(lab.path("box.toml"), text).expect("configuration");
     let running = Running::start(lab.dir.path(), "box.toml", "box.log");
-    let log = || std::fs::read_to_string(lab.path("box.log")).unwrap_or_default();
+    let log_file = lab.path("box.log");
+    let log = || std::fs::read_to_string(&log_file).unwrap_or_default();
     let is = |name: &str, value: f64| metric(port, name).is_some_and(|v| (v - value).abs() < f64::EPSILON);
     let added = || metric(port, "pdmv2_options_added_total{form=\"encrypted\"}").unwrap_or_default();
     let forwarded = || metric(port, "pdmv2_packets_forwarded_total{direction=\"outbound\"}").unwrap_or_default();
