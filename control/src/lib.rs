@@ -5,6 +5,7 @@ pub mod capture;
 pub mod config;
 pub mod counts;
 pub mod decode;
+pub mod fault;
 pub mod key_file;
 #[cfg(feature = "dpdk")]
 pub mod key_source;

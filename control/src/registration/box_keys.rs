@@ -205,7 +205,7 @@ impl RegisteredKeys {
                         peers.push(slot);
                     }
                     None => {
-                        tracing::error!(peer = opening.node.name, "more peers than can be numbered; restart the box")
+                        tracing::error!(peer = opening.node.name, "more peers than can be numbered; restart the box");
                     }
                 }
             }
@@ -215,7 +215,7 @@ impl RegisteredKeys {
         if self.generation() != before {
             match self.generation() {
                 Some(generation) => {
-                    tracing::info!(generation, peers = self.peers.len(), "sealing under a new generation")
+                    tracing::info!(generation, peers = self.peers.len(), "sealing under a new generation");
                 }
                 None => tracing::warn!("told to seal nothing: packets pass without the option"),
             }

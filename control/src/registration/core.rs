@@ -6,7 +6,7 @@ use super::store::Store;
 use super::tls::Tls;
 use super::wire::{KeySet, News, Registering};
 use crate::config::registrar::{PeerConfig, RegistrarConfig};
-use crate::{pki, private_file};
+use crate::{fault, pki, private_file};
 use anyhow::{Context, anyhow};
 use protocol::negotiation::{self as n, Identity};
 use rustls::pki_types::CertificateDer;
@@ -116,6 +116,15 @@ fn wall_ms() -> u64 {
     since.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
+/// Where tests kill it, by what is written.
+fn faults(effects: &Effects, when: &str) {
+    for kind in ["generation", "sealed"] {
+        if effects.batch.iter().any(|(name, _)| name.contains(&format!("/{kind}"))) {
+            fault::point(&format!("{when}-{kind}"));
+        }
+    }
+}
+
 /// Wishes for negotiations, by peer, as far as this registrar is the client towards it.
 pub type Wishes = Vec<(String, mpsc::UnboundedReceiver<Negotiate>)>;
 
@@ -177,6 +186,7 @@ impl Core {
     /// Does what an engine wants: first what is to be durable, however long that takes, then the rest.
     fn apply(&self, state: &mut State, peer: &str, effects: Effects) {
         if !effects.batch.is_empty() {
+            faults(&effects, "write");
             // The store waits for the disk: let this thread's other tasks go on elsewhere.
             tokio::task::block_in_place(|| {
                 while let Err(error) = self.store.write(&effects.batch) {
@@ -184,6 +194,7 @@ impl Core {
                     std::thread::sleep(STORE_RETRY);
                 }
             });
+            faults(&effects, "wrote");
         }
         for action in effects.actions {
             match action {
@@ -319,6 +330,7 @@ impl Core {
         let policy = n::Policy { suites: peer.config.suites.clone(), prefer: peer.config.prefer };
         let (waiting, response) =
             n::Server::respond(&self.identity, &peer.keys, peer.config.scope, last, &policy, request, &mut rng())?;
+        fault::point("setup-answered");
         // One at a time: a client that starts anew has given up the one before.
         state.pending.insert(peer.config.name.clone(), (Instant::now(), waiting));
         Ok(response)
@@ -333,7 +345,9 @@ impl Core {
         let waiting = self.state().pending.remove(name).filter(|(at, _)| at.elapsed() < NEGOTIATION);
         let (_, waiting) = waiting.ok_or(n::Error::OtherNegotiation)?;
         let (agreed, response) = waiting.finish(request, &mut rng())?;
+        fault::point("kem-computed");
         self.negotiated(name, &agreed);
+        fault::point("kem-kept");
         Ok(response)
     }
 

@@ -502,7 +502,7 @@ impl Engine {
             .filter(|n| n.session.as_ref().is_none_or(|s| s.opens < newest.number))
             .map(|n| n.config.name.as_str())
             .collect();
-        let late = now.saturating_duration_since(newest.agreed_at) >= self.times.ack_timeout;
+        let late = now.saturating_duration_since(newest.pushed_since) >= self.times.ack_timeout;
         if missing.is_empty() || late {
             newest.ready_here = true;
             if let Some(first) = missing.first() {

@@ -5,6 +5,7 @@ use super::net;
 use super::service::read_news;
 use super::wire::proto::primary_client::PrimaryClient;
 use super::wire::{Coordination, MAX_MESSAGE, SetupRequest};
+use crate::fault;
 use anyhow::{Context, anyhow};
 use protocol::negotiation as n;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tonic::{Request, Status};
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// A link that lasted so long was a good one.
-const GOOD: Duration = Duration::from_secs(30);
+const GOOD: Duration = Duration::from_millis(500);
 
 /// Runs as long as the program.
 pub async fn run(core: Arc<Core>, peer: String, mut wishes: mpsc::UnboundedReceiver<Negotiate>) {
@@ -106,14 +107,17 @@ async fn steps(
 ) -> anyhow::Result<n::Agreed> {
     let (waiting, request) =
         n::Client::start(&core.identity, &peer.keys, peer.config.scope, last, &peer.config.suites)?;
+    fault::point("setup-sent");
     let mut call = Request::new(SetupRequest::from(request));
     call.set_timeout(net::ANSWER);
     let response = client.setup(call).await.map_err(|s| said(&s)).context("setup")?.into_inner();
     let response = response.outcome()?.map_err(n::Error::Refused).context("setup")?;
     let (waiting, request) = waiting.encapsulate(&response, &mut rng())?;
+    fault::point("encapsulated");
     let mut call = Request::new(request.into());
     call.set_timeout(net::ANSWER);
     let response = client.kem(call).await.map_err(|s| said(&s)).context("kem")?.into_inner();
     let response = response.outcome()?.map_err(n::Error::Refused).context("kem")?;
+    fault::point("kem-answered");
     Ok(waiting.finish(&response)?)
 }

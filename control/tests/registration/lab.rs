@@ -34,6 +34,8 @@ pub struct Lab {
     nodes: [String; 2],
     pub peer_lines: [String; 2],
     pub times: String,
+    /// Where a registrar that is started is to be killed.
+    pub fault: Option<&'static str>,
 }
 
 fn free_port() -> u16 {
@@ -49,6 +51,7 @@ impl Lab {
             registrars: [None, None],
             nodes: Default::default(),
             peer_lines: Default::default(),
+            fault: None,
             times: "coalesce = \"100ms\"\nack_timeout = \"2s\"\n".into(),
         };
         for side in SIDES {
@@ -136,6 +139,7 @@ impl Lab {
         let child = Command::new(env!("CARGO_BIN_EXE_pdmv2"))
             .args(["registrar", "run", "--config", &format!("{name}.toml")])
             .current_dir(self.dir.path())
+            .envs(self.fault.map(|place| ("PDMV2_FAULT", place)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
@@ -153,6 +157,11 @@ impl Lab {
             child.kill().expect("killed");
             child.wait().expect("ended");
         }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self, side: usize) -> bool {
+        self.registrars[side].as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()))
     }
 
     /// The registrar's process.

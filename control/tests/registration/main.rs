@@ -116,6 +116,50 @@ fn registrars_are_killed() {
     audit([&*a.held.lock().expect("held"), &*b.held.lock().expect("held")]);
 }
 
+/// kill -9 at every step of a negotiation and of a roll-over: after the restart all goes on by itself.
+fn killed_at(side: usize, steps: &[&'static str]) {
+    let (mut lab, a, b) = up();
+    let both = || a.opens(&b) && b.opens(&a);
+    let back = || a.registration.registered() && b.registration.registered();
+    for &step in steps {
+        let before = (a.sealing(), b.sealing());
+        lab.kill(side);
+        lab.fault = Some(step);
+        lab.start(side);
+        // It may come by that place before it is asked: a wish of before has been kept by the other side.
+        wait_for(step, || lab.ended(side) || back());
+        // Whatever happens, what is sealed can be opened.
+        assert!(both(), "{step}");
+        wait_for(step, || {
+            lab.pdmv2(&["registrar", "rotate", "--config", &format!("{}.toml", lab::SIDES[side])]);
+            lab.ended(side)
+        });
+        assert!(both(), "{step}");
+        lab.fault = None;
+        lab.start(side);
+        // The rotation that was under way may have been lost with the process; the next is not.
+        wait_for("both are back", back);
+        lab.pdmv2(&["registrar", "rotate", "--config", "west.toml"]);
+        wait_for("a new generation on both sides", || {
+            let now = (a.sealing(), b.sealing());
+            now.0 != before.0 && now.1 != before.1 && both() && a.generation() == b.generation()
+        });
+    }
+    audit([&*a.held.lock().expect("held"), &*b.held.lock().expect("held")]);
+}
+
+#[test]
+fn the_client_primary_is_killed_at_every_step() {
+    let steps = ["setup-sent", "encapsulated", "kem-answered"];
+    killed_at(0, &[&steps[..], &["write-generation", "wrote-generation", "write-sealed", "wrote-sealed"]].concat());
+}
+
+#[test]
+fn the_server_primary_is_killed_at_every_step() {
+    let steps = ["setup-answered", "kem-computed", "kem-kept"];
+    killed_at(1, &[&steps[..], &["write-generation", "wrote-generation", "write-sealed", "wrote-sealed"]].concat());
+}
+
 #[test]
 fn a_box_that_restarts_gets_fresh_secrets() {
     let (lab, a, b) = up();

@@ -15,6 +15,8 @@ pub struct Generation {
     pub(super) agreed: Agreed,
     pub(super) prk: Prk,
     pub(super) agreed_at: Instant,
+    /// Boxes can have acknowledged since then: since it was agreed, or this process began.
+    pub(super) pushed_since: Instant,
     /// The same in milliseconds since 1970, for after a restart.
     pub(super) wall_ms: u64,
     pub(super) active: bool,
@@ -37,6 +39,7 @@ impl Generation {
             prk: agreed.prk().ok()?,
             agreed: agreed.clone(),
             agreed_at: now,
+            pushed_since: now,
             wall_ms,
             active: false,
             ready_here: false,
@@ -111,6 +114,8 @@ impl Generation {
         let wall_ms = u64::from_be_bytes(*wall_ms);
         let age = Duration::from_millis(now_wall_ms.saturating_sub(wall_ms));
         let generation = Self::new(&agreed, now.checked_sub(age).unwrap_or(now), wall_ms)?;
-        Some(Self { active: active == 1, ..generation })
+        // Of an active one this side has said before that it is ready.
+        let active = active == 1;
+        Some(Self { pushed_since: now, active, ready_here: active, ..generation })
     }
 }

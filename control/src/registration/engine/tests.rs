@@ -442,6 +442,30 @@ fn a_lost_answer_leads_to_one_more_negotiation() {
     }
 }
 
+/// A registrar that was killed between keeping a generation and pushing it waits for its boxes before it calls itself
+/// ready, however old the generation is by then.
+#[test]
+fn after_a_restart_boxes_are_waited_for() {
+    let mut world = World::up(1);
+    // The generation reaches the east's store, and nothing else.
+    let shared = SharedSecret::new(&[9; 32]);
+    let agreed = Agreed { suite: Suite::default(), scope: Scope::Node, generation: 2, salt: [1; 32], shared };
+    let (now, wall) = (world.now, world.wall());
+    let batch = world.engines[1].negotiated(now, wall, &agreed).batch;
+    world.stores[1].extend(batch.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    let effects = world.engines[0].negotiated(now, wall, &agreed);
+    world.apply(0, effects);
+    world.now += 60 * 60 * 1000 * MS;
+    world.restart_registrar(1);
+    world.set_link(true);
+    world.run(1000 * MS);
+    assert_eq!(world.boxes[0].seals(), Some(1), "the east's box cannot open the second one yet");
+    world.connect(1).expect("registered");
+    world.run(1000 * MS);
+    world.check_open();
+    assert_eq!(world.all_seal(), Some(2));
+}
+
 #[test]
 fn two_thousand_boxes_take_one_negotiation_each_time() {
     let mut world = World::new(1);
