@@ -297,16 +297,16 @@ impl Core {
     /// It has ended.
     pub fn link_down(&self, peer: &str, id: u64) {
         let state = &mut *self.state();
-        let replaced = state.links.get(peer).is_some_and(|link| link.id != id);
-        if replaced {
+        // Replaced by a later one; or ended before, by who was first to notice.
+        if state.links.get(peer).is_some_and(|link| link.id != id) {
             return;
         }
         state.links.remove(peer);
-        if let Some(engine) = state.engines.get_mut(peer) {
+        if let Some(engine) = state.engines.get_mut(peer).filter(|engine| engine.is_linked()) {
             let effects = engine.link_down(Instant::now());
             self.apply(state, peer, effects);
+            tracing::warn!(peer, "no longer in touch with the other primary");
         }
-        tracing::warn!(peer, "no longer in touch with the other primary");
     }
 
     /// The other primary says something on that stream.

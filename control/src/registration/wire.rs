@@ -3,13 +3,13 @@
 
 use crate::key_file;
 use pipeline::policy::Prefix;
-use protocol::key_schedule::Secret;
 use protocol::negotiation as n;
 use protocol::suite::{Scope, Suite};
 use std::fmt;
 use std::net::Ipv6Addr;
-use std::time::Duration;
 use zeroize::Zeroize;
+
+mod keys;
 
 /// As generated from the `.proto`, which is the documentation.
 #[allow(missing_docs, clippy::all, reason = "generated")]
@@ -17,6 +17,7 @@ pub mod proto {
     tonic::include_proto!("pdmv2.registration.v1");
 }
 
+pub use keys::{Keys, OpeningKeys, SealingKeys};
 pub use proto::{
     Ack, Coordination, FromNode, GenerationState, Hello, KemRequest, KemResponse, KeySet, Need, Node, Nodes, Opening,
     OpeningSecret, Sealing, SetupRequest, SetupResponse, ToNode, Wanted, coordination, from_node,
@@ -32,8 +33,6 @@ pub const MAX_PREFIXES: usize = 64;
 pub const MAX_SECRETS: usize = 3;
 /// Octets of a reason for the log.
 pub const MAX_REASON: usize = 200;
-/// No secret is used for longer, whatever the message says.
-const MAX_LIFETIME: Duration = Duration::from_secs(86_400 * 3650);
 
 /// A message that is out of bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -396,170 +395,5 @@ impl TryFrom<Hello> for Registering {
     }
 }
 
-/// The secret that a box seals with, checked.
-#[derive(Clone, Debug)]
-pub struct SealingKeys {
-    /// Its generation.
-    pub generation: u32,
-    /// The secret.
-    pub secret: Secret,
-    /// Sources that the box speaks for.
-    pub prefixes: Vec<Prefix>,
-    /// From its receipt on.
-    pub expires_in: Duration,
-}
-
-/// A box of the other side, with the secrets that its packets are opened with, ascending by generation.
-#[derive(Clone, Debug)]
-pub struct OpeningKeys {
-    /// The box.
-    pub node: NodeInfo,
-    /// Generation and secret.
-    pub secrets: Vec<(u32, Secret)>,
-}
-
-/// A key set, checked.
-#[derive(Clone, Debug)]
-pub struct Keys {
-    /// Its number in its connection.
-    pub revision: u64,
-    /// What to seal with.
-    pub sealing: Option<SealingKeys>,
-    /// Whom to open.
-    pub opening: Vec<OpeningKeys>,
-}
-
-const KEY_SET: &str = "key set";
-
-fn secret(suite: Option<proto::Suite>, octets: &[u8]) -> Result<Secret, Malformed> {
-    let Some(suite) = suite else { return bad(KEY_SET, "a secret without suite") };
-    Secret::from_octets(suite.known(KEY_SET)?, octets).or(bad(KEY_SET, "a secret that has not Nh octets"))
-}
-
-impl TryFrom<&KeySet> for Keys {
-    type Error = Malformed;
-
-    fn try_from(set: &KeySet) -> Result<Self, Malformed> {
-        if scope_from_wire(set.scope, KEY_SET)? == Scope::Client {
-            return bad(KEY_SET, "scope client, which this version does not take");
-        }
-        if set.opening.len() > MAX_NODES || set.opening.iter().any(|o| o.secrets.len() > MAX_SECRETS) {
-            return bad(KEY_SET, "too many boxes or secrets");
-        }
-        let sealing = set.sealing.as_ref().map(|s| {
-            Ok(SealingKeys {
-                generation: s.generation,
-                secret: secret(s.suite, &s.secret)?,
-                prefixes: prefixes_from_wire(s.prefixes.clone(), KEY_SET)?,
-                expires_in: Duration::from_millis(s.expires_in_ms).min(MAX_LIFETIME),
-            })
-        });
-        let opening = set.opening.iter().map(|o| {
-            let Some(node) = o.node.clone() else { return bad(KEY_SET, "secrets of nobody") };
-            let secrets = o.secrets.iter().map(|s| Ok((s.generation, secret(s.suite, &s.secret)?)));
-            let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
-            if !secrets.is_sorted_by(|(a, _), (b, _)| a < b) {
-                return bad(KEY_SET, "generations that do not ascend");
-            }
-            Ok(OpeningKeys { node: node.checked(KEY_SET)?, secrets })
-        });
-        Ok(Self { revision: set.revision, sealing: sealing.transpose()?, opening: opening.collect::<Result<_, _>>()? })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use prost::Message as _;
-
-    fn node() -> NodeInfo {
-        NodeInfo { name: "box-a".into(), id: [7; 16], prefixes: vec!["2001:db8:a::/48".parse().expect("a prefix")] }
-    }
-
-    #[test]
-    fn messages_there_and_back() {
-        let request = n::SetupRequest {
-            client: "west".into(),
-            server: "east".into(),
-            scope: Scope::Shared,
-            last_generation: 7,
-            psk_id: b"lab".to_vec(),
-            suites: vec![[0x20, 1, 1], [0xFFFF, 0, 9]],
-        };
-        assert_eq!(n::SetupRequest::try_from(SetupRequest::from(request.clone())), Ok(request));
-        let response =
-            n::SetupResponse { negotiation: [1; 16], suite: [0x647A, 1, 1], generation: 8, public_key: vec![2; 1216] };
-        assert_eq!(SetupResponse::from(response.clone()).outcome(), Ok(Ok(response)));
-        for &why in n::Refusal::ALL {
-            assert_eq!(SetupResponse::refuse(why).outcome(), Ok(Err(why)));
-            assert_eq!(KemResponse::refuse(why).outcome(), Ok(Err(why)));
-            let there = proto::Refusal::try_from(refusal_to_wire(why));
-            assert!(there.is_ok_and(|r| r != proto::Refusal::None), "{why:?} is not in the .proto");
-        }
-        let news = [
-            News::Nodes(vec![node()]),
-            News::State { newest: 4, ready: 3 },
-            News::Wanted { above: 4, reason: "box-a restarted".into() },
-        ];
-        for news in news {
-            assert_eq!(News::try_from(Coordination::from(&news)), Ok(news));
-        }
-    }
-
-    #[test]
-    fn a_prefix_within_another() {
-        let within = |a: &str, b: &str| is_within(&a.parse().expect("a prefix"), &b.parse().expect("a prefix"));
-        assert!(within("2001:db8:a::/48", "2001:db8::/32") && within("2001:db8::/32", "2001:db8::/32"));
-        assert!(within("2001:db8::1", "::/0") && within("2001:db8::1", "2001:db8::1"));
-        assert!(!within("2001:db8::/32", "2001:db8:a::/48") && !within("2001:db9::/48", "2001:db8::/32"));
-    }
-
-    #[test]
-    fn what_is_out_of_bounds_is_refused() {
-        let hello = |change: &dyn Fn(&mut Hello)| {
-            let Node { name, id, prefixes } = Node::from(&node());
-            let mut hello = Hello { name, id, prefixes, instance: vec![1; 16] };
-            change(&mut hello);
-            Registering::try_from(hello)
-        };
-        assert!(hello(&|_| ()).is_ok());
-        type Change = fn(&mut Hello);
-        let changes: [Change; 8] = [
-            |h| h.name.clear(),
-            |h| h.name = "a b".into(),
-            |h| h.id.truncate(15),
-            |h| h.instance.push(0),
-            |h| h.prefixes[0].length = 129,
-            |h| h.prefixes[0].length = 46,
-            |h| h.prefixes[0].address.clear(),
-            |h| h.prefixes = vec![h.prefixes[0].clone(); MAX_PREFIXES + 1],
-        ];
-        for (i, change) in changes.iter().enumerate() {
-            assert!(hello(change).is_err(), "change {i}");
-        }
-        let many = News::Nodes(vec![node(); MAX_NODES + 1]);
-        assert!(News::try_from(Coordination::from(&many)).is_err());
-        assert!(News::try_from(Coordination::default()).is_err());
-        let long = News::Wanted { above: 0, reason: "x".repeat(MAX_REASON + 1) };
-        assert!(News::try_from(Coordination::from(&long)).is_err());
-        let suites = vec![proto::Suite { kem: 0x1_0000, kdf: 1, aead: 1 }];
-        let request = SetupRequest { scope: 1, suites, ..SetupRequest::default() };
-        assert!(n::SetupRequest::try_from(request).is_err());
-        assert!(n::SetupRequest::try_from(SetupRequest::default()).is_err(), "no scope");
-        assert!(SetupResponse::default().outcome().is_err());
-    }
-
-    #[test]
-    fn secrets_do_not_show_and_go_with_their_message() {
-        let secret = vec![0xAB; 32];
-        let sealing = Sealing { generation: 3, secret, suite: None, prefixes: Vec::new(), expires_in_ms: 1 };
-        let secret = OpeningSecret { generation: 3, secret: vec![0xAB; 32], suite: None };
-        let opening = Opening { node: None, secrets: vec![secret] };
-        let keys = KeySet { revision: 1, scope: 1, sealing: Some(sealing), opening: vec![opening] };
-        let message = ToNode { keys: Some(keys) };
-        let shown = format!("{message:?}");
-        assert!(shown.contains("redacted") && !shown.contains("171"), "{shown}");
-        let back = ToNode::decode(&*message.encode_to_vec()).expect("what was encoded");
-        assert_eq!(back, message);
-    }
-}
+mod tests;
