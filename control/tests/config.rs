@@ -292,7 +292,9 @@ fn the_examples_are_valid() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&dir).expect("configs").flatten() {
-        if entry.path().extension().is_some_and(|e| e == "toml") {
+        // Those of registrars have a test of their own.
+        let registrar = entry.file_name().to_string_lossy().starts_with("registrar-");
+        if entry.path().extension().is_some_and(|e| e == "toml") && !registrar {
             let text = std::fs::read_to_string(entry.path()).expect("readable");
             let config = Config::parse(&text, &entry.path(), Checks::TextOnly).unwrap_or_else(|e| panic!("{e}"));
             assert!(config.warnings.is_empty(), "{:?}", config.warnings);
