@@ -125,7 +125,7 @@ impl Default for Generations {
             max_age: DAY,
             lifetime: DAY * 7,
             grace: SECOND * 30,
-            ack_timeout: SECOND * 5,
+            ack_timeout: SECOND * 10,
             coalesce: Duration::from_millis(500),
         }
     }

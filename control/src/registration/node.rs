@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tonic::Request;
 
-/// Pauses between attempts.
+/// Pauses between attempts. The longest is well below the time that registrars wait for boxes (`ack_timeout`): a box that
+/// has lost its registrar is back before others seal what it cannot open.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A connection that lasted so long was a good one; two boxes that take turns under one name do not reach it.
 const GOOD: Duration = Duration::from_millis(500);
 /// Certificates are looked at so often.

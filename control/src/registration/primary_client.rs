@@ -16,7 +16,7 @@ use tonic::{Request, Status};
 
 /// Pauses between attempts to connect.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A link that lasted so long was a good one.
 const GOOD: Duration = Duration::from_millis(500);
 

@@ -52,7 +52,7 @@ impl Lab {
             nodes: Default::default(),
             peer_lines: Default::default(),
             fault: None,
-            times: "coalesce = \"100ms\"\nack_timeout = \"2s\"\n".into(),
+            times: "coalesce = \"100ms\"\nack_timeout = \"5s\"\n".into(),
         };
         for side in SIDES {
             this.ok(&["pki", "init", "--dir", &format!("pki-{side}")]);

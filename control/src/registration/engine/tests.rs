@@ -303,7 +303,7 @@ fn boxes_seal_when_the_other_side_can_open_and_not_before() {
     // A box of the server's side has not acknowledged: the client's do not seal yet, the server's do.
     assert_eq!(world.boxes.iter().map(Box::seals).collect::<Vec<_>>(), [None, None, Some(1), Some(1)]);
     world.check_open();
-    world.run(5000 * MS);
+    world.run(Generations::default().ack_timeout);
     assert_eq!(world.all_seal(), Some(1), "the time limit");
     assert_eq!(world.negotiations, 1, "four boxes, one negotiation");
 }
@@ -485,7 +485,7 @@ fn two_thousand_boxes_take_one_negotiation_each_time() {
         let effects = world.engines[0].connect(world.now, 10_000 + i as u64, &who).expect("registered");
         world.apply(0, effects);
     }
-    world.run(7000 * MS);
+    world.run(Generations::default().ack_timeout + 2000 * MS);
     let status = world.engines[0].status(world.now);
     assert_eq!((world.negotiations, status.active), (1, 1));
     assert!(status.nodes.iter().all(|n| n.seals == 1));
@@ -535,9 +535,9 @@ fn whatever_happens_it_converges() {
         world.mute.clear();
         world.set_link(true);
         world.connect_all();
-        world.run(10_000 * MS);
+        world.run(15_000 * MS);
         world.connect_all();
-        world.run(10_000 * MS);
+        world.run(15_000 * MS);
         assert!(
             world.all_seal().is_some(),
             "seed {seed}: {:?}",
