@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// A generation lasts at least this long, however fast flows come and go: a peer follows [`AHEAD`] generations, and hosts
 /// that open many flows must not be able to run away from it.
-pub const LEAST_AGE: Duration = Duration::from_secs(600);
+pub(crate) const LEAST_AGE: Duration = Duration::from_secs(600);
 
 /// Generations opened are written down at most this often.
 const PERSIST: Duration = Duration::from_secs(2);
