@@ -260,6 +260,15 @@ pub struct Ports {
     pub outside: PortCounts,
 }
 
+/// A box that registers.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct RegistrationCounts {
+    /// Whether a registrar has it at the moment.
+    pub registered: bool,
+    /// Seconds until it stops sealing, unless it hears otherwise; `None`: it does not seal.
+    pub keys_expire_seconds: Option<f64>,
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Counts {
@@ -267,6 +276,9 @@ pub struct Counts {
     pub node: String,
     /// Generation it seals under; `None`: it does not.
     pub generation: Option<u32>,
+    /// How it stands with its registrars; `None`: it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationCounts>,
     /// Seconds since it started.
     pub uptime_seconds: f64,
     /// Worker loops.

@@ -15,43 +15,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use zeroize::Zeroizing;
 
+pub use protocol::suite::Scope;
+
 /// Octets a key file may have.
 const MAX_LEN: u64 = 1 << 20;
 /// Nodes it may name; the workers number them with 16 bits and look through them one by one.
 const MAX_NODES: usize = 1024;
 /// Characters of a name.
 const MAX_NAME: usize = 63;
-
-/// Whose secret a box seals under (profile section 5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// Each box under its own.
-    Node,
-    /// One per client address.
-    Client,
-    /// One for all.
-    Shared,
-}
-
-impl Scope {
-    const NAMES: [(&str, Self); 3] = [("node", Self::Node), ("client", Self::Client), ("shared", Self::Shared)];
-
-    /// Its name in files.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Node => "node",
-            Self::Client => "client",
-            Self::Shared => "shared",
-        }
-    }
-
-    /// The inverse of [`Scope::name`].
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(n, _)| *n == name).map(|(_, scope)| *scope)
-    }
-}
 
 /// Which primary's side a node is on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -302,7 +273,7 @@ fn read(mut root: Table<'_>, report: &mut Report<'_>) -> Option<KeyFile> {
     let aeads = [Aead::Aes128Gcm, Aead::Aes256Gcm, Aead::ChaCha20Poly1305].map(|a| (a.name(), a));
     let aead = algorithm(&mut root, "aead", &aeads, report);
     root.require("scope", "scope = \"node\"", report);
-    let scope = root.choice("scope", &Scope::NAMES, report);
+    let scope = root.choice("scope", &[Scope::Node, Scope::Client, Scope::Shared].map(|s| (s.name(), s)), report);
     let salt = octets(&mut root, "salt", Some(32), report);
     let secret = octets(&mut root, "secret", kdf.map(Kdf::nh), report);
     let mut nodes = Vec::new();

@@ -1,13 +1,12 @@
 //! `pdmv2 keygen`: a new key file.
 
 use crate::key_file::{KeyFile, Node, Scope, Side, parse_id};
-use anyhow::{Context, anyhow, bail};
+use crate::private_file::write_new;
+use anyhow::anyhow;
 use clap::Args;
 use protocol::suite::{Aead, Kdf, Kem, Suite};
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 /// Arguments of `pdmv2 keygen`.
 #[derive(Args, Debug)]
@@ -124,23 +123,4 @@ pub fn run(args: &KeygenArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         "Keep the .state and .lock files the boxes make beside it; a box that has lost them needs a new key file."
     )?;
     Ok(())
-}
-
-/// Makes a file that was not there, readable by its owner alone from its first moment, and durable.
-fn write_new(path: &Path, octets: &[u8]) -> anyhow::Result<()> {
-    let place = path.display();
-    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!("{place} is already there and stays as it is; choose another --out, or move it away first")
-        }
-        Err(error) => return Err(error).with_context(|| format!("cannot create {place}")),
-    };
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = file.write_all(octets).and_then(|()| file.sync_all()).and_then(|()| File::open(dir)?.sync_all());
-    written.map_err(|error| {
-        // Half a key file is of no use, and the next try would find it in its way.
-        let _ = std::fs::remove_file(path);
-        anyhow!(error).context(format!("cannot write {place}"))
-    })
 }

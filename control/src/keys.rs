@@ -9,6 +9,7 @@ use crate::state_file::{StateError, StateFile};
 use anyhow::Context;
 use pipeline::keyring::{KeyRing, KeyRingCell, Peer, Sealer};
 use pipeline::path::Shared;
+use pipeline::tombstones::Tombstones;
 use protocol::key_line::SecretId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// A generation lasts at least this long, however fast flows come and go: a peer follows [`AHEAD`] generations, and hosts
 /// that open many flows must not be able to run away from it.
-const LEAST_AGE: Duration = Duration::from_secs(600);
+pub(crate) const LEAST_AGE: Duration = Duration::from_secs(600);
 
 /// Generations opened are written down at most this often.
 const PERSIST: Duration = Duration::from_secs(2);
@@ -32,8 +33,16 @@ pub const NO_KEYS: &str = "no keys: packets pass without the option until the st
 
 /// Whether a new generation is worth its while: half of the places are taken, and not only by what the last sweep had to
 /// leave (the peers' generations, which a new one of ours does not end).
-const fn fills_up(used: u64, left_by_sweep: u64, capacity: u64) -> bool {
+pub(crate) const fn fills_up(used: u64, left_by_sweep: u64, capacity: u64) -> bool {
     used * 2 > capacity && used > left_by_sweep + capacity / 8
+}
+
+/// Frees the memory of flows that neither seal under this generation nor may still be opened under a secret that is alive.
+pub(crate) fn sweep_tombstones(tombstones: &Tombstones, generation: u32, alive: impl Fn(SecretId) -> bool) {
+    tombstones.sweep(|rest| {
+        let sender = rest.sender.is_some_and(|s| s.is_of(generation));
+        sender || rest.receiver.secrets().any(&alive)
+    });
 }
 
 /// The peers, as this process numbers them.
@@ -225,13 +234,8 @@ impl KeyManager {
             return;
         }
         let generation = self.generation.unwrap_or(0);
-        tombstones.sweep(|rest| {
-            let sender = rest.sender.is_some_and(|s| s.is_of(generation));
-            // A secret that may still be opened with.
-            let alive = |id: SecretId| {
-                self.peers.iter().any(|p| p.number == id.peer() && id.generation().saturating_add(1) >= p.built_for)
-            };
-            sender || rest.receiver.secrets().any(alive)
+        sweep_tombstones(tombstones, generation, |id| {
+            self.peers.iter().any(|p| p.number == id.peer() && id.generation().saturating_add(1) >= p.built_for)
         });
         self.swept = (version, tombstones.used());
     }

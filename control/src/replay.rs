@@ -129,7 +129,7 @@ impl Drop for Scratch {
 /// # Errors
 /// A capture that cannot be replayed, an output that cannot be written, or DPDK refuses.
 pub fn run(args: &ReplayArgs, mut config: Config) -> anyhow::Result<()> {
-    setup::logging(&config.telemetry);
+    crate::logging::start(&config.telemetry);
     let look_at = |path: &Option<PathBuf>| path.as_deref().map(look).transpose();
     let (inside, outside) = (look_at(&args.inside)?, look_at(&args.outside)?);
     let (inside, outside) = (inside.unwrap_or_default(), outside.unwrap_or_default());

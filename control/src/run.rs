@@ -1,8 +1,8 @@
 //! `pdmv2-middlebox run`: the box between two ports, until SIGTERM or SIGINT.
 
 use crate::config::{Config, Device, Idle, Port as PortSettings};
-use crate::counts::{Counts, Ports};
-use crate::keys::KeyManager;
+use crate::counts::{Counts, Ports, RegistrationCounts};
+use crate::key_source::KeySource;
 use crate::link::LinkFollower;
 use crate::setup;
 use crate::telemetry::Listener;
@@ -33,7 +33,7 @@ const SLOW_TICKS: u64 = 20;
 /// # Errors
 /// The box cannot start, or a worker has died.
 pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
-    setup::logging(&config.telemetry);
+    crate::logging::start(&config.telemetry);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -45,7 +45,7 @@ pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
     let listener = config.telemetry.listen.map(Listener::bind).transpose()?;
     let eal = Eal::init(&config.eal_command_line())?;
     tracing::info!(version = dpdk_ffi::version(), aead = protocol::aead::Path::best().name(), "EAL started");
-    let keys = setup::keys(&mut config, true)?;
+    let keys = KeySource::of(&mut config)?;
     let boxed = RunningBox::start(&config, &eal, keys, &stop)?;
     boxed.control(&config, listener, &stop, json)
 }
@@ -53,7 +53,7 @@ pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
 /// Ports and workers at work.
 struct RunningBox {
     shared: Arc<Shared>,
-    keys: Option<KeyManager>,
+    keys: Option<KeySource>,
     ports: Arc<Mutex<(Port<Started>, Port<Started>)>>,
     workers: Vec<JoinHandle<anyhow::Result<()>>>,
     counters: Vec<Arc<WorkerCounters>>,
@@ -66,10 +66,14 @@ struct ControlCounts {
     generation: AtomicU32,
     expired: AtomicU64,
     resynced: AtomicU64,
+    /// 0: the box does not register; 1: it is not registered; 2: it is.
+    registered: AtomicU64,
+    /// Seconds until it stops sealing; 0: it does not seal.
+    keys_expire: AtomicU64,
 }
 
 impl RunningBox {
-    fn start(config: &Config, eal: &Eal, mut keys: Option<KeyManager>, stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
+    fn start(config: &Config, eal: &Eal, mut keys: Option<KeySource>, stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
         let (mut inside, mut outside) =
             (eal.port(config.inside.device.name())?, eal.port(config.outside.device.name())?);
         let mtu = [config.inside.mtu, config.outside.mtu].into_iter().flatten().max().unwrap_or(1500);
@@ -88,16 +92,13 @@ impl RunningBox {
         let outside_mtu = usize::from(outside.info()?.mtu);
 
         let clock = TscClock::new();
-        let ring = keys.as_ref().map_or_else(Arc::default, |k| Arc::clone(&k.cell.current));
+        let ring = keys.as_ref().map_or_else(Arc::default, KeySource::ring);
         let shared = setup::shared(config, ring, outside_mtu, clock.now_ns(), config.workers.cores.len())?;
         match &mut keys {
-            Some(keys) => {
-                // The network goes on without measuring, rather than not at all.
-                if let Err(error) = keys.start() {
-                    tracing::error!(%error, "{}", crate::keys::NO_KEYS);
-                }
-            }
-            None => tracing::warn!("no keys: packets pass without the option ([keys] is not configured)"),
+            Some(keys) => keys.start(),
+            None => tracing::warn!(
+                "no keys: packets pass without the option (neither [registration] nor [keys] is configured)"
+            ),
         }
         let (mut inside, mut outside) = (inside.start()?, outside.start()?);
         let queues: Vec<_> = inside.take_queues().into_iter().zip(outside.take_queues()).collect();
@@ -132,7 +133,7 @@ impl RunningBox {
             this.workers.len(),
             this.keys
                 .as_ref()
-                .and_then(KeyManager::generation)
+                .and_then(KeySource::generation)
                 .map_or_else(|| "no key to seal with".into(), |g| format!("generation {g}")),
             config.flow_table.capacity,
             setup::counts("", &this.shared, &[]).flows.memory_octets >> 20,
@@ -189,6 +190,9 @@ impl RunningBox {
             let ring = self.shared.ring.load_full();
             resync.step(&self.shared, &ring, now, RESYNC_TRIALS);
             drop(ring);
+            if let Some(keys) = &mut self.keys {
+                keys.quick_tick();
+            }
             if ticks % SLOW_TICKS == 1 {
                 if let Some(keys) = &mut self.keys {
                     keys.tick(&self.shared);
@@ -196,8 +200,13 @@ impl RunningBox {
                 let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
                 links.follow(&ports.0, &ports.1);
             }
-            let generation = self.keys.as_ref().and_then(KeyManager::generation).unwrap_or(0);
+            let generation = self.keys.as_ref().and_then(KeySource::generation).unwrap_or(0);
             control.generation.store(generation, Ordering::Relaxed);
+            if let Some(registration) = self.keys.as_ref().and_then(KeySource::registration) {
+                control.registered.store(1 + u64::from(registration.registered), Ordering::Relaxed);
+                let expires = registration.keys_expire_seconds.map_or(0, |s| s.max(1.0) as u64);
+                control.keys_expire.store(expires, Ordering::Relaxed);
+            }
             control.expired.store(ager.expired, Ordering::Relaxed);
             control.resynced.store(resync.found, Ordering::Relaxed);
             dead = self.workers.iter().any(JoinHandle::is_finished);
@@ -239,6 +248,11 @@ fn fill(counts: &mut Counts, control: &ControlCounts, started: Instant) {
     counts.uptime_seconds = started.elapsed().as_secs_f64();
     counts.flows.expired = control.expired.load(Ordering::Relaxed);
     counts.keys.resynced = control.resynced.load(Ordering::Relaxed);
+    let registered = control.registered.load(Ordering::Relaxed);
+    counts.registration = (registered > 0).then(|| RegistrationCounts {
+        registered: registered == 2,
+        keys_expire_seconds: Some(control.keys_expire.load(Ordering::Relaxed)).filter(|&s| s > 0).map(|s| s as f64),
+    });
 }
 
 /// A worker's thread.

@@ -1,6 +1,6 @@
 //! What `run` and `replay` make alike: the shared state of the workers, out of the configuration.
 
-use crate::config::{Config, LogFormat, LogLevel, Telemetry};
+use crate::config::Config;
 use crate::counts::{Counts, Flows, PortCounts};
 use crate::keys::KeyManager;
 use anyhow::Context;
@@ -12,24 +12,7 @@ use pipeline::keyring::KeyRing;
 use pipeline::path::{PathConfig, Shared};
 use protocol::prseq::MasterKey;
 use std::sync::Arc;
-use tracing::Level;
 use zeroize::Zeroizing;
-
-/// Sends log lines to standard error. Only the first call in a process counts.
-pub fn logging(telemetry: &Telemetry) {
-    let level = match telemetry.log_level {
-        LogLevel::Error => Level::ERROR,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Debug => Level::DEBUG,
-    };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    let done = match telemetry.log_format {
-        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => lines.json().try_init(),
-    };
-    let _ = done; // a second time in one process is a test's business
-}
 
 fn random<const N: usize>() -> anyhow::Result<Zeroizing<[u8; N]>> {
     let mut octets = Zeroizing::new([0; N]);

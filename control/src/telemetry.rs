@@ -113,14 +113,14 @@ fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
     pairs.iter().map(pair).collect()
 }
 
-fn counter(pairs: &[(&str, &str)], value: u64) -> Metric {
+pub(crate) fn counter(pairs: &[(&str, &str)], value: u64) -> Metric {
     let (mut metric, mut counter) = (Metric::from_label(labels(pairs)), Counter::default());
     counter.set_value(value as f64);
     metric.set_counter(counter);
     metric
 }
 
-fn gauge(pairs: &[(&str, &str)], value: f64) -> Metric {
+pub(crate) fn gauge(pairs: &[(&str, &str)], value: f64) -> Metric {
     let (mut metric, mut gauge) = (Metric::from_label(labels(pairs)), Gauge::default());
     gauge.set_value(value);
     metric.set_gauge(gauge);
@@ -185,6 +185,15 @@ fn families(c: &Counts) -> Vec<MetricFamily> {
         f64::from(u8::from(c.generation.is_some())),
     );
     f.gauge("pdmv2_generation", "Generation the box seals under, 0 for none.", f64::from(c.generation.unwrap_or(0)));
+    if let Some(registration) = &c.registration {
+        let registered = f64::from(u8::from(registration.registered));
+        f.gauge("pdmv2_registration_state", "1 when a registrar has the box, 0 when none can be reached.", registered);
+        f.gauge(
+            "pdmv2_registration_keys_expire_seconds",
+            "Until the box stops sealing, unless it hears from a registrar; 0 when it does not seal.",
+            registration.keys_expire_seconds.unwrap_or(0.0),
+        );
+    }
     f.gauge("pdmv2_workers", "Worker loops.", c.workers as f64);
     let each = |value: fn(&crate::counts::Direction) -> u64| {
         directions.iter().map(|(d, x)| counter(&[("direction", d)], value(x))).collect()
@@ -294,6 +303,7 @@ fn families(c: &Counts) -> Vec<MetricFamily> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counts::RegistrationCounts;
     use pipeline::counters::WorkerCounters;
 
     #[test]
@@ -301,7 +311,12 @@ mod tests {
         let worker = Arc::new(WorkerCounters::new(0));
         worker.outbound.added[2].add(12);
         worker.round_trip.record(1_500_000);
-        let text = text(&Counts::of(&[worker], &[])).expect("text");
+        let mut counts = Counts::of(&[worker], &[]);
+        assert!(!text(&counts).expect("text").contains("pdmv2_registration"));
+        counts.registration = Some(RegistrationCounts { registered: true, keys_expire_seconds: Some(60.0) });
+        let text = text(&counts).expect("text");
+        assert!(text.contains("pdmv2_registration_state 1\n"), "{text}");
+        assert!(text.contains("pdmv2_registration_keys_expire_seconds 60\n"), "{text}");
         assert!(text.contains("pdmv2_options_added_total{form=\"encrypted\"} 12\n"), "{text}");
         assert!(text.contains("pdmv2_sealing 0\n"));
         assert!(text.contains("pdmv2_round_trip_seconds_bucket{le=\"0.001048576\"} 0\n"), "{text}");

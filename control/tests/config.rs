@@ -292,7 +292,9 @@ fn the_examples_are_valid() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&dir).expect("configs").flatten() {
-        if entry.path().extension().is_some_and(|e| e == "toml") {
+        // Those of registrars have a test of their own.
+        let registrar = entry.file_name().to_string_lossy().starts_with("registrar-");
+        if entry.path().extension().is_some_and(|e| e == "toml") && !registrar {
             let text = std::fs::read_to_string(entry.path()).expect("readable");
             let config = Config::parse(&text, &entry.path(), Checks::TextOnly).unwrap_or_else(|e| panic!("{e}"));
             assert!(config.warnings.is_empty(), "{:?}", config.warnings);
@@ -362,4 +364,36 @@ fn load_checks_keys_and_machine_too() {
     assert!(config.warnings[0].message.contains("nothing is sealed"), "{:?}", config.warnings);
     std::fs::remove_file(&path).expect("removed");
     refused("cannot read the configuration");
+}
+
+const TLS: &str = "[tls]\nca = \"ca.crt\"\ncertificate = \"box-a.crt\"\nkey = \"box-a.key\"\n";
+const REGISTRATION: &str =
+    "[registration]\nregistrars = [\"registrar.example.net:7447\", \"[2001:db8::1]:7447\"]\nid = \"2001:db8:a::1\"\n";
+
+#[test]
+fn a_registration_in_place_of_a_key_file() {
+    let registration = |more: &str| parse(&format!("{SMALL}{REGISTRATION}{more}{TLS}")).map(|c| c.registration);
+    let plain = registration("").expect("accepted").expect("a registration");
+    assert_eq!((plain.name.as_str(), plain.id[15], plain.prefixes.len()), ("box-a", 1, 0));
+    assert_eq!(plain.registrars, [("registrar.example.net".to_owned(), 7447), ("2001:db8::1".to_owned(), 7447)]);
+    assert_eq!(plain.tls.key, PathBuf::from("etc/box-a.key"));
+    let some = registration("prefixes = [\"2001:db8:a::/48\"]\n").expect("accepted").expect("a registration");
+    assert_eq!(some.prefixes.len(), 1);
+
+    let errors = |more: &str| errors(more).join("\n");
+    let cases = [
+        (format!("{REGISTRATION}{TLS}[keys]\nfile = \"a\"\n"), "both [keys] and [registration]; keep one of the two"),
+        (REGISTRATION.to_owned(), "'tls' is missing; add [tls]"),
+        (TLS.to_owned(), "[tls] without [registration]; add [registration], or delete it"),
+        (
+            format!("{}{TLS}", REGISTRATION.replace("id = ", "idd = ")),
+            "unknown key 'registration.idd'; did you mean 'id'?",
+        ),
+        (format!("{}{TLS}", REGISTRATION.replace(":7447\"", "\"")), "is not a host and a port"),
+        (format!("{}{TLS}", REGISTRATION.replace("2001:db8:a::1", "x")), "'x' is not a node id"),
+    ];
+    for (text, expected) in cases {
+        let found = errors(&text);
+        assert!(found.contains(expected), "{expected}\n{found}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The three identifiers of a suite (RFC 9180 section 7; profile section 4).
+//! The three identifiers of a suite (RFC 9180 section 7; profile section 4), and the scopes of its secrets (section 5).
 
 macro_rules! identifiers {
     ($(#[doc = $doc:literal])+ $type:ident { $($(#[doc = $vdoc:literal])+ $name:ident = $id:literal, $label:literal;)+ }) => {
@@ -10,7 +10,7 @@ macro_rules! identifiers {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// Its number in the registry of RFC 9180.
+            /// Its number in messages; for algorithms that of RFC 9180's registries.
             #[must_use]
             pub const fn id(self) -> u16 {
                 match self { $(Self::$name => $id,)+ }
@@ -79,6 +79,18 @@ identifiers! {
     }
 }
 
+identifiers! {
+    /// Whose secret a box seals under (profile section 5).
+    Scope {
+        /// Each box under its own: the default.
+        Node = 0x0001, "node";
+        /// One per client address (draft appendix B).
+        Client = 0x0002, "client";
+        /// One for all (draft section 4.4).
+        Shared = 0x0003, "shared";
+    }
+}
+
 impl Kdf {
     /// Octets of its output.
     #[must_use]
@@ -127,6 +139,18 @@ impl Suite {
             (self.kem.id().to_be_bytes(), self.kdf.id().to_be_bytes(), self.aead.id().to_be_bytes());
         [b'H', b'P', b'K', b'E', a, b, c, d, e, f]
     }
+
+    /// The three identifiers in the order KEM, KDF, AEAD.
+    #[must_use]
+    pub const fn ids(&self) -> [u16; 3] {
+        [self.kem.id(), self.kdf.id(), self.aead.id()]
+    }
+
+    /// The inverse of [`Suite::ids`]; `None` when one of them is not of the profile.
+    #[must_use]
+    pub fn from_ids([kem, kdf, aead]: [u16; 3]) -> Option<Self> {
+        Some(Self { kem: Kem::from_id(kem)?, kdf: Kdf::from_id(kdf)?, aead: Aead::from_id(aead)? })
+    }
 }
 
 impl core::fmt::Display for Suite {
@@ -150,6 +174,11 @@ mod tests {
         for &aead in Aead::ALL {
             assert_eq!((Aead::from_id(aead.id()), Aead::from_name(aead.name())), (Some(aead), Some(aead)));
         }
+        for &scope in Scope::ALL {
+            assert_eq!((Scope::from_id(scope.id()), Scope::from_name(scope.name())), (Some(scope), Some(scope)));
+        }
+        assert_eq!(Suite::from_ids(Suite::default().ids()), Some(Suite::default()));
+        assert_eq!(Suite::from_ids([0x20, 1, 4]), None);
         assert_eq!((Kem::from_id(0), Kdf::from_name("sha1"), Aead::from_id(4)), (None, None, None));
         assert_eq!(Suite::default().id(), *b"HPKE\0\x20\0\x01\0\x01");
     }

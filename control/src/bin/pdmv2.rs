@@ -1,7 +1,8 @@
 //! Tools that need no DPDK: make key files, read captures, check vectors.
 
 use clap::{Parser, Subcommand};
-use control::{decode, keygen, selftest};
+use control::registration::registrar;
+use control::{decode, keygen, pki, selftest};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
@@ -17,6 +18,12 @@ struct Arguments {
 enum Command {
     /// Make a key file for boxes that run without a registrar
     Keygen(keygen::KeygenArgs),
+    /// A certification authority for the lab, and the secrets of registrars
+    #[command(subcommand)]
+    Pki(pki::PkiCommand),
+    /// The registrar: negotiates with the other side's, and hands boxes their keys
+    #[command(subcommand)]
+    Registrar(registrar::RegistrarCommand),
     /// Show the PDM options of a capture, opened with the key file
     Decode(decode::DecodeArgs),
     /// Check the implementation against a file of test vectors
@@ -42,6 +49,8 @@ fn main() -> ExitCode {
 fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
         Command::Keygen(args) => keygen::run(args, out)?,
+        Command::Pki(command) => pki::run(command, out)?,
+        Command::Registrar(command) => registrar::run(command, out)?,
         Command::Decode(args) => {
             let summary = decode::run(args, out)?;
             out.flush()?;

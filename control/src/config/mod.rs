@@ -2,13 +2,16 @@
 //! its place and a remedy.
 
 pub mod reader;
+pub mod registrar;
 pub mod report;
 
 mod eal;
 mod policies;
+mod registration;
 mod sections;
 
 use crate::key_file::KeyFile;
+use crate::registration::node::NodeSettings;
 use pipeline::policy::{Mode, Policy};
 use reader::Table;
 use report::{Errors, Problem, Report};
@@ -38,8 +41,10 @@ pub struct Config {
     pub forwarding: Forwarding,
     /// Sizes and times of the flow table.
     pub flow_table: FlowTable,
-    /// Key source; `None`: the box forwards without keys.
+    /// Key source; `None`: the box has a registration, or forwards without keys.
     pub keys: Option<Keys>,
+    /// How it registers, in place of a key file.
+    pub registration: Option<NodeSettings>,
     /// Metrics and logs.
     pub telemetry: Telemetry,
     /// Where every (key, nonce) pair is recorded, for tests.
@@ -190,16 +195,7 @@ impl Config {
     /// # Errors
     /// Every problem found, in this file and in the key file it names.
     pub fn load(path: &Path) -> Result<Self, Errors> {
-        let place = path.display().to_string();
-        let text = std::fs::File::open(path)
-            .and_then(|file| std::io::read_to_string(std::io::Read::take(file, MAX_LEN + 1)))
-            .map_err(|e| {
-                Errors::of_file(&place, format!("cannot read the configuration: {e}"), "correct --config or the file")
-            })?;
-        if text.len() as u64 > MAX_LEN {
-            return Err(Errors::of_file(&place, format!("more than {MAX_LEN} octets"), "name a configuration"));
-        }
-        Self::parse(&text, path, Checks::Everything)
+        Self::parse(&text_of(path)?, path, Checks::Everything)
     }
 
     /// Checks the text of a configuration. `path` names it in errors; paths in it start at its directory.
@@ -218,6 +214,20 @@ impl Config {
     }
 }
 
+/// The text of a configuration file.
+fn text_of(path: &Path) -> Result<String, Errors> {
+    let place = path.display().to_string();
+    let text = std::fs::File::open(path)
+        .and_then(|file| std::io::read_to_string(std::io::Read::take(file, MAX_LEN + 1)))
+        .map_err(|e| {
+            Errors::of_file(&place, format!("cannot read the configuration: {e}"), "correct --config or the file")
+        })?;
+    if text.len() as u64 > MAX_LEN {
+        return Err(Errors::of_file(&place, format!("more than {MAX_LEN} octets"), "name a configuration"));
+    }
+    Ok(text)
+}
+
 /// Reads all sections before it gives up, so that every error is found.
 fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>) -> Option<Config> {
     let node = sections::node(&mut root, report);
@@ -227,6 +237,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     let forwarding = sections::forwarding(&mut root, report);
     let flow_table = sections::flow_table(&mut root, report);
     let keys = sections::keys(&mut root, dir, checks, report);
+    let registration = registration::section(&mut root, node.as_ref(), dir, checks, report);
     let telemetry = sections::telemetry(&mut root, report);
     let audit = sections::audit(&mut root, dir, report);
     let policies = policies::policies(&mut root, report);
@@ -235,14 +246,19 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     if let (Some(node), Some(keys)) = (&node, &keys) {
         check_node(node.value, node.at, keys, &policies, report);
     }
+    if let (Some(_), Some(registration)) = (&keys, &registration) {
+        let remedy = "keep one of the two: a registrar's keys, or a key file's";
+        report.error(registration.at, "both [keys] and [registration]", remedy);
+    }
     if keys.is_none()
+        && registration.is_none()
         && let Some(policy) = policies.iter().find(|p| p.mode == Mode::Encrypted)
     {
         let message = format!(
             "policy '{}' is encrypted, but there are no keys: its packets pass without the option",
             policy.name
         );
-        report.warn(0, message, "add [keys] with file = \"…\" ('pdmv2 keygen' makes one)");
+        report.warn(0, message, "add [registration], or [keys] with file = \"…\" ('pdmv2 keygen' makes one)");
     }
     let (inside, outside) = ports?;
     Some(Config {
@@ -254,6 +270,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
         forwarding,
         flow_table: flow_table?,
         keys,
+        registration: registration.map(|r| r.value),
         telemetry,
         audit,
         policies,

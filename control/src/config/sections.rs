@@ -260,7 +260,12 @@ pub fn audit(root: &mut Table<'_>, dir: &Path, report: &mut Report<'_>) -> Optio
 }
 
 /// A path that is not empty, from the configuration's directory on.
-fn path(table: &mut Table<'_>, key: &'static str, dir: &Path, report: &mut Report<'_>) -> Option<At<PathBuf>> {
+pub(super) fn path(
+    table: &mut Table<'_>,
+    key: &'static str,
+    dir: &Path,
+    report: &mut Report<'_>,
+) -> Option<At<PathBuf>> {
     let text = table.text(key, report)?;
     if text.value.is_empty() {
         report.error(text.at, format!("'{}' is empty", table.path(key)), "name a file, or delete the line");
@@ -271,6 +276,10 @@ fn path(table: &mut Table<'_>, key: &'static str, dir: &Path, report: &mut Repor
 
 /// An optional section: `None` when it is of the wrong type, `Some(None)` when it is not there.
 #[expect(clippy::option_option, reason = "absent and wrong are different things here")]
-fn section<'t>(root: &mut Table<'t>, key: &'static str, report: &mut Report<'_>) -> Option<Option<Table<'t>>> {
+pub(super) fn section<'t>(
+    root: &mut Table<'t>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Option<Table<'t>>> {
     if root.value(key).is_none() { Some(None) } else { root.table(key, report).map(Some) }
 }

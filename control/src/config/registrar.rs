@@ -1,0 +1,341 @@
+//! The registrar's configuration: `pdmv2 registrar run --config FILE`.
+
+mod nodes;
+mod peers;
+
+use super::reader::{self, Table};
+use super::report::{At, Errors, Problem, Report};
+use super::sections::{self, path, section};
+use super::{Checks, Telemetry, text_of};
+use crate::key_file::{self, Scope};
+use crate::registration::tls::{AuthorityFiles, TlsFiles};
+use pipeline::policy::Prefix;
+use protocol::negotiation::Prefer;
+use protocol::suite::Suite;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A registrar.
+#[derive(Debug)]
+pub struct RegistrarConfig {
+    /// Its name; its certificate must say the same.
+    pub name: String,
+    /// Where boxes and client primaries reach it.
+    pub listen: SocketAddr,
+    /// The store.
+    pub state: PathBuf,
+    /// File with the key that the store is sealed under.
+    pub state_key: PathBuf,
+    /// File with the seed of its static keys.
+    pub static_key: PathBuf,
+    /// Socket for `pdmv2 registrar status` and the others.
+    pub admin: PathBuf,
+    /// Certificates.
+    pub tls: TlsFiles,
+    /// The primaries of other sides.
+    pub peers: Vec<PeerConfig>,
+    /// The boxes of this side.
+    pub nodes: Vec<NodeConfig>,
+    /// Times of a generation's life.
+    pub generations: Generations,
+    /// Metrics and logs.
+    pub telemetry: Telemetry,
+    /// What works but is hardly meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Which primary this registrar is towards a peer (draft section 3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// The client primary: it connects, and starts negotiations.
+    Client,
+    /// The server primary: it listens, and chooses the suite.
+    Server,
+}
+
+impl Role {
+    /// Its name in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// The primary of another side.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerConfig {
+    /// Its name.
+    pub name: String,
+    /// This registrar's role towards it.
+    pub role: Role,
+    /// Host and port to connect to, in role client.
+    pub address: Option<(String, u16)>,
+    /// File with its static public keys.
+    pub static_keys: PathBuf,
+    /// Name and file of the pre-shared key.
+    pub psk: Option<(String, PathBuf)>,
+    /// What its boxes may speak for.
+    pub prefixes: Vec<Prefix>,
+    /// Suites offered (client) or allowed (server), the most preferred first.
+    pub suites: Vec<Suite>,
+    /// Whose order of suites decides, in role server.
+    pub prefer: Prefer,
+    /// Whose secret a box seals under.
+    pub scope: Scope,
+}
+
+/// A box of this side.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeConfig {
+    /// Its name; its certificate says the same.
+    pub name: String,
+    /// Its id (profile section 5).
+    pub id: [u8; 16],
+    /// Prefixes granted to it.
+    pub prefixes: Vec<Prefix>,
+    /// The other side whose boxes it talks to.
+    pub peer: String,
+}
+
+/// Times of a generation's life (profile section 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Generations {
+    /// A new one is made after this.
+    pub max_age: Duration,
+    /// A box stops sealing under it after this.
+    pub lifetime: Duration,
+    /// How long the one before is still opened.
+    pub grace: Duration,
+    /// How long boxes' acknowledgements are waited for.
+    pub ack_timeout: Duration,
+    /// How long a wish for a new one waits for others.
+    pub coalesce: Duration,
+}
+
+impl Default for Generations {
+    fn default() -> Self {
+        Self {
+            max_age: DAY,
+            lifetime: DAY * 7,
+            grace: SECOND * 30,
+            ack_timeout: SECOND * 10,
+            coalesce: Duration::from_millis(500),
+        }
+    }
+}
+
+impl RegistrarConfig {
+    /// Reads and checks a configuration, for a registrar that is to start here.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn load(path: &Path) -> Result<Self, Errors> {
+        Self::parse(&text_of(path)?, path, Checks::Everything)
+    }
+
+    /// Checks the text of a configuration. `path` names it in errors; paths in it start at its directory.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn parse(text: &str, path: &Path, checks: Checks) -> Result<Self, Errors> {
+        let place = path.display().to_string();
+        let mut report = Report::new(&place, text);
+        let document = reader::parse(text, &mut report);
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let config = document.as_ref().and_then(|document| read(Table::root(document), dir, checks, &mut report));
+        let (mut config, warnings) = report.finish(config)?;
+        config.warnings = warnings;
+        Ok(config)
+    }
+
+    /// The socket alone, out of a configuration that need not be whole: for asking a registrar that runs.
+    ///
+    /// # Errors
+    /// The file cannot be read, or names no socket.
+    pub fn admin_of(path: &Path) -> Result<PathBuf, Errors> {
+        let text = text_of(path)?;
+        let place = path.display().to_string();
+        let mut report = Report::new(&place, &text);
+        let document = reader::parse(&text, &mut report);
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let admin = document.as_ref().and_then(|document| {
+            let mut root = Table::root(document);
+            let mut table = root.table("registrar", &mut report)?;
+            self::path(&mut table, "admin", dir, &mut report).map(|p| p.value)
+        });
+        if document.is_some() && admin.is_none() {
+            report.error(0, "no [registrar] admin", "name the registrar's own configuration");
+        }
+        report.finish(admin).map(|(admin, _)| admin)
+    }
+}
+
+fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>) -> Option<RegistrarConfig> {
+    let main = registrar(&mut root, dir, report);
+    let tls = tls(&mut root, dir, report);
+    let peers = peers::peers(&mut root, dir, report);
+    let nodes = nodes::nodes(&mut root, &peers, report);
+    let generations = generations(&mut root, report);
+    let telemetry = sections::telemetry(&mut root, report);
+    root.finish(report);
+    let (name, main) = main?;
+    for peer in peers.iter().filter(|p| p.value.0.name == name.value) {
+        report.error(peer.at, format!("peer '{}' is this registrar", name.value), "name the other side's");
+    }
+    let mut tls = tls?;
+    for At { value: (peer, authority), .. } in &peers {
+        // Without an authority of its own it has this side's.
+        tls.peers.push((peer.name.clone(), authority.clone().unwrap_or_else(|| tls.own.clone())));
+    }
+    let peers: Vec<_> = peers.into_iter().map(|p| p.value.0).collect();
+    let config = RegistrarConfig { tls, peers, nodes, generations, telemetry, ..main };
+    if checks == Checks::Everything {
+        check_files(&config, name.at, report);
+    }
+    Some(config)
+}
+
+fn registrar<'t>(root: &mut Table<'t>, dir: &Path, report: &mut Report<'_>) -> Option<(At<&'t str>, RegistrarConfig)> {
+    if !root.require("registrar", "[registrar] with name, listen, state, state_key, static_key and admin", report) {
+        return None;
+    }
+    let mut table = root.table("registrar", report)?;
+    table.require("name", "name = \"west\": as in its certificate", report);
+    let name = table.text("name", report).filter(|name| named(name, report));
+    table.require("listen", "listen = \"[::]:7447\"", report);
+    let listen = table.text("listen", report).and_then(|listen| {
+        let address = listen.value.parse::<SocketAddr>();
+        if address.is_err() {
+            let message = format!("'{}' is not an address to listen on", listen.value);
+            report.error(listen.at, message, "write it like \"[::]:7447\" or \"192.0.2.1:7447\"");
+        }
+        address.ok()
+    });
+    let mut file = |key, example: &str| {
+        table.require(key, example, report);
+        path(&mut table, key, dir, report).map(|p| p.value)
+    };
+    let state = file("state", "state = \"west.state\": where it keeps what it must across a restart");
+    let state_key = file("state_key", "state_key = \"west.state.key\" ('pdmv2 pki secret' makes one)");
+    let static_key = file("static_key", "static_key = \"west.static\" ('pdmv2 pki issue' makes one)");
+    let admin = file("admin", "admin = \"west.socket\": for 'pdmv2 registrar status'");
+    table.finish(report);
+    let name = name?;
+    let none = AuthorityFiles { ca: PathBuf::new(), crl: None };
+    Some((
+        name,
+        RegistrarConfig {
+            name: name.value.to_owned(),
+            listen: listen?,
+            state: state?,
+            state_key: state_key?,
+            static_key: static_key?,
+            admin: admin?,
+            tls: TlsFiles { certificate: PathBuf::new(), key: PathBuf::new(), own: none, peers: Vec::new() },
+            peers: Vec::new(),
+            nodes: Vec::new(),
+            generations: Generations::default(),
+            telemetry: Telemetry { listen: None, log_level: super::LogLevel::Info, log_format: super::LogFormat::Text },
+            warnings: Vec::new(),
+        },
+    ))
+}
+
+fn named(name: &At<&str>, report: &mut Report<'_>) -> bool {
+    match key_file::check_name(name.value) {
+        Ok(()) => true,
+        Err(message) => {
+            report.error(name.at, message, key_file::NAME_REMEDY);
+            false
+        }
+    }
+}
+
+/// `[tls]`, of a registrar or a box.
+pub(super) fn tls(root: &mut Table<'_>, dir: &Path, report: &mut Report<'_>) -> Option<TlsFiles> {
+    if !root.require("tls", "[tls] with ca, certificate and key ('pdmv2 pki' makes them)", report) {
+        return None;
+    }
+    let mut table = root.table("tls", report)?;
+    let mut file = |key, example: &str| {
+        table.require(key, example, report);
+        path(&mut table, key, dir, report).map(|p| p.value)
+    };
+    let ca = file("ca", "ca = \"ca.crt\"");
+    let certificate = file("certificate", "certificate = \"NAME.crt\"");
+    let key = file("key", "key = \"NAME.key\"");
+    let crl = path(&mut table, "crl", dir, report).map(|p| p.value);
+    table.finish(report);
+    let own = AuthorityFiles { ca: ca?, crl };
+    Some(TlsFiles { certificate: certificate?, key: key?, own, peers: Vec::new() })
+}
+
+/// `HOST:PORT`, `[ADDRESS]:PORT`.
+pub(super) fn host_and_port(text: &At<&str>, report: &mut Report<'_>) -> Option<(String, u16)> {
+    let parsed = text.value.rsplit_once(':').and_then(|(host, port)| {
+        let port = port.parse::<u16>().ok().filter(|&p| p > 0)?;
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = bare.or_else(|| Some(host).filter(|h| !h.contains(':')))?;
+        crate::registration::tls::server_name(host).ok()?;
+        Some((host.to_owned(), port))
+    });
+    if parsed.is_none() {
+        let message = format!("'{}' is not a host and a port", text.value.escape_debug());
+        report.error(text.at, message, "write it like \"registrar.example.net:7447\" or \"[2001:db8::1]:7447\"");
+    }
+    parsed
+}
+
+fn generations(root: &mut Table<'_>, report: &mut Report<'_>) -> Generations {
+    let mut times = Generations::default();
+    let Some(Some(mut table)) = section(root, "generations", report) else { return times };
+    let at = table.at;
+    let mut set = |key, to: &mut Duration, least: Duration, most: Duration| {
+        if let Some(duration) = table.duration(key, least..=most, report) {
+            *to = duration.value;
+        }
+    };
+    set("max_age", &mut times.max_age, SECOND, DAY * 365);
+    set("lifetime", &mut times.lifetime, SECOND * 2, DAY * 3650);
+    set("grace", &mut times.grace, SECOND, DAY);
+    set("ack_timeout", &mut times.ack_timeout, Duration::from_millis(100), SECOND * 300);
+    set("coalesce", &mut times.coalesce, Duration::from_millis(1), SECOND * 60);
+    table.finish(report);
+    if times.lifetime <= times.max_age {
+        let message = "'generations.lifetime' is not above 'generations.max_age': boxes would stop sealing between";
+        report.error(at, message, "make it several times 'max_age'");
+    }
+    times
+}
+
+/// What only this machine can tell: that the secrets are there, and theirs alone.
+fn check_files(config: &RegistrarConfig, at: usize, report: &mut Report<'_>) {
+    use crate::{pki, private_file};
+    let mut wrong = |error: anyhow::Error| report.error(at, format!("{error:#}"), "see docs/registration.md");
+    for file in [&config.state_key, &config.static_key] {
+        private_file::read_secret(file).map_or_else(&mut wrong, drop);
+    }
+    for peer in &config.peers {
+        pki::read_public_keys(&peer.static_keys).map_or_else(&mut wrong, drop);
+        if let Some((_, file)) = &peer.psk {
+            private_file::read_secret(file).map_or_else(&mut wrong, drop);
+        }
+    }
+    match crate::registration::tls::Material::load(&config.tls) {
+        Err(error) => wrong(error),
+        Ok(material) => {
+            let me = material.me();
+            if (me.kind, me.name.as_str()) != (pki::Kind::Registrar, config.name.as_str()) {
+                let message = format!("its certificate names {me}, but this is registrar '{}'", config.name);
+                report.error(at, message, "correct [registrar] name, or [tls] certificate");
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The local socket: one line of JSON asks, one answers. `pdmv2 registrar status|nodes|rotate|revoke` talk to it.
+
+use super::core::Core;
+use super::engine::EngineStatus;
+use anyhow::{Context, anyhow, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream as Stream};
+
+/// Octets of the longest question.
+const MAX_QUESTION: u64 = 4096;
+/// Octets of the longest answer.
+const MAX_ANSWER: u64 = 64 << 20;
+/// How long one side waits for the other.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What can be asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Question {
+    /// How things stand.
+    Status,
+    /// A new generation, with one peer or with all.
+    Rotate {
+        /// The peer.
+        peer: Option<String>,
+    },
+    /// Strike a box out, or take that back.
+    Revoke {
+        /// The box.
+        node: String,
+        /// Take it back.
+        undo: bool,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Answer {
+    /// How things stand.
+    Status {
+        /// The registrar's name.
+        name: String,
+        /// Its version.
+        version: String,
+        /// By peer.
+        peers: Vec<EngineStatus>,
+    },
+    /// Done, with these.
+    Done(Vec<String>),
+    /// Not done.
+    Error(String),
+}
+
+/// Listens; the socket is its owner's alone.
+///
+/// # Errors
+/// There is another registrar, or something else in its place.
+pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    let place = path.display();
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) => {
+            ensure!(
+                metadata.file_type().is_socket(),
+                "{place}: there is something that is no socket; correct [registrar] admin"
+            );
+            if UnixStream::connect(path).is_ok() {
+                bail!("{place}: another registrar answers there; stop it, or give this one its own [registrar] admin");
+            }
+            std::fs::remove_file(path).with_context(|| format!("{place}: cannot be removed"))?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| place.to_string()),
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("{place}: cannot listen; make its directory"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(|| place.to_string())?;
+    Ok(listener)
+}
+
+/// Answers, as long as the program runs.
+pub async fn serve(core: Arc<Core>, listener: UnixListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let core = Arc::clone(&core);
+                tokio::spawn(async move {
+                    let done = tokio::time::timeout(PATIENCE, answer_one(&core, stream)).await;
+                    if let Ok(Err(error)) = done {
+                        tracing::debug!(%error, "admin socket");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "admin socket");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn answer_one(core: &Core, stream: Stream) -> anyhow::Result<()> {
+    let (reading, mut writing) = stream.into_split();
+    let mut line = String::new();
+    tokio::io::BufReader::new(reading).take(MAX_QUESTION).read_line(&mut line).await?;
+    let answer = match serde_json::from_str(&line) {
+        Ok(question) => answer(core, &question),
+        Err(error) => Answer::Error(format!("not a question: {error}")),
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    writing.write_all(&text).await?;
+    Ok(writing.shutdown().await?)
+}
+
+fn answer(core: &Core, question: &Question) -> Answer {
+    let done = match question {
+        Question::Status => {
+            let (name, version) = (core.config.name.clone(), env!("CARGO_PKG_VERSION").to_owned());
+            return Answer::Status { name, version, peers: core.status() };
+        }
+        Question::Rotate { peer } => core.rotate(peer.as_deref()),
+        Question::Revoke { node, undo } => core.revoke(node, !undo).map(|()| vec![node.clone()]),
+    };
+    done.map_or_else(|error| Answer::Error(format!("{error:#}")), Answer::Done)
+}
+
+/// Asks the registrar at this socket.
+///
+/// # Errors
+/// Nobody answers, or the answer is an error.
+pub fn ask(path: &Path, question: &Question) -> anyhow::Result<Answer> {
+    let place = path.display();
+    let stream = UnixStream::connect(path)
+        .with_context(|| format!("{place}: no registrar answers; start it with 'pdmv2 registrar run'"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut text = serde_json::to_vec(question)?;
+    text.push(b'\n');
+    (&stream).write_all(&text).with_context(|| place.to_string())?;
+    let mut line = String::new();
+    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut line).with_context(|| place.to_string())?;
+    match serde_json::from_str(&line).with_context(|| format!("{place}: an answer of another version"))? {
+        Answer::Error(error) => Err(anyhow!(error)),
+        answer => Ok(answer),
+    }
+}

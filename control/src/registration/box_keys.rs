@@ -1,0 +1,399 @@
+//! The keys of a box that registers: what its registrar pushes becomes the workers' key ring. Secrets are in memory only.
+//!
+//! Generations are numbered anew here, from 1 in the order in which their secrets come: the workers' caches go by number,
+//! and two registrars that have lost their stores may use a number twice, for different secrets.
+
+use super::node::{self, NodeSettings, Received, Registration};
+use super::wire::SealingKeys;
+use crate::keys::{LEAST_AGE, fills_up, sweep_tombstones};
+use anyhow::Context;
+use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::path::Shared;
+use protocol::key_schedule::Secret;
+use protocol::suite::Aead;
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use subtle::ConstantTimeEq;
+
+/// Between wishes for a new generation.
+const NEED_AGAIN: Duration = Duration::from_secs(30);
+
+fn same(a: &Secret, b: &Secret) -> bool {
+    a.suite() == b.suite() && bool::from(a.as_bytes().ct_eq(b.as_bytes()))
+}
+
+/// A name for a secret that does not reveal it.
+fn name_of(secret: &Secret) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    hash.update(b"pdmv2 sealed under");
+    hash.update(secret.as_bytes());
+    let digest = hash.finalize();
+    let mut name = [0; 16];
+    name.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    name
+}
+
+/// A secret and its number here.
+#[derive(Clone)]
+struct Numbered {
+    number: u32,
+    secret: Secret,
+}
+
+/// A box of the other side under one AEAD (a change of suite may change that: it is then another peer to the workers).
+struct PeerSlot {
+    id: [u8; 16],
+    aead: Aead,
+    /// Never another peer's in this process.
+    number: u16,
+    newest: Arc<AtomicU32>,
+    prefixes: Vec<pipeline::policy::Prefix>,
+    /// Opened at present, ascending.
+    generations: Vec<Numbered>,
+    last: u32,
+}
+
+/// What the box seals with.
+struct Sealing {
+    /// As the registrar counts.
+    generation: u32,
+    keys: Numbered,
+    prefixes: Vec<pipeline::policy::Prefix>,
+    expires: Instant,
+    since: Instant,
+}
+
+/// Keys of one box.
+pub struct RegisteredKeys {
+    registration: Arc<Registration>,
+    /// Workers read it.
+    pub cell: KeyRingCell,
+    sealing: Option<Sealing>,
+    /// The last secret sealed under and its number, also after it has expired.
+    last_sealed: Option<Numbered>,
+    /// Names of all secrets that were ever sealed under: the numbers used under them are forgotten, so none may come back.
+    left: HashSet<[u8; 16]>,
+    peers: Vec<PeerSlot>,
+    last_peer: u16,
+    received: Option<Received>,
+    needed: Option<Instant>,
+    swept: (u64, u64),
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for RegisteredKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RegisteredKeys(generation {:?}, redacted)", self.generation())
+    }
+}
+
+impl RegisteredKeys {
+    /// Registers, on a thread of its own, as long as the process lives. Nothing is sealed or opened until keys come.
+    ///
+    /// # Errors
+    /// Certificates that cannot be read or name somebody else; a system without threads or random numbers.
+    pub fn start(settings: NodeSettings) -> anyhow::Result<Self> {
+        let registration = Arc::<Registration>::default();
+        // What is wrong with them now is said before anything is started.
+        node::check(&settings)?;
+        let instance = node::instance()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot register")?;
+        let mut this = Self::without_thread(Arc::clone(&registration));
+        let run = move || {
+            if let Err(error) = runtime.block_on(node::run(settings, instance, registration)) {
+                tracing::error!(error = format!("{error:#}"), "registration has ended; restart the box");
+            }
+        };
+        let thread = std::thread::Builder::new().name("registration".into()).spawn(run).context("cannot register")?;
+        this.thread = Some(thread);
+        Ok(this)
+    }
+
+    fn without_thread(registration: Arc<Registration>) -> Self {
+        Self {
+            registration,
+            cell: KeyRingCell::default(),
+            sealing: None,
+            last_sealed: None,
+            left: HashSet::new(),
+            peers: Vec::new(),
+            last_peer: 0,
+            received: None,
+            needed: None,
+            swept: (0, 0),
+            thread: None,
+        }
+    }
+
+    /// Generation sealed under, as the registrar counts.
+    #[must_use]
+    pub fn generation(&self) -> Option<u32> {
+        self.sealing.as_ref().map(|s| s.generation)
+    }
+
+    /// Whether a registrar has the box at the moment.
+    #[must_use]
+    pub fn registered(&self) -> bool {
+        self.registration.registered()
+    }
+
+    /// Until the box stops sealing, unless it hears otherwise.
+    #[must_use]
+    pub fn expires_in(&self, now: Instant) -> Option<Duration> {
+        self.sealing.as_ref().map(|s| s.expires.saturating_duration_since(now))
+    }
+
+    /// What has to be done all the time: taking new keys into use, ending those that expire.
+    pub fn tick(&mut self, now: Instant) {
+        if let Some(received) = self.registration.take() {
+            self.apply(&received);
+            // Every burst that a worker begins from now on is under these keys.
+            received.acknowledge();
+            self.received = Some(received);
+        }
+        if self.sealing.as_ref().is_some_and(|s| now >= s.expires) {
+            self.sealing = None;
+            self.publish();
+            tracing::error!("the keys have expired: packets pass without the option until a registrar gives new ones");
+        }
+        self.cell.sweep();
+    }
+
+    /// What has to be done now and then: forgetting flows of generations that have ended, asking for a new one when their
+    /// memory fills up.
+    pub fn slow_tick(&mut self, shared: &Shared, now: Instant) {
+        let tombstones = &shared.table.tombstones;
+        if let (Some(sealing), Some(received)) = (&self.sealing, &self.received) {
+            let old_enough = now.saturating_duration_since(sealing.since) >= LEAST_AGE;
+            let again = self.needed.is_none_or(|at| now.saturating_duration_since(at) >= NEED_AGAIN);
+            if old_enough && again && fills_up(tombstones.used(), self.swept.1, tombstones.capacity() as u64) {
+                self.needed = Some(now);
+                received.need("the memory of flows that left fills up");
+            }
+        }
+        let version = self.cell.current.load().version;
+        let all_see = shared.ring_seen.iter().all(|seen| seen.load(Ordering::Acquire) == version);
+        if all_see && self.swept.0 != version {
+            let sealing = self.last_sealed.as_ref().map_or(0, |s| s.number);
+            sweep_tombstones(tombstones, sealing, |id| {
+                let of = self.peers.iter().find(|p| p.number == id.peer());
+                of.is_some_and(|p| p.generations.iter().any(|g| g.number == id.generation()))
+            });
+            self.swept = (version, tombstones.used());
+        }
+    }
+
+    /// Takes a key set into use.
+    fn apply(&mut self, received: &Received) {
+        let keys = &received.keys;
+        let before = self.generation();
+        self.sealing = keys.sealing.as_ref().and_then(|sealing| self.sealing_from(sealing, received.at));
+        let mut peers = Vec::new();
+        for opening in &keys.opening {
+            let mut aeads: Vec<Aead> = opening.secrets.iter().map(|(_, s)| s.suite().aead).collect();
+            aeads.dedup();
+            for aead in aeads {
+                let secrets = opening.secrets.iter().map(|(_, s)| s).filter(|s| s.suite().aead == aead);
+                match self.slot(opening.node.id, aead) {
+                    Some(mut slot) => {
+                        slot.renumber(secrets);
+                        slot.prefixes.clone_from(&opening.node.prefixes);
+                        peers.push(slot);
+                    }
+                    None => {
+                        tracing::error!(peer = opening.node.name, "more peers than can be numbered; restart the box");
+                    }
+                }
+            }
+        }
+        self.peers = peers;
+        self.publish();
+        if self.generation() != before {
+            match self.generation() {
+                Some(generation) => {
+                    tracing::info!(generation, peers = self.peers.len(), "sealing under a new generation");
+                }
+                None => tracing::warn!("told to seal nothing: packets pass without the option"),
+            }
+        }
+    }
+
+    /// The secret with its number: the one it had, or the next. `None` for a secret that was left for another: a registrar
+    /// that was set back to an older state may hand one out.
+    fn sealing_from(&mut self, sealing: &SealingKeys, at: Instant) -> Option<Sealing> {
+        let known = self.last_sealed.as_ref().filter(|last| same(&last.secret, &sealing.secret)).cloned();
+        let keys = match known {
+            Some(known) => known,
+            None if self.left.insert(name_of(&sealing.secret)) => {
+                let number = self.last_sealed.as_ref().map_or(0, |l| l.number).checked_add(1)?;
+                Numbered { number, secret: sealing.secret.clone() }
+            }
+            None => {
+                tracing::error!(
+                    generation = sealing.generation,
+                    "told to seal under a secret that was left for another; refused"
+                );
+                return None;
+            }
+        };
+        self.last_sealed = Some(keys.clone());
+        let since = self.sealing.as_ref().filter(|s| s.keys.number == keys.number).map_or(at, |s| s.since);
+        let (generation, prefixes) = (sealing.generation, sealing.prefixes.clone());
+        Some(Sealing { generation, keys, prefixes, expires: at + sealing.expires_in, since })
+    }
+
+    /// The peer as it was, or a new one.
+    fn slot(&mut self, id: [u8; 16], aead: Aead) -> Option<PeerSlot> {
+        if let Some(at) = self.peers.iter().position(|p| p.id == id && p.aead == aead) {
+            return Some(self.peers.swap_remove(at));
+        }
+        self.last_peer = self.last_peer.checked_add(1)?;
+        Some(PeerSlot {
+            id,
+            aead,
+            number: self.last_peer,
+            newest: Arc::default(),
+            prefixes: Vec::new(),
+            generations: Vec::new(),
+            last: 0,
+        })
+    }
+
+    fn publish(&mut self) {
+        let sealer = self.sealing.as_ref().map(|s| Sealer {
+            generation: s.keys.number,
+            aead: s.keys.secret.suite().aead,
+            keys: GenerationKeys::Ready(s.keys.secret.clone()),
+            prefixes: s.prefixes.clone(),
+        });
+        let peers = self.peers.iter().map(|p| Peer {
+            number: p.number,
+            aead: p.aead,
+            prefixes: p.prefixes.clone(),
+            generations: p.generations.iter().map(|g| (g.number, GenerationKeys::Ready(g.secret.clone()))).collect(),
+            newest: Arc::clone(&p.newest),
+        });
+        let peers = peers.collect();
+        self.cell.publish(KeyRing { version: 0, sealer, peers });
+    }
+}
+
+impl PeerSlot {
+    /// Secrets that were there keep their numbers, others get the next.
+    fn renumber<'s>(&mut self, secrets: impl Iterator<Item = &'s Secret>) {
+        let before = std::mem::take(&mut self.generations);
+        for secret in secrets {
+            let number = before.iter().find(|g| same(&g.secret, secret)).map(|g| g.number);
+            let number = number.unwrap_or_else(|| {
+                self.last += 1;
+                self.last
+            });
+            self.generations.push(Numbered { number, secret: secret.clone() });
+        }
+        self.generations.sort_by_key(|g| g.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{Keys, NodeInfo, OpeningKeys};
+    use super::*;
+    use protocol::suite::Suite;
+
+    fn secret(octet: u8) -> Secret {
+        Secret::from_octets(Suite::default(), &[octet; 32]).expect("Nh octets")
+    }
+
+    fn keys(revision: u64, sealing: Option<(u32, u8, Duration)>, opening: &[(u8, &[(u32, u8)])]) -> Keys {
+        let prefixes = vec!["2001:db8::/32".parse().expect("a prefix")];
+        Keys {
+            revision,
+            sealing: sealing.map(|(generation, octet, expires_in)| SealingKeys {
+                generation,
+                secret: secret(octet),
+                prefixes: prefixes.clone(),
+                expires_in,
+            }),
+            opening: opening
+                .iter()
+                .map(|(id, secrets)| OpeningKeys {
+                    node: NodeInfo { name: format!("n{id}"), id: [*id; 16], prefixes: prefixes.clone() },
+                    secrets: secrets.iter().map(|&(g, octet)| (g, secret(octet))).collect(),
+                })
+                .collect(),
+        }
+    }
+
+    fn feed(keys: Keys, into: &mut RegisteredKeys) {
+        into.registration.put(Received::for_tests(keys));
+        into.tick(Instant::now());
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn shape(ring: &KeyRing) -> (Option<u32>, Vec<(u16, Vec<u32>)>) {
+        let peers = ring.peers.iter().map(|p| (p.number, p.generations.iter().map(|(g, _)| *g).collect()));
+        (ring.sealer.as_ref().map(|s| s.generation), peers.collect())
+    }
+
+    #[test]
+    fn secrets_keep_their_numbers_and_numbers_their_secrets() {
+        let mut box_keys = RegisteredKeys::without_thread(Arc::default());
+        let mut ring = |set| {
+            feed(set, &mut box_keys);
+            (shape(&box_keys.cell.current.load()), box_keys.generation())
+        };
+        assert_eq!(ring(keys(1, None, &[(7, &[(5, 50)])])), ((None, vec![(1, vec![1])]), None));
+        assert_eq!(ring(keys(2, Some((5, 1, LONG)), &[(7, &[(5, 50)])])), ((Some(1), vec![(1, vec![1])]), Some(5)));
+        // The next generation, first to open, then to seal; a second peer.
+        let two: &[(u8, &[(u32, u8)])] = &[(7, &[(5, 50), (6, 60)]), (8, &[(6, 61)])];
+        assert_eq!(ring(keys(3, Some((5, 1, LONG)), two)).0, (Some(1), vec![(1, vec![1, 2]), (2, vec![1])]));
+        assert_eq!(ring(keys(4, Some((6, 2, LONG)), two)), ((Some(2), vec![(1, vec![1, 2]), (2, vec![1])]), Some(6)));
+        // A registrar that has lost its store starts at 1 again: other secrets, so other numbers.
+        assert_eq!(ring(keys(1, Some((1, 3, LONG)), &[(7, &[(1, 70)])])), ((Some(3), vec![(1, vec![3])]), Some(1)));
+        // The same set again changes nothing.
+        assert_eq!(ring(keys(2, Some((1, 3, LONG)), &[(7, &[(1, 70)])])).0, (Some(3), vec![(1, vec![3])]));
+        // A peer that was dropped and comes back is another.
+        assert_eq!(ring(keys(3, None, &[])).0, (None, vec![]));
+        assert_eq!(ring(keys(4, Some((1, 3, LONG)), &[(7, &[(1, 70)])])).0, (Some(3), vec![(3, vec![1])]));
+    }
+
+    #[test]
+    fn a_secret_that_was_left_does_not_come_back() {
+        let mut box_keys = RegisteredKeys::without_thread(Arc::default());
+        for (revision, octet, expected) in
+            [(1, 1, Some(1)), (2, 2, Some(2)), (3, 1, None), (4, 2, Some(2)), (5, 3, Some(3))]
+        {
+            feed(keys(revision, Some((9, octet, LONG)), &[]), &mut box_keys);
+            assert_eq!(shape(&box_keys.cell.current.load()).0, expected, "set {revision}");
+        }
+    }
+
+    #[test]
+    fn expired_keys_seal_nothing_and_still_open() {
+        let mut box_keys = RegisteredKeys::without_thread(Arc::default());
+        feed(keys(1, Some((5, 1, Duration::from_millis(40))), &[(7, &[(5, 50)])]), &mut box_keys);
+        assert!(box_keys.expires_in(Instant::now()).is_some());
+        assert_eq!(box_keys.generation(), Some(5));
+        std::thread::sleep(Duration::from_millis(50));
+        box_keys.tick(Instant::now());
+        assert_eq!((box_keys.generation(), box_keys.expires_in(Instant::now())), (None, None));
+        assert_eq!(shape(&box_keys.cell.current.load()), (None, vec![(1, vec![1])]));
+    }
+
+    #[test]
+    fn another_aead_is_another_peer_to_the_workers() {
+        let mut box_keys = RegisteredKeys::without_thread(Arc::default());
+        let other = Suite { aead: Aead::Aes256Gcm, ..Suite::default() };
+        let mut set = keys(1, None, &[(7, &[(5, 50), (6, 60)])]);
+        set.opening[0].secrets[1].1 = Secret::from_octets(other, &[60; 32]).expect("Nh octets");
+        feed(set, &mut box_keys);
+        let ring = box_keys.cell.current.load();
+        let aeads: Vec<_> = ring.peers.iter().map(|p| (p.number, p.aead)).collect();
+        assert_eq!(aeads, [(1, Aead::Aes128Gcm), (2, Aead::Aes256Gcm)]);
+    }
+}

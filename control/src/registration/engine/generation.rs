@@ -1,0 +1,121 @@
+//! One generation, with the secrets that come from it.
+
+use super::super::wire::OpeningSecret;
+use super::persist;
+use crate::key_file::Scope;
+use protocol::key_schedule::{Prk, ScopeId, SharedSecret};
+use protocol::negotiation::Agreed;
+use protocol::suite::Suite;
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// A generation that both primaries have.
+pub struct Generation {
+    pub(super) number: u32,
+    pub(super) agreed: Agreed,
+    pub(super) prk: Prk,
+    pub(super) agreed_at: Instant,
+    /// Boxes can have acknowledged since then: since it was agreed, or this process began.
+    pub(super) pushed_since: Instant,
+    /// The same in milliseconds since 1970, for after a restart.
+    pub(super) wall_ms: u64,
+    pub(super) active: bool,
+    pub(super) ready_here: bool,
+    /// A later one has become active then.
+    pub(super) superseded: Option<Instant>,
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Generation({}, redacted)", self.number)
+    }
+}
+
+impl Generation {
+    /// `None` for a secret that does not fit its suite, which a negotiation does not make.
+    pub(super) fn new(agreed: &Agreed, now: Instant, wall_ms: u64) -> Option<Self> {
+        Some(Self {
+            number: agreed.generation,
+            prk: agreed.prk().ok()?,
+            agreed: agreed.clone(),
+            agreed_at: now,
+            pushed_since: now,
+            wall_ms,
+            active: false,
+            ready_here: false,
+            superseded: None,
+        })
+    }
+
+    pub(super) fn suite(&self) -> Suite {
+        self.agreed.suite
+    }
+
+    fn secret(&self, id: &[u8; 16]) -> Vec<u8> {
+        let scope = match self.agreed.scope {
+            Scope::Shared => ScopeId::Shared,
+            // Scope client is refused by the configuration.
+            Scope::Node | Scope::Client => ScopeId::Node(*id),
+        };
+        self.prk.secret(&scope).as_bytes().to_vec()
+    }
+
+    /// What the box of this id seals with.
+    pub(super) fn sealing(&self, id: &[u8; 16]) -> Vec<u8> {
+        self.secret(id)
+    }
+
+    /// What packets of the box of this id are opened with.
+    pub(super) fn opening(&self, id: &[u8; 16]) -> OpeningSecret {
+        OpeningSecret { generation: self.number, suite: Some(self.suite().ids().into()), secret: self.secret(id) }
+    }
+
+    pub(super) fn expires_in(&self, lifetime: Duration, now: Instant) -> Duration {
+        lifetime.saturating_sub(now.saturating_duration_since(self.agreed_at))
+    }
+
+    /// For the store.
+    pub(super) fn persist(&self, peer: &str) -> (String, Option<Zeroizing<Vec<u8>>>) {
+        (persist::generation_key(peer, self.number), Some(self.octets()))
+    }
+
+    /// `number(4) suite(6) scope(2) wall_ms(8) active(1) salt(32) shared(Nh)`.
+    fn octets(&self) -> Zeroizing<Vec<u8>> {
+        let Agreed { suite, scope, salt, shared, .. } = &self.agreed;
+        // Room for all of it: a vector that grows leaves copies behind.
+        let mut out = Zeroizing::new(Vec::with_capacity(53 + shared.as_bytes().len()));
+        out.extend_from_slice(&self.number.to_be_bytes());
+        suite.ids().iter().for_each(|id| out.extend_from_slice(&id.to_be_bytes()));
+        out.extend_from_slice(&scope.id().to_be_bytes());
+        out.extend_from_slice(&self.wall_ms.to_be_bytes());
+        out.push(self.active.into());
+        out.extend_from_slice(salt);
+        out.extend_from_slice(shared.as_bytes());
+        out
+    }
+
+    /// The inverse; `None` when it is not of this form.
+    pub(super) fn restore(octets: &[u8], now: Instant, now_wall_ms: u64) -> Option<Self> {
+        let (number, rest) = octets.split_first_chunk()?;
+        let (kem, rest) = rest.split_first_chunk()?;
+        let (kdf, rest) = rest.split_first_chunk()?;
+        let (aead, rest) = rest.split_first_chunk()?;
+        let (scope, rest) = rest.split_first_chunk()?;
+        let (wall_ms, rest) = rest.split_first_chunk()?;
+        let (&active, rest) = rest.split_first()?;
+        let (salt, shared) = rest.split_first_chunk()?;
+        let agreed = Agreed {
+            suite: Suite::from_ids([kem, kdf, aead].map(|id| u16::from_be_bytes(*id)))?,
+            scope: Scope::from_id(u16::from_be_bytes(*scope))?,
+            generation: u32::from_be_bytes(*number),
+            salt: *salt,
+            shared: SharedSecret::new(shared),
+        };
+        let wall_ms = u64::from_be_bytes(*wall_ms);
+        let age = Duration::from_millis(now_wall_ms.saturating_sub(wall_ms));
+        let generation = Self::new(&agreed, now.checked_sub(age).unwrap_or(now), wall_ms)?;
+        // Of an active one this side has said before that it is ready.
+        let active = active == 1;
+        Some(Self { pushed_since: now, active, ready_here: active, ..generation })
+    }
+}

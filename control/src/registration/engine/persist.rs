@@ -1,0 +1,116 @@
+//! What the engine keeps across a restart, by name:
+//!
+//! * `peer/NAME/last`: the highest generation used (4 octets);
+//! * `peer/NAME/generation/NUMBER`: a generation with its secret;
+//! * `peer/NAME/nodes`: the other side's boxes (the message `Nodes`);
+//! * `node/NAME/sealed`: which process was last handed a secret to seal with, and of which generation;
+//! * `node/NAME/revoked`: there when the operator has struck it out.
+
+use super::super::wire::{NodeInfo, Nodes};
+use super::{Engine, Generation};
+use prost::Message;
+use std::collections::BTreeMap;
+use std::time::Instant;
+use zeroize::Zeroizing;
+
+type Entry = (String, Option<Zeroizing<Vec<u8>>>);
+
+pub fn generation_key(peer: &str, number: u32) -> String {
+    format!("peer/{peer}/generation/{number:010}")
+}
+
+pub fn no_generation(peer: &str, number: u32) -> Entry {
+    (generation_key(peer, number), None)
+}
+
+pub fn last(peer: &str, number: u32) -> Entry {
+    (format!("peer/{peer}/last"), Some(number.to_be_bytes().to_vec().into()))
+}
+
+pub fn peer_nodes(peer: &str, nodes: &[NodeInfo]) -> Entry {
+    let nodes = Nodes { nodes: nodes.iter().map(Into::into).collect() };
+    (format!("peer/{peer}/nodes"), Some(nodes.encode_to_vec().into()))
+}
+
+fn sealed_key(node: &str) -> String {
+    format!("node/{node}/sealed")
+}
+
+pub fn sealed(node: &str, instance: &[u8; 16], generation: u32) -> Entry {
+    (sealed_key(node), Some([&instance[..], &generation.to_be_bytes()].concat().into()))
+}
+
+/// The name of the mark that a box was revoked.
+#[must_use]
+pub fn revoked_key(node: &str) -> String {
+    format!("node/{node}/revoked")
+}
+
+pub fn revoked(node: &str, revoked: bool) -> Entry {
+    (revoked_key(node), revoked.then(|| Zeroizing::new(b"1".to_vec())))
+}
+
+/// A value in the store is not of the form that this version writes.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "the store's '{0}' is not of the form that this version writes; move the store away: boxes then get a new generation"
+)]
+pub struct Unreadable(pub String);
+
+impl Engine {
+    /// Takes up what an earlier process has kept.
+    ///
+    /// # Errors
+    /// A value that is none of this version's.
+    pub fn restore(
+        &mut self,
+        values: &BTreeMap<String, Zeroizing<Vec<u8>>>,
+        now: Instant,
+        wall_ms: u64,
+    ) -> Result<(), Unreadable> {
+        let peer = format!("peer/{}/", self.peer.name);
+        let bad = |name: &str| Unreadable(name.to_owned());
+        for (name, value) in values {
+            if let Some(what) = name.strip_prefix(&peer) {
+                match what {
+                    "last" => {
+                        let number: [u8; 4] = value.as_slice().try_into().map_err(|_| bad(name))?;
+                        self.last = u32::from_be_bytes(number);
+                    }
+                    "nodes" => {
+                        let nodes = Nodes::decode(value.as_slice()).map_err(|_| bad(name))?.nodes;
+                        let nodes = nodes.into_iter().map(|n| n.checked("nodes")).collect::<Result<_, _>>();
+                        self.peer_nodes = Some(nodes.map_err(|_| bad(name))?);
+                    }
+                    _ if what.starts_with("generation/") => {
+                        let generation = Generation::restore(value, now, wall_ms).ok_or_else(|| bad(name))?;
+                        // Scopes are not mixed: with another in the configuration a new generation is needed.
+                        if generation.agreed.scope == self.peer.scope {
+                            self.generations.push(generation);
+                        }
+                    }
+                    _ => return Err(bad(name)),
+                }
+            }
+        }
+        self.generations.sort_by_key(|g| g.number);
+        self.last = self.last.max(self.newest());
+        let active = self.active();
+        for older in self.generations.iter_mut().filter(|g| g.number < active) {
+            older.superseded = Some(now);
+        }
+        for (name, node) in &mut self.nodes {
+            node.revoked = values.contains_key(&revoked_key(name));
+            if let Some(value) = values.get(&sealed_key(name)) {
+                let parts = value
+                    .split_first_chunk()
+                    .and_then(|(instance, rest)| Some((*instance, u32::from_be_bytes(rest.try_into().ok()?))));
+                node.sealed = Some(parts.ok_or_else(|| bad(&sealed_key(name)))?);
+                // It may be back any moment.
+                node.last_seen = Some(now);
+            }
+        }
+        self.reopen();
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! The conclusions that the engine draws from its state, after every event and as time passes.
+
+use super::super::wire::{self, KeySet, MAX_SECRETS, News, Sealing};
+use super::{Action, Due, Effects, Engine, Generation, Node, Session, persist};
+use crate::config::registrar::Role;
+use std::time::{Duration, Instant};
+
+/// A box that was in touch so recently is waited for, though it is not connected at the moment.
+const ABSENT: Duration = Duration::from_secs(60);
+/// A server primary repeats its wish after this.
+const REPEAT: Duration = Duration::from_secs(2);
+/// Key sets on their way to a box whose acknowledgement is remembered.
+const MAX_SENT: usize = 64;
+
+impl Engine {
+    /// Draws the conclusions, until nothing follows any more.
+    pub(super) fn settle(&mut self, now: Instant) -> Effects {
+        self.end_generations(now);
+        self.get_ready(now);
+        self.activate(now);
+        self.push(now);
+        self.tell();
+        self.look_for_need(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Superseded ones go after the grace time; at most three are kept.
+    fn end_generations(&mut self, now: Instant) {
+        let active = self.active();
+        let grace = self.times.grace;
+        let excess = self.generations.len().saturating_sub(MAX_SECRETS);
+        let mut ended = Vec::new();
+        for (i, generation) in self.generations.iter().enumerate() {
+            let over = generation.superseded.is_some_and(|at| now.saturating_duration_since(at) >= grace);
+            if i < excess || (generation.number < active && over) {
+                ended.push(generation.number);
+            }
+        }
+        if !ended.is_empty() {
+            self.generations.retain(|g| !ended.contains(&g.number));
+            self.effects.batch.extend(ended.iter().map(|&n| persist::no_generation(&self.peer.name, n)));
+            self.reopen();
+        }
+    }
+
+    fn get_ready(&mut self, now: Instant) {
+        let Some(newest) = self.generations.last_mut().filter(|g| !g.ready_here) else { return };
+        // Without the other side's boxes nothing can be opened, whatever the number.
+        if self.peer_nodes.is_none() {
+            return;
+        }
+        let awaited = self.nodes.values().filter(|n| {
+            let recent = n.last_seen.is_some_and(|at| now.saturating_duration_since(at) < ABSENT);
+            !n.revoked && (n.session.is_some() || recent)
+        });
+        let missing: Vec<_> = awaited
+            .filter(|n| n.session.as_ref().is_none_or(|s| s.opens < newest.number))
+            .map(|n| n.config.name.as_str())
+            .collect();
+        let late = now.saturating_duration_since(newest.pushed_since) >= self.times.ack_timeout;
+        if missing.is_empty() || late {
+            newest.ready_here = true;
+            if let Some(first) = missing.first() {
+                tracing::warn!(
+                    peer = self.peer.name,
+                    generation = newest.number,
+                    missing = missing.len(),
+                    first,
+                    "not all boxes have acknowledged in time; what they are sent under this generation they cannot open"
+                );
+            }
+        }
+    }
+
+    fn activate(&mut self, now: Instant) {
+        let ready = self.theirs.map_or(0, |(_, ready)| ready);
+        let Some(newest) = self.generations.last_mut().filter(|g| !g.active && g.number <= ready) else { return };
+        newest.active = true;
+        let number = newest.number;
+        for older in self.generations.iter_mut().filter(|g| g.number < number) {
+            older.superseded.get_or_insert(now);
+        }
+        let changed: Vec<_> = self.generations.iter().map(|g| g.persist(&self.peer.name)).collect();
+        self.effects.batch.extend(changed);
+        if self.wish.as_ref().is_some_and(|(above, _)| *above < number) {
+            self.wish = None;
+        }
+        tracing::info!(peer = self.peer.name, generation = number, "generation active");
+    }
+
+    /// The generation that a box may seal under now.
+    fn seals_under(&self, session: &Session, now: Instant) -> Option<&Generation> {
+        let active = self.generations.iter().rev().find(|g| g.active)?;
+        let expired = now.saturating_duration_since(active.agreed_at) >= self.times.lifetime;
+        (active.number > session.bar && !expired).then_some(active)
+    }
+
+    /// Sends every box what it does not have yet. As long as nothing is known of any generation or of the other side's
+    /// boxes there is nothing to say: a box that has keys of before keeps them.
+    fn push(&mut self, now: Instant) {
+        if self.peer_nodes.is_none() || self.generations.is_empty() {
+            return;
+        }
+        let opens = self.newest();
+        let mut sets = Vec::new();
+        for (name, node) in &self.nodes {
+            let Some(session) = &node.session else { continue };
+            let generation = self.seals_under(session, now);
+            let content = (self.version, generation.map(|g| g.number));
+            if session.pushed == Some(content) {
+                continue;
+            }
+            let sealing = generation.map(|g| Sealing {
+                generation: g.number,
+                suite: Some(g.suite().ids().into()),
+                secret: g.sealing(&node.config.id),
+                prefixes: wire::prefixes_to_wire(&session.prefixes),
+                expires_in_ms: g.expires_in(self.times.lifetime, now).as_millis().try_into().unwrap_or(u64::MAX),
+            });
+            let keys = KeySet {
+                revision: session.revision + 1,
+                scope: wire::scope_to_wire(self.peer.scope).into(),
+                sealing,
+                opening: self.opening.clone(),
+            };
+            sets.push((name.clone(), content, keys));
+        }
+        for (name, content, keys) in sets {
+            let Some(node) = self.nodes.get_mut(&name) else { continue };
+            let Some(session) = &mut node.session else { continue };
+            if let Some(generation) = content.1 {
+                let sealed = Some((session.instance, generation));
+                if node.sealed != sealed {
+                    node.sealed = sealed;
+                    self.effects.batch.push(persist::sealed(&name, &session.instance, generation));
+                }
+            }
+            session.revision = keys.revision;
+            session.pushed = Some(content);
+            session.sent.push_back((keys.revision, opens));
+            if session.sent.len() > MAX_SENT {
+                session.sent.pop_front();
+            }
+            self.effects.actions.push(Action::Push { session: session.id, keys });
+        }
+    }
+
+    fn tell(&mut self) {
+        let ready = self.generations.iter().rev().find(|g| g.ready_here).map_or(0, |g| g.number);
+        let state = (self.newest(), ready);
+        if self.link && self.told != Some(state) {
+            self.told = Some(state);
+            self.effects.actions.push(Action::Tell(News::State { newest: state.0, ready: state.1 }));
+        }
+    }
+
+    /// Why a new generation is due, if one is.
+    fn reason(&self, now: Instant) -> Option<String> {
+        let newest = self.newest();
+        let waiting = |n: &&Node| n.session.as_ref().is_some_and(|s| s.bar >= newest);
+        if let Some(node) = self.nodes.values().find(waiting) {
+            return Some(format!("{} has registered", node.config.name));
+        }
+        if let Some((_, reason)) = self.wish.as_ref().filter(|(above, _)| *above >= newest) {
+            return Some(reason.clone());
+        }
+        let old = self
+            .generations
+            .last()
+            .filter(|g| g.active && now.saturating_duration_since(g.agreed_at) >= self.times.max_age);
+        if old.is_some() {
+            return Some("the present one is old".to_owned());
+        }
+        // One of the two has lost, or never got, what the other has.
+        let apart = self.theirs.is_some_and(|(theirs, _)| theirs != newest);
+        (apart && self.peer.role == Role::Client).then(|| "the two primaries have different ones".to_owned())
+    }
+
+    fn look_for_need(&mut self, now: Instant) {
+        let Some(reason) = self.reason(now) else {
+            (self.due, self.told_wish) = (None, None);
+            return;
+        };
+        let due = self.due.get_or_insert(Due { since: now, reason });
+        if !self.link || now.saturating_duration_since(due.since) < self.times.coalesce {
+            return;
+        }
+        let (last, reason) = (self.last, due.reason.clone());
+        match self.peer.role {
+            // Not before the other side has said what it has.
+            Role::Client if !self.negotiating && self.theirs.is_some() && self.retry_at.is_none_or(|at| now >= at) => {
+                self.negotiating = true;
+                self.due = None;
+                self.effects.actions.push(Action::Negotiate { last, reason });
+            }
+            Role::Server if self.told_wish.is_none_or(|at| now.saturating_duration_since(at) >= REPEAT) => {
+                self.told_wish = Some(now);
+                self.effects.actions.push(Action::Tell(News::Wanted { above: self.newest(), reason }));
+            }
+            Role::Client | Role::Server => {}
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Connections: TCP, TLS with both sides' certificates, HTTP/2. Everything that waits for the other side waits only so
+//! long.
+
+use super::tls::{Tls, server_name};
+use crate::pki::Kind;
+use anyhow::{Context, anyhow, bail, ensure};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tonic::transport::{Channel, Endpoint};
+
+/// How long a connection may take to come about, each of its steps.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer to a call is waited for.
+pub const ANSWER: Duration = Duration::from_secs(10);
+/// A silent connection is asked for a sign of life after this.
+pub const KEEPALIVE: Duration = Duration::from_secs(5);
+/// It is over when none comes within this.
+pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
+/// Handshakes under way at once; what comes beyond waits in the kernel's queue.
+const HANDSHAKES: usize = 256;
+
+/// Connects to a registrar: of the own side, or to the primary of the other side that `peer` names. Gives its
+/// certificates too.
+///
+/// # Errors
+/// It cannot be reached, its certificate is not good, or it is somebody else.
+pub async fn connect(
+    tls: &Tls,
+    peer: Option<&str>,
+    (host, port): &(String, u16),
+) -> anyhow::Result<(Channel, Arc<Vec<CertificateDer<'static>>>)> {
+    let place = format!("{host}:{port}");
+    let stream = tokio::time::timeout(PATIENCE, TcpStream::connect((host.as_str(), *port)))
+        .await
+        .map_err(|_| anyhow!("{place}: no answer"))?
+        .with_context(|| format!("{place}: cannot connect"))?;
+    stream.set_nodelay(true).with_context(|| place.clone())?;
+    let material = tls.current();
+    let connector = TlsConnector::from(Arc::new(material.client(peer)?));
+    let stream = tokio::time::timeout(PATIENCE, connector.connect(server_name(host)?, stream))
+        .await
+        .map_err(|_| anyhow!("{place}: no answer in TLS"))?
+        .with_context(|| format!("{place}: TLS failed"))?;
+    let chain = check_server(peer, &stream).with_context(|| place.clone())?;
+    Ok((channel(&place, stream).await?, chain))
+}
+
+fn check_server(
+    peer: Option<&str>,
+    stream: &client::TlsStream<TcpStream>,
+) -> anyhow::Result<Arc<Vec<CertificateDer<'static>>>> {
+    let chain = stream.get_ref().1.peer_certificates().context("no certificate")?;
+    // The handshake has verified the chain; what is left is whom it names.
+    let named = super::tls::named(chain.first().context("no certificate")?)?;
+    match peer {
+        Some(name) => ensure!(
+            named.kind == Kind::Registrar && named.name == name,
+            "the certificate names {named}, but registrar '{name}' is expected; correct the address or the name"
+        ),
+        None => ensure!(
+            named.kind == Kind::Registrar,
+            "the certificate names {named}, not a registrar; correct the address"
+        ),
+    }
+    Ok(Arc::new(chain.iter().map(|c| c.clone().into_owned()).collect()))
+}
+
+/// HTTP/2 over one connection; when it ends the channel ends.
+async fn channel(place: &str, stream: client::TlsStream<TcpStream>) -> anyhow::Result<Channel> {
+    let mut stream = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_| {
+        let stream = stream.take().ok_or_else(|| std::io::Error::other("the connection has ended"));
+        std::future::ready(stream)
+    });
+    Endpoint::from_shared("http://registrar")
+        .context("an address")?
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_ANSWER)
+        .keep_alive_while_idle(true)
+        .connect_with_connector(connector)
+        .await
+        .with_context(|| format!("{place}: HTTP/2 failed"))
+}
+
+/// Accepts connections and gives those that have shown a certificate.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn listen(
+    tls: Arc<Tls>,
+    address: SocketAddr,
+) -> anyhow::Result<(SocketAddr, mpsc::Receiver<std::io::Result<server::TlsStream<TcpStream>>>)> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("[registrar] listen: cannot listen on {address}; choose a free port, or an address of this machine")
+    })?;
+    let address = listener.local_addr().context("[registrar] listen")?;
+    let (accepted, connections) = mpsc::channel(16);
+    tokio::spawn(accept(tls, listener, accepted));
+    Ok((address, connections))
+}
+
+async fn accept(
+    tls: Arc<Tls>,
+    listener: TcpListener,
+    accepted: mpsc::Sender<std::io::Result<server::TlsStream<TcpStream>>>,
+) {
+    let places = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (stream, from) = match listener.accept().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Out of descriptors, say: some will be free again.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (tls, accepted) = (Arc::clone(&tls), accepted.clone());
+        tokio::spawn(async move {
+            match handshake(&tls, stream).await {
+                Ok(stream) => {
+                    let _ = accepted.send(Ok(stream)).await; // the program ends
+                }
+                Err(error) => tracing::warn!(%from, error = format!("{error:#}"), "connection refused"),
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn handshake(tls: &Tls, stream: TcpStream) -> anyhow::Result<server::TlsStream<TcpStream>> {
+    stream.set_nodelay(true)?;
+    let acceptor = TlsAcceptor::from(tls.current().server());
+    match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+        Ok(done) => done.context("TLS failed"),
+        Err(_) => bail!("no TLS handshake within {} s", PATIENCE.as_secs()),
+    }
+}
+
+/// Between `least` and `most`, longer with every failure, and a random part of it, so that many do not come at once.
+#[must_use]
+pub fn pause(failures: u32, least: Duration, most: Duration) -> Duration {
+    let longest = least.saturating_mul(1 << failures.min(16)).min(most);
+    let mut random = [0; 4];
+    // Without random numbers it is the longest.
+    let share = match getrandom::fill(&mut random) {
+        Ok(()) => f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX),
+        Err(_) => 1.0,
+    };
+    (longest / 2 + longest.mul_f64(share / 2.0)).max(least.min(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_differ() {
+        let (least, most) = (Duration::from_millis(100), Duration::from_secs(5));
+        for failures in 0..40 {
+            let one = pause(failures, least, most);
+            assert!((least..=most).contains(&one), "{failures}: {one:?}");
+        }
+        assert!(pause(30, least, most) >= most / 2);
+        let some: std::collections::HashSet<_> = (0..20).map(|_| pause(30, least, most)).collect();
+        assert!(some.len() > 1);
+    }
+}

@@ -1,0 +1,222 @@
+//! A box's side: registers with one of its registrars, takes what that pushes, and tries again when it is gone. What it
+//! was pushed stays in use; whoever uses it says so, and that is the acknowledgement.
+
+use super::net;
+use super::tls::{Tls, TlsFiles};
+use super::wire::proto::secondary_client::SecondaryClient;
+use super::wire::{Ack, FromNode, Hello, Keys, MAX_MESSAGE, Need, from_node, prefixes_to_wire};
+use crate::pki::Kind;
+use anyhow::{Context, anyhow, ensure};
+use pipeline::policy::Prefix;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tonic::Request;
+
+/// Pauses between attempts. The longest is well below the time that registrars wait for boxes (`ack_timeout`): a box that
+/// has lost its registrar is back before others seal what it cannot open.
+const LEAST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A connection that lasted so long was a good one; two boxes that take turns under one name do not reach it.
+const GOOD: Duration = Duration::from_millis(500);
+/// Certificates are looked at so often.
+const REFRESH: Duration = Duration::from_secs(2);
+/// Acknowledgements that may wait.
+const ACKS: usize = 64;
+
+/// How a box registers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeSettings {
+    /// Its name, as in its certificate.
+    pub name: String,
+    /// Its id (profile section 5).
+    pub id: [u8; 16],
+    /// What it asks for; empty: whatever is granted.
+    pub prefixes: Vec<Prefix>,
+    /// Its registrars, tried in turn.
+    pub registrars: Vec<(String, u16)>,
+    /// Certificates.
+    pub tls: TlsFiles,
+}
+
+/// A key set that has come, and how to acknowledge it.
+pub struct Received {
+    /// What to use from now on.
+    pub keys: Keys,
+    /// When it came.
+    pub at: Instant,
+    ack: mpsc::Sender<FromNode>,
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Received({:?})", self.keys)
+    }
+}
+
+impl Received {
+    /// It is in use. (When the registrar is gone meanwhile, nobody waits for this.)
+    pub fn acknowledge(&self) {
+        let ack = from_node::Message::Ack(Ack { revision: self.keys.revision });
+        let _ = self.ack.try_send(FromNode { message: Some(ack) });
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(keys: Keys) -> Self {
+        Self { keys, at: Instant::now(), ack: mpsc::channel(1).0 }
+    }
+
+    /// The generation is used up.
+    pub fn need(&self, reason: &str) {
+        let need = from_node::Message::Need(Need { reason: reason.to_owned() });
+        let _ = self.ack.try_send(FromNode { message: Some(need) });
+    }
+}
+
+/// What the box sees of its registration.
+#[derive(Debug, Default)]
+pub struct Registration {
+    registered: AtomicBool,
+    registrations: AtomicU64,
+    /// The newest key set that nobody has taken yet.
+    next: Mutex<Option<Received>>,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Registration {
+    /// Whether a registrar has it at the moment.
+    #[must_use]
+    pub fn registered(&self) -> bool {
+        self.registered.load(Ordering::Relaxed)
+    }
+
+    /// How often it has registered.
+    #[must_use]
+    pub fn registrations(&self) -> u64 {
+        self.registrations.load(Ordering::Relaxed)
+    }
+
+    /// The newest key set, once.
+    #[must_use]
+    pub fn take(&self) -> Option<Received> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Why it is not registered; `None`: it is, or has not failed yet.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, registered: bool, why: Option<&str>) -> bool {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = why.map(str::to_owned);
+        self.registered.swap(registered, Ordering::Relaxed)
+    }
+
+    pub(super) fn put(&self, received: Received) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(received);
+    }
+}
+
+/// Names this process for the registrar.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub fn instance() -> anyhow::Result<[u8; 16]> {
+    let mut instance = [0; 16];
+    getrandom::fill(&mut instance).map_err(|e| anyhow!("the system gives no random numbers: {e}"))?;
+    Ok(instance)
+}
+
+/// Reads the certificates, and looks whether they name this box.
+///
+/// # Errors
+/// They cannot be read, or name somebody else.
+pub fn check(settings: &NodeSettings) -> anyhow::Result<Tls> {
+    let tls = Tls::load(settings.tls.clone())?;
+    let material = tls.current();
+    let me = material.me();
+    ensure!(
+        me.kind == Kind::Node && me.name == settings.name,
+        "{}: names {me}, but this is node '{}'; correct [node] name, or [tls] certificate",
+        settings.tls.certificate.display(),
+        settings.name
+    );
+    Ok(tls)
+}
+
+/// Registers, again and again, as long as the program runs.
+///
+/// # Errors
+/// The certificates cannot be read at the start, or name somebody else.
+pub async fn run(settings: NodeSettings, instance: [u8; 16], registration: Arc<Registration>) -> anyhow::Result<()> {
+    let tls = check(&settings)?;
+    let mut failures = 0;
+    for registrar in settings.registrars.iter().cycle() {
+        let began = Instant::now();
+        let result = once(&settings, instance, &registration, &tls, registrar).await;
+        let why = result.map_or_else(|error| format!("{error:#}"), |()| "closed".to_owned());
+        let was = registration.set(false, Some(&why));
+        failures = if was && began.elapsed() >= GOOD { 0 } else { failures + 1 };
+        let pause = net::pause(failures, LEAST_PAUSE, LONGEST_PAUSE);
+        let registrar = format!("{}:{}", registrar.0, registrar.1);
+        tracing::warn!(
+            registrar,
+            why,
+            pause_ms = pause.as_millis() as u64,
+            "not registered; the keys at hand stay in use until they expire"
+        );
+        tokio::time::sleep(pause).await;
+        if let Err(error) = tls.refresh() {
+            tracing::error!(error = format!("{error:#}"), "new certificates are not taken; the old stay in use");
+        }
+    }
+    Ok(())
+}
+
+/// One registration, until it ends.
+async fn once(
+    settings: &NodeSettings,
+    instance: [u8; 16],
+    registration: &Registration,
+    tls: &Tls,
+    registrar: &(String, u16),
+) -> anyhow::Result<()> {
+    let (channel, _) = net::connect(tls, None, registrar).await?;
+    let mut client =
+        SecondaryClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let (ack, acks) = mpsc::channel(ACKS);
+    let hello = Hello {
+        name: settings.name.clone(),
+        id: settings.id.into(),
+        prefixes: prefixes_to_wire(&settings.prefixes),
+        instance: instance.into(),
+    };
+    ack.try_send(FromNode { message: Some(from_node::Message::Hello(hello)) }).context("a message")?;
+    let outgoing = futures_util::stream::unfold(acks, |mut acks| async move { acks.recv().await.map(|m| (m, acks)) });
+    let answer = tokio::time::timeout(net::ANSWER, client.register(Request::new(outgoing))).await;
+    let said = |s: tonic::Status| anyhow!("{}: {}", s.code(), s.message());
+    let mut incoming = answer.map_err(|_| anyhow!("no answer"))?.map_err(said)?.into_inner();
+    registration.set(true, None);
+    registration.registrations.fetch_add(1, Ordering::Relaxed);
+    tracing::info!(registrar = format!("{}:{}", registrar.0, registrar.1), "registered");
+    loop {
+        tokio::select! {
+            message = incoming.message() => {
+                let Some(message) = message.map_err(said)? else { return Ok(()) };
+                let set = message.keys.context("a message without keys")?;
+                let keys = Keys::try_from(&set)?;
+                registration.put(Received { keys, at: Instant::now(), ack: ack.clone() });
+            }
+            () = tokio::time::sleep(REFRESH) => match tls.refresh() {
+                Ok(false) => {}
+                Ok(true) => tracing::info!("certificates read again; the next connection uses them"),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "new certificates are not taken; the old stay in use");
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `pdmv2 registrar …`: the program, and the commands that ask one that runs.
+
+use super::admin::{self, Answer, Question};
+use super::core::Core;
+use super::engine::{EngineStatus, NodeStatus};
+use super::service::Services;
+use super::store::FileStore;
+use super::{metrics, net, primary_client};
+use crate::config::registrar::RegistrarConfig;
+use crate::{logging, private_file};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use futures_util::stream;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Steps of the engines' time.
+const TICK: Duration = Duration::from_millis(50);
+/// Files of certificates are looked at so often.
+const REFRESH: Duration = Duration::from_secs(2);
+/// Certificates of open connections are checked at least so often: they expire.
+const RECHECK: u32 = 30;
+
+/// `pdmv2 registrar …`.
+#[derive(Subcommand, Debug)]
+pub enum RegistrarCommand {
+    /// Run a registrar until SIGTERM or SIGINT
+    Run(RunArgs),
+    /// How things stand: peers and generations
+    Status(AskArgs),
+    /// The boxes of this side
+    Nodes(AskArgs),
+    /// Make a new generation now
+    Rotate(RotateArgs),
+    /// Strike a box out: its connection ends, its peers drop its secrets, a new generation follows
+    Revoke(RevokeArgs),
+}
+
+/// Arguments of `pdmv2 registrar run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Check the configuration and the files it names, and start nothing
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Which registrar is asked, and how it answers.
+#[derive(Args, Debug)]
+pub struct AskArgs {
+    /// The registrar's configuration: its socket is asked
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `pdmv2 registrar rotate`.
+#[derive(Args, Debug)]
+pub struct RotateArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap shows the fields' own")]
+    pub ask: AskArgs,
+    /// With this peer; without it, with all
+    #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+}
+
+/// Arguments of `pdmv2 registrar revoke`.
+#[derive(Args, Debug)]
+pub struct RevokeArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap shows the fields' own")]
+    pub ask: AskArgs,
+    /// The box
+    #[arg(value_name = "NAME")]
+    pub node: String,
+    /// Take a revocation back
+    #[arg(long)]
+    pub undo: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Each with its remedy.
+pub fn run(command: &RegistrarCommand, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (ask, question) = match command {
+        RegistrarCommand::Run(args) => return start(args, out),
+        RegistrarCommand::Status(args) | RegistrarCommand::Nodes(args) => (args, Question::Status),
+        RegistrarCommand::Rotate(args) => (&args.ask, Question::Rotate { peer: args.peer.clone() }),
+        RegistrarCommand::Revoke(args) => (&args.ask, Question::Revoke { node: args.node.clone(), undo: args.undo }),
+    };
+    let socket = RegistrarConfig::admin_of(&ask.config).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let answer = admin::ask(&socket, &question)?;
+    match (answer, matches!(command, RegistrarCommand::Nodes(_))) {
+        (Answer::Status { peers, .. }, true) => {
+            let nodes: Vec<_> = peers.into_iter().flat_map(|p| p.nodes).collect();
+            if ask.json { json(out, &nodes) } else { show_nodes(out, &nodes) }
+        }
+        (answer, _) if ask.json => json(out, &answer),
+        (Answer::Status { name, version, peers }, _) => {
+            writeln!(out, "registrar {name}, version {version}")?;
+            peers.iter().try_for_each(|p| show_peer(out, p))
+        }
+        (Answer::Done(with), _) => Ok(writeln!(out, "Done: {}.", with.join(", "))?),
+        (Answer::Error(error), _) => bail!(error),
+    }
+}
+
+fn json(out: &mut dyn Write, value: &impl serde::Serialize) -> anyhow::Result<()> {
+    Ok(writeln!(out, "{}", serde_json::to_string(value)?)?)
+}
+
+fn show_peer(out: &mut dyn Write, p: &EngineStatus) -> anyhow::Result<()> {
+    let link = if p.connected { "in touch" } else { "NOT in touch" };
+    writeln!(out, "\npeer {}: {link}; this is the {} primary; scope {}", p.peer, p.role, p.scope)?;
+    let (connected, sealing) =
+        (p.nodes.iter().filter(|n| n.connected).count(), p.nodes.iter().filter(|n| n.seals > 0).count());
+    writeln!(out, "  boxes: {} here ({connected} connected, {sealing} seal), {} there", p.nodes.len(), p.peer_nodes)?;
+    if let Some(due) = &p.due {
+        writeln!(out, "  a new generation is due: {due}")?;
+    }
+    if let Some(error) = &p.last_error {
+        writeln!(out, "  the last negotiation failed: {error}")?;
+    }
+    if p.generations.is_empty() {
+        writeln!(out, "  no generation yet")?;
+    } else {
+        writeln!(out, "  {:>10}  {:<10}  {:>9}  {:>10}  suite", "generation", "state", "age", "expires in")?;
+    }
+    for g in &p.generations {
+        let (age, expires) = (format!("{} s", g.age_seconds), format!("{} s", g.expires_in_seconds));
+        writeln!(out, "  {:>10}  {:<10}  {age:>9}  {expires:>10}  {}", g.number, g.state, g.suite)?;
+    }
+    Ok(())
+}
+
+fn show_nodes(out: &mut dyn Write, nodes: &[NodeStatus]) -> anyhow::Result<()> {
+    writeln!(out, "{:<20}  {:<12}  {:<12}  {:>6}  {:>6}  prefixes", "node", "peer", "state", "opens", "seals")?;
+    for n in nodes {
+        let state = match (n.revoked, n.connected) {
+            (true, _) => "revoked",
+            (_, true) => "connected",
+            _ => "absent",
+        };
+        let prefixes = n.prefixes.join(" ");
+        writeln!(out, "{:<20}  {:<12}  {state:<12}  {:>6}  {:>6}  {prefixes}", n.name, n.peer, n.opens, n.seals)?;
+    }
+    Ok(())
+}
+
+fn start(args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let config = RegistrarConfig::load(&args.config).map_err(|e| anyhow::anyhow!("{e}"))?;
+    if args.check {
+        config.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+        let (peers, nodes) = (config.peers.len(), config.nodes.len());
+        return Ok(writeln!(out, "{}: {peers} peers, {nodes} nodes, no errors", args.config.display())?);
+    }
+    logging::start(&config.telemetry);
+    config.warnings.iter().for_each(|w| tracing::warn!("{w}"));
+    // Before there are threads: their signals are this one's.
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+        .context("cannot wait for signals")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(serve(config))?;
+    let signal = signals.forever().next();
+    tracing::info!(signal, "stopping");
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+/// Starts everything; returns when all listens.
+async fn serve(config: RegistrarConfig) -> anyhow::Result<()> {
+    let key = private_file::read_secret(&config.state_key)?;
+    let store = FileStore::open(&config.state, &key)?;
+    let admin = admin::listen(&config.admin)?;
+    let (address, telemetry) = (config.listen, config.telemetry.listen);
+    let (core, wishes) = Core::new(config, Box::new(store))?;
+    if let Some(listen) = telemetry {
+        let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
+            format!("[telemetry] listen: cannot listen on {listen}; choose a free port, or an address of this machine")
+        })?;
+        let router = metrics::router(Arc::clone(&core));
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "telemetry has ended");
+            }
+        });
+    }
+    tokio::spawn(admin::serve(Arc::clone(&core), admin));
+    let (address, connections) = net::listen(Arc::clone(&core.tls), address).await?;
+    let services = Services(Arc::clone(&core));
+    let connections = stream::unfold(connections, |mut c| async move { c.recv().await.map(|next| (next, c)) });
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(net::KEEPALIVE))
+        .http2_keepalive_timeout(Some(net::KEEPALIVE_ANSWER))
+        // A box has one stream, a primary three calls.
+        .max_concurrent_streams(16)
+        .add_service(services.primary())
+        .add_service(services.secondary());
+    tokio::spawn(async move {
+        if let Err(error) = server.serve_with_incoming(Box::pin(connections)).await {
+            tracing::error!(%error, "the service has ended");
+        }
+    });
+    for (peer, wishes) in wishes {
+        tokio::spawn(primary_client::run(Arc::clone(&core), peer, wishes));
+    }
+    tokio::spawn(tick(Arc::clone(&core)));
+    tokio::spawn(refresh(Arc::clone(&core)));
+    let (peers, nodes) = (core.peers.len(), core.config.nodes.len());
+    tracing::info!(name = core.config.name, %address, peers, nodes, "ready");
+    Ok(())
+}
+
+async fn tick(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        core.tick();
+    }
+}
+
+/// Reads certificates again when their files change, and looks whether those of open connections are still good.
+async fn refresh(core: Arc<Core>) {
+    let mut rounds = 0;
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        rounds += 1;
+        let changed = match core.tls.refresh() {
+            Ok(changed) => changed,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "new certificates are not taken; the old stay in use");
+                false
+            }
+        };
+        if changed {
+            tracing::info!("certificates read again");
+        }
+        if changed || rounds >= RECHECK {
+            rounds = 0;
+            core.check_certificates();
+        }
+    }
+}

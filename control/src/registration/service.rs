@@ -1,0 +1,263 @@
+//! The two services of the `.proto`, for boxes and for client primaries.
+
+use super::core::{Core, Ending, Outgoing, PeerEntry};
+use super::engine::SessionId;
+use super::wire::proto::primary_server::{Primary, PrimaryServer};
+use super::wire::proto::secondary_server::{Secondary, SecondaryServer};
+use super::wire::{
+    Coordination, FromNode, KemRequest, KemResponse, MAX_MESSAGE, MAX_REASON, News, Registering, SetupRequest,
+    SetupResponse, ToNode, from_node,
+};
+use crate::config::registrar::Role;
+use crate::pki::Kind;
+use futures_util::Stream;
+use protocol::negotiation as n;
+use rustls::pki_types::CertificateDer;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::{Request, Response, Status, Streaming};
+
+/// A box says who it is within this.
+const HELLO: Duration = Duration::from_secs(10);
+
+type Chain = Arc<Vec<CertificateDer<'static>>>;
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Serves [`Core`].
+#[derive(Clone, Debug)]
+pub struct Services(pub Arc<Core>);
+
+impl Services {
+    /// For client primaries.
+    #[must_use]
+    pub fn primary(&self) -> PrimaryServer<Self> {
+        PrimaryServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    /// For boxes.
+    #[must_use]
+    pub fn secondary(&self) -> SecondaryServer<Self> {
+        SecondaryServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The peer that has shown this certificate, if this registrar is the server towards it.
+    fn peer(&self, chain: &Chain) -> Result<&PeerEntry, Status> {
+        let material = self.0.tls.current();
+        let mut why = "no peer's authority has signed this certificate".to_owned();
+        for peer in &self.0.peers {
+            let name = &peer.config.name;
+            match material.identify(Some(name), chain) {
+                Ok(named) if named.kind == Kind::Registrar && named.name == *name => {
+                    if peer.config.role == Role::Server {
+                        return Ok(peer);
+                    }
+                    why = format!("both registrars have role client towards each other; set one to server ({name})");
+                }
+                Ok(named) => why = format!("the certificate names {named}, which is no peer of this registrar"),
+                Err(_) => {}
+            }
+        }
+        tracing::warn!(why, "a primary is refused");
+        Err(Status::permission_denied(why))
+    }
+}
+
+fn chain<T>(request: &Request<T>) -> Result<Chain, Status> {
+    let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
+    info.and_then(TlsConnectInfo::peer_certs).ok_or_else(|| Status::unauthenticated("no certificate"))
+}
+
+/// What has gone wrong, in the log; the client is told by number.
+fn refuse(peer: &PeerEntry, step: &str, error: &n::Error) -> n::Refusal {
+    tracing::error!(peer = peer.config.name, step, %error, "negotiation refused");
+    error.refusal()
+}
+
+#[tonic::async_trait]
+impl Primary for Services {
+    async fn setup(&self, request: Request<SetupRequest>) -> Result<Response<SetupResponse>, Status> {
+        let peer = self.peer(&chain(&request)?)?;
+        let request = n::SetupRequest::try_from(request.into_inner())?;
+        let response = match self.0.setup(peer, &request) {
+            Ok(response) => {
+                tracing::info!(
+                    peer = peer.config.name,
+                    generation = response.generation,
+                    "setup: suite chosen, key made"
+                );
+                response.into()
+            }
+            Err(error) => SetupResponse::refuse(refuse(peer, "setup", &error)),
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn kem(&self, request: Request<KemRequest>) -> Result<Response<KemResponse>, Status> {
+        let peer = self.peer(&chain(&request)?)?;
+        let request = n::KemRequest::try_from(request.into_inner())?;
+        let response = match self.0.kem(peer, &request) {
+            Ok(response) => {
+                tracing::info!(peer = peer.config.name, "kem: the client has the same secret");
+                response.into()
+            }
+            Err(error) => KemResponse::refuse(refuse(peer, "kem", &error)),
+        };
+        Ok(Response::new(response))
+    }
+
+    type CoordinateStream = Answers<Coordination>;
+
+    async fn coordinate(
+        &self,
+        request: Request<Streaming<Coordination>>,
+    ) -> Result<Response<Self::CoordinateStream>, Status> {
+        let chain = chain(&request)?;
+        let name = self.peer(&chain)?.config.name.clone();
+        let (id, news) = self.0.link_up(&name, chain);
+        let core = Arc::clone(&self.0);
+        let open = LinkGuard { core: Arc::clone(&core), peer: name.clone(), id };
+        tokio::spawn(async move {
+            let mut stream = request.into_inner();
+            if let Err(error) = read_news(&core, &name, id, &mut stream).await {
+                tracing::warn!(peer = name, error = error.message(), "the other primary's stream has ended");
+            }
+            core.link_down(&name, id);
+        });
+        Ok(Response::new(Box::pin(tell(news, open))))
+    }
+}
+
+/// Reads until the stream ends.
+pub(super) async fn read_news(
+    core: &Core,
+    peer: &str,
+    id: u64,
+    stream: &mut Streaming<Coordination>,
+) -> Result<(), Status> {
+    while let Some(message) = stream.message().await? {
+        core.news(peer, id, News::try_from(message)?);
+    }
+    Ok(())
+}
+
+/// Takes the link down when the stream is dropped.
+struct LinkGuard {
+    core: Arc<Core>,
+    peer: String,
+    id: u64,
+}
+
+impl Drop for LinkGuard {
+    fn drop(&mut self) {
+        let (core, peer, id) = (Arc::clone(&self.core), self.peer.clone(), self.id);
+        // Without a runtime the program is ending.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { core.link_down(&peer, id) });
+        }
+    }
+}
+
+fn tell(news: mpsc::Receiver<News>, open: LinkGuard) -> impl Stream<Item = Result<Coordination, Status>> {
+    futures_util::stream::unfold((news, open), |(mut news, open)| async move {
+        let message = news.recv().await?;
+        Some((Ok(Coordination::from(&message)), (news, open)))
+    })
+}
+
+#[tonic::async_trait]
+impl Secondary for Services {
+    type RegisterStream = Answers<ToNode>;
+
+    async fn register(&self, request: Request<Streaming<FromNode>>) -> Result<Response<Self::RegisterStream>, Status> {
+        let chain = chain(&request)?;
+        let named = self.0.tls.current().identify(None, &chain).map_err(|error| {
+            tracing::warn!(error = format!("{error:#}"), "a box is refused");
+            Status::unauthenticated(format!("{error:#}"))
+        })?;
+        let mut stream = request.into_inner();
+        let first = tokio::time::timeout(HELLO, stream.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no hello"))??;
+        let Some(FromNode { message: Some(from_node::Message::Hello(hello)) }) = first else {
+            return Err(Status::invalid_argument("the first message must be hello"));
+        };
+        let who = Registering::try_from(hello)?;
+        let denied = |why: String| {
+            tracing::warn!(certificate = %named, node = who.node.name, why, "a box is refused");
+            Status::permission_denied(why)
+        };
+        if named.kind != Kind::Node || named.name != who.node.name {
+            let why = format!("the certificate names {named}, but '{}' registers with it", who.node.name);
+            return Err(denied(why));
+        }
+        let (id, outgoing) = self.0.register(&who, chain).map_err(|error| denied(error.to_string()))?;
+        tracing::info!(node = who.node.name, "registered");
+        let (core, node) = (Arc::clone(&self.0), who.node.name);
+        let open = SessionGuard { core: Arc::clone(&core), id };
+        tokio::spawn(async move {
+            let why = read_acks(&core, id, &mut stream).await;
+            core.gone(id);
+            tracing::info!(node, why, "a box's connection has ended");
+        });
+        Ok(Response::new(Box::pin(push(outgoing, open))))
+    }
+}
+
+/// Reads until the stream ends, and says why it has.
+async fn read_acks(core: &Core, id: SessionId, stream: &mut Streaming<FromNode>) -> String {
+    loop {
+        match stream.message().await {
+            Ok(Some(FromNode { message: Some(from_node::Message::Ack(ack)) })) => core.ack(id, ack.revision),
+            Ok(Some(FromNode { message: Some(from_node::Message::Need(need)) })) if need.reason.len() <= MAX_REASON => {
+                core.need(id, &need.reason.escape_debug().to_string());
+            }
+            Ok(Some(_)) => return "it has sent something else than an acknowledgement".to_owned(),
+            Ok(None) => return "closed".to_owned(),
+            Err(status) => return status.message().to_owned(),
+        }
+    }
+}
+
+/// Takes the session down when its stream is dropped.
+struct SessionGuard {
+    core: Arc<Core>,
+    id: SessionId,
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        let (core, id) = (Arc::clone(&self.core), self.id);
+        // Without a runtime the program is ending.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { core.gone(id) });
+        }
+    }
+}
+
+/// The newest key set each time there is one. A box that does not read gets, when it reads again, the newest only.
+fn push(outgoing: watch::Receiver<Outgoing>, open: SessionGuard) -> impl Stream<Item = Result<ToNode, Status>> {
+    futures_util::stream::unfold(Some((outgoing, open)), |state| async move {
+        let (mut outgoing, open) = state?;
+        loop {
+            outgoing.changed().await.ok()?;
+            let next = outgoing.borrow_and_update().clone();
+            match next {
+                Outgoing::Nothing => {}
+                Outgoing::Keys(keys) => {
+                    return Some((Ok(ToNode { keys: Some((*keys).clone()) }), Some((outgoing, open))));
+                }
+                Outgoing::Close(ending) => return Some((Err(status(&ending)), None)),
+            }
+        }
+    })
+}
+
+fn status(ending: &Ending) -> Status {
+    match ending {
+        Ending::Anew => Status::aborted("the box has registered anew"),
+        Ending::Revoked => Status::permission_denied("the box was revoked"),
+        Ending::Certificate(why) => Status::unauthenticated(format!("the certificate is no longer good: {why}")),
+    }
+}

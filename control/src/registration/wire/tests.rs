@@ -1,0 +1,93 @@
+use super::*;
+use prost::Message as _;
+
+fn node() -> NodeInfo {
+    NodeInfo { name: "box-a".into(), id: [7; 16], prefixes: vec!["2001:db8:a::/48".parse().expect("a prefix")] }
+}
+
+#[test]
+fn messages_there_and_back() {
+    let request = n::SetupRequest {
+        client: "west".into(),
+        server: "east".into(),
+        scope: Scope::Shared,
+        last_generation: 7,
+        psk_id: b"lab".to_vec(),
+        suites: vec![[0x20, 1, 1], [0xFFFF, 0, 9]],
+    };
+    assert_eq!(n::SetupRequest::try_from(SetupRequest::from(request.clone())), Ok(request));
+    let response =
+        n::SetupResponse { negotiation: [1; 16], suite: [0x647A, 1, 1], generation: 8, public_key: vec![2; 1216] };
+    assert_eq!(SetupResponse::from(response.clone()).outcome(), Ok(Ok(response)));
+    for &why in n::Refusal::ALL {
+        assert_eq!(SetupResponse::refuse(why).outcome(), Ok(Err(why)));
+        assert_eq!(KemResponse::refuse(why).outcome(), Ok(Err(why)));
+        let there = proto::Refusal::try_from(refusal_to_wire(why));
+        assert!(there.is_ok_and(|r| r != proto::Refusal::None), "{why:?} is not in the .proto");
+    }
+    let news = [
+        News::Nodes(vec![node()]),
+        News::State { newest: 4, ready: 3 },
+        News::Wanted { above: 4, reason: "box-a restarted".into() },
+    ];
+    for news in news {
+        assert_eq!(News::try_from(Coordination::from(&news)), Ok(news));
+    }
+}
+
+#[test]
+fn a_prefix_within_another() {
+    let within = |a: &str, b: &str| is_within(&a.parse().expect("a prefix"), &b.parse().expect("a prefix"));
+    assert!(within("2001:db8:a::/48", "2001:db8::/32") && within("2001:db8::/32", "2001:db8::/32"));
+    assert!(within("2001:db8::1", "::/0") && within("2001:db8::1", "2001:db8::1"));
+    assert!(!within("2001:db8::/32", "2001:db8:a::/48") && !within("2001:db9::/48", "2001:db8::/32"));
+}
+
+#[test]
+fn what_is_out_of_bounds_is_refused() {
+    let hello = |change: &dyn Fn(&mut Hello)| {
+        let Node { name, id, prefixes } = Node::from(&node());
+        let mut hello = Hello { name, id, prefixes, instance: vec![1; 16] };
+        change(&mut hello);
+        Registering::try_from(hello)
+    };
+    assert!(hello(&|_| ()).is_ok());
+    type Change = fn(&mut Hello);
+    let changes: [Change; 8] = [
+        |h| h.name.clear(),
+        |h| h.name = "a b".into(),
+        |h| h.id.truncate(15),
+        |h| h.instance.push(0),
+        |h| h.prefixes[0].length = 129,
+        |h| h.prefixes[0].length = 46,
+        |h| h.prefixes[0].address.clear(),
+        |h| h.prefixes = vec![h.prefixes[0].clone(); MAX_PREFIXES + 1],
+    ];
+    for (i, change) in changes.iter().enumerate() {
+        assert!(hello(change).is_err(), "change {i}");
+    }
+    let many = News::Nodes(vec![node(); MAX_NODES + 1]);
+    assert!(News::try_from(Coordination::from(&many)).is_err());
+    assert!(News::try_from(Coordination::default()).is_err());
+    let long = News::Wanted { above: 0, reason: "x".repeat(MAX_REASON + 1) };
+    assert!(News::try_from(Coordination::from(&long)).is_err());
+    let suites = vec![proto::Suite { kem: 0x1_0000, kdf: 1, aead: 1 }];
+    let request = SetupRequest { scope: 1, suites, ..SetupRequest::default() };
+    assert!(n::SetupRequest::try_from(request).is_err());
+    assert!(n::SetupRequest::try_from(SetupRequest::default()).is_err(), "no scope");
+    assert!(SetupResponse::default().outcome().is_err());
+}
+
+#[test]
+fn secrets_do_not_show_and_go_with_their_message() {
+    let secret = vec![0xAB; 32];
+    let sealing = Sealing { generation: 3, secret, suite: None, prefixes: Vec::new(), expires_in_ms: 1 };
+    let secret = OpeningSecret { generation: 3, secret: vec![0xAB; 32], suite: None };
+    let opening = Opening { node: None, secrets: vec![secret] };
+    let keys = KeySet { revision: 1, scope: 1, sealing: Some(sealing), opening: vec![opening] };
+    let message = ToNode { keys: Some(keys) };
+    let shown = format!("{message:?}");
+    assert!(shown.contains("redacted") && !shown.contains("171"), "{shown}");
+    let back = ToNode::decode(&*message.encode_to_vec()).expect("what was encoded");
+    assert_eq!(back, message);
+}
