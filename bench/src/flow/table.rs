@@ -113,7 +113,11 @@ impl<'a> Ours<'a> {
                 });
                 if let Err(no) = done {
                     worker.leave();
-                    anyhow::bail!("our table did not take a flow: {no:?}");
+                    anyhow::bail!(
+                        "our table did not take a flow: {no:?}; in use are {} of {}",
+                        self.table.used(),
+                        self.table.capacity()
+                    );
                 }
             }
             worker.leave();
