@@ -14,60 +14,11 @@
 //! (AES-256). All packets have the same lengths, so the last block's product is part of the key state; see
 //! [`KeyState`](super::KeyState).
 
-/// AES-128's round constants.
-pub(super) const RCON: [u8; 10] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1B, 0x36];
+mod constants;
 
-/// The last GHASH block: 48 bits of additional data, 112 of text; octets reversed.
-pub(super) const LENGTHS: [u8; 16] = [112, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0];
-
-/// What counts of a nonce's and of the text's 16 octets, and the first two counters.
-pub(super) const NONCE: [u8; 16] = mask(12);
-pub(super) const TEXT: [u8; 16] = mask(14);
-pub(super) const COUNTERS: [[u8; 16]; 2] =
-    [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]];
-
-/// Octets in reverse: all of them, the additional data's six, the text's 14; zeros for the others.
-pub(super) const REVERSE: [u8; 16] = reverse(16);
-pub(super) const REVERSE_AAD: [u8; 16] = reverse(6);
-pub(super) const REVERSE_TEXT: [u8; 16] = reverse(14);
-/// The inverse of ShiftRows, with `RotWord` in every word and without: AESENCLAST after it is the schedule's `SubWord`.
-pub(super) const ROTATE: [u8; 16] = unshift_rows(1);
-pub(super) const KEEP: [u8; 16] = unshift_rows(0);
-/// x^127 + x^126 + x^121 + 1, POLYVAL's polynomial without x^128.
-pub(super) const POLYNOMIAL: [u8; 16] = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xC2];
-
-const fn mask(octets: usize) -> [u8; 16] {
-    let mut mask = [0; 16];
-    let mut i = 0;
-    while i < octets {
-        mask[i] = 0xFF;
-        i += 1;
-    }
-    mask
-}
-
-/// Selects the first octets in reverse, as the highest ones.
-const fn reverse(octets: usize) -> [u8; 16] {
-    let mut select = [0x80; 16];
-    let mut i = 0;
-    while i < octets {
-        select[15 - i] = i as u8;
-        i += 1;
-    }
-    select
-}
-
-/// ShiftRows takes row r of column c from column c + r.
-const fn unshift_rows(rotation: usize) -> [u8; 16] {
-    let mut select = [0; 16];
-    let mut i = 0;
-    while i < 16 {
-        let (row, column) = (i % 4, i / 4);
-        select[i] = ((row + rotation) % 4 + (column + 4 - row) % 4 * 4) as u8;
-        i += 1;
-    }
-    select
-}
+pub(super) use constants::{
+    COUNTERS, KEEP, LENGTHS, NONCE, POLYNOMIAL, RCON, REVERSE, REVERSE_AAD, REVERSE_TEXT, ROTATE, TEXT,
+};
 
 /// An array of an expression for each index, which is a constant in it: a loop that is always unrolled, and without
 /// closures, which would not always be inlined.
@@ -185,6 +136,70 @@ macro_rules! kernel {
             }
         }
 
+        /// One key's round keys, each in every lane.
+        type Rounds = [Blocks; 15];
+
+        /// The schedule of one key, for groups that are all under it.
+        #[target_feature(enable = $features)]
+        fn expand<const AES256: bool>(keys: &Keys<'_>, rounds: &mut Rounds) {
+            let low = four!(I => load_key::<I, 0>(keys));
+            let high = if AES256 { four!(I => load_key::<I, 1>(keys)) } else { low };
+            let (rotate, keep) = (spread(&ROTATE), spread(&KEEP));
+            let (mut low, mut high) = (transpose(low), transpose(high));
+            store(&mut rounds[0], transpose(low)[0]);
+            if AES256 {
+                store(&mut rounds[1], transpose(high)[0]);
+                each!(I in 0 1 2 3 4 5 6 => {
+                    low = next_words(low, high[3], rotate, spread_word(RCON[I]));
+                    store(&mut rounds[2 * I + 2], transpose(low)[0]);
+                    if I < 6 {
+                        high = next_words(high, low[3], keep, zero());
+                        store(&mut rounds[2 * I + 3], transpose(high)[0]);
+                    }
+                });
+            } else {
+                each!(I in 0 1 2 3 4 5 6 7 8 9 => {
+                    low = next_words(low, low[3], rotate, spread_word(RCON[I]));
+                    store(&mut rounds[I + 1], transpose(low)[0]);
+                });
+            }
+        }
+
+        /// [`encrypt`] under one key for all packets.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn encrypt_under<const N: usize, const AES256: bool, const OPEN: bool>(
+            rounds: &Rounds,
+            mut b: [V; N],
+            next: &Keys<'_>,
+        ) -> [V; N] {
+            let first = load(&rounds[0]);
+            for b in &mut b {
+                *b = four!(I => xor(b[I], first));
+            }
+            each!(I in 1 2 3 4 5 6 7 8 9 => {
+                ahead::<{ I - 1 }, 9>(next);
+                one_round(&mut b, load(&rounds[I]));
+            });
+            if AES256 {
+                each!(I in 10 11 12 13 => one_round(&mut b, load(&rounds[I])));
+            }
+            let last = load(&rounds[if AES256 { 14 } else { 10 }]);
+            for b in &mut b {
+                *b = four!(I => aes_last(b[I], last));
+            }
+            b
+        }
+
+        /// A round of all blocks under one round key.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn one_round(b: &mut [V], key: R) {
+            for b in b {
+                *b = four!(I => aes(b[I], key));
+            }
+        }
+
         /// Prefetches a part of the next group's keys.
         #[inline]
         #[target_feature(enable = $features)]
@@ -235,20 +250,26 @@ macro_rules! kernel {
             shuffle(sum, spread(&REVERSE))
         }
 
-        /// Seals or opens a group. Bit i: slot i has been opened, and verified; no branch depends on which.
+        /// Seals or opens a group; with `ONE` all under the key of `rounds`. Bit i: slot i has been opened, and verified; no
+        /// branch depends on which.
         #[inline]
         #[target_feature(enable = $features)]
-        fn group<const AES256: bool, const OPEN: bool>(
+        fn group<const AES256: bool, const OPEN: bool, const ONE: bool>(
             keys: &Keys<'_>,
+            rounds: &Rounds,
             next: &Keys<'_>,
             [nonce, aad]: [&Fields; 2],
             [text, tag]: [&mut Fields; 2],
         ) -> u32 {
             let nonce = four!(I => and(load(&nonce[I]), spread(&NONCE)));
             let blocks = COUNTERS.each_ref().map(|counter| four!(I => xor(nonce[I], spread(counter))));
-            let low = four!(I => load_key::<I, 0>(keys));
-            let high = if AES256 { four!(I => load_key::<I, 1>(keys)) } else { low };
-            let [mask, stream] = encrypt::<2, AES256, OPEN>([low, high], blocks, next);
+            let [mask, stream] = if ONE {
+                encrypt_under::<2, AES256, OPEN>(rounds, blocks, next)
+            } else {
+                let low = four!(I => load_key::<I, 0>(keys));
+                let high = if AES256 { four!(I => load_key::<I, 1>(keys)) } else { low };
+                encrypt::<2, AES256, OPEN>([low, high], blocks, next)
+            };
             let verified = four!(I => {
                 let before = load(&text[I]);
                 let after = xor(before, stream[I]);
@@ -279,6 +300,9 @@ macro_rules! kernel {
             let made = fields_mut(text).iter_mut().zip(fields_mut(tag));
             let mut next = next.chunks(GROUP);
             let (mut verified, mut at) = (0, 0);
+            // A flow with many packets fills whole groups: its schedule is then made once. By the keys' addresses, so that
+            // nothing depends on what they are.
+            let (mut rounds, mut expanded): (Rounds, Option<&KeyState>) = ([[[0; 16]; LANES]; 15], None);
             for ((keys, (nonce, aad)), (text, tag)) in keys.chunks(GROUP).zip(given).zip(made) {
                 let filled;
                 let keys = match keys.try_into() {
@@ -295,10 +319,23 @@ macro_rules! kernel {
                         keys
                     })
                 });
-                verified |= group::<AES256, OPEN>(keys, next, [nonce, aad], [text, tag]) << at;
+                let is_first = |key: &&KeyState| core::ptr::eq(*key, keys[0]);
+                verified |= if keys.iter().all(is_first) {
+                    if !expanded.as_ref().is_some_and(is_first) {
+                        expand::<AES256>(keys, &mut rounds);
+                        expanded = Some(keys[0]);
+                    }
+                    group::<AES256, OPEN, true>(keys, &rounds, next, [nonce, aad], [text, tag])
+                } else {
+                    group::<AES256, OPEN, false>(keys, &rounds, next, [nonce, aad], [text, tag])
+                } << at;
                 at += GROUP;
             }
             next.flatten().for_each(|key| prefetch(key));
+            if expanded.is_some() {
+                rounds.iter_mut().for_each(|round| store(round, zero()));
+                core::hint::black_box(&rounds); // so that the zeros are written
+            }
             verified
         }
 

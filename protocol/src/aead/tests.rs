@@ -54,7 +54,7 @@ fn oracle(aead: Aead, key: &[u8; 32], nonce: &[u8; 16], aad: &[u8; 16], text: &[
 }
 
 /// Seals `len` slots of random fields, padding included, and opens them with the tags of some slots damaged; checks all that
-/// [`Batch`] promises. Returns how many packets that were.
+/// [`Batch`] promises, of packets under keys of their own and of runs under one key. Returns how many packets that were.
 fn check(
     rng: &mut Rng,
     aead: Aead,
@@ -63,9 +63,12 @@ fn check(
     seal: impl Fn(&[&KeyState], &mut Batch),
     open: impl Fn(&[&KeyState], &mut Batch) -> u32,
 ) -> usize {
-    let keys: [[u8; 32]; BATCH] = core::array::from_fn(|_| filled(rng));
-    let states = keys.each_ref().map(state);
-    let refs: [&KeyState; BATCH] = states.each_ref();
+    let each: [[u8; 32]; BATCH] = core::array::from_fn(|_| filled(rng));
+    let states = each.each_ref().map(state);
+    // Every packet under a key of its own, or runs of packets under one.
+    let run = if rng.next() % 2 == 0 { 1 } else { 1 + rng.next() as usize % BATCH };
+    let keys: [[u8; 32]; BATCH] = core::array::from_fn(|i| each[i - i % run]);
+    let refs: [&KeyState; BATCH] = core::array::from_fn(|i| &states[i - i % run]);
     let refs = &refs[..len];
     let mut batch = Batch::new();
     for field in [&mut batch.nonce, &mut batch.aad, &mut batch.text, &mut batch.tag] {

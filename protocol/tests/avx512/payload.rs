@@ -93,7 +93,9 @@ fn all<const AES256: bool>(
         for len in 1..=BATCH {
             let case = |i: usize| &cases[(packets * 7 + round * 131 + i) % CASES];
             let states: [KeyState; BATCH] = core::array::from_fn(|i| aead::key_state::<AES256>(&case(i).key));
-            let keys: [&KeyState; BATCH] = core::array::from_fn(|i| &states[i]);
+            // One place for one key: only then a kernel sees that packets share it.
+            let first = |i: usize| (0..i).rev().take_while(|&k| case(k).key == case(i).key).last().unwrap_or(i);
+            let keys: [&KeyState; BATCH] = core::array::from_fn(|i| &states[first(i)]);
             let mut batch = Batch {
                 nonce: core::array::from_fn(|i| case(i).nonce),
                 aad: core::array::from_fn(|i| case(i).aad),
