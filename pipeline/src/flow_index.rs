@@ -14,8 +14,8 @@ use core::hint::select_unpredictable;
 use protocol::prefetch;
 use protocol::sync::{AtomicU64, Ordering, fence};
 
-/// Words per bucket.
-const WAYS: usize = 8;
+/// Words per bucket; fewer where all interleavings are explored.
+const WAYS: usize = if cfg!(loom) { 2 } else { 8 };
 
 /// Words that the first bucket keeps free while the second one has more.
 const SPARE: usize = 1;
@@ -76,14 +76,18 @@ impl FlowIndex {
 
     /// The buckets of a flow: by the low bits of its hash, and by its tag beside them.
     fn places(&self, hash: FlowHash) -> [usize; 3] {
-        let mask = self.mask;
+        Self::places_of(self.mask, hash)
+    }
+
+    const fn places_of(mask: usize, hash: FlowHash) -> [usize; 3] {
         let first = hash.0 as usize & mask;
         let mixed = (hash.0 >> 34).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let other = |by: u64| {
-            let place = (first ^ by as usize) & mask;
-            if place == first { first ^ 1 } else { place }
-        };
-        [first, other(mixed >> 32), other(mixed)]
+        [first, Self::other(mask, first, mixed >> 32), Self::other(mask, first, mixed)]
+    }
+
+    const fn other(mask: usize, first: usize, by: u64) -> usize {
+        let place = (first ^ by as usize) & mask;
+        if place == first { first ^ 1 } else { place }
     }
 
     const fn tag(hash: FlowHash) -> u64 {
@@ -316,56 +320,81 @@ mod loom_tests {
     use loom::sync::Arc;
     use protocol::five_tuple::FiveTuple;
 
-    fn model(free_low: bool) {
+    /// What the two workers find, and what the control thread frees meanwhile.
+    struct Case {
+        buckets: usize,
+        hash: FlowHash,
+        /// Words that are free; all others are taken by other flows.
+        free: Vec<usize>,
+        freed: Option<usize>,
+    }
+
+    /// Two workers insert one flow.
+    fn model(case: Case) {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(3);
         builder.check(move || {
-            let index = Arc::new(FlowIndex { buckets: TableMemory::new(2), mask: 1, thirds: AtomicU64::new(0) });
+            let Case { buckets, hash, freed, .. } = case;
+            let index = FlowIndex { buckets: TableMemory::new(buckets), mask: buckets - 1, thirds: AtomicU64::new(0) };
+            let index = Arc::new(index);
             let records: Arc<Vec<Flow>> = Arc::new((0..3).map(|_| Flow::default()).collect());
-            let hash = FlowHash(7 << 34);
             let tuple = FiveTuple { src: [1; 16], sport: 1, dst: [2; 16], dport: 2, protocol: 6 };
             for r in records.iter() {
                 r.prepare(&tuple, 0, 0);
             }
-            // All words but two are taken by other flows, so that the two workers may choose different ones.
-            for at in 0..2 * WAYS {
-                if at > 1 {
-                    index.word(at).store(LIVE | 9 << 32 | 2, Ordering::Relaxed);
-                }
-            }
-            if free_low {
-                index.word(0).store(LIVE | 9 << 32 | 2, Ordering::Relaxed);
+            for at in (0..buckets * WAYS).filter(|at| !case.free.contains(at)) {
+                index.word(at).store(LIVE | 9 << 32 | 2, Ordering::Relaxed);
             }
             let (i2, r2) = (Arc::clone(&index), Arc::clone(&records));
             let thread = loom::thread::spawn(move || i2.insert(&r2, hash, &tuple.words(), 1, || {}));
-            if free_low {
-                index.word(0).store(EMPTY, Ordering::Release); // the control thread frees a lower word meanwhile
+            if let Some(at) = freed {
+                index.word(at).store(EMPTY, Ordering::Release);
             }
             let mine = index.insert(&records, hash, &tuple.words(), 0, || {});
             let theirs = thread.join().expect("no panic");
-            let live: Vec<u32> = (0..2 * WAYS)
-                .map(|at| index.word(at).load(Ordering::Relaxed))
-                .filter(|w| w & STATE == LIVE && w & TAG == 7 << 32)
-                .map(|w| w as u32)
+            let live: Vec<(usize, u32)> = (0..buckets * WAYS)
+                .map(|at| (at, index.word(at).load(Ordering::Relaxed)))
+                .filter(|(_, w)| w & STATE == LIVE && w & TAG == FlowIndex::tag(hash))
+                .map(|(at, w)| (at, w as u32))
                 .collect();
             assert!(live.len() <= 1, "the flow stands in the table twice: {mine:?} {theirs:?}");
             for (record, result) in [(0, mine), (1, theirs)] {
                 match result {
-                    Inserted::New => assert_eq!(live, [record]),
-                    Inserted::Existing(other) => assert_eq!(live, [other]),
+                    Inserted::New => assert_eq!(live[0].1, record),
+                    Inserted::Existing(other) => assert_eq!(live[0].1, other),
                     _ => {}
                 }
             }
+            let thirds = live.iter().filter(|(at, _)| index.is_third(*at, hash)).count();
+            assert_eq!(index.thirds.load(Ordering::Relaxed), thirds as u64);
         });
     }
 
+    const TWO_BUCKETS: FlowHash = FlowHash(7 << 34);
+
     #[test]
     fn loom_one_flow_two_workers() {
-        model(false);
+        model(Case { buckets: 2, hash: TWO_BUCKETS, free: vec![0, 1], freed: None });
     }
 
     #[test]
     fn loom_one_flow_two_workers_while_a_lower_word_is_freed() {
-        model(true);
+        model(Case { buckets: 2, hash: TWO_BUCKETS, free: vec![1], freed: Some(0) });
+    }
+
+    /// One worker finds room in the third bucket only, the other one perhaps in the second.
+    #[test]
+    fn loom_one_flow_two_workers_while_the_second_bucket_gets_room() {
+        for above in [false, true] {
+            let mut hashes = (1..1000).map(|tag| FlowHash(tag << 34));
+            let distinct = |hash: &FlowHash| {
+                let [first, second, third] = FlowIndex::places_of(3, *hash);
+                first != second && second != third && third != first && (third > second) == above
+            };
+            let hash = hashes.find(distinct).expect("a hash with three buckets");
+            let [_, second, third] = FlowIndex::places_of(3, hash);
+            let free = vec![second * WAYS, third * WAYS, third * WAYS + 1];
+            model(Case { buckets: 4, hash, free, freed: Some(second * WAYS + 1) });
+        }
     }
 }
