@@ -158,8 +158,8 @@ impl Shared {
         now: u64,
     ) -> Result<(WholeFlow<'_>, bool), NoFlow> {
         let generation = ring.sealer.as_ref().map(|s| s.generation);
-        self.table.insert(tuple, hash, policy as u32, now, |flow, rest: Option<Rest>| {
-            let psntp = self.master.first_psntp(flow.back.fingerprint().bits());
+        self.table.insert(tuple, hash, policy as u32, now, |flow, fingerprint, rest: Option<Rest>| {
+            let psntp = self.master.first_psntp(fingerprint.bits());
             if rest.is_some_and(|r| r.sender.is_some()) {
                 flow.will_seal(); // it has sealed before, and what it leaves behind must go on saying so
             }
@@ -181,6 +181,9 @@ impl Shared {
 pub(crate) struct Scratch {
     pub(crate) batch: Batch,
     pub(crate) keys: [KeyState; BURST],
+    /// Which of `keys` is each slot's: packets of one flow that follow one another share one, so that it is fetched and
+    /// scheduled once.
+    pub(crate) key_at: [u8; BURST],
     pub(crate) lanes: Lanes<BURST>,
     pub(crate) nonces: [(u64, u32); BURST],
 }
@@ -190,6 +193,7 @@ impl Default for Scratch {
         Self {
             batch: Batch::new(),
             keys: [const { KeyState::ZERO }; BURST],
+            key_at: [0; BURST],
             lanes: Lanes::default(),
             nonces: [(0, 0); BURST],
         }
@@ -200,7 +204,8 @@ impl Scratch {
     /// The batch, and the states of its first `count` slots.
     #[inline]
     pub(crate) fn split(&mut self, count: usize) -> (&mut Batch, ArrayVec<&KeyState, BURST>) {
-        (&mut self.batch, self.keys.iter().take(count).collect())
+        let keys = self.key_at.iter().take(count).map(|&at| &self.keys[usize::from(at) % BURST]);
+        (&mut self.batch, keys.collect())
     }
 }
 

@@ -79,6 +79,32 @@ fn rotations_lose_nothing() {
     assert_eq!((b.counters.skipped.get(), b.counters.reordered.get()), (0, 0));
 }
 
+/// Packets of one flow that follow one another share a key within a burst: never another flow's, also where it changes.
+#[test]
+fn runs_of_several_flows_open_over_their_rotations() {
+    let (a, b) = boxes(Mode::Encrypted);
+    let (mut a, mut b) = (Worker::new(a.shared, 0), Worker::new(b.shared, 0));
+    let mut outcomes: ArrayVec<Outcome, BURST> = ArrayVec::new();
+    let (mut x, mut flow, mut packets) = (0x5EED_u64, 0, 0);
+    while a.counters.rotations_sealed.get() < 6 {
+        let mut burst: Vec<_> = (0..BURST)
+            .map(|_| {
+                (x ^= x << 13, x ^= x >> 7, x ^= x << 17);
+                if x.is_multiple_of(4) {
+                    flow = x >> 8 & 3;
+                }
+                VecBuf::new(&frame(1000 + flow as u16, 10))
+            })
+            .collect();
+        a.outbound(&mut burst, &mut outcomes, &|| packets);
+        assert!(outcomes.iter().all(|&o| o == ADDED), "{outcomes:?}");
+        b.inbound(&mut burst, &mut outcomes, &|| packets);
+        assert!(outcomes.iter().all(|&o| o == REMOVED), "{outcomes:?}");
+        packets += BURST as u64;
+    }
+    assert_eq!(b.counters.skipped.get() + b.counters.reordered.get() + b.counters.trials.get(), 0);
+}
+
 #[test]
 fn packets_that_come_late_around_a_rotation_are_taken() {
     let (a, b) = boxes(Mode::Encrypted);

@@ -3,6 +3,7 @@
 use super::{Chosen, Plans, octets_of};
 use crate::buffer::PacketBuf;
 use crate::counters::{Reason, WorkerCounters};
+use crate::flow::Flow;
 use crate::keyring::KeyRing;
 use crate::open::{Guess, SealedOption, guesses, load, session};
 use crate::path::{BURST, Scratch, Shared, TrialBudget};
@@ -32,23 +33,36 @@ pub(super) fn open_first<B: PacketBuf>(
 ) -> u32 {
     let (mut count, mut common): (usize, Option<Aead>) = (0, None);
     let mut others: ArrayVec<(usize, Aead), BURST> = ArrayVec::new();
+    // The flow, the guess, and where its key is.
+    let mut before: Option<(&Flow, Guess, ((u64, u32), u8))> = None;
     for c in chosen.iter_mut() {
         let Some(guess) = c.guess else { continue };
         let Some(octets) = octets_of(packets, c) else { continue };
-        let state = &mut scratch.keys[count % BURST];
-        let base_nonce = match c.flow.and_then(|f| f.back.receiver.key(guess.id, guess.kri, state)) {
-            Some(found) => found.base_nonce,
+        let slot = count % BURST;
+        let found = match before {
+            // Packets of one flow that follow one another: the key is there already.
+            Some((f, g, found)) if g == guess && c.flow.is_some_and(|flow| core::ptr::eq(flow.front, f)) => Some(found),
+            _ => {
+                let state = &mut scratch.keys[slot];
+                let found = c.flow.and_then(|flow| flow.back.receiver.key(guess.id, guess.kri, state));
+                found.map(|found| (found.base_nonce, slot as u8))
+            }
+        };
+        let (base_nonce, at) = match found {
+            Some(found) => found,
             None => {
                 let Some((key, derived)) = session(ring, c.flow, &c.tuple(plans), guess) else { continue };
                 counters.derivations.add(u64::from(derived));
                 c.derived = derived;
-                state.clone_from(&key.state);
-                nonce_words(key.base_nonce)
+                scratch.keys[slot].clone_from(&key.state);
+                (nonce_words(key.base_nonce), slot as u8)
             }
         };
-        if load(&mut scratch.batch, count % BURST, base_nonce, octets).is_none() {
+        scratch.key_at[slot] = at;
+        if load(&mut scratch.batch, slot, base_nonce, octets).is_none() {
             continue;
         }
+        before = c.flow.filter(|_| found.is_some()).map(|flow| (flow.front, guess, (base_nonce, at)));
         if *common.get_or_insert(guess.aead) != guess.aead {
             others.push((count, guess.aead));
         }
@@ -69,11 +83,12 @@ fn open_mixed(scratch: &mut Scratch, count: usize, common: Aead, others: &[(usiz
     let mut opened = 0;
     for slot in 0..count {
         let aead = others.iter().find(|(s, _)| *s == slot).map_or(common, |(_, aead)| *aead);
-        let Scratch { batch, keys, .. } = scratch;
+        let Scratch { batch, keys, key_at, .. } = scratch;
+        let key = &keys[usize::from(key_at[slot]) % BURST];
         let mut alone = protocol::aead::Batch::new();
         (alone.nonce[0], alone.aad[0]) = (batch.nonce[slot], batch.aad[slot]);
         (alone.text[0], alone.tag[0]) = (batch.text[slot], batch.tag[slot]);
-        opened |= alone.open(aead, &[&keys[slot]]) << slot;
+        opened |= alone.open(aead, &[key]) << slot;
         batch.text[slot] = alone.text[0];
     }
     opened

@@ -35,7 +35,7 @@ fn fill_forms(
     shared: &Shared,
     ring: &KeyRing,
     counters: &WorkerCounters,
-    Scratch { batch, keys, lanes, nonces, .. }: &mut Scratch,
+    Scratch { batch, keys, key_at, lanes, nonces }: &mut Scratch,
     chosen: &[Chosen<'_>],
     mut pointers: [u32; 2],
     sent: u64,
@@ -44,15 +44,26 @@ fn fill_forms(
     let mut slots = Slots::default();
     let in_clear = SecretId::new(IN_CLEAR, generation_of(ring));
     let sealed = ring.sealer.as_ref().map_or(in_clear, Sealer::id);
+    // The flow, form and Kri before, what was found for them, and where its key is.
+    let mut before: Option<(&Chosen<'_>, Found<2>, u8)> = None;
     for (i, c) in chosen.iter().enumerate().take(BURST) {
         let (form, number) = (form_of(c), c.number);
         let slot = slots.next(form) % BURST;
         if form == Form::Pdm {
             continue;
         }
-        let id = if form == Form::Sealed { sealed } else { in_clear };
-        let found = c.flow.seal_key().get(id, number.kri, &mut keys[slot]);
-        let found = found.unwrap_or_else(|| new_key(shared, ring, counters, c, id, &mut keys[slot]));
+        let shared_with =
+            |b: &Chosen<'_>| core::ptr::eq(b.flow, c.flow) && b.number.kri == number.kri && form_of(b) == form;
+        let (found, at) = match before {
+            Some((b, found, at)) if shared_with(b) => (found, at),
+            _ => {
+                let id = if form == Form::Sealed { sealed } else { in_clear };
+                let found = c.flow.seal_key().get(id, number.kri, &mut keys[slot]);
+                (found.unwrap_or_else(|| new_key(shared, ring, counters, c, id, &mut keys[slot])), slot as u8)
+            }
+        };
+        before = Some((c, found, at));
+        key_at[slot] = at;
         nonces[i] = found.base_nonce;
         lanes.set(i, found.extra, number.index);
     }
