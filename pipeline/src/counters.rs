@@ -270,6 +270,41 @@ pub struct PolicyCounters {
     pub failed: Counter,
 }
 
+/// Counts packets by policy: a counter is added to once for each run of packets of one policy.
+pub(crate) struct Runs<'a> {
+    policies: &'a [PolicyCounters],
+    counter: fn(&PolicyCounters) -> &Counter,
+    policy: u32,
+    count: u64,
+}
+
+impl<'a> Runs<'a> {
+    pub(crate) const fn new(counters: &'a WorkerCounters, counter: fn(&PolicyCounters) -> &Counter) -> Self {
+        Self { policies: counters.policies.as_slice(), counter, policy: 0, count: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn count(&mut self, policy: u32) {
+        if self.policy != policy {
+            self.add();
+            self.policy = policy;
+        }
+        self.count += 1;
+    }
+
+    /// Ends the last run.
+    pub(crate) fn end(mut self) {
+        self.add();
+    }
+
+    #[inline]
+    fn add(&mut self) {
+        if let Some(policy) = self.policies.get(self.policy as usize) {
+            (self.counter)(policy).add(core::mem::take(&mut self.count));
+        }
+    }
+}
+
 /// Everything one worker counts.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {

@@ -68,7 +68,6 @@ pub struct FlowBack {
     pub skipped: AtomicU64,
     /// Packets that came behind a later one.
     pub late: AtomicU64,
-    fingerprint: [AtomicU64; 2],
     /// Highest PSNTP received in clear, and a validity bit (16).
     clear_high: AtomicU32,
 }
@@ -222,12 +221,6 @@ impl Flow {
 }
 
 impl FlowBack {
-    /// Its fingerprint.
-    #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { lo: self.fingerprint[0].load(Ordering::Relaxed), hi: self.fingerprint[1].load(Ordering::Relaxed) }
-    }
-
     /// Numbers skipped before a packet in clear, and whether it came behind a later one. Nothing vouches for such a
     /// packet, so a leap of more than 1,000 counts as a new beginning.
     #[inline]
@@ -264,20 +257,13 @@ impl FlowBack {
     fn clear(&self) {
         self.receiver.clear();
         self.clear_high.store(0, Ordering::Relaxed);
-        for word in self.fingerprint.iter().chain([&self.failed, &self.skipped, &self.late]) {
+        for word in [&self.failed, &self.skipped, &self.late] {
             word.store(0, Ordering::Relaxed);
         }
     }
 }
 
 impl WholeFlow<'_> {
-    /// Fills a record that nobody else can reach yet.
-    pub(crate) fn prepare(&self, tuple: &FiveTuple, fingerprint: Fingerprint, policy: u32, now: u64) {
-        self.front.prepare(tuple, policy, now);
-        self.back.fingerprint[0].store(fingerprint.lo, Ordering::Relaxed);
-        self.back.fingerprint[1].store(fingerprint.hi, Ordering::Relaxed);
-    }
-
     /// Asks for the lines that are needed first for a packet coming back.
     #[inline]
     pub(crate) fn prefetch_inbound(&self) {

@@ -153,28 +153,8 @@ impl FlowTable {
         Some(WholeFlow { front, back: self.backs.get(octets / size_of::<Flow>())? })
     }
 
-    /// The records of a burst of flows, in stages, so that the memory's latencies overlap.
-    #[inline]
-    pub fn find_burst<'a, const N: usize>(&'a self, keys: &[[u64; 5]], found: &mut [Option<&'a Flow>; N]) {
-        let count = keys.len().min(N);
-        let mut hashes = [FlowHash::default(); N];
-        for (hash, words) in hashes.iter_mut().zip(keys) {
-            *hash = self.hash(words);
-            self.prefetch(*hash);
-        }
-        for (found, &hash) in found[..count].iter_mut().zip(&hashes) {
-            *found = self.candidate(hash);
-            if let Some(flow) = *found {
-                protocol::prefetch::line(flow);
-            }
-        }
-        for ((found, &hash), words) in found[..count].iter_mut().zip(&hashes).zip(keys) {
-            *found = self.confirm(*found, hash, words);
-        }
-    }
-
-    /// The record of a flow that was not there a moment ago. `init` gets the new record and what the flow left behind
-    /// when it was here before. Says whether the record is new.
+    /// The record of a flow that was not there a moment ago. `init` gets the new record, the flow's fingerprint, and what the
+    /// flow left behind when it was here before. Says whether the record is new.
     ///
     /// # Errors
     /// [`NoFlow`]; the packet then goes without the option.
@@ -184,14 +164,14 @@ impl FlowTable {
         hash: FlowHash,
         policy: u32,
         now: u64,
-        init: impl Fn(WholeFlow<'_>, Option<Rest>),
+        init: impl Fn(WholeFlow<'_>, Fingerprint, Option<Rest>),
     ) -> Result<(WholeFlow<'_>, bool), NoFlow> {
         let record = self.free.pop().ok_or(NoFlow::Full)?;
         let flow = self.record(record).ok_or(NoFlow::Full)?;
         let words = tuple.words();
         let fingerprint = self.fingerprint(&words);
-        flow.prepare(tuple, fingerprint, policy, now);
-        let start = || init(flow, self.tombstones.find(fingerprint));
+        flow.prepare(tuple, policy, now);
+        let start = || init(flow, fingerprint, self.tombstones.find(fingerprint));
         let inserted = self.index.insert(&self.records, hash, &words, record, start);
         if inserted == Inserted::New {
             flow.set_live(true);
@@ -251,7 +231,8 @@ impl Ager {
     }
 
     fn take_out(&mut self, table: &FlowTable, record: u32, flow: WholeFlow<'_>) -> bool {
-        let fingerprint = flow.back.fingerprint();
+        let words = flow.words();
+        let fingerprint = table.fingerprint(&words);
         let sealed = flow.sender.freeze();
         // Also without a number taken the generation counts: it says that older ones are over for this flow.
         let sender = (sealed.is_started() && flow.has_sealed()).then_some(sealed);
@@ -263,7 +244,7 @@ impl Ager {
             return false;
         }
         flow.set_live(false);
-        table.index.unlink(table.hash(&flow.words()), record)
+        table.index.unlink(table.hash(&words), record)
     }
 
     /// Gives records back that no worker can hold any more, overwritten.
@@ -294,7 +275,7 @@ mod tests {
     fn insert(table: &FlowTable, i: u32, now: u64) -> Result<(u64, bool), NoFlow> {
         let tuple = tuple(i);
         let print = table.hash(&tuple.words());
-        let start = |flow: WholeFlow<'_>, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
+        let start = |flow: WholeFlow<'_>, _, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
             Some(rest) => flow.sender.resume(rest, 1),
             None => flow.sender.start(1, 0),
         };
@@ -445,7 +426,7 @@ mod tests {
     fn next_number(table: &FlowTable, tuple: &FiveTuple) -> Option<u64> {
         let words = tuple.words();
         let hash = table.hash(&words);
-        let start = |flow: WholeFlow<'_>, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
+        let start = |flow: WholeFlow<'_>, _, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
             Some(rest) => flow.sender.resume(rest, 1),
             None => flow.sender.start(1, 0),
         };

@@ -9,7 +9,7 @@ mod accounting;
 mod opening;
 
 use crate::buffer::PacketBuf;
-use crate::counters::{Outcome, Reason, WorkerCounters};
+use crate::counters::{Outcome, Reason, Runs, WorkerCounters};
 use crate::flow::WholeFlow;
 use crate::flow_hash::FlowHash;
 use crate::keyring::KeyRing;
@@ -19,7 +19,7 @@ use crate::parse;
 use crate::path::{BURST, Clock, Shared, Worker, classify, form_of};
 use crate::policy::{InboundAction, OnFailure};
 use crate::{mss, rewrite};
-use accounting::{account, count_accepted, gaps, measure};
+use accounting::{account, gaps, measure};
 use arrayvec::ArrayVec;
 use opening::{Opened, key_of, open_first, open_further};
 use protocol::five_tuple::FiveTuple;
@@ -128,7 +128,7 @@ impl Worker {
 
         let opened = open_first(ring, counters, packets, &mut chosen, &plans, scratch);
         trials.earn(u64::from(opened.count_ones()));
-        let mut run = (0, 0); // a policy, and the options that verified under it and are not counted yet
+        let mut accepted = Runs::new(counters, |policy| &policy.accepted);
         for c in &mut chosen {
             let failure = match (c.slot, c.guess) {
                 (Some(slot), Some(guess)) if opened & 1 << slot != 0 => {
@@ -170,16 +170,12 @@ impl Worker {
                 fail(shared, packets, outcomes, &plans, c, reason);
                 continue;
             }
-            if run.0 != c.policy {
-                count_accepted(counters, run);
-                run = (c.policy, 0);
-            }
-            run.1 += 1;
+            accepted.count(c.policy);
             if let (false, Some(packet)) = (c.keeps, packets.get_mut(usize::from(c.packet))) {
                 strip(packet, &plans, c);
             }
         }
-        count_accepted(counters, run);
+        accepted.end();
         self.epoch.leave();
     }
 }

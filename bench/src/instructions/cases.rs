@@ -3,6 +3,7 @@
 //! A case first makes ready all [`PREPARED`] bursts, then works on as many as it is told. So two runs with different numbers
 //! differ by the work on the bursts alone, and the set-up falls out of the difference.
 
+use crate::flow::table::find_burst;
 use crate::measure::Random;
 use crate::ports::boxes::{BoxState, Setting};
 use crate::ports::frames;
@@ -229,7 +230,7 @@ fn look_up() -> Result<Work> {
     ensure!(keys.len() == PREPARED * BURST, "every packet is plain UDP");
     Ok(Box::new(move |i| {
         let mut found = [None; BURST];
-        shared.table.find_burst(&keys[i * BURST..(i + 1) * BURST], &mut found);
+        find_burst(&shared.table, &keys[i * BURST..(i + 1) * BURST], &mut found);
         ensure!(found.iter().all(Option::is_some), "a flow is missing");
         Ok(())
     }))

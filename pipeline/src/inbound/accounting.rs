@@ -77,12 +77,6 @@ fn first_of_flow<'a>(
     Some(flow)
 }
 
-pub(super) fn count_accepted(counters: &WorkerCounters, (policy, count): (u32, u64)) {
-    if let Some(policy) = counters.policies.get(policy as usize) {
-        policy.accepted.add(count);
-    }
-}
-
 #[inline]
 pub(super) fn gaps(flow: WholeFlow<'_>, counters: &WorkerCounters, skipped: u32, late: bool) {
     if skipped > 0 || late {

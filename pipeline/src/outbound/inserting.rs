@@ -3,7 +3,7 @@
 use super::filling::Slots;
 use super::{Chosen, Plans};
 use crate::buffer::PacketBuf;
-use crate::counters::{Outcome, Reason, WorkerCounters};
+use crate::counters::{Outcome, Reason, Runs, WorkerCounters};
 use crate::path::{BURST, Scratch};
 use crate::rewrite;
 use arrayvec::ArrayVec;
@@ -21,7 +21,7 @@ pub(super) fn insert<B: PacketBuf>(
     plans: &Plans,
 ) {
     let mut slots = Slots::default();
-    let mut run = (0, 0); // a policy, and the options added under it that are not counted yet
+    let mut added = Runs::new(counters, |policy| &policy.added);
     for c in chosen {
         let slot = slots.next(c.form);
         let Some(packet) = packets.get_mut(usize::from(c.packet)) else { continue };
@@ -46,22 +46,12 @@ pub(super) fn insert<B: PacketBuf>(
             }
         };
         if done {
-            if run.0 != c.policy {
-                count_added(counters, run);
-                run = (c.policy, 0);
-            }
-            run.1 += 1;
+            added.count(c.policy);
         } else if let Some(outcome) = outcomes.get_mut(usize::from(c.packet)) {
             *outcome = Outcome::Passed(Reason::NoHeadroom);
         }
     }
-    count_added(counters, run);
-}
-
-fn count_added(counters: &WorkerCounters, (policy, count): (u32, u64)) {
-    if let Some(policy) = counters.policies.get(policy as usize) {
-        policy.added.add(count);
-    }
+    added.end();
 }
 
 /// Puts one option in; `write` gets its octets to write. `false`: no headroom.
