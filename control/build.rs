@@ -7,7 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         // They hold secrets: Debug is written by hand.
-        .skip_debug(["pdmv2.registration.v1.Sealing", "pdmv2.registration.v1.OpeningSecret"])
+        .skip_debug(["Sealing", "OpeningSecret", "ClientSecret"].map(|name| format!("pdmv2.registration.v1.{name}")))
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -357,7 +357,7 @@ impl Opener {
                 entry.insert(self.keys.generation_keys(self.keys.nodes.get(index)?, g).ok()?)
             }
         };
-        let session = keys.session(tuple, kri);
+        let session = keys.session(tuple, kri)?;
         let mut slot = Slot::ZERO;
         slot.key = session.key;
         slot.nonce = session.nonce(sealed.prefix.prseq);

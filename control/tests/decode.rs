@@ -72,7 +72,7 @@ fn packet(flow: &FiveTuple, option: &[u8], form: Form) -> Vec<u8> {
 fn sealed(keys: &KeyFile, node: &str, flow: &FiveTuple, generation: u32, kri: u32) -> Vec<u8> {
     let prseq = 1000;
     let secret = keys.generation_keys(keys.node(node).expect("node"), generation).expect("keys");
-    let session = secret.session(flow, kri);
+    let session = secret.session(flow, kri).expect("a key");
     let mut slot = Slot::ZERO;
     slot.key = session.key;
     slot.nonce = session.nonce(prseq);

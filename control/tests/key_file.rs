@@ -70,7 +70,7 @@ fn scopes_give_the_keys_they_promise() {
         let generation = keys.generation_keys(keys.node(node).expect("there"), g).expect("keys");
         let per_client = matches!(generation, GenerationKeys::PerClient { .. });
         assert_eq!(per_client, scope == "client");
-        generation.session(flow, 0).key
+        generation.session(flow, 0).expect("a key").key
     };
     assert_ne!(key("node", "box-a", 1, &flow), key("node", "box-b", 1, &flow));
     assert_eq!(key("shared", "box-a", 1, &flow), key("shared", "box-b", 1, &flow));

@@ -45,7 +45,18 @@ fn config(lab: &Lab, name: &str, side: usize, node: &NodeSettings, [inside, outs
 /// What one box seals the other opens, though the two share nothing but their registrars' word.
 #[test]
 fn two_boxes_understand_each_other() {
+    understand("");
+}
+
+/// The same under secrets of clients.
+#[test]
+fn two_boxes_understand_each_other_in_scope_client() {
+    understand("scope = \"client\"");
+}
+
+fn understand(peer_lines: &str) {
     let mut lab = Lab::new();
+    lab.peer_lines = [peer_lines.to_owned(), peer_lines.to_owned()];
     let (a, b) = (lab.node(0, 0), lab.node(1, 0xB));
     lab.start_both();
     let at = lab.dir.path().display().to_string();

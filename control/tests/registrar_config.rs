@@ -125,7 +125,14 @@ fn every_error_has_its_place_and_remedy() {
         (changed("[[node]]", "psk = \"a\"\n[[node]]"), "psk without psk_id"),
         (changed("[[node]]", "crl = \"a\"\n[[node]]"), "crl without ca"),
         (changed("[[node]]", "prefer = \"client\"\n[[node]]"), "'prefer' is the server primary's"),
-        (changed("[[node]]", "scope = \"client\"\n[[node]]"), "scope 'client' cannot be handed out by a registrar yet"),
+        (
+            changed("[[node]]", "scope = \"client\"\n[[node]]"),
+            "'box-a' has no clients, but scope 'client' seals for named",
+        ),
+        (
+            errors(&format!("{whole}clients = [\"2001:db8:a::10\"]")),
+            "which scope 'client' and role 'client' have alone",
+        ),
         (changed("2001:db8:a::1\"", "a\""), "'a' is not a node id"),
         (changed("[[node]]", "[[node]]\npeer = \"eats\""), "'eats' is not a peer; did you mean 'east'?"),
         (changed("ca = \"ca.crt\"\n", ""), "'tls.ca' is missing; add ca"),
@@ -151,6 +158,34 @@ fn every_error_has_its_place_and_remedy() {
     for (errors, expected) in cases {
         assert!(errors.contains(expected), "{expected}\n{errors}");
     }
+}
+
+#[test]
+fn scope_client() {
+    let of =
+        |clients: &str, more: &str| format!("{REGISTRAR}{PEER}scope = \"client\"\n{NODE}clients = [{clients}]\n{more}");
+    let second = NODE.replace("-a\"", "-c\"").replace("::1\"", "::2\"");
+    let good = of("\"2001:db8:a::10\", \"2001:db8:a::11\"", &second.replace("a::/48", "c::/48"));
+    let good = format!("{good}clients = [\"2001:db8:c::10\"]\n");
+    let config = parse(&good).expect("accepted");
+    assert_eq!((config.nodes[0].clients.len(), config.nodes[1].clients[0][15]), (2, 0x10));
+    let cases = [
+        (of("\"2001:db8:b::10\"", ""), "client 2001:db8:b::10 is not within the prefixes of 'box-a'; grant its prefix"),
+        (of("\"2001:db8:a::10\", \"2001:db8:a:0::10\"", ""), "client 2001:db8:a::10 of 'box-a' stands there twice"),
+        (of("\"2001:db8:a::/64\"", ""), "'2001:db8:a::/64' is not an IPv6 address; write each client like"),
+        (good.replace("c::/48", "a:7::/64"), "2001:db8:a:7::/64 of 'box-c' overlaps 2001:db8:a::/48 of another node"),
+        (good.replace("b::/48", "c:3::/64"), "scope 'client', but 2001:db8:c::/48 overlaps the prefixes of 'east'"),
+        (
+            good.replace("role = \"client\"\naddress = \"localhost:7448\"", "role = \"server\""),
+            "node 'box-a' has clients, which scope 'client' and role 'client' have alone; delete them",
+        ),
+    ];
+    for (text, expected) in cases {
+        let errors = errors(&text);
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+    let many: Vec<_> = (0..4097).map(|i| format!("\"2001:db8:a::{i:x}\"")).collect();
+    assert!(errors(&of(&many.join(","), "")).contains("4097 clients towards 'east', of which there may be 4096"));
 }
 
 #[test]

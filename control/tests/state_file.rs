@@ -311,7 +311,11 @@ fn a_new_id_does_not_start_again_at_1_where_the_secret_is_the_same() {
         let next = take(dir.path(), &after).expect("taken");
         let tuple = protocol::five_tuple::FiveTuple { src: [1; 16], sport: 2, dst: [3; 16], dport: 4, protocol: 6 };
         let key = |keys: &KeyFile, g| {
-            keys.generation_keys(keys.node("box-a").expect("node"), g).expect("length").session(&tuple, 0).key
+            keys.generation_keys(keys.node("box-a").expect("node"), g)
+                .expect("length")
+                .session(&tuple, 0)
+                .expect("a key")
+                .key
         };
         assert_ne!(key(&before, used), key(&after, next), "{scope:?}: generation {used}, then {next}");
     }

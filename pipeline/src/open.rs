@@ -85,7 +85,7 @@ pub fn session(
     if let Some(found) = flow.and_then(|f| f.back.receiver.key(guess.id, guess.kri, &mut state)) {
         return Some((ReadyKey { state, base_nonce: found.base_nonce() }, false));
     }
-    Some((keys.session(tuple, guess.kri).ready(guess.aead), true))
+    Some((keys.session(tuple, guess.kri)?.ready(guess.aead), true))
 }
 
 /// What nearly every packet of a known flow came under: the flow's secret and Kri as they were. `None`: something has

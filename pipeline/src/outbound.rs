@@ -140,8 +140,8 @@ fn choose_known<'a, B: PacketBuf>(
         return None;
     }
     let speaks = || {
-        let source = FiveTuple::from_words(quick.words).source();
-        form != Form::Sealed || ring.sealer.as_ref().is_some_and(|sealer| sealer.speaks_for(source))
+        let tuple = FiveTuple::from_words(quick.words);
+        form != Form::Sealed || ring.sealer.as_ref().is_some_and(|sealer| sealer.seals(&tuple))
     };
     if !flow.vouched(ring.version, speaks) {
         return None;
@@ -196,6 +196,7 @@ fn choose<'a, B: PacketBuf>(
     match (form, &ring.sealer) {
         (Form::Sealed, None) => return Err(Reason::NoKey),
         (Form::Sealed, Some(sealer)) if !sealer.speaks_for(tuple.source()) => return Err(Reason::SourceNotOurs),
+        (Form::Sealed, Some(sealer)) if !sealer.keys.has(&tuple) => return Err(Reason::NoKey),
         _ => {}
     }
     let plan = plan_insert(&chain, &packet.data()[l3..], form)?;

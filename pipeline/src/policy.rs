@@ -45,6 +45,18 @@ impl Prefix {
         self.network & mask == other.network & mask
     }
 
+    /// Its first address.
+    #[must_use]
+    pub const fn address(&self) -> [u8; 16] {
+        self.network.to_be_bytes()
+    }
+
+    /// Its last address, as a number.
+    #[must_use]
+    pub const fn last_bits(&self) -> u128 {
+        self.network | !self.mask
+    }
+
     /// Prefix length in bits.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a prefix is never empty")]

@@ -101,7 +101,8 @@ fn search(ring: &KeyRing, sample: &Sample, kris: core::ops::Range<u32>) -> (Opti
         for peer in ring.peers.iter().filter(|p| p.speaks_for(sample.tuple.source())) {
             // A restarted peer's flows begin at Kri 0, which workers find: only the generations in use are of interest.
             for (generation, keys) in peer.generations.iter().filter(|(g, _)| *g <= peer.newest()) {
-                let key = keys.session(&sample.tuple, kri).ready(peer.aead);
+                let Some(session) = keys.session(&sample.tuple, kri) else { continue };
+                let key = session.ready(peer.aead);
                 tried += 1;
                 if let Some(metrics) = sample.option.open(peer.aead, &key) {
                     return (Some((SecretId::new(peer.number, *generation), kri, metrics)), tried);

@@ -167,6 +167,12 @@ impl Prk {
         Ok(Self { suite, ready: Ready::new(suite.kdf, &prk)? })
     }
 
+    /// Their suite.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
     /// The secret of one scope.
     #[must_use]
     pub fn secret(&self, scope: &ScopeId) -> Secret {

@@ -203,15 +203,24 @@ impl Config {
     /// # Errors
     /// Every problem found.
     pub fn parse(text: &str, path: &Path, checks: Checks) -> Result<Self, Errors> {
-        let place = path.display().to_string();
-        let mut report = Report::new(&place, text);
-        let document = reader::parse(text, &mut report);
-        let dir = path.parent().unwrap_or(Path::new(""));
-        let config = document.as_ref().and_then(|document| read(Table::root(document), dir, checks, &mut report));
-        let (mut config, warnings) = report.finish(config)?;
+        let (mut config, warnings) = parsed(text, path, |root, dir, report| read(root, dir, checks, report))?;
         config.warnings = warnings;
         Ok(config)
     }
+}
+
+/// What `read` makes of a configuration's text, and warnings. `path` names it in errors; `read` is given its directory.
+fn parsed<T>(
+    text: &str,
+    path: &Path,
+    read: impl FnOnce(Table<'_>, &Path, &mut Report<'_>) -> Option<T>,
+) -> Result<(T, Vec<Problem>), Errors> {
+    let place = path.display().to_string();
+    let mut report = Report::new(&place, text);
+    let document = reader::parse(text, &mut report);
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let config = document.as_ref().and_then(|document| read(Table::root(document), dir, &mut report));
+    report.finish(config)
 }
 
 /// The text of a configuration file.

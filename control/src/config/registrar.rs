@@ -3,10 +3,10 @@
 mod nodes;
 mod peers;
 
-use super::reader::{self, Table};
+use super::reader::Table;
 use super::report::{At, Errors, Problem, Report};
 use super::sections::{self, path, section};
-use super::{Checks, Telemetry, text_of};
+use super::{Checks, Telemetry, parsed, text_of};
 use crate::key_file::{self, Scope};
 use crate::registration::tls::{AuthorityFiles, TlsFiles};
 use pipeline::policy::Prefix;
@@ -100,6 +100,8 @@ pub struct NodeConfig {
     pub id: [u8; 16],
     /// Prefixes granted to it.
     pub prefixes: Vec<Prefix>,
+    /// The clients it speaks for: in scope client and role client, at least one.
+    pub clients: Vec<[u8; 16]>,
     /// The other side whose boxes it talks to.
     pub peer: String,
 }
@@ -145,12 +147,7 @@ impl RegistrarConfig {
     /// # Errors
     /// Every problem found.
     pub fn parse(text: &str, path: &Path, checks: Checks) -> Result<Self, Errors> {
-        let place = path.display().to_string();
-        let mut report = Report::new(&place, text);
-        let document = reader::parse(text, &mut report);
-        let dir = path.parent().unwrap_or(Path::new(""));
-        let config = document.as_ref().and_then(|document| read(Table::root(document), dir, checks, &mut report));
-        let (mut config, warnings) = report.finish(config)?;
+        let (mut config, warnings) = parsed(text, path, |root, dir, report| read(root, dir, checks, report))?;
         config.warnings = warnings;
         Ok(config)
     }
@@ -160,20 +157,15 @@ impl RegistrarConfig {
     /// # Errors
     /// The file cannot be read, or names no socket.
     pub fn admin_of(path: &Path) -> Result<PathBuf, Errors> {
-        let text = text_of(path)?;
-        let place = path.display().to_string();
-        let mut report = Report::new(&place, &text);
-        let document = reader::parse(&text, &mut report);
-        let dir = path.parent().unwrap_or(Path::new(""));
-        let admin = document.as_ref().and_then(|document| {
-            let mut root = Table::root(document);
-            let mut table = root.table("registrar", &mut report)?;
-            self::path(&mut table, "admin", dir, &mut report).map(|p| p.value)
+        let admin = parsed(&text_of(path)?, path, |mut root, dir, report| {
+            let table = root.table("registrar", report);
+            let admin = table.and_then(|mut table| self::path(&mut table, "admin", dir, report));
+            if admin.is_none() {
+                report.error(0, "no [registrar] admin", "name the registrar's own configuration");
+            }
+            admin
         });
-        if document.is_some() && admin.is_none() {
-            report.error(0, "no [registrar] admin", "name the registrar's own configuration");
-        }
-        report.finish(admin).map(|(admin, _)| admin)
+        admin.map(|(admin, _)| admin.value)
     }
 }
 

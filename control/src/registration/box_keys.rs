@@ -26,6 +26,18 @@ fn same(a: &Secret, b: &Secret) -> bool {
     a.suite() == b.suite() && bool::from(a.as_bytes().ct_eq(b.as_bytes()))
 }
 
+/// Whether these are of one generation. Of clients' secrets one that is in both tells: clients come and go within a
+/// generation.
+fn same_generation(a: &GenerationKeys, b: &GenerationKeys) -> bool {
+    match (a, b) {
+        (GenerationKeys::Clients { secrets: a, .. }, GenerationKeys::Clients { secrets: b, .. }) => {
+            a.iter().any(|(client, a)| b.get(client).is_some_and(|b| same(a, b)))
+        }
+        (GenerationKeys::Ready(a), GenerationKeys::Ready(b)) => same(a, b),
+        _ => false,
+    }
+}
+
 /// A name for a secret that does not reveal it.
 fn name_of(secret: &Secret) -> [u8; 16] {
     let mut hash = Sha256::new();
@@ -37,11 +49,11 @@ fn name_of(secret: &Secret) -> [u8; 16] {
     name
 }
 
-/// A secret and its number here.
+/// A generation's secret, or secrets, and its number here.
 #[derive(Clone)]
 struct Numbered {
     number: u32,
-    secret: Secret,
+    keys: GenerationKeys,
 }
 
 /// A box of the other side under one AEAD (a change of suite may change that: it is then another peer to the workers).
@@ -73,9 +85,11 @@ pub struct RegisteredKeys {
     /// Workers read it.
     pub cell: KeyRingCell,
     sealing: Option<Sealing>,
-    /// The last secret sealed under and its number, also after it has expired.
-    last_sealed: Option<Numbered>,
-    /// Names of all secrets that were ever sealed under: the numbers used under them are forgotten, so none may come back.
+    /// The number of what was last sealed under, also after it has expired; 0: nothing yet.
+    last_sealed: u32,
+    /// Names of all secrets that were sealed under by this number.
+    sealed_under: HashSet<[u8; 16]>,
+    /// Names of all secrets that were left for others: the numbers used under them are forgotten, so none may come back.
     left: HashSet<[u8; 16]>,
     peers: Vec<PeerSlot>,
     last_peer: u16,
@@ -118,7 +132,8 @@ impl RegisteredKeys {
             registration,
             cell: KeyRingCell::default(),
             sealing: None,
-            last_sealed: None,
+            last_sealed: 0,
+            sealed_under: HashSet::new(),
             left: HashSet::new(),
             peers: Vec::new(),
             last_peer: 0,
@@ -178,8 +193,7 @@ impl RegisteredKeys {
         let version = self.cell.current.load().version;
         let all_see = shared.ring_seen.iter().all(|seen| seen.load(Ordering::Acquire) == version);
         if all_see && self.swept.0 != version {
-            let sealing = self.last_sealed.as_ref().map_or(0, |s| s.number);
-            sweep_tombstones(tombstones, sealing, |id| {
+            sweep_tombstones(tombstones, self.last_sealed, |id| {
                 let of = self.peers.iter().find(|p| p.number == id.peer());
                 of.is_some_and(|p| p.generations.iter().any(|g| g.number == id.generation()))
             });
@@ -194,10 +208,10 @@ impl RegisteredKeys {
         self.sealing = keys.sealing.as_ref().and_then(|sealing| self.sealing_from(sealing, received.at));
         let mut peers = Vec::new();
         for opening in &keys.opening {
-            let mut aeads: Vec<Aead> = opening.secrets.iter().map(|(_, s)| s.suite().aead).collect();
+            let mut aeads: Vec<Aead> = opening.secrets.iter().map(|(_, k)| k.suite().aead).collect();
             aeads.dedup();
             for aead in aeads {
-                let secrets = opening.secrets.iter().map(|(_, s)| s).filter(|s| s.suite().aead == aead);
+                let secrets = opening.secrets.iter().map(|(_, k)| k).filter(|k| k.suite().aead == aead);
                 match self.slot(opening.node.id, aead) {
                     Some(mut slot) => {
                         slot.renumber(secrets);
@@ -222,25 +236,28 @@ impl RegisteredKeys {
         }
     }
 
-    /// The secret with its number: the one it had, or the next. `None` for a secret that was left for another: a registrar
-    /// that was set back to an older state may hand one out.
+    /// The keys with their number: the one they had, or the next. `None` with a secret that was left for another: a
+    /// registrar that was set back to an older state may hand one out.
     fn sealing_from(&mut self, sealing: &SealingKeys, at: Instant) -> Option<Sealing> {
-        let known = self.last_sealed.as_ref().filter(|last| same(&last.secret, &sealing.secret)).cloned();
-        let keys = match known {
-            Some(known) => known,
-            None if self.left.insert(name_of(&sealing.secret)) => {
-                let number = self.last_sealed.as_ref().map_or(0, |l| l.number).checked_add(1)?;
-                Numbered { number, secret: sealing.secret.clone() }
-            }
-            None => {
-                tracing::error!(
-                    generation = sealing.generation,
-                    "told to seal under a secret that was left for another; refused"
-                );
-                return None;
-            }
-        };
-        self.last_sealed = Some(keys.clone());
+        let names: HashSet<_> = sealing.keys.secrets().map(name_of).collect();
+        if names.is_empty() {
+            // Scope client, and none of its clients is within the box's prefixes.
+            return None;
+        }
+        if !names.is_disjoint(&self.left) {
+            tracing::error!(
+                generation = sealing.generation,
+                "told to seal under a secret that was left for another; refused"
+            );
+            return None;
+        }
+        // Clients come and go within a generation: their flows go on where they were as long as one stays.
+        if names.is_disjoint(&self.sealed_under) {
+            self.last_sealed = self.last_sealed.checked_add(1)?;
+            self.left.extend(self.sealed_under.drain());
+        }
+        self.sealed_under.extend(names);
+        let keys = Numbered { number: self.last_sealed, keys: sealing.keys.clone() };
         let since = self.sealing.as_ref().filter(|s| s.keys.number == keys.number).map_or(at, |s| s.since);
         let (generation, prefixes) = (sealing.generation, sealing.prefixes.clone());
         Some(Sealing { generation, keys, prefixes, expires: at + sealing.expires_in, since })
@@ -266,15 +283,15 @@ impl RegisteredKeys {
     fn publish(&mut self) {
         let sealer = self.sealing.as_ref().map(|s| Sealer {
             generation: s.keys.number,
-            aead: s.keys.secret.suite().aead,
-            keys: GenerationKeys::Ready(s.keys.secret.clone()),
+            aead: s.keys.keys.suite().aead,
+            keys: s.keys.keys.clone(),
             prefixes: s.prefixes.clone(),
         });
         let peers = self.peers.iter().map(|p| Peer {
             number: p.number,
             aead: p.aead,
             prefixes: p.prefixes.clone(),
-            generations: p.generations.iter().map(|g| (g.number, GenerationKeys::Ready(g.secret.clone()))).collect(),
+            generations: p.generations.iter().map(|g| (g.number, g.keys.clone())).collect(),
             newest: Arc::clone(&p.newest),
         });
         let peers = peers.collect();
@@ -283,16 +300,16 @@ impl RegisteredKeys {
 }
 
 impl PeerSlot {
-    /// Secrets that were there keep their numbers, others get the next.
-    fn renumber<'s>(&mut self, secrets: impl Iterator<Item = &'s Secret>) {
+    /// Generations that were there keep their numbers, others get the next.
+    fn renumber<'k>(&mut self, generations: impl Iterator<Item = &'k GenerationKeys>) {
         let before = std::mem::take(&mut self.generations);
-        for secret in secrets {
-            let number = before.iter().find(|g| same(&g.secret, secret)).map(|g| g.number);
+        for keys in generations {
+            let number = before.iter().find(|g| same_generation(&g.keys, keys)).map(|g| g.number);
             let number = number.unwrap_or_else(|| {
                 self.last += 1;
                 self.last
             });
-            self.generations.push(Numbered { number, secret: secret.clone() });
+            self.generations.push(Numbered { number, keys: keys.clone() });
         }
         self.generations.sort_by_key(|g| g.number);
     }
@@ -302,6 +319,7 @@ impl PeerSlot {
 mod tests {
     use super::super::wire::{Keys, NodeInfo, OpeningKeys};
     use super::*;
+    use pipeline::keyring::ClientSecrets;
     use protocol::suite::Suite;
 
     fn secret(octet: u8) -> Secret {
@@ -314,15 +332,20 @@ mod tests {
             revision,
             sealing: sealing.map(|(generation, octet, expires_in)| SealingKeys {
                 generation,
-                secret: secret(octet),
+                keys: GenerationKeys::Ready(secret(octet)),
                 prefixes: prefixes.clone(),
                 expires_in,
             }),
             opening: opening
                 .iter()
                 .map(|(id, secrets)| OpeningKeys {
-                    node: NodeInfo { name: format!("n{id}"), id: [*id; 16], prefixes: prefixes.clone() },
-                    secrets: secrets.iter().map(|&(g, octet)| (g, secret(octet))).collect(),
+                    node: NodeInfo {
+                        name: format!("n{id}"),
+                        id: [*id; 16],
+                        prefixes: prefixes.clone(),
+                        clients: Vec::new(),
+                    },
+                    secrets: secrets.iter().map(|&(g, octet)| (g, GenerationKeys::Ready(secret(octet)))).collect(),
                 })
                 .collect(),
         }
@@ -373,6 +396,37 @@ mod tests {
         }
     }
 
+    fn of_clients(clients: &[(u8, u8)]) -> GenerationKeys {
+        let secrets = clients.iter().map(|&(client, octet)| ([client; 16], secret(octet)));
+        let secrets = Arc::new(ClientSecrets::new(Suite::default(), secrets));
+        GenerationKeys::Clients { secrets, sealer_is_client: true }
+    }
+
+    #[test]
+    fn clients_come_and_go_within_a_generation() {
+        let mut box_keys = RegisteredKeys::without_thread(Arc::default());
+        for (revision, clients, expected) in [
+            (1, &[(1, 11), (2, 12)][..], Some(1)),
+            (2, &[(2, 12), (3, 13)], Some(1)),
+            // The next generation; then a set with one secret of the first.
+            (3, &[(2, 22), (3, 23)], Some(2)),
+            (4, &[(2, 22), (1, 11)], None),
+            (5, &[(3, 23)], Some(2)),
+            (6, &[], None),
+            // None of the clients of before: nothing tells that it is the same generation.
+            (7, &[(9, 29)], Some(3)),
+            (8, &[(3, 23)], None),
+        ] {
+            let mut set = keys(revision, Some((9, 0, LONG)), &[(7, &[(9, 0)])]);
+            let of = of_clients(clients);
+            set.opening[0].secrets = vec![(9, of.clone())];
+            set.sealing.as_mut().expect("sealing").keys = of;
+            feed(set, &mut box_keys);
+            assert_eq!(shape(&box_keys.cell.current.load()).0, expected, "set {revision}");
+        }
+        assert_eq!(box_keys.peers.len(), 1);
+    }
+
     #[test]
     fn expired_keys_seal_nothing_and_still_open() {
         let mut box_keys = RegisteredKeys::without_thread(Arc::default());
@@ -390,7 +444,7 @@ mod tests {
         let mut box_keys = RegisteredKeys::without_thread(Arc::default());
         let other = Suite { aead: Aead::Aes256Gcm, ..Suite::default() };
         let mut set = keys(1, None, &[(7, &[(5, 50), (6, 60)])]);
-        set.opening[0].secrets[1].1 = Secret::from_octets(other, &[60; 32]).expect("Nh octets");
+        set.opening[0].secrets[1].1 = GenerationKeys::Ready(Secret::from_octets(other, &[60; 32]).expect("Nh octets"));
         feed(set, &mut box_keys);
         let ring = box_keys.cell.current.load();
         let aeads: Vec<_> = ring.peers.iter().map(|p| (p.number, p.aead)).collect();

@@ -12,30 +12,31 @@
 //! 6): a process that is new here waits for a generation that is not active yet. What was handed out is durable before
 //! it is.
 
+mod boxes;
+mod clients;
 mod generation;
 mod persist;
+mod primary;
 mod settle;
 mod status;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
+use boxes::Node;
+pub use boxes::{Closing, Denied};
+pub use clients::Disjoint;
 pub use generation::Generation;
 pub use persist::revoked_key;
 pub use status::{EngineStatus, GenerationStatus, NodeStatus};
 
 use super::store::Batch;
-use super::wire::{self, KeySet, News, NodeInfo, Opening, Registering};
-use crate::config::registrar::{Generations, NodeConfig, PeerConfig, Role};
-use crate::key_file::Scope;
-use protocol::negotiation::Agreed;
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
-
-/// A generation lasts at least this long, whatever a box says.
-const LEAST_AGE: Duration = Duration::from_secs(10);
-/// The longest pause between attempts to negotiate.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+use super::wire::{self, ClientSecrets, KeySet, News, NodeInfo, Opening};
+use crate::config::registrar::{Generations, NodeConfig, PeerConfig};
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// Names a box's connection.
 pub type SessionId = u64;
@@ -77,65 +78,6 @@ pub enum Action {
     },
 }
 
-/// Why a box's connection ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Closing {
-    /// The box has registered anew.
-    Anew,
-    /// It was revoked.
-    Revoked,
-}
-
-/// Why a box is not registered.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Denied {
-    /// Not in the configuration.
-    #[error("'{0}' is not a node of this registrar; add a [[node]] to its configuration")]
-    Unknown(String),
-    /// Another id.
-    #[error("'{0}' registers with another id than its registrar's configuration has; correct one of them")]
-    Id(String),
-    /// A prefix that was not granted.
-    #[error("'{node}' asks for {prefix}, which is not granted to it; correct its prefixes, or grant them")]
-    Prefix {
-        /// The box.
-        node: String,
-        /// What it asked for.
-        prefix: String,
-    },
-    /// Revoked by the operator.
-    #[error("'{0}' was revoked; 'pdmv2 registrar revoke --undo' takes that back")]
-    Revoked(String),
-}
-
-/// A box's connection.
-#[derive(Debug)]
-struct Session {
-    id: SessionId,
-    instance: [u8; 16],
-    prefixes: Vec<pipeline::policy::Prefix>,
-    /// It may seal under generations above this one only.
-    bar: u32,
-    revision: u64,
-    /// What it was last sent: the version of the secrets to open with, and the generation to seal under.
-    pushed: Option<(u64, Option<u32>)>,
-    /// Revisions on their way, and the newest generation that can be opened by each.
-    sent: VecDeque<(u64, u32)>,
-    /// The newest generation it has said it can open.
-    opens: u32,
-}
-
-/// A box of this side.
-#[derive(Debug)]
-struct Node {
-    config: NodeConfig,
-    revoked: bool,
-    /// Which process was last handed a secret to seal with, and of which generation.
-    sealed: Option<([u8; 16], u32)>,
-    session: Option<Session>,
-    last_seen: Option<Instant>,
-}
-
 /// A new generation is due.
 #[derive(Debug)]
 struct Due {
@@ -157,6 +99,10 @@ pub struct Engine {
     /// Grows when what can be opened changes.
     version: u64,
     opening: Vec<Opening>,
+    /// Scope client, on the server primary's side: the secrets of all clients.
+    all_clients: Vec<ClientSecrets>,
+    /// No box seals under this generation or an earlier one.
+    floor: u32,
     link: bool,
     /// What the other primary has said of itself since the link is up: newest, ready.
     theirs: Option<(u32, u32)>,
@@ -196,6 +142,8 @@ impl Engine {
             last: 0,
             version: 1,
             opening: Vec::new(),
+            all_clients: Vec::new(),
+            floor: 0,
             link: false,
             theirs: None,
             told: None,
@@ -243,174 +191,9 @@ impl Engine {
             name: n.config.name.clone(),
             id: n.config.id,
             prefixes: n.config.prefixes.clone(),
+            clients: n.config.clients.clone(),
         });
         there.collect()
-    }
-
-    /// A box registers, with a certificate of its name.
-    ///
-    /// # Errors
-    /// [`Denied`].
-    pub fn connect(&mut self, now: Instant, id: SessionId, who: &Registering) -> Result<Effects, Denied> {
-        let name = &who.node.name;
-        let active = self.active();
-        let node = self.nodes.get_mut(name).ok_or_else(|| Denied::Unknown(name.clone()))?;
-        if node.revoked {
-            return Err(Denied::Revoked(name.clone()));
-        }
-        if node.config.id != who.node.id {
-            return Err(Denied::Id(name.clone()));
-        }
-        let granted = &node.config.prefixes;
-        if let Some(more) = who.node.prefixes.iter().find(|p| !granted.iter().any(|g| wire::is_within(p, g))) {
-            return Err(Denied::Prefix { node: name.clone(), prefix: more.to_string() });
-        }
-        let prefixes = if who.node.prefixes.is_empty() { granted.clone() } else { who.node.prefixes.clone() };
-        // A process that was handed secrets before goes on; any other waits for a generation that nobody seals under.
-        let bar = if node.sealed.is_some_and(|(instance, _)| instance == who.instance) { 0 } else { active };
-        let session = Session {
-            id,
-            instance: who.instance,
-            prefixes,
-            bar,
-            revision: 0,
-            pushed: None,
-            sent: VecDeque::new(),
-            opens: 0,
-        };
-        if let Some(old) = node.session.replace(session) {
-            self.effects.actions.push(Action::Close { session: old.id, why: Closing::Anew });
-        }
-        node.last_seen = Some(now);
-        self.counts.registrations += 1;
-        Ok(self.settle(now))
-    }
-
-    fn session(&mut self, id: SessionId) -> Option<&mut Node> {
-        self.nodes.values_mut().find(|n| n.session.as_ref().is_some_and(|s| s.id == id))
-    }
-
-    /// A box's connection has ended.
-    pub fn gone(&mut self, now: Instant, id: SessionId) -> Effects {
-        if let Some(node) = self.session(id) {
-            node.session = None;
-            node.last_seen = Some(now);
-        }
-        self.settle(now)
-    }
-
-    /// A box uses the key set of this revision.
-    pub fn ack(&mut self, now: Instant, id: SessionId, revision: u64) -> Effects {
-        if let Some(node) = self.session(id) {
-            node.last_seen = Some(now);
-            if let Some(session) = &mut node.session {
-                while let Some(&(sent, opens)) = session.sent.front()
-                    && sent <= revision
-                {
-                    session.opens = opens;
-                    session.sent.pop_front();
-                }
-            }
-        }
-        self.settle(now)
-    }
-
-    /// A box has used up the generation it seals under. Heeded when that is not quite young, so that no box can keep all
-    /// the others busy.
-    pub fn need(&mut self, now: Instant, id: SessionId, reason: &str) -> Effects {
-        let active = self.generations.iter().rev().find(|g| g.active);
-        let old_enough = active.is_some_and(|g| now.saturating_duration_since(g.agreed_at) >= LEAST_AGE);
-        if let Some(name) = self.session(id).map(|n| n.config.name.clone())
-            && old_enough
-        {
-            self.wish(self.newest(), &format!("{name}: {reason}"));
-        }
-        self.settle(now)
-    }
-
-    /// The other primary is in touch.
-    pub fn link_up(&mut self, now: Instant) -> Effects {
-        (self.link, self.theirs, self.told, self.told_wish) = (true, None, None, None);
-        self.effects.actions.push(Action::Tell(News::Nodes(self.own_nodes())));
-        self.settle(now)
-    }
-
-    /// It no longer is.
-    pub fn link_down(&mut self, now: Instant) -> Effects {
-        (self.link, self.theirs) = (false, None);
-        self.settle(now)
-    }
-
-    /// It says something.
-    pub fn news(&mut self, now: Instant, news: News) -> Effects {
-        match news {
-            News::Nodes(nodes) => self.peer_nodes(nodes),
-            News::State { newest, ready } => {
-                self.last = self.last.max(newest);
-                self.theirs = Some((newest, ready));
-            }
-            News::Wanted { above, reason } => {
-                if self.peer.role == Role::Client {
-                    self.wish(above, &reason);
-                }
-            }
-        }
-        self.settle(now)
-    }
-
-    /// Takes the other side's boxes, but for those that ask for more than the configuration lets that side have.
-    fn peer_nodes(&mut self, nodes: Vec<NodeInfo>) {
-        let mut taken: Vec<NodeInfo> = Vec::new();
-        for node in nodes {
-            let allowed = &self.peer.prefixes;
-            let outside = node.prefixes.iter().find(|p| !allowed.iter().any(|a| wire::is_within(p, a)));
-            let ours = self.nodes.values().any(|n| n.config.id == node.id);
-            if let Some(prefix) = outside {
-                tracing::error!(peer = self.peer.name, node = node.name, %prefix,
-                    "left out: the peer's [[peer]] prefixes here do not have this; correct them on one side");
-            } else if ours || taken.iter().any(|n| n.id == node.id || n.name == node.name) {
-                tracing::error!(peer = self.peer.name, node = node.name, "left out: another box has this id or name");
-            } else if self.peer.scope == Scope::Shared && !taken.is_empty() {
-                tracing::error!(peer = self.peer.name, node = node.name, "left out: scope shared has one box a side");
-            } else {
-                taken.push(node);
-            }
-        }
-        if self.peer_nodes.as_ref() != Some(&taken) {
-            self.effects.batch.push(persist::peer_nodes(&self.peer.name, &taken));
-            self.peer_nodes = Some(taken);
-            self.reopen();
-        }
-    }
-
-    /// Both primaries have the same secret. When the effects' batch is durable this side answers for it.
-    pub fn negotiated(&mut self, now: Instant, wall_ms: u64, agreed: &Agreed) -> Effects {
-        (self.negotiating, self.failures, self.retry_at, self.last_error) = (false, 0, None, None);
-        if let Some(generation) = Generation::new(agreed, now, wall_ms)
-            && generation.number > self.newest()
-        {
-            self.last = self.last.max(generation.number);
-            self.effects.batch.push(generation.persist(&self.peer.name));
-            self.effects.batch.push(persist::last(&self.peer.name, self.last));
-            let (peer, number, suite) = (&self.peer.name, generation.number, agreed.suite);
-            tracing::info!(peer, generation = number, %suite, "generation agreed");
-            self.generations.push(generation);
-            self.counts.generations += 1;
-            self.reopen();
-        }
-        self.settle(now)
-    }
-
-    /// A negotiation has come to nothing.
-    pub fn negotiation_failed(&mut self, now: Instant, error: &str) -> Effects {
-        self.negotiating = false;
-        self.failures = self.failures.saturating_add(1);
-        self.counts.failures += 1;
-        let pause = Duration::from_millis(100 << self.failures.min(6)).min(LONGEST_PAUSE);
-        self.retry_at = Some(now + pause);
-        self.last_error = Some(error.to_owned());
-        tracing::error!(peer = self.peer.name, error, "negotiation failed");
-        self.settle(now)
     }
 
     /// The operator wants a new generation.
@@ -453,9 +236,11 @@ impl Engine {
         self.version += 1;
         let nodes = self.peer_nodes.as_deref().unwrap_or_default();
         let opening = nodes.iter().map(|node| Opening {
-            node: Some(node.into()),
-            secrets: self.generations.iter().map(|g| g.opening(&node.id)).collect(),
+            // The clients stand beside their secrets.
+            node: Some(wire::Node { clients: Vec::new(), ..node.into() }),
+            secrets: self.generations.iter().filter_map(|g| g.opening(&node.id)).collect(),
         });
         self.opening = opening.collect();
+        self.all_clients = self.look_up_clients(nodes);
     }
 }

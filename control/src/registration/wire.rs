@@ -6,7 +6,6 @@ use pipeline::policy::Prefix;
 use protocol::negotiation as n;
 use protocol::suite::{Scope, Suite};
 use std::fmt;
-use std::net::Ipv6Addr;
 use zeroize::Zeroize;
 
 mod keys;
@@ -19,14 +18,17 @@ pub mod proto {
 
 pub use keys::{Keys, OpeningKeys, SealingKeys};
 pub use proto::{
-    Ack, Coordination, FromNode, GenerationState, Hello, KemRequest, KemResponse, KeySet, Need, Node, Nodes, Opening,
-    OpeningSecret, Sealing, SetupRequest, SetupResponse, ToNode, Wanted, coordination, from_node,
+    Ack, ClientSecret, ClientSecrets, Coordination, FromNode, GenerationState, Hello, KemRequest, KemResponse, KeySet,
+    Need, Node, Nodes, Opening, OpeningSecret, Sealing, SetupRequest, SetupResponse, ToNode, Wanted, coordination,
+    from_node,
 };
 
 /// Octets of the largest message, in both directions.
 pub const MAX_MESSAGE: usize = 4 << 20;
 /// Most boxes of one side.
 pub const MAX_NODES: usize = 4096;
+/// Most clients of one side, in scope client.
+pub const MAX_CLIENTS: usize = 4096;
 /// Most prefixes of a box.
 pub const MAX_PREFIXES: usize = 64;
 /// Most secrets of a box of the other side: the previous, the present and the coming generation.
@@ -63,6 +65,18 @@ impl Drop for Sealing {
 impl Drop for OpeningSecret {
     fn drop(&mut self) {
         self.secret.zeroize();
+    }
+}
+
+impl Drop for ClientSecret {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientSecret(redacted)")
     }
 }
 
@@ -260,13 +274,8 @@ pub struct NodeInfo {
     pub id: [u8; 16],
     /// Sources it speaks for.
     pub prefixes: Vec<Prefix>,
-}
-
-/// A prefix's address, out of what it looks like.
-fn address(prefix: &Prefix) -> [u8; 16] {
-    let text = prefix.to_string();
-    let address = text.split('/').next().and_then(|a| a.parse().ok()).unwrap_or(Ipv6Addr::UNSPECIFIED);
-    address.octets()
+    /// Clients it speaks for, in scope client.
+    pub clients: Vec<[u8; 16]>,
 }
 
 /// Whether every address of `inner` is one of `outer`.
@@ -278,7 +287,7 @@ pub fn is_within(inner: &Prefix, outer: &Prefix) -> bool {
 /// Prefixes in messages.
 #[must_use]
 pub fn prefixes_to_wire(prefixes: &[Prefix]) -> Vec<proto::Prefix> {
-    let wire = |p: &Prefix| proto::Prefix { address: address(p).into(), length: p.len().into() };
+    let wire = |p: &Prefix| proto::Prefix { address: p.address().into(), length: p.len().into() };
     prefixes.iter().map(wire).collect()
 }
 
@@ -293,14 +302,21 @@ pub fn prefixes_from_wire(prefixes: Vec<proto::Prefix>, message: &'static str) -
     let read = |p: proto::Prefix| {
         let octets = array(&p.address, message, "a prefix's address has 16 octets")?;
         let prefix = u8::try_from(p.length).ok().and_then(|l| Prefix::new(octets, l));
-        prefix.filter(|p| address(p) == octets).map_or_else(|| bad(message, "a prefix's length, or bits behind it"), Ok)
+        prefix
+            .filter(|p| p.address() == octets)
+            .map_or_else(|| bad(message, "a prefix's length, or bits behind it"), Ok)
     };
     prefixes.into_iter().map(read).collect()
 }
 
 impl From<&NodeInfo> for Node {
     fn from(node: &NodeInfo) -> Self {
-        Self { name: node.name.clone(), id: node.id.into(), prefixes: prefixes_to_wire(&node.prefixes) }
+        Self {
+            name: node.name.clone(),
+            id: node.id.into(),
+            prefixes: prefixes_to_wire(&node.prefixes),
+            clients: node.clients.iter().map(|c| c.to_vec()).collect(),
+        }
     }
 }
 
@@ -313,10 +329,15 @@ impl Node {
         if key_file::check_name(&self.name).is_err() {
             return bad(message, "a node's name");
         }
+        if self.clients.len() > MAX_CLIENTS {
+            return bad(message, "too many clients");
+        }
+        let clients = self.clients.iter().map(|c| array(c, message, "a client's address has 16 octets"));
         Ok(NodeInfo {
             name: self.name,
             id: array(&self.id, message, "a node's id has 16 octets")?,
             prefixes: prefixes_from_wire(self.prefixes, message)?,
+            clients: clients.collect::<Result<_, _>>()?,
         })
     }
 }
@@ -362,6 +383,9 @@ impl TryFrom<Coordination> for News {
         const MESSAGE: &str = "coordination";
         match coordination.message {
             Some(Message::Nodes(Nodes { nodes })) if nodes.len() <= MAX_NODES => {
+                if nodes.iter().map(|n| n.clients.len()).sum::<usize>() > MAX_CLIENTS {
+                    return bad(MESSAGE, "too many clients");
+                }
                 nodes.into_iter().map(|n| n.checked(MESSAGE)).collect::<Result<_, _>>().map(Self::Nodes)
             }
             Some(Message::Nodes(_)) => bad(MESSAGE, "too many nodes"),
@@ -390,7 +414,8 @@ impl TryFrom<Hello> for Registering {
     fn try_from(hello: Hello) -> Result<Self, Malformed> {
         const MESSAGE: &str = "hello";
         let instance = array(&hello.instance, MESSAGE, "an instance has 16 octets")?;
-        let node = Node { name: hello.name, id: hello.id, prefixes: hello.prefixes }.checked(MESSAGE)?;
+        let node = Node { name: hello.name, id: hello.id, prefixes: hello.prefixes, clients: Vec::new() };
+        let node = node.checked(MESSAGE)?;
         Ok(Self { node, instance })
     }
 }

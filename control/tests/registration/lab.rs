@@ -90,6 +90,10 @@ impl Lab {
         let prefix = format!("2001:db8:{}:{number:x}::/64", ["a", "b"][side]);
         let id = hex::encode([number.to_be_bytes(); 8].concat());
         self.nodes[side] += &format!("[[node]]\nname = \"box-{number}\"\nid = \"{id}\"\nprefixes = [\"{prefix}\"]\n");
+        if side == 0 && self.peer_lines[0].contains("scope = \"client\"") {
+            let network = prefix.trim_end_matches("/64");
+            self.nodes[side] += &format!("clients = [\"{network}1\", \"{network}2\"]\n");
+        }
     }
 
     pub fn settings(&self, side: usize, number: u16) -> NodeSettings {
@@ -199,12 +203,14 @@ pub struct Held {
 impl Held {
     pub fn sealing(&self) -> Option<(u32, Vec<u8>)> {
         let sealing = self.current.as_ref()?.keys.sealing.as_ref()?;
-        Some((sealing.generation, sealing.secret.as_bytes().to_vec()))
+        let mut secrets: Vec<_> = sealing.keys.secrets().map(protocol::key_schedule::Secret::as_bytes).collect();
+        secrets.sort_unstable();
+        Some((sealing.generation, secrets.concat()))
     }
 
     pub fn opens(&self, name: &str, (generation, secret): &(u32, Vec<u8>)) -> bool {
         let of = self.current.iter().flat_map(|c| &c.keys.opening).filter(|o| o.node.name == name);
-        of.flat_map(|o| &o.secrets).any(|(g, s)| g == generation && s.as_bytes() == secret)
+        of.flat_map(|o| &o.secrets).any(|(g, k)| g == generation && k.secrets().any(|s| s.as_bytes() == secret))
     }
 }
 

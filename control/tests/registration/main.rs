@@ -2,6 +2,7 @@
 
 mod lab;
 mod many;
+mod scope_client;
 mod strangers;
 
 use lab::{Lab, SimBox, audit, shows, wait_for};

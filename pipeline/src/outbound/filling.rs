@@ -129,7 +129,8 @@ fn new_key(
     let ready = match ring.sealer.as_ref().filter(|_| c.form == Form::Sealed) {
         Some(sealer) => {
             counters.derivations.add(1);
-            sealer.keys.session(&c.flow.tuple(), kri).ready(sealer.aead)
+            let session = sealer.keys.session(&c.flow.tuple(), kri);
+            session.unwrap_or_else(|| unreachable!("chosen under this ring, which has a key for it")).ready(sealer.aead)
         }
         None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
     };

@@ -3,9 +3,12 @@
 use super::super::reader::{self, Table};
 use super::super::report::{self, At, Report};
 use super::peers::Peer;
-use super::{NodeConfig, named};
+use super::{NodeConfig, PeerConfig, Role, named};
 use crate::key_file::{self, Scope};
-use crate::registration::wire::{MAX_NODES, MAX_PREFIXES};
+use crate::registration::engine::Disjoint;
+use crate::registration::wire::{MAX_CLIENTS, MAX_NODES, MAX_PREFIXES};
+use std::collections::HashSet;
+use std::net::Ipv6Addr;
 
 pub fn nodes(root: &mut Table<'_>, peers: &[At<Peer>], report: &mut Report<'_>) -> Vec<NodeConfig> {
     let tables = root.tables("node", report);
@@ -14,7 +17,7 @@ pub fn nodes(root: &mut Table<'_>, peers: &[At<Peer>], report: &mut Report<'_>) 
     }
     let mut nodes: Vec<At<NodeConfig>> = Vec::new();
     // By name and by id, so that thousands do not take long.
-    let (mut names, mut ids) = (std::collections::HashSet::new(), std::collections::HashSet::new());
+    let (mut names, mut ids) = (HashSet::new(), HashSet::new());
     for table in tables {
         let Some(node) = node(table, peers, report) else { continue };
         if !names.insert(node.value.name.clone()) {
@@ -26,22 +29,103 @@ pub fn nodes(root: &mut Table<'_>, peers: &[At<Peer>], report: &mut Report<'_>) 
         }
         nodes.push(node);
     }
-    for At { value: (peer, _), .. } in peers.iter().filter(|p| p.value.0.scope == Scope::Shared) {
-        let mut of = nodes.iter().filter(|n| n.value.peer == peer.name);
-        if let (Some(_), Some(second)) = (of.next(), of.next()) {
-            let message =
-                format!("scope 'shared' towards '{}' with several nodes: they could meet in a nonce", peer.name);
-            report.error(second.at, message, "use scope = \"node\", or leave one node on each side");
-        }
-        for node in nodes.iter().filter(|n| n.value.peer == peer.name) {
+    for At { value: (peer, _), .. } in peers {
+        let of: Vec<_> = nodes.iter().filter(|n| n.value.peer == peer.name).collect();
+        check_scope(peer, &of, report);
+    }
+    nodes.into_iter().map(|n| n.value).collect()
+}
+
+/// Boxes that seal under one secret must not meet in a nonce: what tells their packets apart is the source.
+fn check_scope(peer: &PeerConfig, nodes: &[&At<NodeConfig>], report: &mut Report<'_>) {
+    let scope = peer.scope.name();
+    if peer.scope == Scope::Shared
+        && let Some(second) = nodes.get(1)
+    {
+        let message = format!("scope '{scope}' towards '{}' with several nodes: they could meet in a nonce", peer.name);
+        report.error(second.at, message, "use scope = \"node\", or leave one node on each side");
+    }
+    if peer.scope != Scope::Node {
+        for node in nodes {
             let overlap = node.value.prefixes.iter().find(|p| peer.prefixes.iter().any(|o| o.overlaps(p)));
             if let Some(prefix) = overlap {
-                let message = format!("scope 'shared', but {prefix} overlaps the prefixes of '{}'", peer.name);
+                let message = format!("scope '{scope}', but {prefix} overlaps the prefixes of '{}'", peer.name);
                 report.error(node.at, message, "use scope = \"node\", or make the prefixes disjoint");
             }
         }
     }
-    nodes.into_iter().map(|n| n.value).collect()
+    if peer.scope == Scope::Client {
+        let mut others = Disjoint::default();
+        for node in nodes {
+            let overlap = node.value.prefixes.iter().find_map(|p| Some((p, others.overlapping(p)?)));
+            if let Some((prefix, other)) = overlap {
+                let message = format!(
+                    "scope '{scope}', but {prefix} of '{}' overlaps {other} of another node: they could meet in a nonce",
+                    node.value.name
+                );
+                report.error(node.at, message, "make the prefixes disjoint, or use scope = \"node\"");
+            } else {
+                others.insert_all(&node.value.prefixes);
+            }
+        }
+    }
+    check_clients(peer, nodes, report);
+}
+
+/// Clients are named where they are: on the client primary's side, in scope client.
+fn check_clients(peer: &PeerConfig, nodes: &[&At<NodeConfig>], report: &mut Report<'_>) {
+    let has_clients = peer.scope == Scope::Client && peer.role == Role::Client;
+    for At { value: node, at } in nodes {
+        match node.clients.is_empty() {
+            true if has_clients => {
+                let message =
+                    format!("node '{}' has no clients, but scope 'client' seals for named ones only", node.name);
+                report.error(*at, message, "add clients = [\"2001:db8:a::10\", …]: addresses within its prefixes");
+            }
+            false if !has_clients => {
+                let message =
+                    format!("node '{}' has clients, which scope 'client' and role 'client' have alone", node.name);
+                report.error(*at, message, "delete them: the client primary's registrar names its own");
+            }
+            _ => {}
+        }
+        let mut seen = HashSet::new();
+        for client in &node.clients {
+            let address = Ipv6Addr::from(*client);
+            if !seen.insert(client) {
+                report.error(*at, format!("client {address} of '{}' stands there twice", node.name), "delete one");
+            }
+            if !node.prefixes.iter().any(|p| p.contains(client)) {
+                let message = format!("client {address} is not within the prefixes of '{}'", node.name);
+                report.error(*at, message, "grant its prefix, or move it to the node that has it");
+            }
+        }
+    }
+    let count: usize = nodes.iter().map(|n| n.value.clients.len()).sum();
+    if count > MAX_CLIENTS {
+        let at = nodes.first().map_or(0, |n| n.at);
+        let message = format!("{count} clients towards '{}', of which there may be {MAX_CLIENTS}", peer.name);
+        report.error(at, message, "use scope = \"node\", or several registrars");
+    }
+}
+
+/// `clients`: addresses.
+fn clients(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Vec<[u8; 16]>> {
+    if table.value("clients").is_none() {
+        return Some(Vec::new());
+    }
+    let texts = table.texts("clients", report)?;
+    let mut clients = Vec::new();
+    for text in &texts {
+        match text.value.parse::<Ipv6Addr>() {
+            Ok(address) => clients.push(address.octets()),
+            Err(_) => {
+                let message = format!("'{}' is not an IPv6 address", text.value.escape_debug());
+                report.error(text.at, message, "write each client like \"2001:db8:a::10\"");
+            }
+        }
+    }
+    (clients.len() == texts.len()).then_some(clients)
 }
 
 fn node(mut table: Table<'_>, peers: &[At<Peer>], report: &mut Report<'_>) -> Option<At<NodeConfig>> {
@@ -62,6 +146,7 @@ fn node(mut table: Table<'_>, peers: &[At<Peer>], report: &mut Report<'_>) -> Op
     if prefixes.as_ref().is_some_and(|p| p.len() > MAX_PREFIXES) {
         report.error(at, format!("more than {MAX_PREFIXES} prefixes"), "join some");
     }
+    let clients = clients(&mut table, report);
     let peer = table.text("peer", report);
     table.finish(report);
     let known: Vec<_> = peers.iter().map(|p| p.value.0.name.as_str()).collect();
@@ -81,5 +166,6 @@ fn node(mut table: Table<'_>, peers: &[At<Peer>], report: &mut Report<'_>) -> Op
             return None;
         }
     };
-    Some(At { value: NodeConfig { name: name?.value.to_owned(), id: id?, prefixes: prefixes?, peer }, at })
+    let node = NodeConfig { name: name?.value.to_owned(), id: id?, prefixes: prefixes?, clients: clients?, peer };
+    Some(At { value: node, at })
 }

@@ -70,10 +70,6 @@ fn peer(mut table: Table<'_>, dir: &Path, report: &mut Report<'_>) -> Option<At<
         );
     }
     let scope = table.choice("scope", &[Scope::Node, Scope::Client, Scope::Shared].map(|s| (s.name(), s)), report);
-    if let Some(At { value: Scope::Client, at }) = scope {
-        let remedy = "use scope = \"node\"; with a key file scope \"client\" can be used";
-        report.error(at, "scope 'client' cannot be handed out by a registrar yet", remedy);
-    }
     table.finish(report);
     let peer = PeerConfig {
         name: name?.value.to_owned(),

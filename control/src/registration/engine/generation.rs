@@ -1,6 +1,6 @@
 //! One generation, with the secrets that come from it.
 
-use super::super::wire::OpeningSecret;
+use super::super::wire::{ClientSecret, ClientSecrets, OpeningSecret};
 use super::persist;
 use crate::key_file::Scope;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret};
@@ -51,23 +51,36 @@ impl Generation {
         self.agreed.suite
     }
 
-    fn secret(&self, id: &[u8; 16]) -> Vec<u8> {
-        let scope = match self.agreed.scope {
-            Scope::Shared => ScopeId::Shared,
-            // Scope client is refused by the configuration.
-            Scope::Node | Scope::Client => ScopeId::Node(*id),
-        };
-        self.prk.secret(&scope).as_bytes().to_vec()
+    fn secret(&self, scope: &ScopeId) -> Vec<u8> {
+        self.prk.secret(scope).as_bytes().to_vec()
     }
 
-    /// What the box of this id seals with.
+    /// Whose secret the box of this id seals under; `None` in scope client, where [`Generation::clients`] are.
+    fn scope_id(&self, id: &[u8; 16]) -> Option<ScopeId> {
+        match self.agreed.scope {
+            Scope::Shared => Some(ScopeId::Shared),
+            Scope::Node => Some(ScopeId::Node(*id)),
+            Scope::Client => None,
+        }
+    }
+
+    /// What the box of this id seals with; empty in scope client.
     pub(super) fn sealing(&self, id: &[u8; 16]) -> Vec<u8> {
-        self.secret(id)
+        self.scope_id(id).map(|scope| self.secret(&scope)).unwrap_or_default()
     }
 
-    /// What packets of the box of this id are opened with.
-    pub(super) fn opening(&self, id: &[u8; 16]) -> OpeningSecret {
-        OpeningSecret { generation: self.number, suite: Some(self.suite().ids().into()), secret: self.secret(id) }
+    /// What packets of the box of this id are opened with; `None` in scope client.
+    pub(super) fn opening(&self, id: &[u8; 16]) -> Option<OpeningSecret> {
+        let secret = self.secret(&self.scope_id(id)?);
+        Some(OpeningSecret { generation: self.number, suite: Some(self.suite().ids().into()), secret })
+    }
+
+    /// The secrets of these clients.
+    pub(super) fn clients<'c>(&self, clients: impl IntoIterator<Item = &'c [u8; 16]>) -> ClientSecrets {
+        let secrets = clients
+            .into_iter()
+            .map(|client| ClientSecret { address: client.to_vec(), secret: self.secret(&ScopeId::Client(*client)) });
+        ClientSecrets { generation: self.number, suite: Some(self.suite().ids().into()), secrets: secrets.collect() }
     }
 
     pub(super) fn expires_in(&self, lifetime: Duration, now: Instant) -> Duration {

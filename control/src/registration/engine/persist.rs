@@ -3,6 +3,8 @@
 //! * `peer/NAME/last`: the highest generation used (4 octets);
 //! * `peer/NAME/generation/NUMBER`: a generation with its secret;
 //! * `peer/NAME/nodes`: the other side's boxes (the message `Nodes`);
+//! * `peer/NAME/assignment`: in scope client, a hash of which box has what (32 octets), and up to which generation that was
+//!   otherwise (4);
 //! * `node/NAME/sealed`: which process was last handed a secret to seal with, and of which generation;
 //! * `node/NAME/revoked`: there when the operator has struck it out.
 
@@ -30,6 +32,10 @@ pub fn last(peer: &str, number: u32) -> Entry {
 pub fn peer_nodes(peer: &str, nodes: &[NodeInfo]) -> Entry {
     let nodes = Nodes { nodes: nodes.iter().map(Into::into).collect() };
     (format!("peer/{peer}/nodes"), Some(nodes.encode_to_vec().into()))
+}
+
+pub fn assignment(peer: &str, hash: &[u8; 32], floor: u32) -> Entry {
+    (format!("peer/{peer}/assignment"), Some([&hash[..], &floor.to_be_bytes()].concat().into()))
 }
 
 fn sealed_key(node: &str) -> String {
@@ -70,23 +76,34 @@ impl Engine {
     ) -> Result<(), Unreadable> {
         let peer = format!("peer/{}/", self.peer.name);
         let bad = |name: &str| Unreadable(name.to_owned());
+        let mut assignment = None;
         for (name, value) in values {
             if let Some(what) = name.strip_prefix(&peer) {
                 match what {
                     "last" => {
                         let number: [u8; 4] = value.as_slice().try_into().map_err(|_| bad(name))?;
-                        self.last = u32::from_be_bytes(number);
+                        self.last = self.last.max(u32::from_be_bytes(number));
                     }
                     "nodes" => {
                         let nodes = Nodes::decode(value.as_slice()).map_err(|_| bad(name))?.nodes;
                         let nodes = nodes.into_iter().map(|n| n.checked("nodes")).collect::<Result<_, _>>();
                         self.peer_nodes = Some(nodes.map_err(|_| bad(name))?);
                     }
+                    "assignment" => {
+                        let parts = value
+                            .split_first_chunk()
+                            .and_then(|(hash, floor)| Some((*hash, u32::from_be_bytes(floor.try_into().ok()?))));
+                        assignment = Some(parts.ok_or_else(|| bad(name))?);
+                    }
                     _ if what.starts_with("generation/") => {
                         let generation = Generation::restore(value, now, wall_ms).ok_or_else(|| bad(name))?;
-                        // Scopes are not mixed: with another in the configuration a new generation is needed.
+                        // Scopes are not mixed: with another in the configuration a new generation is needed. And this one
+                        // is not to come back when the scope does: who was handed what since then is not known by it.
                         if generation.agreed.scope == self.peer.scope {
                             self.generations.push(generation);
+                        } else {
+                            self.last = self.last.max(generation.number);
+                            self.effects.batch.push((name.clone(), None));
                         }
                     }
                     _ => return Err(bad(name)),
@@ -110,6 +127,7 @@ impl Engine {
                 node.last_seen = Some(now);
             }
         }
+        self.take_assignment(assignment);
         self.reopen();
         Ok(())
     }

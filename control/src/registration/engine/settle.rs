@@ -1,7 +1,8 @@
 //! The conclusions that the engine draws from its state, after every event and as time passes.
 
 use super::super::wire::{self, KeySet, MAX_SECRETS, News, Sealing};
-use super::{Action, Due, Effects, Engine, Generation, Node, Session, persist};
+use super::boxes::{Node, Session};
+use super::{Action, Due, Effects, Engine, Generation, persist};
 use crate::config::registrar::Role;
 use std::time::{Duration, Instant};
 
@@ -122,6 +123,8 @@ impl Engine {
                 scope: wire::scope_to_wire(self.peer.scope).into(),
                 sealing,
                 opening: self.opening.clone(),
+                clients: self.clients_of(node, session),
+                client_side: self.is_client_side(),
             };
             sets.push((name.clone(), content, keys));
         }

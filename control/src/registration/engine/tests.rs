@@ -1,294 +1,14 @@
+use super::super::wire::Registering;
+use super::world::*;
 use super::*;
+use crate::config::registrar::Role;
+use crate::key_file::Scope;
 use protocol::key_schedule::SharedSecret;
-use protocol::negotiation::Prefer;
+use protocol::negotiation::Agreed;
 use protocol::suite::Suite;
-use std::collections::{BTreeSet, HashMap};
 use zeroize::Zeroizing;
 
-const MS: Duration = Duration::from_millis(1);
-
-fn peer(name: &str, role: Role, prefix: &str) -> PeerConfig {
-    PeerConfig {
-        name: name.into(),
-        role,
-        address: None,
-        static_keys: "keys".into(),
-        psk: None,
-        prefixes: vec![prefix.parse().expect("a prefix")],
-        suites: vec![Suite::default()],
-        prefer: Prefer::Server,
-        scope: Scope::Node,
-    }
-}
-
-fn node(name: &str, number: u8, prefix: &str, peer: &str) -> NodeConfig {
-    let prefixes = vec![prefix.parse().expect("a prefix")];
-    NodeConfig { name: name.into(), id: [number; 16], prefixes, peer: peer.into() }
-}
-
-/// A box as far as keys go.
-#[derive(Default)]
-struct Box {
-    side: usize,
-    name: String,
-    number: u8,
-    prefix: String,
-    instance: u8,
-    session: Option<SessionId>,
-    keys: Option<KeySet>,
-}
-
-impl Box {
-    fn seals(&self) -> Option<u32> {
-        self.keys.as_ref()?.sealing.as_ref().map(|s| s.generation)
-    }
-
-    fn opens(&self, peer: u8, generation: u32, secret: &[u8]) -> bool {
-        let opening = self.keys.iter().flat_map(|k| &k.opening);
-        let of = opening.filter(|o| o.node.as_ref().is_some_and(|n| n.id == [peer; 16]));
-        of.flat_map(|o| &o.secrets).any(|s| s.generation == generation && s.secret == secret)
-    }
-}
-
-/// Two registrars, boxes, and the messages between them, in a time of their own.
-struct World {
-    now: Instant,
-    start: Instant,
-    engines: Vec<Engine>,
-    stores: [BTreeMap<String, Zeroizing<Vec<u8>>>; 2],
-    boxes: Vec<Box>,
-    link: bool,
-    sessions: SessionId,
-    negotiations: u32,
-    /// Fails before the server, after the server, or not.
-    fault: Option<bool>,
-    /// Boxes that do not acknowledge.
-    mute: BTreeSet<usize>,
-    tells: [VecDeque<News>; 2],
-    /// Which process has sealed under which secret.
-    sealed: HashMap<Vec<u8>, (u8, u8)>,
-}
-
-impl World {
-    fn new(boxes: u8) -> Self {
-        let now = Instant::now();
-        let mut this = Self {
-            now,
-            start: now,
-            engines: Vec::new(),
-            stores: Default::default(),
-            boxes: Vec::new(),
-            link: false,
-            sessions: 0,
-            negotiations: 0,
-            fault: None,
-            mute: BTreeSet::new(),
-            tells: Default::default(),
-            sealed: HashMap::new(),
-        };
-        for side in 0..2 {
-            for i in 0..boxes {
-                let number = 1 + i + 100 * side as u8;
-                let (name, prefix) = (format!("box-{number}"), format!("2001:db8:{}:{i:x}::/64", ["a", "b"][side]));
-                this.boxes.push(Box { side, name, number, prefix, instance: 1, ..Box::default() });
-            }
-        }
-        for side in 0..2 {
-            let engine = this.engine(side);
-            this.engines.push(engine);
-        }
-        this
-    }
-
-    fn wall(&self) -> u64 {
-        1_000_000 + (self.now - self.start).as_millis() as u64
-    }
-
-    /// A registrar as it starts: from what its store has.
-    fn engine(&self, side: usize) -> Engine {
-        let (other, role) = [("east", Role::Client), ("west", Role::Server)][side];
-        let boxes = self.boxes.iter().filter(|b| b.side == side);
-        let nodes: Vec<_> = boxes.map(|b| node(&b.name, b.number, &b.prefix, other)).collect();
-        let prefix = ["2001:db8:b::/48", "2001:db8:a::/48"][side];
-        let mut engine = Engine::new(peer(other, role, prefix), Generations::default(), &nodes);
-        engine.restore(&self.stores[side], self.now, self.wall()).expect("what was written");
-        engine
-    }
-
-    fn apply(&mut self, side: usize, effects: Effects) {
-        for (name, value) in effects.batch {
-            match value {
-                Some(value) => self.stores[side].insert(name, value),
-                None => self.stores[side].remove(&name),
-            };
-        }
-        for action in effects.actions {
-            match action {
-                Action::Push { session, keys } => self.push(side, session, keys),
-                Action::Close { session, .. } => {
-                    self.boxes.iter_mut().filter(|b| b.session == Some(session)).for_each(|b| b.session = None);
-                }
-                Action::Tell(news) => self.tells[1 - side].push_back(news),
-                Action::Negotiate { last, .. } => {
-                    assert_eq!(side, 0, "only the client starts");
-                    self.negotiate(last);
-                }
-            }
-        }
-    }
-
-    fn push(&mut self, side: usize, session: SessionId, keys: KeySet) {
-        let Some(i) = self.boxes.iter().position(|b| b.session == Some(session)) else { return };
-        let b = &mut self.boxes[i];
-        let revision = keys.revision;
-        assert!(b.keys.as_ref().is_none_or(|k| k.revision < revision || revision == 1));
-        b.keys = Some(keys);
-        if let Some(sealing) = b.keys.as_ref().and_then(|k| k.sealing.as_ref()) {
-            let process = (b.number, b.instance);
-            let first = *self.sealed.entry(sealing.secret.clone()).or_insert(process);
-            assert_eq!(first, process, "{} got the secret of generation {}", b.name, sealing.generation);
-        }
-        if !self.mute.contains(&i) {
-            let effects = self.engines[side].ack(self.now, session, revision);
-            self.apply(side, effects);
-        }
-    }
-
-    fn negotiate(&mut self, last: u32) {
-        self.negotiations += 1;
-        let fault = self.fault.take();
-        if !self.link || fault == Some(false) {
-            let effects = self.engines[0].negotiation_failed(self.now, "no answer");
-            return self.apply(0, effects);
-        }
-        let generation = last.max(self.engines[1].last()) + 1;
-        let secret = [self.negotiations as u8, (self.negotiations >> 8) as u8].repeat(16);
-        let shared = SharedSecret::new(&secret);
-        let agreed = Agreed { suite: Suite::default(), scope: Scope::Node, generation, salt: [1; 32], shared };
-        let (now, wall) = (self.now, self.wall());
-        let effects = self.engines[1].negotiated(now, wall, &agreed);
-        self.apply(1, effects);
-        let effects = if fault.is_some() {
-            self.engines[0].negotiation_failed(self.now, "the answer was lost")
-        } else {
-            self.engines[0].negotiated(now, wall, &agreed)
-        };
-        self.apply(0, effects);
-    }
-
-    fn deliver(&mut self) {
-        for _ in 0..100 {
-            for side in 0..2 {
-                while let Some(news) = self.tells[side].pop_front() {
-                    if self.link {
-                        let effects = self.engines[side].news(self.now, news);
-                        self.apply(side, effects);
-                    }
-                }
-            }
-        }
-    }
-
-    fn connect(&mut self, i: usize) -> Result<(), Denied> {
-        self.sessions += 1;
-        let b = &mut self.boxes[i];
-        b.session = Some(self.sessions);
-        let node = NodeInfo { name: b.name.clone(), id: [b.number; 16], prefixes: Vec::new() };
-        let who = Registering { node, instance: [b.instance; 16] };
-        let side = b.side;
-        let effects = self.engines[side].connect(self.now, self.sessions, &who)?;
-        self.apply(side, effects);
-        Ok(())
-    }
-
-    fn connect_all(&mut self) {
-        for i in 0..self.boxes.len() {
-            if self.boxes[i].session.is_none() {
-                self.connect(i).expect("registered");
-            }
-        }
-    }
-
-    /// kill -9 and a new process, without keys.
-    fn restart_box(&mut self, i: usize) {
-        self.disconnect(i);
-        self.boxes[i].instance += 1;
-        self.boxes[i].keys = None;
-    }
-
-    fn disconnect(&mut self, i: usize) {
-        if let Some(session) = self.boxes[i].session.take() {
-            let side = self.boxes[i].side;
-            let effects = self.engines[side].gone(self.now, session);
-            self.apply(side, effects);
-        }
-    }
-
-    fn set_link(&mut self, up: bool) {
-        if self.link != up {
-            self.link = up;
-            self.tells = Default::default();
-            for side in 0..2 {
-                let now = self.now;
-                let engine = &mut self.engines[side];
-                let effects = if up { engine.link_up(now) } else { engine.link_down(now) };
-                self.apply(side, effects);
-            }
-        }
-    }
-
-    /// kill -9 of a registrar, and a new process.
-    fn restart_registrar(&mut self, side: usize) {
-        self.set_link(false);
-        for b in self.boxes.iter_mut().filter(|b| b.side == side) {
-            b.session = None;
-        }
-        self.engines[side] = self.engine(side);
-    }
-
-    fn run(&mut self, time: Duration) {
-        let until = self.now + time;
-        while self.now < until {
-            self.deliver();
-            self.now += 50 * MS;
-            for side in 0..2 {
-                let effects = self.engines[side].tick(self.now);
-                self.apply(side, effects);
-            }
-        }
-        self.deliver();
-    }
-
-    /// What a box seals, every connected box of the other side can open.
-    fn check_open(&self) {
-        for b in &self.boxes {
-            let Some(sealing) = b.keys.as_ref().and_then(|k| k.sealing.as_ref()) else { continue };
-            for other in self.boxes.iter().filter(|o| o.side != b.side && o.session.is_some() && o.keys.is_some()) {
-                assert!(
-                    other.opens(b.number, sealing.generation, &sealing.secret),
-                    "{} cannot open what {} seals under generation {}",
-                    other.name,
-                    b.name,
-                    sealing.generation
-                );
-            }
-        }
-    }
-
-    fn all_seal(&self) -> Option<u32> {
-        let first = self.boxes[0].seals()?;
-        self.boxes.iter().all(|b| b.seals() == Some(first)).then_some(first)
-    }
-
-    fn up(boxes: u8) -> Self {
-        let mut this = Self::new(boxes);
-        this.set_link(true);
-        this.connect_all();
-        this.run(2000 * MS);
-        assert_eq!(this.all_seal(), Some(1));
-        this
-    }
-}
+mod scope_client;
 
 #[test]
 fn boxes_seal_when_the_other_side_can_open_and_not_before() {
@@ -301,7 +21,7 @@ fn boxes_seal_when_the_other_side_can_open_and_not_before() {
     world.set_link(true);
     world.run(2000 * MS);
     // A box of the server's side has not acknowledged: the client's do not seal yet, the server's do.
-    assert_eq!(world.boxes.iter().map(Box::seals).collect::<Vec<_>>(), [None, None, Some(1), Some(1)]);
+    assert_eq!(world.boxes.iter().map(BoxState::seals).collect::<Vec<_>>(), [None, None, Some(1), Some(1)]);
     world.check_open();
     world.run(Generations::default().ack_timeout);
     assert_eq!(world.all_seal(), Some(1), "the time limit");
@@ -367,7 +87,10 @@ fn whoever_may_not_register_is_told_why() {
     let mut world = World::new(1);
     let register = |world: &mut World, name: &str, id: u8, prefix: Option<&str>| {
         let prefixes = prefix.map(|p| p.parse().expect("a prefix")).into_iter().collect();
-        let who = Registering { node: NodeInfo { name: name.into(), id: [id; 16], prefixes }, instance: [1; 16] };
+        let who = Registering {
+            node: NodeInfo { name: name.into(), id: [id; 16], prefixes, clients: Vec::new() },
+            instance: [1; 16],
+        };
         world.engines[0].connect(world.now, 1, &who).map(drop)
     };
     assert_eq!(register(&mut world, "box-9", 1, None), Err(Denied::Unknown("box-9".into())));
@@ -393,7 +116,7 @@ fn a_revoked_box_is_dropped_at_once_and_a_generation_follows() {
     }
     assert!(world.connect(0).is_err());
     world.run(2000 * MS);
-    assert_eq!(world.boxes[1..].iter().map(Box::seals).collect::<Vec<_>>(), [Some(2); 3]);
+    assert_eq!(world.boxes[1..].iter().map(BoxState::seals).collect::<Vec<_>>(), [Some(2); 3]);
     // Also after a restart.
     world.restart_registrar(0);
     assert!(world.connect(0).is_err());
@@ -414,6 +137,7 @@ fn the_other_side_cannot_claim_what_it_was_not_given() {
         name: name.into(),
         id: [id; 16],
         prefixes: vec![prefix.parse().expect("a prefix")],
+        clients: Vec::new(),
     };
     let nodes = vec![
         claim("box-101", 101, "2001:db8:b::/64"),
@@ -476,11 +200,12 @@ fn two_thousand_boxes_take_one_negotiation_each_time() {
             node
         })
         .collect();
-    world.engines[0] = Engine::new(peer("east", Role::Client, "2001:db8:b::/48"), Generations::default(), &nodes);
+    let east = peer("east", Role::Client, "2001:db8:b::/48", Scope::Node);
+    world.engines[0] = Engine::new(east, Generations::default(), &nodes);
     world.set_link(true);
     world.connect(1).expect("registered");
     for (i, node) in nodes.iter().enumerate() {
-        let info = NodeInfo { name: node.name.clone(), id: node.id, prefixes: Vec::new() };
+        let info = NodeInfo { name: node.name.clone(), id: node.id, prefixes: Vec::new(), clients: Vec::new() };
         let who = Registering { node: info, instance: [1; 16] };
         let effects = world.engines[0].connect(world.now, 10_000 + i as u64, &who).expect("registered");
         world.apply(0, effects);
@@ -504,44 +229,17 @@ fn whatever_happens_it_converges() {
     let seeds = std::env::var("PDMV2_ENGINE_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(200u64);
     for seed in 0..seeds {
         let mut state = seed;
-        let mut world = World::new(2);
+        let mut world = World::with_scope(2, if seed % 4 == 3 { Scope::Client } else { Scope::Node });
         for _ in 0..40 {
-            let i = next(&mut state) as usize % 4;
-            match next(&mut state) % 12 {
-                0 => world.set_link(false),
-                1 | 2 => world.set_link(true),
-                3 => world.restart_box(i),
-                4 => world.disconnect(i),
-                5 | 6 => world.connect_all(),
-                7 => world.restart_registrar(i % 2),
-                8 => world.fault = Some(next(&mut state).is_multiple_of(2)),
-                9 => {
-                    let effects = world.engines[i % 2].rotate(world.now);
-                    world.apply(i % 2, effects);
-                }
-                10 => {
-                    // A registrar whose store is lost.
-                    world.stores[i % 2].clear();
-                    world.restart_registrar(i % 2);
-                }
-                _ => {
-                    if !world.mute.remove(&i) {
-                        world.mute.insert(i);
-                    }
-                }
-            }
+            let (i, kind) = (next(&mut state) as usize % 4, (next(&mut state) % 12) as u8);
+            world.disturb(kind, i);
             world.run(MS * (next(&mut state) % 3000) as u32);
         }
-        world.mute.clear();
-        world.set_link(true);
-        world.connect_all();
-        world.run(15_000 * MS);
-        world.connect_all();
-        world.run(15_000 * MS);
+        world.come_to_rest();
         assert!(
             world.all_seal().is_some(),
             "seed {seed}: {:?}",
-            world.boxes.iter().map(Box::seals).collect::<Vec<_>>()
+            world.boxes.iter().map(BoxState::seals).collect::<Vec<_>>()
         );
         world.check_open();
     }
@@ -555,7 +253,8 @@ fn what_was_kept_is_read_back_and_what_was_not_is_refused() {
     for name in world.stores[0].keys().filter(|n| !n.ends_with("revoked")) {
         let mut damaged = world.stores[0].clone();
         damaged.insert(name.clone(), Zeroizing::new(vec![0xFF; 3]));
-        let mut engine = Engine::new(peer("east", Role::Client, "2001:db8:b::/48"), Generations::default(), &[]);
+        let east = peer("east", Role::Client, "2001:db8:b::/48", Scope::Node);
+        let mut engine = Engine::new(east, Generations::default(), &[]);
         let of_a_node = name.starts_with("node/");
         assert_eq!(engine.restore(&damaged, world.now, world.wall()).is_err(), !of_a_node, "{name}");
     }

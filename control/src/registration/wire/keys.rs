@@ -1,34 +1,40 @@
 //! Key sets as a box takes them: checked as a whole before any of it is used.
 
-use super::{KeySet, MAX_NODES, MAX_SECRETS, Malformed, NodeInfo, bad, prefixes_from_wire, proto, scope_from_wire};
+use super::{
+    ClientSecrets, KeySet, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, NodeInfo, array, bad, prefixes_from_wire,
+    proto, scope_from_wire,
+};
+use pipeline::keyring::{self, GenerationKeys};
 use pipeline::policy::Prefix;
 use protocol::key_schedule::Secret;
-use protocol::suite::Scope;
+use protocol::suite::{Scope, Suite};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// No secret is used for longer, whatever the message says.
 const MAX_LIFETIME: Duration = Duration::from_secs(86_400 * 3650);
 
-/// The secret that a box seals with, checked.
+/// What a box seals with, checked.
 #[derive(Clone, Debug)]
 pub struct SealingKeys {
     /// Its generation.
     pub generation: u32,
-    /// The secret.
-    pub secret: Secret,
+    /// The secret; in scope client those of the clients.
+    pub keys: GenerationKeys,
     /// Sources that the box speaks for.
     pub prefixes: Vec<Prefix>,
     /// From its receipt on.
     pub expires_in: Duration,
 }
 
-/// A box of the other side, with the secrets that its packets are opened with, ascending by generation.
+/// A box of the other side, with what its packets are opened with, ascending by generation.
 #[derive(Clone, Debug)]
 pub struct OpeningKeys {
     /// The box.
     pub node: NodeInfo,
-    /// Generation and secret.
-    pub secrets: Vec<(u32, Secret)>,
+    /// Generation and secret; in scope client those of the clients.
+    pub secrets: Vec<(u32, GenerationKeys)>,
 }
 
 /// A key set, checked.
@@ -44,37 +50,96 @@ pub struct Keys {
 
 const KEY_SET: &str = "key set";
 
-fn secret(suite: Option<proto::Suite>, octets: &[u8]) -> Result<Secret, Malformed> {
+fn known(suite: Option<proto::Suite>) -> Result<Suite, Malformed> {
     let Some(suite) = suite else { return bad(KEY_SET, "a secret without suite") };
-    Secret::from_octets(suite.known(KEY_SET)?, octets).or(bad(KEY_SET, "a secret that has not Nh octets"))
+    suite.known(KEY_SET)
+}
+
+fn secret(suite: Suite, octets: &[u8]) -> Result<Secret, Malformed> {
+    Secret::from_octets(suite, octets).or(bad(KEY_SET, "a secret that has not Nh octets"))
+}
+
+/// Each generation's secrets, ascending.
+type OfClients = Vec<(u32, Arc<keyring::ClientSecrets>)>;
+
+fn of_clients(set: &KeySet) -> Result<OfClients, Malformed> {
+    if set.clients.len() > MAX_SECRETS || set.clients.iter().any(|c| c.secrets.len() > MAX_CLIENTS) {
+        return bad(KEY_SET, "too many clients or generations of them");
+    }
+    let one = |ClientSecrets { generation, suite, secrets }: &ClientSecrets| {
+        let suite = known(*suite)?;
+        let mut seen = HashSet::new();
+        let secrets = secrets.iter().map(|c| {
+            let address = array(&c.address, KEY_SET, "a client's address has 16 octets")?;
+            if !seen.insert(address) {
+                return bad(KEY_SET, "a client that stands there twice");
+            }
+            Ok((address, secret(suite, &c.secret)?))
+        });
+        let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
+        Ok((*generation, Arc::new(keyring::ClientSecrets::new(suite, secrets))))
+    };
+    set.clients.iter().map(one).collect()
 }
 
 impl TryFrom<&KeySet> for Keys {
     type Error = Malformed;
 
     fn try_from(set: &KeySet) -> Result<Self, Malformed> {
-        if scope_from_wire(set.scope, KEY_SET)? == Scope::Client {
-            return bad(KEY_SET, "scope client, which this version does not take");
-        }
+        let client = scope_from_wire(set.scope, KEY_SET)? == Scope::Client;
         if set.opening.len() > MAX_NODES || set.opening.iter().any(|o| o.secrets.len() > MAX_SECRETS) {
             return bad(KEY_SET, "too many boxes or secrets");
         }
+        let of_clients = of_clients(set)?;
+        // In scope client all secrets stand in one place, in the others there are none of clients.
+        let elsewhere =
+            set.sealing.iter().any(|s| !s.secret.is_empty()) || set.opening.iter().any(|o| !o.secrets.is_empty());
+        if if client { elsewhere } else { !of_clients.is_empty() } {
+            return bad(KEY_SET, "secrets of another scope");
+        }
+        if !of_clients.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return bad(KEY_SET, "generations that do not ascend");
+        }
+        let keys_of = |secrets: &Arc<_>, sealer_is_client| GenerationKeys::Clients {
+            secrets: Arc::clone(secrets),
+            sealer_is_client,
+        };
         let sealing = set.sealing.as_ref().map(|s| {
+            let suite = known(s.suite)?;
+            let keys = if client {
+                let Some((_, of)) = of_clients.iter().find(|(g, _)| *g == s.generation) else {
+                    return bad(KEY_SET, "a generation without its clients' secrets");
+                };
+                keys_of(of, set.client_side)
+            } else {
+                GenerationKeys::Ready(secret(suite, &s.secret)?)
+            };
+            if keys.suite() != suite {
+                return bad(KEY_SET, "two suites in one generation");
+            }
             Ok(SealingKeys {
                 generation: s.generation,
-                secret: secret(s.suite, &s.secret)?,
+                keys,
                 prefixes: prefixes_from_wire(s.prefixes.clone(), KEY_SET)?,
                 expires_in: Duration::from_millis(s.expires_in_ms).min(MAX_LIFETIME),
             })
         });
         let opening = set.opening.iter().map(|o| {
             let Some(node) = o.node.clone() else { return bad(KEY_SET, "secrets of nobody") };
-            let secrets = o.secrets.iter().map(|s| Ok((s.generation, secret(s.suite, &s.secret)?)));
+            let node = node.checked(KEY_SET)?;
+            if client {
+                let secrets = of_clients.iter().map(|(g, of)| (*g, keys_of(of, !set.client_side))).collect();
+                return Ok(OpeningKeys { node, secrets });
+            }
+            let secrets = o
+                .secrets
+                .iter()
+                .map(|s| Ok((s.generation, GenerationKeys::Ready(secret(known(s.suite)?, &s.secret)?))));
             let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
             if !secrets.is_sorted_by(|(a, _), (b, _)| a < b) {
                 return bad(KEY_SET, "generations that do not ascend");
             }
-            Ok(OpeningKeys { node: node.checked(KEY_SET)?, secrets })
+            Ok(OpeningKeys { node, secrets })
         });
         Ok(Self { revision: set.revision, sealing: sealing.transpose()?, opening: opening.collect::<Result<_, _>>()? })
     }

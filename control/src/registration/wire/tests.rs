@@ -1,8 +1,14 @@
 use super::*;
 use prost::Message as _;
+use protocol::key_schedule::Secret;
 
 fn node() -> NodeInfo {
-    NodeInfo { name: "box-a".into(), id: [7; 16], prefixes: vec!["2001:db8:a::/48".parse().expect("a prefix")] }
+    NodeInfo {
+        name: "box-a".into(),
+        id: [7; 16],
+        prefixes: vec!["2001:db8:a::/48".parse().expect("a prefix")],
+        clients: vec![[3; 16]],
+    }
 }
 
 #[test]
@@ -46,7 +52,7 @@ fn a_prefix_within_another() {
 #[test]
 fn what_is_out_of_bounds_is_refused() {
     let hello = |change: &dyn Fn(&mut Hello)| {
-        let Node { name, id, prefixes } = Node::from(&node());
+        let Node { name, id, prefixes, .. } = Node::from(&node());
         let mut hello = Hello { name, id, prefixes, instance: vec![1; 16] };
         change(&mut hello);
         Registering::try_from(hello)
@@ -69,6 +75,9 @@ fn what_is_out_of_bounds_is_refused() {
     let many = News::Nodes(vec![node(); MAX_NODES + 1]);
     assert!(News::try_from(Coordination::from(&many)).is_err());
     assert!(News::try_from(Coordination::default()).is_err());
+    let clients = vec![[0; 16]; MAX_CLIENTS / 2 + 1];
+    let many = News::Nodes(vec![NodeInfo { clients, ..node() }; 2]);
+    assert!(News::try_from(Coordination::from(&many)).is_err());
     let long = News::Wanted { above: 0, reason: "x".repeat(MAX_REASON + 1) };
     assert!(News::try_from(Coordination::from(&long)).is_err());
     let suites = vec![proto::Suite { kem: 0x1_0000, kdf: 1, aead: 1 }];
@@ -84,10 +93,58 @@ fn secrets_do_not_show_and_go_with_their_message() {
     let sealing = Sealing { generation: 3, secret, suite: None, prefixes: Vec::new(), expires_in_ms: 1 };
     let secret = OpeningSecret { generation: 3, secret: vec![0xAB; 32], suite: None };
     let opening = Opening { node: None, secrets: vec![secret] };
-    let keys = KeySet { revision: 1, scope: 1, sealing: Some(sealing), opening: vec![opening] };
+    let secrets = vec![ClientSecret { address: vec![1; 16], secret: vec![0xAB; 32] }];
+    let clients = vec![ClientSecrets { generation: 3, suite: None, secrets }];
+    let keys =
+        KeySet { revision: 1, scope: 1, sealing: Some(sealing), opening: vec![opening], clients, client_side: false };
     let message = ToNode { keys: Some(keys) };
     let shown = format!("{message:?}");
     assert!(shown.contains("redacted") && !shown.contains("171"), "{shown}");
     let back = ToNode::decode(&*message.encode_to_vec()).expect("what was encoded");
     assert_eq!(back, message);
+}
+
+#[test]
+fn clients_secrets_stand_in_one_place() {
+    let suite = Some(proto::Suite::from(Suite::default().ids()));
+    let of = |generation, addresses: &[u8]| {
+        let secret = |&a: &u8| ClientSecret { address: vec![a; 16], secret: vec![a; 32] };
+        ClientSecrets { generation, suite, secrets: addresses.iter().map(secret).collect() }
+    };
+    let set = |change: &dyn Fn(&mut KeySet)| {
+        let sealing = Sealing { generation: 4, secret: Vec::new(), suite, prefixes: Vec::new(), expires_in_ms: 1 };
+        let opening = vec![Opening { node: Some((&node()).into()), secrets: Vec::new() }];
+        let clients = vec![of(3, &[1]), of(4, &[1, 2])];
+        let scope = proto::Scope::Client.into();
+        let mut set = KeySet { revision: 1, scope, sealing: Some(sealing), opening, clients, client_side: true };
+        change(&mut set);
+        Keys::try_from(&set)
+    };
+    let keys = set(&|_| ()).expect("in bounds");
+    let sealing = keys.sealing.expect("sealing").keys;
+    let tuple = |src, dst| protocol::five_tuple::FiveTuple { src, dst, sport: 1, dport: 2, protocol: 17 };
+    assert!(sealing.has(&tuple([2; 16], [9; 16])) && !sealing.has(&tuple([9; 16], [2; 16])));
+    let (generation, opening) = &keys.opening[0].secrets[1];
+    assert_eq!((*generation, keys.opening[0].secrets.len()), (4, 2));
+    // Both directions under the client's secret, each with its own 5-tuple.
+    let secret = Secret::from_octets(Suite::default(), &[2; 32]).expect("Nh octets");
+    for (keys, tuple) in [(&sealing, tuple([2; 16], [9; 16])), (opening, tuple([9; 16], [2; 16]))] {
+        let session = keys.session(&tuple, 5).expect("a client of it");
+        assert_eq!(session.key, secret.session(&tuple, 5).key);
+    }
+    assert!(opening.session(&tuple([2; 16], [9; 16]), 5).is_none());
+    type Change = fn(&mut KeySet);
+    let changes: [Change; 8] = [
+        |s| s.scope = 1,
+        |s| s.clients.swap(0, 1),
+        |s| s.clients.truncate(1),
+        |s| s.clients[0].secrets[0].address.push(0),
+        |s| s.clients[0].secrets[0].secret.truncate(31),
+        |s| s.clients[1].secrets[0].address = vec![2; 16],
+        |s| s.clients[0].suite = None,
+        |s| s.sealing.iter_mut().for_each(|s| s.secret = vec![1; 32]),
+    ];
+    for (i, change) in changes.iter().enumerate() {
+        assert!(set(change).is_err(), "change {i}");
+    }
 }
