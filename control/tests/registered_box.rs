@@ -5,6 +5,8 @@ mod common;
 #[path = "registration/lab.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod lab;
+#[path = "registered_box/secrets.rs"]
+mod secrets;
 
 use common::{A, B, ENCRYPTED, Running, ethernet, frames, udp, wait_for};
 use control::registration::node::NodeSettings;
@@ -12,12 +14,16 @@ use lab::{Lab, SimBox, free_port};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-fn metric(port: u16, name: &str) -> Option<f64> {
+fn metrics(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(stream, "GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    answer.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    Some(answer)
+}
+
+fn metric(port: u16, name: &str) -> Option<f64> {
+    metrics(port)?.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
 /// A box's configuration, `NAME.toml`.
@@ -26,8 +32,8 @@ fn config(lab: &Lab, name: &str, side: usize, node: &NodeSettings, [inside, outs
     let text = format!(
         "[node]\nname = \"{}\"\n[eal]\nargs = [\"--no-huge\", \"-m\", \"256\", \"--no-shconf\", \"--no-telemetry\", \
          \"--no-pci\", \"--iova-mode=va\", \"-l\", \"0\"]\n[ports.inside]\ndevice = \"{inside}\"\n[ports.outside]\n\
-         device = \"{outside}\"\n[workers]\ncores = [0]\nidle = \"sleep\"\n{sections}[telemetry]\nlisten = \
-         \"127.0.0.1:{port}\"\n{ENCRYPTED}",
+         device = \"{outside}\"\n[workers]\ncores = [0]\nidle = \"sleep\"\n{sections}[telemetry]\nlog_level = \
+         \"debug\"\nlisten = \"127.0.0.1:{port}\"\n{ENCRYPTED}",
         node.name
     );
     std::fs::write(lab.path(&format!("{name}.toml")), text).expect("configuration");

@@ -1,5 +1,7 @@
 //! Two registrars as processes, boxes as threads of the test, each side with an authority of its own.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bench::rig::command::Finished;
 pub use bench::rig::registrars::NAMES as SIDES;
 use bench::rig::registrars::{Place, Registrars};
@@ -29,6 +31,7 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 /// The two registrars on loopback, and a directory for them; what a test does to them has to succeed.
 pub struct Lab {
     both: Registrars,
+    #[allow(dead_code, reason = "not every test looks into it; it is there as long as the lab is")]
     pub dir: TempDir,
 }
 
@@ -60,7 +63,7 @@ impl Lab {
     /// Certificates and secrets; nothing runs yet.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let places = [(); 2].map(|()| Place::loopback(free_port()));
+        let places = [(); 2].map(|()| Place { telemetry: Some(free_port()), ..Place::loopback(free_port()) });
         let both = Registrars::new(Path::new(env!("CARGO_BIN_EXE_pdmv2")), dir.path(), places);
         Self { both: both.expect("certificates"), dir }
     }
@@ -239,14 +242,25 @@ pub fn audit<'a>(boxes: impl IntoIterator<Item = &'a Held>) {
     }
 }
 
-/// Whether any of the texts shows any of the secrets.
-pub fn shows(texts: &[String], secrets: &[Vec<u8>]) -> bool {
-    texts.iter().map(|t| t.to_lowercase()).any(|text| {
-        secrets.iter().any(|secret| {
-            let decimal: Vec<_> = secret[..6].iter().map(ToString::to_string).collect();
-            text.contains(&hex::encode(&secret[..6]))
-                || text.contains(&decimal.join(", "))
-                || text.contains(&decimal.join(","))
-        })
+/// How a secret may look in a text or a file: as it is, in hex of either case, as `Debug` shows octets, in base64 wherever
+/// it begins there. Some octets of it are enough.
+fn shapes(secret: &[u8]) -> Vec<Vec<u8>> {
+    let decimal: Vec<_> = secret[..6].iter().map(ToString::to_string).collect();
+    let texts = [hex::encode(&secret[..6]), hex::encode_upper(&secret[..6]), decimal.join(", "), decimal.join(",")];
+    let base64 = (0..3).flat_map(|from| {
+        let octets = &secret[from..from + 6];
+        [STANDARD_NO_PAD.encode(octets), URL_SAFE_NO_PAD.encode(octets)]
+    });
+    let plain = std::iter::once(secret[..8].to_vec());
+    plain.chain(texts.into_iter().chain(base64).map(String::into_bytes)).collect()
+}
+
+/// The first of the texts that shows any of the secrets, with what it shows.
+pub fn shown<'t, T: AsRef<[u8]>>(texts: &'t [T], secrets: &[Vec<u8>]) -> Option<(&'t T, String)> {
+    let shapes: Vec<_> = secrets.iter().flat_map(|secret| shapes(secret)).collect();
+    texts.iter().find_map(|text| {
+        let octets = text.as_ref();
+        let found = shapes.iter().find(|shape| octets.windows(shape.len()).any(|at| at == *shape))?;
+        Some((text, String::from_utf8_lossy(found).into_owned()))
     })
 }
