@@ -4,8 +4,9 @@
 //!   host A ── tA [box A] w0 ── wire (veth) ── w1 [box B] tB ── host B
 //! ```
 //!
-//! With [registrars](registrars) a second link joins the boxes' places, for them alone. The taps are made by the boxes' DPDK processes and then moved into the hosts' namespaces, where the kernel is a real
-//! IPv6 host. No traffic leaves the namespaces. Everything is gone when the [`Rig`] is dropped.
+//! The taps are made by the boxes' DPDK processes and then moved into the hosts' namespaces, where the kernel is a real
+//! IPv6 host. With [`registrars`] a second link joins the boxes' places, for those alone. No traffic leaves the
+//! namespaces. Everything is gone when the [`Rig`] is dropped.
 
 pub mod boxes;
 pub mod capture;

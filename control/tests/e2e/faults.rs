@@ -1,11 +1,11 @@
 //! kill -9 of registrars and boxes under an established TCP connection.
 
-use crate::boxes::{PDMV2, ROOMY, SOON, end_running, start, turn};
+use crate::boxes::{PDMV2, ROOMY, SOON, end_running, end_running_quietly, start, turn, wait_for};
 use crate::hosts;
 use crate::stream::Stream;
 use bench::rig::boxes::{BoxConfig, Keys};
 use bench::rig::command::Running;
-use bench::rig::registrars::Registrars;
+use bench::rig::registrars::{NAMES, Registrars};
 use bench::rig::{Rig, Side};
 use pipeline::audit::RECORD;
 use rustix::process::Signal;
@@ -119,4 +119,50 @@ fn e2e_a_tcp_connection_outlives_kills_of_everything() {
         "{octets} octets there and back; sent again until the boxes were killed {sent_again:?}, in all {again:?}; \
          (key, nonce) pairs by process: {pairs:?}"
     );
+}
+
+/// The places of a negotiation and a roll-over where a registrar can be killed: the client primary's, the server's, and
+/// those of both.
+const STEPS: [&[&str]; 2] =
+    [&["setup-sent", "encapsulated", "kem-answered"], &["setup-answered", "kem-computed", "kem-kept"]];
+const WRITES: [&str; 4] = ["write-generation", "wrote-generation", "write-sealed", "wrote-sealed"];
+
+#[test]
+fn e2e_a_tcp_connection_does_not_notice_registrars_that_die_at_any_step() {
+    let Some(_turn) = turn() else { return };
+    let rig = Rig::new(ROOMY).expect("rig");
+    let mut registrars = rig.registrars(Path::new(PDMV2)).expect("registrars");
+    registrars.start_both().expect("registrars");
+    let mut audited = Audited { files: Vec::new() };
+    let boxes = Side::BOTH.map(|side| audited.start(&rig, side));
+    let mut generation = registrars.settle(&boxes.each_ref(), 0, SOON).expect("keys");
+    rig.connect(SOON).expect("hosts that reach each other");
+    let stream = Stream::start(&rig, 5001);
+    for side in [0, 1] {
+        let config = format!("{}.toml", NAMES[side]);
+        for step in STEPS[side].iter().chain(&WRITES) {
+            registrars.kill(side).expect("killed");
+            registrars.fault = Some(step);
+            registrars.start(side).expect("a registrar");
+            wait_for(step, || {
+                // While it comes up, and when it is gone, nobody answers.
+                let _ = registrars.pdmv2(&["registrar", "rotate", "--config", &config]);
+                registrars.ended(side)
+            });
+            registrars.fault = None;
+            let began = Instant::now();
+            registrars.start(side).expect("a registrar");
+            back(&registrars, &boxes, generation - 1, began);
+            registrars.rotate(side).expect("a registrar that answers");
+            generation = back(&registrars, &boxes, generation, Instant::now());
+            eprintln!("{} {step}: generation {generation}", NAMES[side]);
+            Side::BOTH.into_iter().for_each(|side| assert_nothing_lost(&rig, side));
+        }
+    }
+    stream.goes_on("at last");
+    assert!(stream.end() > 0);
+    for counters in end_running_quietly(&rig, boxes) {
+        assert_eq!(counters.get("/outbound/passed/no_key"), 0, "sealed throughout: {}", counters.0);
+    }
+    assert_eq!(audited.check().len(), 2);
 }
