@@ -1,4 +1,4 @@
-# make demo   two boxes between two hosts, in network namespaces: what it is, on one screen
+# make demo   two boxes between two hosts, keys from two registrars, in network namespaces: what it is, on one screen
 # make bench  all benchmarks, with the libraries to compare with: bench/results
 # make test   everything: set-up, formatting, lints, unit, property and interleaving tests, fuzzing, end to end
 # The parts of them, and what they need, are in docs/testing.md.

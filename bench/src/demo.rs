@@ -1,16 +1,18 @@
 //! `bench demo`: two boxes between two hosts, shown on one screen.
 
+mod keys;
 mod screen;
 
 use crate::rig::boxes::BoxConfig;
 use crate::rig::capture::{Capturing, Limits};
-use crate::rig::command;
+use crate::rig::command::{self, Running};
 use crate::rig::counters::{Counters, Crossing, contradictions};
 use crate::rig::traffic::{Pings, Tcp, Udp};
 use crate::rig::{Options, Rig, Side};
 use crate::{Programs, core};
 use anyhow::{Context, Result};
 use clap::Args;
+use keys::Source;
 use rustix::process::Signal;
 use screen::Screen;
 use serde_json::Value;
@@ -31,7 +33,11 @@ pub struct DemoArgs {
     /// Where pdmv2-middlebox and pdmv2 are [default: beside this program]
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
-    /// Keep the capture of the wire and the key file that opens it in this directory
+    /// Keys from a key file instead of two registrars
+    #[arg(long)]
+    key_file: bool,
+    /// Keep the capture of the wire in this directory, and with --key-file the file that opens it (keys from registrars
+    /// are in memory only: nothing can open it afterwards)
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
@@ -65,20 +71,20 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
 
     screen.step("making the namespaces and the wire");
     let rig = Rig::new(Options::default())?;
-    screen.step("making a key file ('pdmv2 keygen')");
-    let keys = rig.keygen(&programs.pdmv2)?;
+    let mut keys = Source::new(&screen, &rig, &programs, args.key_file)?;
     let mut boxes = Vec::new();
     for side in Side::BOTH {
         screen.step(&format!("starting {}", side.node()));
-        let config = BoxConfig { core: core(side), keys: Some(keys.clone()), ..BoxConfig::default() };
+        let config = BoxConfig { core: core(side), keys: keys.of_boxes(), ..BoxConfig::default() };
         boxes.push(rig.start_box(side, &programs.middlebox, &rig.configure(side, &config)?)?);
     }
+    keys.settle(&screen, &boxes.iter().collect::<Vec<_>>())?;
     screen.step("capturing the wire (tcpdump)");
     let captures = rig.capture_wire(WIRE)?;
     screen.step("waiting until the hosts reach each other");
     rig.connect(Duration::from_secs(20))?;
 
-    let talk = talk(&rig, args.seconds, &screen)?;
+    let talk = talk(&rig, args.seconds, &screen, &mut keys, &boxes)?;
 
     screen.step("stopping the traffic, then the boxes");
     let [from_a, from_b] = captures.map(Capturing::stop);
@@ -96,34 +102,43 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
     }
     let [a, b] = [&counters[0], &counters[1]];
 
+    keys.show(&screen);
     show_talk(&screen, &talk);
-    let opened = show_options(&screen, &programs.pdmv2, &keys, &wire)?;
+    let options = show_options(&screen, &programs.pdmv2, keys.file(), &wire)?;
     show_counters(&screen, a, b);
     show_delays(&screen, a, b);
-    let passed = judge(&screen, &talk, opened, [a, b], taps)?;
+    let passed = judge(&screen, &talk, &keys, &options, [a, b], taps)?;
     if let Some(dir) = &args.keep {
-        keep(dir, &[&wire[0], &wire[1], &keys])?;
-        screen
-            .text(&format!("\nThe wire: pdmv2 decode --keys {0}/pdmv2.keys --hex {0}/wire-from-a.pcap", dir.display()));
+        let files = wire.iter().map(PathBuf::as_path).chain(keys.file());
+        keep(dir, &files.collect::<Vec<_>>())?;
+        let place = dir.display();
+        let option = keys.file().map(|_| format!(" --keys {place}/pdmv2.keys")).unwrap_or_default();
+        screen.text(&format!("\nThe wire: pdmv2 decode{option} --hex {place}/wire-from-a.pcap"));
+        if keys.file().is_none() {
+            screen.text("The keys were in the memory of registrars and boxes only; to open it afterwards: --key-file");
+        }
     }
     Ok(passed)
 }
 
 /// All traffic, in the time there is.
-fn talk(rig: &Rig, seconds: u32, screen: &Screen) -> Result<Talk> {
+fn talk(rig: &Rig, seconds: u32, screen: &Screen, keys: &mut Source, boxes: &[Running]) -> Result<Talk> {
     let ping = (seconds / 5).max(1);
     let udp = (seconds / 10).max(1);
     let tcp = (seconds.saturating_sub(ping + 2 * udp) / 2).max(1);
     let ping_ms = 20;
     let count = ping * 1000 / ping_ms / 2;
     screen.step(&format!("ping both ways, {count} each"));
-    let there = rig.ping(Side::A, Side::B.address(), count, ping_ms)?;
-    let back = rig.ping(Side::B, Side::A.address(), count, ping_ms)?;
+    let pings =
+        [rig.ping(Side::A, Side::B.address(), count, ping_ms)?, rig.ping(Side::B, Side::A.address(), count, ping_ms)?];
     screen.step(&format!("UDP both ways (iperf3, 5 Mbit/s), {udp} s each"));
     let udp = [rig.udp(Side::A, udp, 5_000_000, 1200)?, rig.udp(Side::B, udp, 5_000_000, 1200)?];
-    screen.step(&format!("TCP both ways (iperf3), {tcp} s each"));
-    let tcp = [rig.tcp(Side::A, tcp)?, rig.tcp(Side::B, tcp)?];
-    Ok(Talk { pings: [there, back], udp, tcp })
+    let meanwhile = if keys.file().is_none() { "; new keys in the middle ('pdmv2 registrar rotate')" } else { "" };
+    screen.step(&format!("TCP both ways (iperf3), {tcp} s each{meanwhile}"));
+    let middle = Duration::from_secs(tcp.into()) / 2;
+    let there = keys.roll_over_during(&boxes.iter().collect::<Vec<_>>(), middle, || rig.tcp(Side::A, tcp))?;
+    let tcp = [there, rig.tcp(Side::B, tcp)?];
+    Ok(Talk { pings, udp, tcp })
 }
 
 fn tap(rig: &Rig, side: Side) -> Result<Tap> {
@@ -158,18 +173,33 @@ fn show_talk(screen: &Screen, talk: &Talk) {
     }
 }
 
-/// Shows one sealed option of each kind of packet; gives how many of the capture could be opened and how many not.
-fn show_options(screen: &Screen, pdmv2: &Path, keys: &Path, wire: &[PathBuf]) -> Result<(u64, u64)> {
-    screen.heading("On the wire: sealed options, and what is in them ('pdmv2 decode' with the key file)");
-    let [pdmv2, keys] = [pdmv2, keys].map(|p| p.display().to_string());
-    let (mut opened, mut not_opened) = (0, 0);
+/// The options in the capture of the wire.
+#[derive(Default)]
+struct OptionsSeen {
+    sealed: u64,
+    /// Of those.
+    opened: u64,
+    others: u64,
+}
+
+/// Shows one sealed option of each kind of packet, opened when there is a key file.
+fn show_options(screen: &Screen, pdmv2: &Path, keys: Option<&Path>, wire: &[PathBuf]) -> Result<OptionsSeen> {
+    screen.heading(if keys.is_some() {
+        "On the wire: sealed options, and what is in them ('pdmv2 decode' with the key file)"
+    } else {
+        "On the wire: sealed options ('pdmv2 decode'); only the boxes have the keys to them"
+    });
+    let (pdmv2, keys) = (pdmv2.display().to_string(), keys.map(|k| k.display().to_string()));
+    let mut seen = OptionsSeen::default();
     let mut shown: Vec<(String, Value)> = Vec::new();
     for capture in wire {
         let capture = capture.display().to_string();
-        let lines = command::check(&[&pdmv2, "decode", "--json", "--keys", &keys, &capture], Duration::from_secs(60))?;
-        for line in lines.lines() {
+        let mut line = vec![pdmv2.as_str(), "decode", "--json", &capture];
+        line.extend(keys.iter().flat_map(|keys| ["--keys", keys]));
+        for line in command::check(&line, Duration::from_secs(60))?.lines() {
             let record: Value = serde_json::from_str(line).context("pdmv2 decode prints no JSON")?;
-            *(if record["metrics"].is_object() { &mut opened } else { &mut not_opened }) += 1;
+            *(if record["form"] == "sealed" { &mut seen.sealed } else { &mut seen.others }) += 1;
+            seen.opened += u64::from(record["metrics"].is_object());
             let kind = format!("{} {}", record["protocol"], record["src"]);
             // One that answers another says more than a first one.
             let says_more = |r: &Value| r["metrics"]["psnlr"].as_u64().is_some_and(|n| n > 0);
@@ -183,8 +213,12 @@ fn show_options(screen: &Screen, pdmv2: &Path, keys: &Path, wire: &[PathBuf]) ->
     for (_, record) in shown.iter().take(6) {
         show_option(screen, record);
     }
-    screen.text(&format!("  {opened} sealed options in the captured part opened, {not_opened} not"));
-    Ok((opened, not_opened))
+    let OptionsSeen { sealed, opened, others } = seen;
+    screen.text(&match keys {
+        Some(_) => format!("  {opened} sealed options in the captured part opened, {} not", sealed + others - opened),
+        None => format!("  {sealed} sealed options in the captured part, {others} others"),
+    });
+    Ok(seen)
 }
 
 fn show_option(screen: &Screen, record: &Value) {
@@ -203,6 +237,9 @@ fn show_option(screen: &Screen, record: &Value) {
     screen.text(&format!("  frame {}: {protocol} {flow}", record["frame"]));
     screen.text(&format!("    {}", parts.join(" ")));
     let (key, m) = (&record["key"], &record["metrics"]);
+    if !m.is_object() {
+        return screen.text(&format!("    PRSEQ {} F {} · sealed", record["prseq"], record["f"]));
+    }
     screen.text(&format!(
         "    PRSEQ {} F {} · sealed by {}, generation {}, Kri {} · global pointer {}",
         record["prseq"],
@@ -264,7 +301,14 @@ fn show_delays(screen: &Screen, a: &Counters, b: &Counters) {
 }
 
 /// Says of each thing that must hold whether it does.
-fn judge(screen: &Screen, talk: &Talk, opened: (u64, u64), boxes: [&Counters; 2], taps: [Tap; 2]) -> Result<bool> {
+fn judge(
+    screen: &Screen,
+    talk: &Talk,
+    keys: &Source,
+    options: &OptionsSeen,
+    boxes: [&Counters; 2],
+    taps: [Tap; 2],
+) -> Result<bool> {
     screen.heading("What must hold");
     let mut all = true;
     let mut check = |holds: bool, what: &str| {
@@ -276,7 +320,13 @@ fn judge(screen: &Screen, talk: &Talk, opened: (u64, u64), boxes: [&Counters; 2]
     let lost: u64 = talk.udp.iter().map(|u| u.lost).sum();
     check(lost == 0 && talk.udp.iter().all(|u| u.sent > 0), &format!("UDP lost nothing ({lost} lost)"));
     check(talk.tcp.iter().all(|t| t.bits_per_second > 0.0), "TCP went both ways");
-    check(opened.0 > 0 && opened.1 == 0, "every option in the capture of the wire opens with the key file");
+    let OptionsSeen { sealed, opened, others } = *options;
+    if let Some((moved, what)) = keys.rolled_over() {
+        check(sealed > 0 && opened + others == 0, "every option in the capture of the wire is sealed");
+        check(moved, &what);
+    } else {
+        check(sealed > 0 && opened == sealed && others == 0, "every option in the capture opens with the key file");
+    }
     for (side, (counters, tap)) in Side::BOTH.iter().zip(boxes.iter().zip(taps)) {
         let node = side.node();
         for contradiction in contradictions(node, counters) {

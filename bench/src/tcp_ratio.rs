@@ -1,6 +1,6 @@
 //! `bench tcp-ratio`: TCP through two of our boxes, against two `dpdk-testpmd` in the same places in the same run.
 
-use crate::rig::boxes::BoxConfig;
+use crate::rig::boxes::{BoxConfig, Keys};
 use crate::rig::command::Running;
 use crate::rig::traffic::Tcp;
 use crate::rig::{Options, Rig, Side};
@@ -129,7 +129,7 @@ fn measure(args: &TcpRatioArgs, programs: &crate::Programs, ours: bool) -> Resul
 }
 
 fn start_ours(rig: &Rig, side: Side, program: &Path, idle: &'static str, keys: &Path) -> Result<Running> {
-    let config = BoxConfig { core: crate::core(side), idle, keys: Some(keys.to_owned()), ..BoxConfig::default() };
+    let config = BoxConfig { core: crate::core(side), idle, keys: Keys::File(keys.to_owned()), ..BoxConfig::default() };
     rig.start_box(side, program, &rig.configure(side, &config)?)
 }
 

@@ -5,38 +5,35 @@ mod common;
 #[path = "registration/lab.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod lab;
+#[path = "registered_box/secrets.rs"]
+mod secrets;
 
 use common::{A, B, ENCRYPTED, Running, ethernet, frames, udp, wait_for};
 use control::registration::node::NodeSettings;
-use lab::{Lab, SIDES, SimBox};
+use lab::{Lab, SimBox, free_port};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-fn metric(port: u16, name: &str) -> Option<f64> {
+fn metrics(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(stream, "GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    answer.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    Some(answer)
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+fn metric(port: u16, name: &str) -> Option<f64> {
+    metrics(port)?.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
 /// A box's configuration, `NAME.toml`.
 fn config(lab: &Lab, name: &str, side: usize, node: &NodeSettings, [inside, outside]: [&str; 2], port: u16) {
-    let (host, registrar) = lab.address(side);
+    let sections = lab.box_sections(side, &node.name, &hex::encode(node.id));
     let text = format!(
         "[node]\nname = \"{}\"\n[eal]\nargs = [\"--no-huge\", \"-m\", \"256\", \"--no-shconf\", \"--no-telemetry\", \
          \"--no-pci\", \"--iova-mode=va\", \"-l\", \"0\"]\n[ports.inside]\ndevice = \"{inside}\"\n[ports.outside]\n\
-         device = \"{outside}\"\n[workers]\ncores = [0]\nidle = \"sleep\"\n[registration]\nregistrars = \
-         [\"{host}:{registrar}\"]\nid = \"{}\"\n[tls]\nca = \"pki-{}/ca.crt\"\ncertificate = \"{}.crt\"\nkey = \
-         \"{}.key\"\n[telemetry]\nlisten = \"127.0.0.1:{port}\"\n{ENCRYPTED}",
-        node.name,
-        hex::encode(node.id),
-        SIDES[side],
-        node.name,
+         device = \"{outside}\"\n[workers]\ncores = [0]\nidle = \"sleep\"\n{sections}[telemetry]\nlog_level = \
+         \"debug\"\nlisten = \"127.0.0.1:{port}\"\n{ENCRYPTED}",
         node.name
     );
     std::fs::write(lab.path(&format!("{name}.toml")), text).expect("configuration");

@@ -1,7 +1,7 @@
 //! What stands between the hosts and the wire: our boxes, or `dpdk-testpmd`, which forwards without looking.
 
 use super::command::Running;
-use super::{Rig, Side, command};
+use super::{Rig, Side, command, registrars};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,18 @@ use std::time::Duration;
 /// What a forwarder may take to start.
 pub const START: Duration = Duration::from_secs(30);
 
+/// Where a box has its keys from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Keys {
+    /// It runs without.
+    #[default]
+    Nowhere,
+    /// A key file.
+    File(PathBuf),
+    /// The registrar of its side: [`Rig::registrars`].
+    Registrar,
+}
+
 /// A box's configuration file, as far as runs differ in it.
 #[derive(Clone, Debug)]
 pub struct BoxConfig {
@@ -17,8 +29,8 @@ pub struct BoxConfig {
     pub core: usize,
     /// What the worker does without packets: `poll`, `yield` or `sleep`.
     pub idle: &'static str,
-    /// The key file; `None`: the box runs without keys.
-    pub keys: Option<PathBuf>,
+    /// Where it has its keys from.
+    pub keys: Keys,
     /// The port of its metrics on its namespace's loopback.
     pub telemetry: Option<u16>,
     /// Where each (key, nonce) is recorded.
@@ -35,7 +47,7 @@ impl Default for BoxConfig {
         Self {
             core: 0,
             idle: "yield",
-            keys: None,
+            keys: Keys::Nowhere,
             telemetry: None,
             audit: None,
             forwarding: String::new(),
@@ -47,7 +59,7 @@ impl Default for BoxConfig {
 impl BoxConfig {
     /// The text for one side's box.
     #[must_use]
-    pub fn text(&self, side: Side) -> String {
+    pub fn text(&self, rig: &Rig, side: Side) -> String {
         let quoted: Vec<_> = eal(side, self.core).iter().map(|a| format!("\"{a}\"")).collect();
         let [inside, outside] = devices(side);
         let mut text = format!(
@@ -60,11 +72,16 @@ impl BoxConfig {
             idle = self.idle,
             forwarding = self.forwarding,
         );
-        if let Some(keys) = &self.keys {
-            let _ = writeln!(text, "[keys]\nfile = \"{}\"\n", keys.display());
+        match &self.keys {
+            Keys::Nowhere => {}
+            Keys::File(file) => {
+                let _ = writeln!(text, "[keys]\nfile = \"{}\"\n", file.display());
+            }
+            Keys::Registrar => text += &registrars::rig_sections(rig, side),
         }
+        text += "[telemetry]\nlog_level = \"debug\"\n";
         if let Some(port) = self.telemetry {
-            let _ = writeln!(text, "[telemetry]\nlisten = \"127.0.0.1:{port}\"\n");
+            let _ = writeln!(text, "listen = \"127.0.0.1:{port}\"\n");
         }
         if let Some(audit) = &self.audit {
             let _ = writeln!(text, "[audit]\nfile = \"{}\"\n", audit.display());
@@ -95,7 +112,7 @@ impl Rig {
     /// It cannot be written.
     pub fn configure(&self, side: Side, config: &BoxConfig) -> Result<PathBuf> {
         let path = self.dir().join(format!("{}.toml", side.node()));
-        std::fs::write(&path, config.text(side)).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, config.text(self, side)).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The taps are made by the boxes' DPDK processes and then moved into the hosts' namespaces, where the kernel is a real
-//! IPv6 host. No traffic leaves the namespaces. Everything is gone when the [`Rig`] is dropped.
+//! IPv6 host. With [`registrars`] a second link joins the boxes' places, for those alone. No traffic leaves the
+//! namespaces. Everything is gone when the [`Rig`] is dropped.
 
 pub mod boxes;
 pub mod capture;
@@ -13,6 +14,7 @@ pub mod cleanup;
 pub mod command;
 pub mod counters;
 pub mod namespace;
+pub mod registrars;
 pub mod traffic;
 
 use anyhow::{Context, Result, bail};
@@ -37,7 +39,9 @@ impl Side {
     /// Both.
     pub const BOTH: [Self; 2] = [Self::A, Self::B];
 
-    const fn index(self) -> usize {
+    /// 0 or 1.
+    #[must_use]
+    pub const fn index(self) -> usize {
         self as usize
     }
 
@@ -86,7 +90,7 @@ impl Side {
         ["192.0.2.1", "192.0.2.2"][self.index()]
     }
 
-    /// The box's name in the key file.
+    /// The box's name.
     #[must_use]
     pub const fn node(self) -> &'static str {
         ["box-a", "box-b"][self.index()]

@@ -208,6 +208,9 @@ async fn once(
                 let Some(message) = message.map_err(said)? else { return Ok(()) };
                 let set = message.keys.context("a message without keys")?;
                 let keys = Keys::try_from(&set)?;
+                let opens = keys.opening.iter().flat_map(|o| o.secrets.iter().map(|(g, _)| *g)).max().unwrap_or(0);
+                let seals = keys.sealing.as_ref().map_or(0, |s| s.generation);
+                tracing::debug!(opens, seals, revision = keys.revision, "keys received");
                 registration.put(Received { keys, at: Instant::now(), ack: ack.clone() });
             }
             () = tokio::time::sleep(REFRESH) => match tls.refresh() {

@@ -79,3 +79,18 @@ pub fn metrics(rig: &Rig, side: Side, port: u16) -> String {
     };
     rig.place(side).enter(get).expect("namespace").expect("metrics")
 }
+
+/// The value of one metric of a box, named with its labels.
+pub fn metric(rig: &Rig, side: Side, port: u16, name: &str) -> Option<f64> {
+    let text = metrics(rig, side, port);
+    text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// Segments that a host's kernel has sent again so far.
+pub fn retransmitted(rig: &Rig, side: Side) -> u64 {
+    let text = rig.host(side).check(&["cat", "/proc/net/snmp"], PATIENCE).expect("counters");
+    let mut lines = text.lines().filter(|l| l.starts_with("Tcp:"));
+    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+    pairs.find(|(name, _)| *name == "RetransSegs").expect("RetransSegs").1.parse().expect("a number")
+}

@@ -3,112 +3,34 @@
 
 #![expect(clippy::panic, reason = "the helpers of these tests are tests too")]
 
+mod boxes;
+mod faults;
 mod hosts;
+mod registration;
+mod roll_over;
+mod stream;
 mod wire;
 
-use bench::rig::boxes::BoxConfig;
-use bench::rig::capture::{Capturing, Limits};
+use bench::rig::boxes::{BoxConfig, Keys};
+use bench::rig::capture::Limits;
 use bench::rig::command::{self, Running};
-use bench::rig::counters::{Counters, Crossing, contradictions};
-use bench::rig::{self, Options, Rig, Side};
+use bench::rig::counters::Counters;
+use bench::rig::{Options, Rig, Side};
+use boxes::{
+    MIDDLEBOX, ROOMY, SOON, assert_form, capture_host, end, end_quietly, key_file, start, start_both, stop, turn,
+};
 use protocol::wire::dest_opts;
 use protocol::wire::option::Form;
 use rustix::process::Signal;
 use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-const MIDDLEBOX: &str = env!("CARGO_BIN_EXE_pdmv2-middlebox");
-const PDMV2: &str = env!("CARGO_BIN_EXE_pdmv2");
-/// For what has to come and does in a moment.
-const SOON: Duration = Duration::from_secs(20);
-/// No packet of the hosts is too long for its option.
-const ROOMY: Options = Options { host_mtu: 1460, wire_mtu: 1500 };
-
-/// One at a time: two pairs of boxes would share the cores. `None`: the tests are to be left out.
-fn turn() -> Option<MutexGuard<'static, ()>> {
-    static TURN: Mutex<()> = Mutex::new(());
-    if std::env::var_os("PDMV2_SKIP_E2E").is_some_and(|v| v == "1") {
-        eprintln!("left out: PDMV2_SKIP_E2E=1");
-        return None;
-    }
-    if let Err(error) = rig::able() {
-        panic!("{error:#}. Or leave the end-to-end tests out with PDMV2_SKIP_E2E=1");
-    }
-    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-fn start(rig: &Rig, side: Side, config: &BoxConfig) -> Running {
-    let config = BoxConfig { core: bench::core(side), ..config.clone() };
-    let file = rig.configure(side, &config).expect("configuration");
-    rig.start_box(side, Path::new(MIDDLEBOX), &file).expect("box")
-}
-
-fn start_both(rig: &Rig, config: &BoxConfig) -> [Running; 2] {
-    let boxes = Side::BOTH.map(|side| start(rig, side, config));
-    rig.connect(SOON).expect("hosts that reach each other");
-    boxes
-}
-
-fn keys(rig: &Rig) -> Option<PathBuf> {
-    Some(rig.keygen(Path::new(PDMV2)).expect("key file"))
-}
-
-/// Ends the boxes with SIGTERM: they exit with 0, and their counters contradict neither themselves nor each other.
-fn end(boxes: [Running; 2]) -> [Counters; 2] {
-    boxes.iter().for_each(|running| running.signal(Signal::TERM));
-    let counters = boxes.map(|mut running| {
-        let status = running.wait(SOON).expect("an end");
-        assert!(status.success(), "{status}:\n{}", running.tail());
-        Counters::parse(&running.out()).expect("counters")
-    });
-    for (side, counters) in Side::BOTH.iter().zip(&counters) {
-        assert_eq!(contradictions(side.node(), counters), Vec::<String>::new());
-        let dropped = counters.get("/outbound/dropped_total") + counters.get("/inbound/dropped_total");
-        assert_eq!(dropped, 0, "{} dropped packets: {}", side.node(), counters.0);
-    }
-    counters
-}
-
-/// As [`end`] after the hosts have been silenced; and every option crossed the wire.
-fn end_quietly(rig: &Rig, boxes: [Running; 2]) -> [Counters; 2] {
-    rig.quiesce().expect("silence");
-    let [a, b] = end(boxes);
-    for (from, to) in [(&a, &b), (&b, &a)] {
-        let crossing = Crossing::new(from, to).expect("no more received than sent");
-        assert!(crossing.adds_up() && crossing.added > 0, "{crossing:?}");
-    }
-    [a, b]
-}
-
-/// The file of a capture that missed nothing.
-fn stop(capture: Capturing) -> PathBuf {
-    let (path, missed) = capture.stop().expect("capture");
-    assert_eq!(missed, 0, "tcpdump missed frames");
-    path
-}
-
-fn capture_host(rig: &Rig, side: Side) -> Capturing {
-    rig.capture(rig.host(side), side.tap(), side.tap(), Limits::default()).expect("capture")
-}
-
-/// Asserts of the wire that what a policy measures carries this option, one each, in both directions.
-fn assert_form(packets: &[wire::Measured], form: Option<Form>) {
-    for from_a in [true, false] {
-        let some: Vec<_> = packets.iter().filter(|p| p.from_a == from_a).collect();
-        assert!(!some.is_empty(), "nothing went one way (from A: {from_a})");
-        let other = some.iter().find(|p| p.form != form);
-        assert!(other.is_none(), "{other:?} instead of {form:?}");
-    }
-}
 
 #[test]
 fn e2e_all_traffic_crosses_sealed_and_arrives_as_it_was() {
     let Some(_turn) = turn() else { return };
     let rig = Rig::new(ROOMY).expect("rig");
-    let boxes = start_both(&rig, &BoxConfig { keys: keys(&rig), ..BoxConfig::default() });
+    let boxes = start_both(&rig, &BoxConfig { keys: Keys::Registrar, ..BoxConfig::default() });
     let wire = rig.capture_wire(Limits::default()).expect("captures");
     let taps = Side::BOTH.map(|side| capture_host(&rig, side));
 
@@ -150,7 +72,7 @@ fn e2e_icmpv6_errors_find_their_senders() {
     let Some(_turn) = turn() else { return };
     let rig = Rig::new(Options::default()).expect("rig");
     let forwarding = "oversize = \"ptb\"".to_owned();
-    let boxes = start_both(&rig, &BoxConfig { keys: keys(&rig), forwarding, ..BoxConfig::default() });
+    let boxes = start_both(&rig, &BoxConfig { keys: Keys::Registrar, forwarding, ..BoxConfig::default() });
     assert_eq!(hosts::udp_error(&rig, Side::B.address()), ErrorKind::ConnectionRefused);
 
     const FORBIDDEN: &str = "2001:db8:b:f::1";
@@ -173,7 +95,7 @@ fn e2e_icmpv6_errors_find_their_senders() {
 fn e2e_tcp_keeps_room_for_the_option() {
     let Some(_turn) = turn() else { return };
     let rig = Rig::new(Options::default()).expect("rig");
-    let boxes = start_both(&rig, &BoxConfig { keys: keys(&rig), ..BoxConfig::default() });
+    let boxes = start_both(&rig, &BoxConfig { keys: Keys::Registrar, ..BoxConfig::default() });
     let wire = rig.capture_wire(Limits::default()).expect("captures");
     for side in Side::BOTH {
         hosts::send_tcp(&rig, side, side.other().address(), 5001, 8 << 20);
@@ -205,7 +127,7 @@ fn e2e_each_policy_has_its_form_on_the_wire() {
         format!("[[policy]]\nname = \"{mode}\"\nprotocol = \"udp\"\nports = [{port}]\nmode = \"{mode}\"\n")
     };
     let policies = FORMS.iter().map(policy).collect();
-    let boxes = start_both(&rig, &BoxConfig { keys: keys(&rig), policies, ..BoxConfig::default() });
+    let boxes = start_both(&rig, &BoxConfig { keys: Keys::Registrar, policies, ..BoxConfig::default() });
     let wire = rig.capture_wire(Limits::default()).expect("captures");
     for (port, ..) in FORMS {
         hosts::exchange_udp(&rig, port, (0..40).map(|i| i * 30));
@@ -231,7 +153,7 @@ fn e2e_each_policy_has_its_form_on_the_wire() {
 fn e2e_vlan_tags_stay() {
     let Some(_turn) = turn() else { return };
     let rig = Rig::new(ROOMY).expect("rig");
-    let boxes = start_both(&rig, &BoxConfig { keys: keys(&rig), ..BoxConfig::default() });
+    let boxes = start_both(&rig, &BoxConfig { keys: Keys::Registrar, ..BoxConfig::default() });
     let wire = rig.capture_wire(Limits::default()).expect("captures");
     let tap = capture_host(&rig, Side::B);
     if rig.add_vlans().expect("VLANs") {
@@ -309,18 +231,11 @@ fn e2e_a_box_without_keys_forwards_and_says_so() {
     let pings = rig.ping(Side::A, Side::B.address(), 50, 10).expect("ping");
     assert_eq!(pings.received, pings.sent);
     hosts::exchange_udp(&rig, 5002, (0..50).map(|i| i * 20));
-    for (side, running) in Side::BOTH.iter().zip(&boxes) {
+    for (side, running) in Side::BOTH.iter().zip(&boxes.running) {
         assert!(running.line("no keys: packets pass without the option").is_some(), "{}", running.tail());
-        let metrics = hosts::metrics(&rig, *side, PORT);
-        let value = |name: &str| {
-            let line = metrics.lines().find(|l| l.starts_with("pdmv2_") && l.contains(name));
-            line.and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
-        };
-        assert_eq!(value("pdmv2_sealing "), Some(0.0), "{metrics}");
-        assert!(
-            value("pdmv2_packets_passed_total{direction=\"outbound\",reason=\"no_key\"}") >= Some(100.0),
-            "{metrics}"
-        );
+        let value = |name: &str| hosts::metric(&rig, *side, PORT, name);
+        assert_eq!(value("pdmv2_sealing"), Some(0.0));
+        assert!(value("pdmv2_packets_passed_total{direction=\"outbound\",reason=\"no_key\"}") >= Some(100.0));
     }
     let wire = wire.map(stop);
     rig.quiesce().expect("silence");
@@ -336,7 +251,7 @@ fn e2e_a_killed_box_comes_back_under_a_new_generation() {
     let Some(_turn) = turn() else { return };
     let rig = Rig::new(ROOMY).expect("rig");
     let audit = rig.dir().join("audit");
-    let config = BoxConfig { keys: keys(&rig), ..BoxConfig::default() };
+    let config = BoxConfig { keys: key_file(&rig), ..BoxConfig::default() };
     let audited = BoxConfig { audit: Some(audit.clone()), ..config.clone() };
     let mut b = start(&rig, Side::B, &config);
     let (mut generations, mut records) = (Vec::new(), Vec::new());

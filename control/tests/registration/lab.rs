@@ -1,12 +1,16 @@
 //! Two registrars as processes, boxes as threads of the test, each side with an authority of its own.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use bench::rig::command::Finished;
+pub use bench::rig::registrars::NAMES as SIDES;
+use bench::rig::registrars::{Place, Registrars};
 use control::registration::node::{self, NodeSettings, Received, Registration};
 use control::registration::tls::{AuthorityFiles, TlsFiles};
 use std::collections::HashMap;
-use std::fs::File;
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -24,85 +28,74 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Names of the two sides.
-pub const SIDES: [&str; 2] = ["west", "east"];
-
+/// The two registrars on loopback, and a directory for them; what a test does to them has to succeed.
 pub struct Lab {
+    both: Registrars,
+    #[allow(dead_code, reason = "not every test looks into it; it is there as long as the lab is")]
     pub dir: TempDir,
-    ports: [u16; 2],
-    registrars: [Option<Child>; 2],
-    nodes: [String; 2],
-    pub peer_lines: [String; 2],
-    pub times: String,
-    /// Where a registrar that is started is to be killed.
-    pub fault: Option<&'static str>,
 }
 
-fn free_port() -> u16 {
+impl Deref for Lab {
+    type Target = Registrars;
+
+    fn deref(&self) -> &Registrars {
+        &self.both
+    }
+}
+
+impl DerefMut for Lab {
+    fn deref_mut(&mut self) -> &mut Registrars {
+        &mut self.both
+    }
+}
+
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+}
+
+/// The id of a box of this number, and its prefix.
+fn identity(side: usize, number: u16) -> ([u8; 16], String) {
+    let id = [number.to_be_bytes(); 8].concat().try_into().expect("16 octets");
+    (id, format!("2001:db8:{}:{number:x}::/64", ["a", "b"][side]))
 }
 
 impl Lab {
     /// Certificates and secrets; nothing runs yet.
     pub fn new() -> Self {
-        let this = Self {
-            dir: tempfile::tempdir().expect("a directory"),
-            ports: [free_port(), free_port()],
-            registrars: [None, None],
-            nodes: Default::default(),
-            peer_lines: Default::default(),
-            fault: None,
-            times: "coalesce = \"100ms\"\nack_timeout = \"5s\"\n".into(),
-        };
-        for side in SIDES {
-            this.ok(&["pki", "init", "--dir", &format!("pki-{side}")]);
-            let dir = format!("pki-{side}");
-            this.ok(&["pki", "issue", "--dir", &dir, "--registrar", side, "--host", "127.0.0.1"]);
-            this.ok(&["pki", "secret", "--out", &format!("{side}.state.key")]);
-        }
-        this
+        let dir = tempfile::tempdir().expect("a directory");
+        let places = [(); 2].map(|()| Place { telemetry: Some(free_port()), ..Place::loopback(free_port()) });
+        let both = Registrars::new(Path::new(env!("CARGO_BIN_EXE_pdmv2")), dir.path(), places);
+        Self { both: both.expect("certificates"), dir }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    pub fn pdmv2(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_pdmv2")).args(args).current_dir(self.dir.path()).output().expect("pdmv2")
+    pub fn pdmv2(&self, args: &[&str]) -> Finished {
+        self.both.pdmv2(args).expect("pdmv2")
     }
 
     pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.pdmv2(args);
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        self.both.ok(args).expect("success")
     }
 
     /// A box: its certificate, and its place in the registrar's configuration.
     pub fn node(&mut self, side: usize, number: u16) -> NodeSettings {
-        let name = format!("box-{number}");
-        self.ok(&["pki", "issue", "--dir", &format!("pki-{}", SIDES[side]), "--node", &name]);
-        self.grant(side, number);
+        let (id, prefix) = identity(side, number);
+        self.both.add_node(side, &format!("box-{number}"), &hex::encode(id), &prefix).expect("a certificate");
         self.settings(side, number)
     }
 
     /// Its place in the configuration alone.
     pub fn grant(&mut self, side: usize, number: u16) {
-        let prefix = format!("2001:db8:{}:{number:x}::/64", ["a", "b"][side]);
-        let id = hex::encode([number.to_be_bytes(); 8].concat());
-        self.nodes[side] += &format!("[[node]]\nname = \"box-{number}\"\nid = \"{id}\"\nprefixes = [\"{prefix}\"]\n");
-        if side == 0 && self.peer_lines[0].contains("scope = \"client\"") {
-            let network = prefix.trim_end_matches("/64");
-            self.nodes[side] += &format!("clients = [\"{network}1\", \"{network}2\"]\n");
-        }
+        let (id, prefix) = identity(side, number);
+        self.both.grant(side, &format!("box-{number}"), &hex::encode(id), &prefix);
     }
 
     pub fn settings(&self, side: usize, number: u16) -> NodeSettings {
         let name = format!("box-{number}");
         let ca = self.path(&format!("pki-{}/ca.crt", SIDES[side]));
         NodeSettings {
-            id: [number.to_be_bytes(); 8].concat().try_into().expect("16 octets"),
+            id: identity(side, number).0,
             prefixes: Vec::new(),
-            registrars: vec![("127.0.0.1".into(), self.ports[side])],
+            registrars: vec![self.address(side)],
             tls: TlsFiles {
                 certificate: self.path(&format!("{name}.crt")),
                 key: self.path(&format!("{name}.key")),
@@ -114,40 +107,12 @@ impl Lab {
     }
 
     pub fn address(&self, side: usize) -> (String, u16) {
-        ("127.0.0.1".into(), self.ports[side])
-    }
-
-    fn config(&self, side: usize) -> String {
-        let (me, other) = (SIDES[side], SIDES[1 - side]);
-        let role = if side == 0 {
-            format!("role = \"client\"\naddress = \"127.0.0.1:{}\"", self.ports[1])
-        } else {
-            "role = \"server\"".into()
-        };
-        let prefix = ["2001:db8:b::/48", "2001:db8:a::/48"][side];
-        format!(
-            "[registrar]\nname = \"{me}\"\nlisten = \"127.0.0.1:{}\"\nstate = \"{me}.state\"\nstate_key = \
-             \"{me}.state.key\"\nstatic_key = \"{me}.static\"\nadmin = \"{me}.socket\"\n[tls]\nca = \
-             \"pki-{me}/ca.crt\"\ncrl = \"pki-{me}/ca.crl\"\ncertificate = \"{me}.crt\"\nkey = \"{me}.key\"\n[[peer]]\n\
-             name = \"{other}\"\n{role}\nstatic_keys = \"{other}.static.pub\"\nca = \"pki-{other}/ca.crt\"\ncrl = \
-             \"pki-{other}/ca.crl\"\nprefixes = [\"{prefix}\"]\n{}\n{}[generations]\n{}[telemetry]\nlog_level = \
-             \"debug\"\n",
-            self.ports[side], self.peer_lines[side], self.nodes[side], self.times
-        )
+        let place = self.place(side);
+        (place.host.clone(), place.port)
     }
 
     pub fn start(&mut self, side: usize) {
-        let name = SIDES[side];
-        std::fs::write(self.path(&format!("{name}.toml")), self.config(side)).expect("written");
-        let log = File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_pdmv2"))
-            .args(["registrar", "run", "--config", &format!("{name}.toml")])
-            .current_dir(self.dir.path())
-            .envs(self.fault.map(|place| ("PDMV2_FAULT", place)))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        self.registrars[side] = Some(child.expect("a registrar"));
+        self.both.start(side).expect("a registrar");
     }
 
     pub fn start_both(&mut self) {
@@ -157,36 +122,16 @@ impl Lab {
 
     /// kill -9.
     pub fn kill(&mut self, side: usize) {
-        if let Some(mut child) = self.registrars[side].take() {
-            child.kill().expect("killed");
-            child.wait().expect("ended");
-        }
-    }
-
-    /// Whether it has ended by itself.
-    pub fn ended(&mut self, side: usize) -> bool {
-        self.registrars[side].as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()))
-    }
-
-    /// The registrar's process.
-    pub fn pid(&self, side: usize) -> u32 {
-        self.registrars[side].as_ref().map_or(0, Child::id)
-    }
-
-    pub fn log(&self, side: usize) -> String {
-        std::fs::read_to_string(self.path(&format!("{}.log", SIDES[side]))).unwrap_or_default()
+        self.both.kill(side).expect("killed");
     }
 
     pub fn status(&self, side: usize) -> serde_json::Value {
-        let text = self.ok(&["registrar", "status", "--json", "--config", &format!("{}.toml", SIDES[side])]);
-        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["status"].clone()
+        self.both.status(side).expect("a status")
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.kill(0);
-        self.kill(1);
         if std::thread::panicking() {
             (0..2).for_each(|side| eprintln!("--- {}\n{}", SIDES[side], self.log(side)));
         }
@@ -299,14 +244,25 @@ pub fn audit<'a>(boxes: impl IntoIterator<Item = &'a Held>) {
     }
 }
 
-/// Whether any of the texts shows any of the secrets.
-pub fn shows(texts: &[String], secrets: &[Vec<u8>]) -> bool {
-    texts.iter().map(|t| t.to_lowercase()).any(|text| {
-        secrets.iter().any(|secret| {
-            let decimal: Vec<_> = secret[..6].iter().map(ToString::to_string).collect();
-            text.contains(&hex::encode(&secret[..6]))
-                || text.contains(&decimal.join(", "))
-                || text.contains(&decimal.join(","))
-        })
+/// How a secret may look in a text or a file: as it is, in hex of either case, as `Debug` shows octets, in base64 wherever
+/// it begins there. Some octets of it are enough.
+fn shapes(secret: &[u8]) -> Vec<Vec<u8>> {
+    let decimal: Vec<_> = secret[..6].iter().map(ToString::to_string).collect();
+    let texts = [hex::encode(&secret[..6]), hex::encode_upper(&secret[..6]), decimal.join(", "), decimal.join(",")];
+    let base64 = (0..3).flat_map(|from| {
+        let octets = &secret[from..from + 6];
+        [STANDARD_NO_PAD.encode(octets), URL_SAFE_NO_PAD.encode(octets)]
+    });
+    let plain = std::iter::once(secret[..8].to_vec());
+    plain.chain(texts.into_iter().chain(base64).map(String::into_bytes)).collect()
+}
+
+/// The first of the texts that shows any of the secrets, with what it shows.
+pub fn shown<'t, T: AsRef<[u8]>>(texts: &'t [T], secrets: &[Vec<u8>]) -> Option<(&'t T, String)> {
+    let shapes: Vec<_> = secrets.iter().flat_map(|secret| shapes(secret)).collect();
+    texts.iter().find_map(|text| {
+        let octets = text.as_ref();
+        let found = shapes.iter().find(|shape| octets.windows(shape.len()).any(|at| at == *shape))?;
+        Some((text, String::from_utf8_lossy(found).into_owned()))
     })
 }

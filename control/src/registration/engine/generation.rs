@@ -127,8 +127,7 @@ impl Generation {
         let wall_ms = u64::from_be_bytes(*wall_ms);
         let age = Duration::from_millis(now_wall_ms.saturating_sub(wall_ms));
         let generation = Self::new(&agreed, now.checked_sub(age).unwrap_or(now), wall_ms)?;
-        // Of an active one this side has said before that it is ready.
-        let active = active == 1;
-        Some(Self { pushed_since: now, active, ready_here: active, ..generation })
+        // Active says that the other side is ready. Whether the boxes of this one are is asked anew.
+        Some(Self { pushed_since: now, active: active == 1, ready_here: false, ..generation })
     }
 }

@@ -179,6 +179,14 @@ impl Engine {
         (apart && self.peer.role == Role::Client).then(|| "the two primaries have different ones".to_owned())
     }
 
+    /// Both sides have a generation that not all boxes use yet. Another one now would push those out that they do use:
+    /// it waits, for `ack_timeout` at most.
+    fn is_rolling_over(&self) -> bool {
+        let Some(newest) = self.generations.last() else { return false };
+        let both_have_it = self.theirs.is_some_and(|(theirs, _)| theirs == newest.number);
+        both_have_it && !(newest.active && newest.ready_here)
+    }
+
     fn look_for_need(&mut self, now: Instant) {
         let Some(reason) = self.reason(now) else {
             (self.due, self.told_wish) = (None, None);
@@ -190,6 +198,7 @@ impl Engine {
         }
         let (last, reason) = (self.last, due.reason.clone());
         match self.peer.role {
+            Role::Client if self.is_rolling_over() => {}
             // Not before the other side has said what it has.
             Role::Client if !self.negotiating && self.theirs.is_some() && self.retry_at.is_none_or(|at| now >= at) => {
                 self.negotiating = true;

@@ -190,6 +190,53 @@ fn after_a_restart_boxes_are_waited_for() {
     assert_eq!(world.all_seal(), Some(2));
 }
 
+/// The same of a registrar whose generation is active already, because the other side was ready first.
+#[test]
+fn after_a_restart_boxes_are_waited_for_also_under_an_active_generation() {
+    let mut world = World::up(1);
+    world.disconnect(0);
+    let effects = world.engines[0].rotate(world.now);
+    world.apply(0, effects);
+    world.run(1000 * MS);
+    assert_eq!(world.engines[0].status(world.now).active, 2);
+    for _ in 0..2 {
+        assert_eq!(world.boxes[1].seals(), Some(1), "the west's box cannot open the second one yet");
+        world.restart_registrar(0);
+        world.set_link(true);
+        world.run(1000 * MS);
+    }
+    assert_eq!(world.boxes[1].seals(), Some(1), "the west's box cannot open the second one yet");
+    world.connect(0).expect("registered");
+    world.run(1000 * MS);
+    world.check_open();
+    assert_eq!(world.all_seal(), Some(2));
+}
+
+/// However often a new one is asked for: while a box is away that has not got the last one, what it uses stays in use.
+#[test]
+fn one_roll_over_at_a_time() {
+    let mut world = World::up(1);
+    world.disconnect(0);
+    for _ in 0..8 {
+        let effects = world.engines[0].rotate(world.now);
+        world.apply(0, effects);
+        world.run(1000 * MS);
+        assert_eq!((world.negotiations, world.boxes[1].seals()), (2, Some(1)));
+    }
+    world.connect(0).expect("registered");
+    world.run(2000 * MS);
+    world.check_open();
+    assert_eq!((world.negotiations, world.all_seal()), (3, Some(3)), "and then once more");
+    // A box that stays away does not hold the others up for longer than the time limit.
+    world.disconnect(0);
+    for _ in 0..2 {
+        let effects = world.engines[0].rotate(world.now);
+        world.apply(0, effects);
+    }
+    world.run(Generations::default().ack_timeout + 2000 * MS);
+    assert_eq!(world.boxes[1].seals(), Some(4));
+}
+
 #[test]
 fn two_thousand_boxes_take_one_negotiation_each_time() {
     let mut world = World::new(1);

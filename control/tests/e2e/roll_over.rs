@@ -1,0 +1,57 @@
+//! New keys all the time, under load.
+
+use crate::boxes::{PDMV2, ROOMY, SOON, end_running_quietly, start, turn};
+use bench::rig::boxes::{BoxConfig, Keys};
+use bench::rig::{Rig, Side};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Seconds with a generation each.
+const SECONDS: u32 = 30;
+/// Seconds of each run without, before and after.
+const BESIDE: u32 = 6;
+
+/// One generation a second for 30 seconds, with iperf3 through both boxes: nothing is refused, and TCP does not mind.
+#[test]
+fn e2e_a_generation_every_second_under_load() {
+    let Some(_turn) = turn() else { return };
+    let rig = Rig::new(ROOMY).expect("rig");
+    let mut registrars = rig.registrars(Path::new(PDMV2)).expect("registrars");
+    registrars.start_both().expect("registrars");
+    let config = BoxConfig { keys: Keys::Registrar, ..BoxConfig::default() };
+    let running = Side::BOTH.map(|side| start(&rig, side, &config));
+    let first = registrars.settle(&running.each_ref(), 0, SOON).expect("keys");
+    rig.connect(SOON).expect("hosts that reach each other");
+
+    let mbits = |seconds| rig.tcp(Side::A, seconds).expect("iperf3").bits_per_second / 1e6;
+    let before = mbits(BESIDE);
+    let during = std::thread::scope(|scope| {
+        let asked = &registrars;
+        let rotating = scope.spawn(move || {
+            let began = Instant::now();
+            for second in 1..SECONDS {
+                let due = Duration::from_secs(second.into());
+                std::thread::sleep(due.saturating_sub(began.elapsed()));
+                asked.rotate((second % 2) as usize).expect("a registrar that answers");
+            }
+        });
+        let during = mbits(SECONDS);
+        rotating.join().expect("all asked for");
+        during
+    });
+    let after = mbits(BESIDE);
+    let last = registrars.settle(&running.each_ref(), first, SOON).expect("keys");
+    let generations = last - first;
+    let without = f64::midpoint(before, after);
+    eprintln!(
+        "TCP: {before:.0} Mbit/s before, {during:.0} with {generations} generations in {SECONDS} s, {after:.0} after"
+    );
+    // A machine that does a lot besides may make one of two that were asked for.
+    assert!(generations >= SECONDS * 2 / 3, "{generations} generations only");
+    assert!(during > without / 2.0, "{during:.0} Mbit/s with new keys all the time, {without:.0} without");
+    let counters = end_running_quietly(&rig, running);
+    for counters in &counters {
+        assert!(counters.get("/inbound/removed/encrypted") > 1000, "{}", counters.0);
+        assert_eq!(counters.get("/outbound/passed/no_key"), 0, "sealed throughout");
+    }
+}

@@ -1,0 +1,85 @@
+//! The systemd units in `configs/systemd`: what systemd makes of them, and whether the programs know their command lines.
+
+mod common;
+
+use common::{BOX, TOOL};
+use std::path::Path;
+use std::process::Command;
+
+const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/systemd");
+const UNITS: [&str; 2] = ["pdmv2-middlebox.service", "pdmv2-registrar.service"];
+
+/// A unit, with the programs where they are now.
+fn unit(name: &str) -> String {
+    let text = std::fs::read_to_string(Path::new(DIR).join(name)).expect("a unit");
+    text.replace("=/usr/local/bin/pdmv2-middlebox ", &format!("={BOX} "))
+        .replace("=/usr/local/bin/pdmv2 ", &format!("={TOOL} "))
+}
+
+/// The assignments of a unit, by section. Anything else but comments ends the test.
+fn assignments(text: &str) -> Vec<(&str, &str, &str)> {
+    let (mut all, mut section) = (Vec::new(), "");
+    for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            assert!(["Unit", "Service", "Install"].contains(&name), "{line}");
+            section = name;
+        } else {
+            let (key, value) = line.split_once('=').expect("an assignment");
+            assert!(!section.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric()), "{line}");
+            all.push((section, key, value));
+        }
+    }
+    all
+}
+
+#[test]
+fn all_units_are_looked_at() {
+    let mut names: Vec<_> =
+        std::fs::read_dir(DIR).expect("units").flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort();
+    assert_eq!(names, UNITS);
+}
+
+#[test]
+fn systemd_finds_nothing_wrong() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in UNITS {
+        let path = dir.path().join(name);
+        std::fs::write(&path, unit(name)).expect("written");
+        let analyze = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output();
+        match analyze {
+            // Unknown keys are warnings only, and it exits with 0.
+            Ok(output) => assert!(
+                output.status.success() && output.stderr.is_empty() && output.stdout.is_empty(),
+                "{name}: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            Err(error) => eprintln!("{name} is not verified: systemd-analyze: {error}"),
+        }
+    }
+}
+
+#[test]
+fn the_programs_know_their_command_lines() {
+    for name in UNITS {
+        let text = unit(name);
+        let all = assignments(&text);
+        let of = |key| all.iter().filter(move |(section, k, _)| *section == "Service" && *k == key).map(|(.., v)| *v);
+        let (check, run) = (of("ExecStartPre").collect::<Vec<_>>(), of("ExecStart").collect::<Vec<_>>());
+        assert_eq!(check, [format!("{} --check", run[0])], "{name}: what is checked is what is started");
+        assert_eq!(of("LimitCORE").collect::<Vec<_>>(), ["0"], "{name}: no secret in a core dump");
+        for line in [check[0], run[0]] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let missing = dir.path().join("missing.toml");
+            let mut words = line.split(' ');
+            let mut command = Command::new(words.next().expect("a program"));
+            command.args(words.map(|w| if w.ends_with(".toml") { missing.as_os_str() } else { w.as_ref() }));
+            let output = command.output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            // 1: no configuration there; 2 would be a command line that it does not know.
+            assert_eq!(output.status.code(), Some(1), "{name}: {line}: {said}");
+            assert!(said.contains("missing.toml"), "{name}: {line}: {said}");
+        }
+    }
+}
