@@ -4,8 +4,8 @@
 set -eu
 
 what=${1:-test}
-build="build-essential pkg-config libdpdk-dev dpdk libclang-dev clang libpcap-dev"
-run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod"
+build="build-essential pkg-config libdpdk-dev dpdk libclang-dev clang libpcap-dev protobuf-compiler libprotobuf-dev"
+run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod etcd-server etcd-client"
 # Libraries that the AEAD benchmark compares with, and what counts instructions.
 peers="libssl-dev valgrind"
 [ "$(uname -m)" != x86_64 ] || peers="$peers libipsec-mb-dev"
@@ -31,8 +31,13 @@ if [ -n "$missing" ]; then
     fi
     echo "Installing:$missing"
     $sudo apt-get update -qq
+    # Tests start etcd themselves: Debian's service is not wanted here, unless it was there before.
+    case $missing in *etcd-server*) etcd_is_new=1 ;; *) etcd_is_new="" ;; esac
     # tshark asks whether users may capture; the answer does not matter here.
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    if [ -n "$etcd_is_new" ] && [ -d /run/systemd/system ]; then
+        $sudo systemctl disable --now --quiet etcd.service || true
+    fi
 fi
 
 if ! command -v cargo >/dev/null; then

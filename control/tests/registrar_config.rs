@@ -44,11 +44,11 @@ fn errors(text: &str) -> String {
 fn the_least_and_its_defaults() {
     let config = parse(&format!("{REGISTRAR}{PEER}{NODE}")).expect("accepted");
     assert_eq!((config.name.as_str(), config.listen.to_string().as_str()), ("west", "[::1]:7447"));
-    assert_eq!(config.state, PathBuf::from("etc/west.state"));
+    assert_eq!(config.state, Some(PathBuf::from("etc/west.state")));
     assert_eq!(config.admin, PathBuf::from("/run/west.socket"));
     let [peer] = config.peers.as_slice() else { unreachable!("one peer") };
     assert_eq!((peer.role, peer.scope, peer.prefer), (Role::Client, Scope::Node, Prefer::Server));
-    assert_eq!(peer.address, Some(("localhost".into(), 7448)));
+    assert_eq!(peer.addresses, [("localhost".into(), 7448)]);
     assert_eq!(peer.suites, [Suite::default()]);
     assert_eq!((config.nodes[0].peer.as_str(), config.nodes[0].id[15]), ("east", 1));
     assert_eq!(config.tls.peers, [("east".to_owned(), config.tls.own.clone())]);

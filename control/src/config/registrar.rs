@@ -1,7 +1,10 @@
 //! The registrar's configuration: `pdmv2 registrar run --config FILE`.
 
+mod etcd;
 mod nodes;
 mod peers;
+
+pub use etcd::EtcdConfig;
 
 use super::reader::Table;
 use super::report::{At, Errors, Problem, Report};
@@ -26,8 +29,10 @@ pub struct RegistrarConfig {
     pub name: String,
     /// Where boxes and client primaries reach it.
     pub listen: SocketAddr,
-    /// The store.
-    pub state: PathBuf,
+    /// The store, when it is a file.
+    pub state: Option<PathBuf>,
+    /// The store, when it is etcd.
+    pub etcd: Option<EtcdConfig>,
     /// File with the key that the store is sealed under.
     pub state_key: PathBuf,
     /// File with the seed of its static keys.
@@ -75,8 +80,8 @@ pub struct PeerConfig {
     pub name: String,
     /// This registrar's role towards it.
     pub role: Role,
-    /// Host and port to connect to, in role client.
-    pub address: Option<(String, u16)>,
+    /// Hosts and ports to connect to in role client, tried in turn.
+    pub addresses: Vec<(String, u16)>,
     /// File with its static public keys.
     pub static_keys: PathBuf,
     /// Name and file of the pre-shared key.
@@ -176,8 +181,19 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     let nodes = nodes::nodes(&mut root, &peers, report);
     let generations = generations(&mut root, report);
     let telemetry = sections::telemetry(&mut root, report);
+    let etcd = etcd::etcd(&mut root, main.as_ref().map(|(name, _)| name.value), dir, report);
+    let at = root.at;
+    let has_etcd = root.value("etcd").is_some();
     root.finish(report);
     let (name, main) = main?;
+    match (&main.state, has_etcd) {
+        (None, false) => {
+            let remedy = "add state = \"west.state\" (where it keeps what it must across a restart), or [etcd]";
+            report.error(at, "'registrar.state' is missing", remedy);
+        }
+        (Some(_), true) => report.error(at, "both 'registrar.state' and [etcd]", "delete one of them"),
+        _ => {}
+    }
     for peer in peers.iter().filter(|p| p.value.0.name == name.value) {
         report.error(peer.at, format!("peer '{}' is this registrar", name.value), "name the other side's");
     }
@@ -187,7 +203,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
         tls.peers.push((peer.name.clone(), authority.clone().unwrap_or_else(|| tls.own.clone())));
     }
     let peers: Vec<_> = peers.into_iter().map(|p| p.value.0).collect();
-    let config = RegistrarConfig { tls, peers, nodes, generations, telemetry, ..main };
+    let config = RegistrarConfig { etcd, tls, peers, nodes, generations, telemetry, ..main };
     if checks == Checks::Everything {
         check_files(&config, name.at, report);
     }
@@ -195,7 +211,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
 }
 
 fn registrar<'t>(root: &mut Table<'t>, dir: &Path, report: &mut Report<'_>) -> Option<(At<&'t str>, RegistrarConfig)> {
-    if !root.require("registrar", "[registrar] with name, listen, state, state_key, static_key and admin", report) {
+    if !root.require("registrar", "[registrar] with name, listen, state_key, static_key and admin", report) {
         return None;
     }
     let mut table = root.table("registrar", report)?;
@@ -214,10 +230,10 @@ fn registrar<'t>(root: &mut Table<'t>, dir: &Path, report: &mut Report<'_>) -> O
         table.require(key, example, report);
         path(&mut table, key, dir, report).map(|p| p.value)
     };
-    let state = file("state", "state = \"west.state\": where it keeps what it must across a restart");
     let state_key = file("state_key", "state_key = \"west.state.key\" ('pdmv2 pki secret' makes one)");
     let static_key = file("static_key", "static_key = \"west.static\" ('pdmv2 pki issue' makes one)");
     let admin = file("admin", "admin = \"west.socket\": for 'pdmv2 registrar status'");
+    let state = path(&mut table, "state", dir, report).map(|p| p.value);
     table.finish(report);
     let name = name?;
     let none = AuthorityFiles { ca: PathBuf::new(), crl: None };
@@ -226,7 +242,8 @@ fn registrar<'t>(root: &mut Table<'t>, dir: &Path, report: &mut Report<'_>) -> O
         RegistrarConfig {
             name: name.value.to_owned(),
             listen: listen?,
-            state: state?,
+            state,
+            etcd: None,
             state_key: state_key?,
             static_key: static_key?,
             admin: admin?,
@@ -313,6 +330,9 @@ fn check_files(config: &RegistrarConfig, at: usize, report: &mut Report<'_>) {
     let mut wrong = |error: anyhow::Error| report.error(at, format!("{error:#}"), "see docs/registration.md");
     for file in [&config.state_key, &config.static_key] {
         private_file::read_secret(file).map_or_else(&mut wrong, drop);
+    }
+    if let Some(Err(error)) = config.etcd.clone().map(crate::registration::etcd::Etcd::new) {
+        wrong(error.context("[etcd]"));
     }
     for peer in &config.peers {
         pki::read_public_keys(&peer.static_keys).map_or_else(&mut wrong, drop);

@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::engine::EngineStatus;
+use super::seat::Seat;
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -50,7 +51,11 @@ pub enum Answer {
         name: String,
         /// Its version.
         version: String,
-        /// By peer.
+        /// `leader` or `follower`.
+        role: String,
+        /// Who leads this side: a member's name; of a registrar on its own its name.
+        leader: Option<String>,
+        /// By peer; of a follower none.
         peers: Vec<EngineStatus>,
     },
     /// Done, with these.
@@ -123,7 +128,11 @@ fn answer(core: &Core, question: &Question) -> Answer {
     let done = match question {
         Question::Status => {
             let (name, version) = (core.config.name.clone(), env!("CARGO_PKG_VERSION").to_owned());
-            return Answer::Status { name, version, peers: core.status() };
+            let (role, leader) = match core.seat() {
+                Seat::Leads => ("leader", Some(core.config.etcd.as_ref().map_or(&name, |e| &e.member).clone())),
+                Seat::Follows(leader) => ("follower", leader.map(|l| l.member)),
+            };
+            return Answer::Status { name, version, role: role.to_owned(), leader, peers: core.status() };
         }
         Question::Rotate { peer } => core.rotate(peer.as_deref()),
         Question::Revoke { node, undo } => core.revoke(node, !undo).map(|()| vec![node.clone()]),

@@ -1,13 +1,16 @@
 //! A registrar at work: the engines, the connections of boxes and of other primaries, and the store, under one lock. All
 //! that the engines want done is done here, after what they want kept is durable.
 
-use super::engine::{Action, Closing, Denied, Effects, Engine, EngineStatus, SessionId};
-use super::store::Store;
+mod operator;
+
+use super::engine::{Action, Closing, Denied, Effects, Engine, SessionId};
+use super::seat::Seat;
+use super::store::{Store, StoreError};
 use super::tls::Tls;
 use super::wire::{KeySet, News, Registering};
 use crate::config::registrar::{PeerConfig, RegistrarConfig};
 use crate::{fault, pki, private_file};
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use protocol::negotiation::{self as n, Identity};
 use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
@@ -43,11 +46,17 @@ pub enum Ending {
     Revoked,
     /// Its certificate is no longer good.
     Certificate(String),
+    /// This registrar does not lead its side any more.
+    Follows,
 }
+
+/// A certificate, and those between it and its authority.
+pub type Chain = Arc<Vec<CertificateDer<'static>>>;
 
 struct SessionEntry {
     peer: String,
-    chain: Arc<Vec<CertificateDer<'static>>>,
+    /// The box's, and that of the follower it came through.
+    chains: Vec<Chain>,
     outgoing: watch::Sender<Outgoing>,
 }
 
@@ -68,6 +77,8 @@ pub struct Negotiate {
 
 #[derive(Default)]
 struct State {
+    /// There while this registrar leads, as are engines, sessions and links.
+    store: Option<Arc<dyn Store>>,
     engines: HashMap<String, Engine>,
     sessions: HashMap<SessionId, SessionEntry>,
     links: HashMap<String, Link>,
@@ -94,8 +105,8 @@ pub struct Core {
     pub peers: Vec<PeerEntry>,
     /// Certificates.
     pub tls: Arc<Tls>,
-    store: Box<dyn Store>,
     state: Mutex<State>,
+    seat: watch::Sender<Seat>,
     wishes: HashMap<String, mpsc::UnboundedSender<Negotiate>>,
     ids: AtomicU64,
 }
@@ -129,17 +140,15 @@ fn faults(effects: &Effects, when: &str) {
 pub type Wishes = Vec<(String, mpsc::UnboundedReceiver<Negotiate>)>;
 
 impl Core {
-    /// Reads keys and certificates, and takes up what the store has.
+    /// Reads keys and certificates. It follows, until [`Core::lead`].
     ///
     /// # Errors
-    /// A file that is missing or wrong, a suite that lacks a key, a store that cannot be read.
-    pub fn new(config: RegistrarConfig, store: Box<dyn Store>) -> anyhow::Result<(Arc<Self>, Wishes)> {
+    /// A file that is missing or wrong, a suite that lacks a key.
+    pub fn new(config: RegistrarConfig) -> anyhow::Result<(Arc<Self>, Wishes)> {
         let seed = private_file::read_secret(&config.static_key)?;
         let identity = Identity::from_seed(&config.name, &seed);
         let tls = Arc::new(Tls::load(config.tls.clone())?);
-        let values = store.load()?;
-        let (now, wall) = (Instant::now(), wall_ms());
-        let (mut peers, mut state) = (Vec::new(), State::default());
+        let mut peers = Vec::new();
         let (mut senders, mut wishes) = (HashMap::new(), Vec::new());
         for peer in &config.peers {
             let psk = match &peer.psk {
@@ -150,9 +159,6 @@ impl Core {
             for &suite in &peer.suites {
                 n::usable(suite, &identity, &keys).with_context(|| format!("[[peer]] '{}' suites", peer.name))?;
             }
-            let mut engine = Engine::new(peer.clone(), config.generations, &config.nodes);
-            engine.restore(&values, now, wall)?;
-            state.engines.insert(peer.name.clone(), engine);
             if peer.role == crate::config::registrar::Role::Client {
                 let (sender, receiver) = mpsc::unbounded_channel();
                 senders.insert(peer.name.clone(), sender);
@@ -165,8 +171,8 @@ impl Core {
             identity,
             peers,
             tls,
-            store,
-            state: Mutex::new(state),
+            state: Mutex::default(),
+            seat: watch::Sender::new(Seat::Follows(None)),
             wishes: senders,
             ids: AtomicU64::new(1),
         };
@@ -183,18 +189,30 @@ impl Core {
         self.peers.iter().find(|p| p.config.name == name)
     }
 
-    /// Does what an engine wants: first what is to be durable, however long that takes, then the rest.
+    /// Does what an engine wants: first what is to be durable, however long that takes, then the rest. Nothing, when this
+    /// registrar no longer leads.
     fn apply(&self, state: &mut State, peer: &str, effects: Effects) {
+        let Some(store) = state.store.clone() else { return };
         if !effects.batch.is_empty() {
             faults(&effects, "write");
-            // The store waits for the disk: let this thread's other tasks go on elsewhere.
-            tokio::task::block_in_place(|| {
-                while let Err(error) = self.store.write(&effects.batch) {
-                    tracing::error!(%error, "the store cannot be written; trying again");
+            // The store waits for the disk, or for etcd: let this thread's other tasks go on elsewhere.
+            let kept = tokio::task::block_in_place(|| {
+                loop {
+                    match store.write(&effects.batch) {
+                        Err(StoreError::Deposed) => return false,
+                        Err(error) => tracing::error!(%error, "the store cannot be written; trying again"),
+                        Ok(()) => return true,
+                    }
                     std::thread::sleep(STORE_RETRY);
                 }
             });
+            if !kept {
+                return self.step_down(state, None);
+            }
             faults(&effects, "wrote");
+        }
+        if !store.holds() {
+            return self.step_down(state, None);
         }
         for action in effects.actions {
             match action {
@@ -237,21 +255,24 @@ impl Core {
     /// A box registers, with a certificate of its name. What its stream is to send comes through the receiver.
     ///
     /// # Errors
-    /// [`Denied`].
+    /// [`Denied`]; `None`: this registrar does not lead.
     pub fn register(
         &self,
         who: &Registering,
-        chain: Arc<Vec<CertificateDer<'static>>>,
-    ) -> Result<(SessionId, watch::Receiver<Outgoing>), Denied> {
+        chains: Vec<Chain>,
+    ) -> Result<(SessionId, watch::Receiver<Outgoing>), Option<Denied>> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let state = &mut *self.state();
+        if state.store.is_none() {
+            return Err(None);
+        }
         let unknown = || Denied::Unknown(who.node.name.clone());
         let found = state.engines.iter_mut().find(|(_, engine)| engine.has_node(&who.node.name));
-        let (peer, engine) = found.ok_or_else(unknown)?;
-        let effects = engine.connect(Instant::now(), id, who)?;
+        let (peer, engine) = found.ok_or_else(|| Some(unknown()))?;
+        let effects = engine.connect(Instant::now(), id, who).map_err(Some)?;
         let peer = peer.clone();
         let (outgoing, receiver) = watch::channel(Outgoing::Nothing);
-        state.sessions.insert(id, SessionEntry { peer: peer.clone(), chain, outgoing });
+        state.sessions.insert(id, SessionEntry { peer: peer.clone(), chains, outgoing });
         self.apply(state, &peer, effects);
         Ok((id, receiver))
     }
@@ -285,12 +306,13 @@ impl Core {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let (news, receiver) = mpsc::channel(LINK_QUEUE);
         let state = &mut *self.state();
-        state.links.insert(peer.to_owned(), Link { id, chain, news });
+        // Without an engine (this registrar follows) the receiver ends at once.
         if let Some(engine) = state.engines.get_mut(peer) {
+            state.links.insert(peer.to_owned(), Link { id, chain, news });
             let effects = engine.link_up(Instant::now());
             self.apply(state, peer, effects);
+            tracing::info!(peer, "in touch with the other primary");
         }
-        tracing::info!(peer, "in touch with the other primary");
         (id, receiver)
     }
 
@@ -347,6 +369,10 @@ impl Core {
         let (agreed, response) = waiting.finish(request, &mut rng())?;
         fault::point("kem-computed");
         self.negotiated(name, &agreed);
+        // Deposed meanwhile: it is not kept.
+        if !self.leads() {
+            return Err(n::Error::OtherNegotiation);
+        }
         fault::point("kem-kept");
         Ok(response)
     }
@@ -365,6 +391,9 @@ impl Core {
     pub fn tick(&self) {
         let state = &mut *self.state();
         state.pending.retain(|_, (at, _)| at.elapsed() < NEGOTIATION);
+        if state.store.as_ref().is_some_and(|store| !store.holds()) {
+            self.step_down(state, None);
+        }
         let peers: Vec<_> = state.engines.keys().cloned().collect();
         for peer in peers {
             if let Some(engine) = state.engines.get_mut(&peer) {
@@ -372,76 +401,5 @@ impl Core {
                 self.apply(state, &peer, effects);
             }
         }
-    }
-
-    /// Ends the connections whose certificates are no longer good.
-    pub fn check_certificates(&self) {
-        let material = self.tls.current();
-        let state = &mut *self.state();
-        let mut ended = Vec::new();
-        for (&id, session) in &state.sessions {
-            if let Err(error) = material.identify(None, &session.chain) {
-                let text = format!("{error:#}");
-                tracing::warn!(error = text, "a box's certificate is no longer good");
-                session.outgoing.send_replace(Outgoing::Close(Ending::Certificate(text)));
-                ended.push((id, session.peer.clone()));
-            }
-        }
-        for (id, peer) in ended {
-            state.sessions.remove(&id);
-            if let Some(engine) = state.engines.get_mut(&peer) {
-                let effects = engine.gone(Instant::now(), id);
-                self.apply(state, &peer, effects);
-            }
-        }
-        state.links.retain(|peer, link| match material.identify(Some(peer), &link.chain) {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::warn!(peer, error = format!("{error:#}"), "the other primary's certificate is no longer good");
-                false
-            }
-        });
-    }
-
-    /// The operator wants a new generation, with one peer or with all.
-    ///
-    /// # Errors
-    /// No such peer.
-    pub fn rotate(&self, peer: Option<&str>) -> anyhow::Result<Vec<String>> {
-        let of: Vec<_> =
-            self.peers.iter().map(|p| p.config.name.clone()).filter(|p| peer.is_none_or(|n| n == p)).collect();
-        if of.is_empty() {
-            let known: Vec<_> = self.peers.iter().map(|p| p.config.name.as_str()).collect();
-            return Err(anyhow!("no peer '{}'; there is: {}", peer.unwrap_or_default(), known.join(", ")));
-        }
-        for peer in &of {
-            self.with(peer, Engine::rotate);
-        }
-        Ok(of)
-    }
-
-    /// The operator strikes a box out, or takes that back.
-    ///
-    /// # Errors
-    /// No such box.
-    pub fn revoke(&self, node: &str, revoked: bool) -> anyhow::Result<()> {
-        let state = &mut *self.state();
-        let found = state.engines.iter_mut().find(|(_, engine)| engine.has_node(node));
-        let (peer, engine) = found.ok_or_else(|| anyhow!("no node '{node}' in the configuration of this registrar"))?;
-        let peer = peer.clone();
-        if let Some(effects) = engine.revoke(Instant::now(), node, revoked) {
-            self.apply(state, &peer, effects);
-        }
-        tracing::warn!(node, "{}", if revoked { "revoked" } else { "taken back" });
-        Ok(())
-    }
-
-    /// How things stand, by peer.
-    #[must_use]
-    pub fn status(&self) -> Vec<EngineStatus> {
-        let state = self.state();
-        let mut all: Vec<_> = state.engines.values().map(|e| e.status(Instant::now())).collect();
-        all.sort_by(|a, b| a.peer.cmp(&b.peer));
-        all
     }
 }

@@ -19,7 +19,7 @@ pub fn router(core: Arc<Core>) -> Router {
 }
 
 fn answer(core: &Core) -> impl IntoResponse + use<> {
-    match text(&core.status()) {
+    match text(&core.status(), core.leads()) {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string()),
     }
@@ -29,7 +29,7 @@ fn answer(core: &Core) -> impl IntoResponse + use<> {
 ///
 /// # Errors
 /// The encoder refuses; it has no reason to.
-pub fn text(status: &[EngineStatus]) -> Result<String, prometheus::Error> {
+pub fn text(status: &[EngineStatus], leads: bool) -> Result<String, prometheus::Error> {
     let mut families = Vec::new();
     let mut add = |name: &str, help: &str, kind: MetricType, of: &dyn Fn(&EngineStatus) -> Metric| {
         let mut family = MetricFamily::default();
@@ -78,6 +78,12 @@ pub fn text(status: &[EngineStatus]) -> Result<String, prometheus::Error> {
     add("pdmv2_registrar_registrations_total", "Registrations of boxes.", MetricType::COUNTER, &|s| {
         counter(&[("peer", &s.peer)], s.registrations_total)
     });
+    let mut family = MetricFamily::default();
+    family.set_name("pdmv2_registrar_leader".to_owned());
+    family.set_help("1 when this registrar leads its side, or is the only one.".to_owned());
+    family.set_field_type(MetricType::GAUGE);
+    family.set_metric(vec![gauge(&[], flag(leads))]);
+    families.push(family);
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())

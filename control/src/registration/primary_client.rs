@@ -2,6 +2,7 @@
 
 use super::core::{Core, Negotiate, PeerEntry, rng};
 use super::net;
+use super::seat::Seat;
 use super::service::read_news;
 use super::wire::proto::primary_client::PrimaryClient;
 use super::wire::{Coordination, MAX_MESSAGE, SetupRequest};
@@ -22,24 +23,39 @@ const GOOD: Duration = Duration::from_millis(500);
 
 /// Runs as long as the program.
 pub async fn run(core: Arc<Core>, peer: String, mut wishes: mpsc::UnboundedReceiver<Negotiate>) {
-    let mut failures = 0;
-    loop {
+    let (mut failures, mut seats) = (0, core.seats());
+    let addresses = core.peer(&peer).map(|p| p.config.addresses.clone()).unwrap_or_default();
+    // Tried in turn: of several registrars of the other side one leads.
+    for (number, address) in addresses.iter().enumerate().cycle() {
+        if seats.wait_for(|seat| *seat == Seat::Leads).await.is_err() {
+            return; // the program ends
+        }
         let began = Instant::now();
-        let why = match link(&core, &peer, &mut wishes).await {
-            Ok(()) => "closed by the other primary".to_owned(),
-            Err(error) => format!("{error:#}"),
+        let ended = tokio::select! {
+            ended = link(&core, &peer, address, &mut wishes) => ended,
+            _ = seats.wait_for(|seat| *seat != Seat::Leads) => Err(anyhow!("this registrar does not lead any more")),
         };
-        failures = if began.elapsed() >= GOOD { 0 } else { failures + 1 };
-        let pause = net::pause(failures, LEAST_PAUSE, LONGEST_PAUSE);
+        let why = ended.map_or_else(|error| format!("{error:#}"), |()| "closed by the other primary".to_owned());
+        let good = began.elapsed() >= GOOD;
+        failures = if good { 0 } else { failures + 1 };
+        // The others are asked at once.
+        let pause = if good || number + 1 == addresses.len() {
+            net::pause(failures / addresses.len() as u32, LEAST_PAUSE, LONGEST_PAUSE)
+        } else {
+            Duration::ZERO
+        };
         tracing::warn!(peer, why, pause_ms = pause.as_millis() as u64, "no link to the other primary; trying again");
         tokio::time::sleep(pause).await;
     }
 }
 
 /// One connection, until it ends.
-async fn link(core: &Arc<Core>, name: &str, wishes: &mut mpsc::UnboundedReceiver<Negotiate>) -> anyhow::Result<()> {
-    let peer = core.peer(name).context("no such peer")?;
-    let address = peer.config.address.as_ref().context("no address")?;
+async fn link(
+    core: &Arc<Core>,
+    name: &str,
+    address: &(String, u16),
+    wishes: &mut mpsc::UnboundedReceiver<Negotiate>,
+) -> anyhow::Result<()> {
     let (channel, chain) = net::connect(&core.tls, Some(name), address).await?;
     let mut client =
         PrimaryClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);

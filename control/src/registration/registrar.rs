@@ -3,9 +3,10 @@
 use super::admin::{self, Answer, Question};
 use super::core::Core;
 use super::engine::{EngineStatus, NodeStatus};
+use super::etcd::Etcd;
 use super::service::Services;
 use super::store::FileStore;
-use super::{metrics, net, primary_client};
+use super::{metrics, net, primary_client, seat};
 use crate::config::registrar::RegistrarConfig;
 use crate::{logging, private_file};
 use anyhow::{Context, bail};
@@ -104,8 +105,9 @@ pub fn run(command: &RegistrarCommand, out: &mut dyn Write) -> anyhow::Result<()
             if ask.json { json(out, &nodes) } else { show_nodes(out, &nodes) }
         }
         (answer, _) if ask.json => json(out, &answer),
-        (Answer::Status { name, version, peers }, _) => {
-            writeln!(out, "registrar {name}, version {version}")?;
+        (Answer::Status { name, version, role, leader, peers }, _) => {
+            let leader = leader.as_deref().unwrap_or("nobody known");
+            writeln!(out, "registrar {name}, version {version}; {role}; leader: {leader}")?;
             peers.iter().try_for_each(|p| show_peer(out, p))
         }
         (Answer::Done(with), _) => Ok(writeln!(out, "Done: {}.", with.join(", "))?),
@@ -178,10 +180,16 @@ fn start(args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 /// Starts everything; returns when all listens.
 async fn serve(config: RegistrarConfig) -> anyhow::Result<()> {
     let key = private_file::read_secret(&config.state_key)?;
-    let store = FileStore::open(&config.state, &key)?;
+    let store = config.state.as_deref().map(|state| FileStore::open(state, &key)).transpose()?;
+    let etcd = config.etcd.clone().map(Etcd::new).transpose().context("[etcd]")?;
     let admin = admin::listen(&config.admin)?;
     let (address, telemetry) = (config.listen, config.telemetry.listen);
-    let (core, wishes) = Core::new(config, Box::new(store))?;
+    let (core, wishes) = Core::new(config)?;
+    match (store, etcd) {
+        (Some(store), _) => core.lead(Arc::new(store))?,
+        (None, Some(etcd)) => drop(tokio::spawn(seat::run(Arc::clone(&core), etcd, key))),
+        (None, None) => bail!("neither [registrar] state nor [etcd]; add one"),
+    }
     if let Some(listen) = telemetry {
         let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
             format!("[telemetry] listen: cannot listen on {listen}; choose a free port, or an address of this machine")

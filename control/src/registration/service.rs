@@ -1,12 +1,15 @@
 //! The two services of the `.proto`, for boxes and for client primaries.
 
-use super::core::{Core, Ending, Outgoing, PeerEntry};
+use super::core::{Chain, Core, Ending, Outgoing, PeerEntry};
 use super::engine::SessionId;
+use super::forward;
+use super::seat::Seat;
+use super::tls::Named;
 use super::wire::proto::primary_server::{Primary, PrimaryServer};
 use super::wire::proto::secondary_server::{Secondary, SecondaryServer};
 use super::wire::{
-    Coordination, FromNode, KemRequest, KemResponse, MAX_MESSAGE, MAX_REASON, News, Registering, SetupRequest,
-    SetupResponse, ToNode, from_node,
+    Coordination, Forwarded, FromNode, KemRequest, KemResponse, MAX_CHAIN, MAX_MESSAGE, MAX_REASON, News, Registering,
+    SetupRequest, SetupResponse, ToNode, from_node,
 };
 use crate::config::registrar::Role;
 use crate::pki::Kind;
@@ -23,7 +26,6 @@ use tonic::{Request, Response, Status, Streaming};
 /// A box says who it is within this.
 const HELLO: Duration = Duration::from_secs(10);
 
-type Chain = Arc<Vec<CertificateDer<'static>>>;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Serves [`Core`].
@@ -43,8 +45,19 @@ impl Services {
         SecondaryServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
     }
 
-    /// The peer that has shown this certificate, if this registrar is the server towards it.
+    /// Whom a certificate of this side names.
+    fn named(&self, chain: &Chain) -> Result<Named, Status> {
+        self.0.tls.current().identify(None, chain).map_err(|error| {
+            tracing::warn!(error = format!("{error:#}"), "a box is refused");
+            Status::unauthenticated(format!("{error:#}"))
+        })
+    }
+
+    /// The peer that has shown this certificate, if this registrar is the server towards it, and leads.
     fn peer(&self, chain: &Chain) -> Result<&PeerEntry, Status> {
+        if !self.0.leads() {
+            return Err(forward::follower(&self.0.seat()));
+        }
         let material = self.0.tls.current();
         let mut why = "no peer's authority has signed this certificate".to_owned();
         for peer in &self.0.peers {
@@ -63,6 +76,27 @@ impl Services {
         tracing::warn!(why, "a primary is refused");
         Err(Status::permission_denied(why))
     }
+}
+
+/// A box's next message; it comes within the time for a hello.
+async fn first(stream: &mut Streaming<FromNode>) -> Result<Option<from_node::Message>, Status> {
+    let message = tokio::time::timeout(HELLO, stream.message()).await;
+    Ok(message.map_err(|_| Status::deadline_exceeded("no hello"))??.and_then(|m| m.message))
+}
+
+/// What the leader answers a box, until there is another leader.
+fn forwarded(core: &Core, answers: Streaming<ToNode>) -> impl Stream<Item = Result<ToNode, Status>> + use<> {
+    let seats = core.seats();
+    futures_util::stream::unfold(Some((seats, answers)), |state| async move {
+        let (mut seats, mut answers) = state?;
+        tokio::select! {
+            message = answers.message() => match message {
+                Ok(message) => message.map(|m| (Ok(m), Some((seats, answers)))),
+                Err(status) => Some((Err(status), None)),
+            },
+            _ = seats.changed() => Some((Err(Status::unavailable("another registrar of this side leads now")), None)),
+        }
+    })
 }
 
 fn chain<T>(request: &Request<T>) -> Result<Chain, Status> {
@@ -172,15 +206,30 @@ impl Secondary for Services {
     type RegisterStream = Answers<ToNode>;
 
     async fn register(&self, request: Request<Streaming<FromNode>>) -> Result<Response<Self::RegisterStream>, Status> {
-        let chain = chain(&request)?;
-        let named = self.0.tls.current().identify(None, &chain).map_err(|error| {
-            tracing::warn!(error = format!("{error:#}"), "a box is refused");
-            Status::unauthenticated(format!("{error:#}"))
-        })?;
+        let mut chains = vec![chain(&request)?];
+        let mut named = self.named(&chains[0])?;
         let mut stream = request.into_inner();
-        let first = tokio::time::timeout(HELLO, stream.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("no hello"))??;
-        let Some(FromNode { message: Some(from_node::Message::Hello(hello)) }) = first else {
+        let fellow = self.0.config.etcd.is_some() && named.kind == Kind::Registrar && named.name == self.0.config.name;
+        if fellow {
+            let Some(from_node::Message::Forwarded(Forwarded { chain })) = first(&mut stream).await? else {
+                return Err(Status::invalid_argument("the first message of a registrar must be forwarded"));
+            };
+            if chain.is_empty() || chain.len() > MAX_CHAIN {
+                return Err(Status::invalid_argument("too many or no certificates"));
+            }
+            let chain: Chain = Arc::new(chain.into_iter().map(CertificateDer::from).collect());
+            named = self.named(&chain)?;
+            chains.push(chain);
+        }
+        if !self.0.leads() {
+            // What was passed on once is not passed on again: the two would differ in who leads.
+            if fellow || self.0.config.etcd.is_none() {
+                return Err(forward::follower(&self.0.seat()));
+            }
+            let answers = forward::register(&self.0, &chains[0], stream).await?;
+            return Ok(Response::new(Box::pin(forwarded(&self.0, answers))));
+        }
+        let Some(from_node::Message::Hello(hello)) = first(&mut stream).await? else {
             return Err(Status::invalid_argument("the first message must be hello"));
         };
         let who = Registering::try_from(hello)?;
@@ -192,7 +241,10 @@ impl Secondary for Services {
             let why = format!("the certificate names {named}, but '{}' registers with it", who.node.name);
             return Err(denied(why));
         }
-        let (id, outgoing) = self.0.register(&who, chain).map_err(|error| denied(error.to_string()))?;
+        let (id, outgoing) = self.0.register(&who, chains).map_err(|error| match error {
+            Some(error) => denied(error.to_string()),
+            None => forward::follower(&self.0.seat()),
+        })?;
         tracing::info!(node = who.node.name, "registered");
         let (core, node) = (Arc::clone(&self.0), who.node.name);
         let open = SessionGuard { core: Arc::clone(&core), id };
@@ -245,6 +297,10 @@ fn push(outgoing: watch::Receiver<Outgoing>, open: SessionGuard) -> impl Stream<
             let next = outgoing.borrow_and_update().clone();
             match next {
                 Outgoing::Nothing => {}
+                // What has lain here while another took over is not handed out.
+                Outgoing::Keys(_) if !open.core.leads() => {
+                    return Some((Err(forward::follower(&open.core.seat())), None));
+                }
                 Outgoing::Keys(keys) => {
                     return Some((Ok(ToNode { keys: Some((*keys).clone()) }), Some((outgoing, open))));
                 }
@@ -259,5 +315,6 @@ fn status(ending: &Ending) -> Status {
         Ending::Anew => Status::aborted("the box has registered anew"),
         Ending::Revoked => Status::permission_denied("the box was revoked"),
         Ending::Certificate(why) => Status::unauthenticated(format!("the certificate is no longer good: {why}")),
+        Ending::Follows => forward::follower(&Seat::Follows(None)),
     }
 }

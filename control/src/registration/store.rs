@@ -1,18 +1,18 @@
 //! What a registrar keeps across a restart: small values by name, written in batches that are durable and atomic, and
-//! encrypted. Behind a small trait, so that another kind of store can follow.
+//! encrypted. Behind a small trait: a file, or etcd.
 
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
+pub mod etcd;
+mod records;
+mod sealer;
+
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use std::collections::BTreeMap;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Octets of a nonce: long enough to be random for every value ever written.
-const NONCE: usize = 24;
-/// Octets of a tag.
-const TAG: usize = 16;
+pub use sealer::Sealer;
+
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 /// A value that tells whether the key is the store's.
 const CHECK: &str = "check";
@@ -45,6 +45,9 @@ pub enum StoreError {
         /// Which value.
         name: String,
     },
+    /// Another registrar of this side leads now, or may.
+    #[error("this registrar no longer leads its side")]
+    Deposed,
 }
 
 /// Values by name; `None` removes.
@@ -63,13 +66,18 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`]; then none is written, and it may be tried again.
     fn write(&self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Whether this process is still the one that may act on the values.
+    fn holds(&self) -> bool {
+        true
+    }
 }
 
 /// One file, opened by one process at a time; every value is sealed (XChaCha20-Poly1305) and bound to its name.
 pub struct FileStore {
     path: PathBuf,
     database: Database,
-    key: Zeroizing<[u8; 32]>,
+    sealer: Sealer,
 }
 
 impl std::fmt::Debug for FileStore {
@@ -98,7 +106,7 @@ impl FileStore {
             DatabaseError::DatabaseAlreadyOpen => StoreError::Locked(path.to_owned()),
             error => io("open")(error.to_string()),
         })?;
-        let this = Self { path: path.to_owned(), database, key: Zeroizing::new(*key) };
+        let this = Self { path: path.to_owned(), database, sealer: Sealer::new(key) };
         match this.load()?.get(CHECK) {
             Some(value) if value.as_slice() == CHECK_VALUE => {}
             Some(_) => return Err(io("read")("it was written by another version of this program".to_owned())),
@@ -112,34 +120,12 @@ impl FileStore {
     }
 
     fn seal(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let mut nonce = [0; NONCE];
-        getrandom::fill(&mut nonce).map_err(|e| self.error("get random numbers for", &e))?;
-        // Room from the start: the plaintext is never moved.
-        let mut sealed = Vec::with_capacity(NONCE + value.len() + TAG);
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(value);
-        let cipher = XChaCha20Poly1305::new((&*self.key).into());
-        let tag = cipher
-            .encrypt_inout_detached(&XNonce::from(nonce), name.as_bytes(), (&mut sealed[NONCE..]).into())
-            .map_err(|e| self.error("seal a value for", &e))?;
-        sealed.extend_from_slice(&tag);
-        Ok(sealed)
+        self.sealer.seal(name, value).map_err(|e| self.error("seal a value for", &e))
     }
 
     fn open_value(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let wrong = || StoreError::Key { path: self.path.clone(), name: name.to_owned() };
-        let (nonce, rest) = sealed.split_first_chunk::<NONCE>().ok_or_else(wrong)?;
-        let (value, tag) = rest.split_last_chunk::<TAG>().ok_or_else(wrong)?;
-        let mut value = Zeroizing::new(value.to_vec());
-        XChaCha20Poly1305::new((&*self.key).into())
-            .decrypt_inout_detached(
-                &XNonce::from(*nonce),
-                name.as_bytes(),
-                value.as_mut_slice().into(),
-                &Tag::from(*tag),
-            )
-            .map_err(|_| wrong())?;
-        Ok(value)
+        self.sealer.open(name, sealed).ok_or_else(wrong)
     }
 }
 

@@ -18,11 +18,13 @@ pub mod proto {
 
 pub use keys::{Keys, OpeningKeys, SealingKeys};
 pub use proto::{
-    Ack, ClientSecret, ClientSecrets, Coordination, FromNode, GenerationState, Hello, KemRequest, KemResponse, KeySet,
-    Need, Node, Nodes, Opening, OpeningSecret, Sealing, SetupRequest, SetupResponse, ToNode, Wanted, coordination,
-    from_node,
+    Ack, ClientSecret, ClientSecrets, Coordination, Forwarded, FromNode, GenerationState, Hello, KemRequest,
+    KemResponse, KeySet, Need, Node, Nodes, Opening, OpeningSecret, Sealing, SetupRequest, SetupResponse, ToNode,
+    Wanted, coordination, from_node,
 };
 
+/// Certificates of a box that a registrar passes on, at most.
+pub const MAX_CHAIN: usize = 8;
 /// Octets of the largest message, in both directions.
 pub const MAX_MESSAGE: usize = 4 << 20;
 /// Most boxes of one side.

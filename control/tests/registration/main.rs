@@ -1,5 +1,6 @@
 //! Two registrars as processes, and boxes, on loopback: what must hold when all goes well, and when it does not.
 
+mod etcd;
 mod lab;
 mod many;
 mod scope_client;

@@ -35,9 +35,15 @@ fn peer(mut table: Table<'_>, dir: &Path, report: &mut Report<'_>) -> Option<At<
     let name = table.text("name", report).filter(|name| named(name, report));
     table.require("role", "role = \"client\" or \"server\": which of the two this registrar is", report);
     let role = table.choice("role", &[Role::Client, Role::Server].map(|r| (r.name(), r)), report);
-    let address = table.text("address", report).and_then(|text| host_and_port(&text, report).map(|a| (a, text.at)));
-    match (role.map(|r| r.value), &address) {
-        (Some(Role::Client), None) if table.value("address").is_none() => {
+    // One, or a list: of several registrars of the other side one leads.
+    let list = table.value("address").map(|v| (v.get_ref().as_array().is_some(), v.span().start));
+    let addresses = match list {
+        Some((true, _)) => table.texts("address", report).unwrap_or_default(),
+        _ => table.text("address", report).into_iter().collect(),
+    };
+    let addresses: Vec<_> = addresses.iter().filter_map(|text| host_and_port(text, report)).collect();
+    match (role.map(|r| r.value), list) {
+        (Some(Role::Client), None) => {
             report.error(
                 at,
                 "a peer without address",
@@ -45,7 +51,7 @@ fn peer(mut table: Table<'_>, dir: &Path, report: &mut Report<'_>) -> Option<At<
             );
         }
         (Some(Role::Server), Some((_, at))) => {
-            report.error(*at, "an address, but role server only listens", "delete it, or set role = \"client\"");
+            report.error(at, "an address, but role server only listens", "delete it, or set role = \"client\"");
         }
         _ => {}
     }
@@ -74,7 +80,7 @@ fn peer(mut table: Table<'_>, dir: &Path, report: &mut Report<'_>) -> Option<At<
     let peer = PeerConfig {
         name: name?.value.to_owned(),
         role: role?.value,
-        address: address.map(|(a, _)| a),
+        addresses,
         static_keys: static_keys?,
         psk,
         prefixes: prefixes?,

@@ -18,7 +18,7 @@ pub fn peer(name: &str, role: Role, prefix: &str, scope: Scope) -> PeerConfig {
     PeerConfig {
         name: name.into(),
         role,
-        address: None,
+        addresses: Vec::new(),
         static_keys: "keys".into(),
         psk: None,
         prefixes: vec![prefix.parse().expect("a prefix")],

@@ -1,0 +1,58 @@
+//! A follower's part: it passes a box's stream on to the registrar that leads, over a connection of both registrars'
+//! certificates, with the box's certificates in front.
+
+use super::core::Core;
+use super::net;
+use super::seat::Seat;
+use super::wire::proto::secondary_client::SecondaryClient;
+use super::wire::{Forwarded, FromNode, MAX_MESSAGE, ToNode, from_node};
+use rustls::pki_types::CertificateDer;
+use tonic::{Request, Status, Streaming};
+
+/// Why a box or a primary is sent to another registrar.
+#[must_use]
+pub fn follower(seat: &Seat) -> Status {
+    Status::unavailable(match seat {
+        Seat::Follows(Some(leader)) => {
+            format!("this registrar follows '{}' ({}:{}); try that one", leader.member, leader.host, leader.port)
+        }
+        _ => "no registrar of this side leads at the moment; try again".to_owned(),
+    })
+}
+
+/// Passes both directions on.
+///
+/// # Errors
+/// Nobody leads, the leader cannot be reached or is none of this side's, or it refuses.
+pub async fn register(
+    core: &Core,
+    chain: &[CertificateDer<'static>],
+    incoming: Streaming<FromNode>,
+) -> Result<Streaming<ToNode>, Status> {
+    let seat = core.seat();
+    let Seat::Follows(Some(leader)) = &seat else { return Err(follower(&seat)) };
+    let place = (leader.host.clone(), leader.port);
+    let unreachable = |error: anyhow::Error| {
+        tracing::warn!(leader = leader.member, error = format!("{error:#}"), "the leader cannot be reached");
+        Status::unavailable("the registrar that leads cannot be reached from here; try another")
+    };
+    let (channel, theirs) = net::connect(&core.tls, None, &place).await.map_err(unreachable)?;
+    let named = core.tls.current().identify(None, &theirs);
+    let named = named.map_err(unreachable)?;
+    if named.name != core.config.name {
+        return Err(unreachable(anyhow::anyhow!("it names {named}, not a registrar of this side")));
+    }
+    let mut client =
+        SecondaryClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let first = Forwarded { chain: chain.iter().map(|c| c.to_vec()).collect() };
+    let first = FromNode { message: Some(from_node::Message::Forwarded(first)) };
+    let outgoing = futures_util::stream::unfold((Some(first), incoming), |(first, mut incoming)| async move {
+        match first {
+            Some(first) => Some((first, (None, incoming))),
+            // An error of the box's stream ends the other too.
+            None => incoming.message().await.ok().flatten().map(|message| (message, (None, incoming))),
+        }
+    });
+    let answer = tokio::time::timeout(net::ANSWER, client.register(Request::new(outgoing))).await;
+    Ok(answer.map_err(|_| Status::unavailable("no answer of the registrar that leads"))??.into_inner())
+}
