@@ -65,7 +65,8 @@ fn secret_of(path: &Path) -> Vec<u8> {
 fn opened_with(spy: &SimBox) -> Vec<Vec<u8>> {
     let held = spy.held.lock().expect("held");
     let sets = held.current.iter().flat_map(|c| &c.keys.opening);
-    sets.flat_map(|o| &o.secrets).map(|(_, s)| s.as_bytes().to_vec()).collect()
+    let keys = sets.flat_map(|o| &o.secrets).map(|(_, keys)| keys);
+    keys.flat_map(|keys| keys.secrets().map(|s| s.as_bytes().to_vec()).collect::<Vec<_>>()).collect()
 }
 
 #[test]

@@ -21,6 +21,15 @@ pub(super) struct Opened {
     pub(super) derived: Option<ReadyKey>,
 }
 
+/// Where a packet's key is: packets of its flow that follow it at once use the same.
+#[derive(Clone, Copy)]
+struct Before<'a> {
+    flow: &'a Flow,
+    guess: Guess,
+    base_nonce: (u64, u32),
+    at: u8,
+}
+
 /// Opens every sealed packet's first guess, in one call per AEAD. Bit i: the packet in slot i has opened.
 #[inline]
 pub(super) fn open_first<B: PacketBuf>(
@@ -33,21 +42,17 @@ pub(super) fn open_first<B: PacketBuf>(
 ) -> u32 {
     let (mut count, mut common): (usize, Option<Aead>) = (0, None);
     let mut others: ArrayVec<(usize, Aead), BURST> = ArrayVec::new();
-    // The flow, the guess, and where its key is.
-    let mut before: Option<(&Flow, Guess, ((u64, u32), u8))> = None;
+    let mut before: Option<Before<'_>> = None;
     for c in chosen.iter_mut() {
         let Some(guess) = c.guess else { continue };
         let Some(octets) = octets_of(packets, c) else { continue };
         let slot = count % BURST;
-        let found = match before {
-            // Packets of one flow that follow one another: the key is there already.
-            Some((f, g, found)) if g == guess && c.flow.is_some_and(|flow| core::ptr::eq(flow.front, f)) => Some(found),
-            _ => {
-                let state = &mut scratch.keys[slot];
-                let found = c.flow.and_then(|flow| flow.back.receiver.key(guess.id, guess.kri, state));
-                found.map(|found| (found.base_nonce, slot as u8))
-            }
-        };
+        let same = |b: &Before<'_>| b.guess == guess && c.flow.is_some_and(|flow| core::ptr::eq(flow.front, b.flow));
+        let found = before.filter(same).map(|b| (b.base_nonce, b.at)).or_else(|| {
+            let state = &mut scratch.keys[slot];
+            let found = c.flow?.back.receiver.key(guess.id, guess.kri, state)?;
+            Some((found.base_nonce, slot as u8))
+        });
         let (base_nonce, at) = match found {
             Some(found) => found,
             None => {
@@ -62,7 +67,7 @@ pub(super) fn open_first<B: PacketBuf>(
         if load(&mut scratch.batch, slot, base_nonce, octets).is_none() {
             continue;
         }
-        before = c.flow.filter(|_| found.is_some()).map(|flow| (flow.front, guess, (base_nonce, at)));
+        before = c.flow.filter(|_| found.is_some()).map(|flow| Before { flow: flow.front, guess, base_nonce, at });
         if *common.get_or_insert(guess.aead) != guess.aead {
             others.push((count, guess.aead));
         }

@@ -149,14 +149,14 @@ macro_rules! kernel {
             store(&mut rounds[0], transpose(low)[0]);
             if AES256 {
                 store(&mut rounds[1], transpose(high)[0]);
-                each!(I in 0 1 2 3 4 5 6 => {
+                each!(I in 0 1 2 3 4 5 => {
                     low = next_words(low, high[3], rotate, spread_word(RCON[I]));
                     store(&mut rounds[2 * I + 2], transpose(low)[0]);
-                    if I < 6 {
-                        high = next_words(high, low[3], keep, zero());
-                        store(&mut rounds[2 * I + 3], transpose(high)[0]);
-                    }
+                    high = next_words(high, low[3], keep, zero());
+                    store(&mut rounds[2 * I + 3], transpose(high)[0]);
                 });
+                low = next_words(low, high[3], rotate, spread_word(RCON[6]));
+                store(&mut rounds[14], transpose(low)[0]);
             } else {
                 each!(I in 0 1 2 3 4 5 6 7 8 9 => {
                     low = next_words(low, low[3], rotate, spread_word(RCON[I]));

@@ -66,7 +66,7 @@ fn check(
     let each: [[u8; 32]; BATCH] = core::array::from_fn(|_| filled(rng));
     let states = each.each_ref().map(state);
     // Every packet under a key of its own, or runs of packets under one.
-    let run = if rng.next() % 2 == 0 { 1 } else { 1 + rng.next() as usize % BATCH };
+    let run = if rng.next().is_multiple_of(2) { 1 } else { 1 + rng.next() as usize % BATCH };
     let keys: [[u8; 32]; BATCH] = core::array::from_fn(|i| each[i - i % run]);
     let refs: [&KeyState; BATCH] = core::array::from_fn(|i| &states[i - i % run]);
     let refs = &refs[..len];
