@@ -89,7 +89,9 @@ fn runs_of_several_flows_open_over_their_rotations() {
     while a.counters.rotations_sealed.get() < 6 {
         let mut burst: Vec<_> = (0..BURST)
             .map(|_| {
-                (x ^= x << 13, x ^= x >> 7, x ^= x << 17);
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
                 if x.is_multiple_of(4) {
                     flow = x >> 8 & 3;
                 }
