@@ -160,6 +160,45 @@ fn every_error_has_its_place_and_remedy() {
     }
 }
 
+const ETCD: &str = r#"[etcd]
+endpoints = ["https://etcd-1.example.net:2379", "https://[::1]:2379"]
+member = "west-1"
+address = "west-1.example.net:7447"
+ca = "etcd-ca.crt"
+"#;
+
+#[test]
+fn etcd_in_place_of_a_file() {
+    let registrar = REGISTRAR.replace("state = \"west.state\"\n", "");
+    let whole = format!("{registrar}{PEER}{NODE}{ETCD}");
+    let config = parse(&whole).expect("accepted");
+    let etcd = config.etcd.expect("etcd");
+    assert_eq!((config.state, etcd.prefix.as_str(), etcd.member.as_str()), (None, "/pdmv2/west/", "west-1"));
+    assert_eq!((etcd.ttl, etcd.endpoints.len()), (Duration::from_secs(3), 2));
+    assert_eq!(etcd.ca, Some(PathBuf::from("etc/etcd-ca.crt")));
+    let changed = |from: &str, to: &str| {
+        assert!(whole.contains(from), "{from}");
+        errors(&whole.replacen(from, to, 1))
+    };
+    let cases = [
+        (errors(&format!("{REGISTRAR}{PEER}{NODE}{ETCD}")), "both 'registrar.state' and [etcd]; delete one of them"),
+        (errors(&format!("{registrar}{PEER}{NODE}")), "'registrar.state' is missing; add state"),
+        (changed("https://[::1]:2379", "[::1]:2379"), "'[::1]:2379' is not an endpoint of etcd; write it like"),
+        (changed("https://[::1]:2379", "http://[::1]:2379"), "[etcd] ca and https:// belong together"),
+        (changed("ca = \"etcd-ca.crt\"\n", ""), "[etcd] ca and https:// belong together"),
+        (changed("member = \"west-1\"\n", ""), "add member"),
+        (changed("member = \"west-1\"", "member = \"w 1\""), "use 1 to 63 letters"),
+        (changed("address = \"west-1.example.net:7447\"", "address = \"west-1\""), "is not a host and a port"),
+        (changed("member", "ttl = \"2500ms\"\nmember"), "'etcd.ttl' is not of whole seconds"),
+        (changed("member", "certificate = \"a\"\nmember"), "[etcd] certificate and key belong together"),
+        (changed("member", "user = \"a\"\nmember"), "[etcd] user and password belong together"),
+        (changed("member", "membre = \"a\"\nmember"), "unknown key 'etcd.membre'; did you mean 'member'?"),
+    ];
+    for (errors, expected) in cases {
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+}
+
 #[test]
 fn scope_client() {
     let of =

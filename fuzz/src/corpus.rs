@@ -81,6 +81,8 @@ pub fn texts() -> Vec<Vec<u8>> {
         include_str!("../../configs/box-a.toml"),
         include_str!("../../configs/box-b.toml"),
         include_str!("../../configs/ci-tap.toml"),
+        include_str!("../../configs/registrar-west.toml"),
+        include_str!("../../configs/registrar-east.toml"),
         key_file,
     ];
     configs.iter().map(|c| c.as_bytes().to_vec()).collect()

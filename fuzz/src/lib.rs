@@ -3,8 +3,10 @@
 pub mod boxes;
 pub mod capture;
 pub mod corpus;
+pub mod messages;
 mod path;
 
+use control::config::registrar::RegistrarConfig;
 use control::config::{Checks, Config};
 use control::key_file::KeyFile;
 use control::selftest::check;
@@ -15,14 +17,22 @@ use std::path::Path;
 
 pub use boxes::boxes;
 pub use capture::capture;
+pub use messages::messages;
 pub use path::open;
 
 /// Takes any octets and panics on a finding.
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 6] =
-    [("walk", walk), ("open", open), ("boxes", boxes), ("config", config), ("vectors", vectors), ("capture", capture)];
+pub const TARGETS: [(&str, Target); 7] = [
+    ("walk", walk),
+    ("open", open),
+    ("boxes", boxes),
+    ("config", config),
+    ("vectors", vectors),
+    ("capture", capture),
+    ("messages", messages),
+];
 
 /// The walk along the chain, and insertion and removal where the walk lets them.
 pub fn walk(data: &[u8]) {
@@ -66,10 +76,13 @@ pub fn walk(data: &[u8]) {
     }
 }
 
-/// Configurations and key files.
+/// Configurations of boxes and registrars, and key files.
 pub fn config(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Err(errors) = Config::parse(&text, Path::new("fuzz.toml"), Checks::TextOnly) {
+        assert!(errors.to_string().contains("fuzz.toml"), "an error names its place");
+    }
+    if let Err(errors) = RegistrarConfig::parse(&text, Path::new("fuzz.toml"), Checks::TextOnly) {
         assert!(errors.to_string().contains("fuzz.toml"), "an error names its place");
     }
     if let Ok(file) = KeyFile::parse(&text, "fuzz.keys") {
