@@ -34,7 +34,11 @@ fn primaries() -> &'static Primaries {
         let text = include_str!("../../configs/registrar-west.toml");
         Primaries {
             east: n::Identity::from_seed("east", &[2; 32]),
-            west: n::Peer { name: "west".into(), keys: west.keys.iter().map(n::PrivateKey::public).collect(), psk: None },
+            west: n::Peer {
+                name: "west".into(),
+                keys: west.keys.iter().map(n::PrivateKey::public).collect(),
+                psk: None,
+            },
             policy: n::Policy { suites: vec![Suite::default()], prefer: n::Prefer::Server },
             config: RegistrarConfig::parse(text, Path::new("west.toml"), Checks::TextOnly).expect("the example"),
         }
