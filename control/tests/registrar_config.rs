@@ -40,6 +40,12 @@ fn errors(text: &str) -> String {
     parse(text).expect_err("must be refused")
 }
 
+/// The errors of a text that is accepted but for this change.
+fn errors_of_changed(whole: &str, from: &str, to: &str) -> String {
+    assert!(whole.contains(from), "{from}");
+    errors(&whole.replacen(from, to, 1))
+}
+
 #[test]
 fn the_least_and_its_defaults() {
     let config = parse(&format!("{REGISTRAR}{PEER}{NODE}")).expect("accepted");
@@ -100,10 +106,7 @@ fn the_examples_are_accepted() {
 #[test]
 fn every_error_has_its_place_and_remedy() {
     let whole = format!("{REGISTRAR}{PEER}{NODE}");
-    let changed = |from: &str, to: &str| {
-        assert!(whole.contains(from), "{from}");
-        errors(&whole.replacen(from, to, 1))
-    };
+    let changed = |from, to| errors_of_changed(&whole, from, to);
     let cases = [
         (
             changed("listen = \"[::1]:7447\"", "listen = \"here\""),
@@ -176,10 +179,7 @@ fn etcd_in_place_of_a_file() {
     assert_eq!((config.state, etcd.prefix.as_str(), etcd.member.as_str()), (None, "/pdmv2/west/", "west-1"));
     assert_eq!((etcd.ttl, etcd.endpoints.len()), (Duration::from_secs(3), 2));
     assert_eq!(etcd.ca, Some(PathBuf::from("etc/etcd-ca.crt")));
-    let changed = |from: &str, to: &str| {
-        assert!(whole.contains(from), "{from}");
-        errors(&whole.replacen(from, to, 1))
-    };
+    let changed = |from, to| errors_of_changed(&whole, from, to);
     let cases = [
         (errors(&format!("{REGISTRAR}{PEER}{NODE}{ETCD}")), "both 'registrar.state' and [etcd]; delete one of them"),
         (errors(&format!("{registrar}{PEER}{NODE}")), "'registrar.state' is missing; add state"),
