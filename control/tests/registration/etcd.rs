@@ -6,6 +6,20 @@ use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// Starts a program in the lab's directory; what it says goes behind what is in this log.
+fn start(lab: &Lab, log: &str, command: &mut Command) -> std::io::Result<Child> {
+    let log = File::options().create(true).append(true).open(lab.path(log)).expect("a log");
+    command.current_dir(lab.path(".")).stdout(Stdio::null()).stderr(log).spawn()
+}
+
+/// kill -9.
+fn end(child: Option<Child>) {
+    if let Some(mut child) = child {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
 struct Etcd {
     ports: [u16; 6],
     members: Vec<Option<Child>>,
@@ -24,24 +38,18 @@ impl Etcd {
 
     fn member(&mut self, lab: &Lab, n: usize) {
         let cluster: Vec<_> = (0..3).map(|m| format!("m{m}={}", self.url(3 + m))).collect();
-        let log = File::options().create(true).append(true).open(lab.path(&format!("etcd-{n}.log"))).expect("a log");
-        let child = Command::new("etcd")
+        let mut command = Command::new("etcd");
+        command
             .args(["--name", &format!("m{n}"), "--data-dir", &format!("etcd-{n}")])
             .args(["--listen-client-urls", &self.url(n), "--advertise-client-urls", &self.url(n)])
             .args(["--listen-peer-urls", &self.url(3 + n), "--initial-advertise-peer-urls", &self.url(3 + n)])
-            .args(["--initial-cluster", &cluster.join(","), "--initial-cluster-state", "new"])
-            .current_dir(lab.path("."))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
+            .args(["--initial-cluster", &cluster.join(","), "--initial-cluster-state", "new"]);
+        let child = start(lab, &format!("etcd-{n}.log"), &mut command);
         self.members[n] = Some(child.expect("etcd: install the package etcd-server (.ci/setup.sh does)"));
     }
 
     fn kill(&mut self, n: usize) {
-        if let Some(mut child) = self.members[n].take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        end(self.members[n].take());
     }
 
     fn ctl(&self, args: &[&str]) -> Vec<u8> {
@@ -119,21 +127,14 @@ impl Side {
             port = self.ports[n],
         );
         std::fs::write(self.lab.path(&format!("w{n}.toml")), config).expect("written");
-        let log = File::options().create(true).append(true).open(self.lab.path(&format!("w{n}.log"))).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_pdmv2"))
-            .args(["registrar", "run", "--config", &format!("w{n}.toml")])
-            .current_dir(self.lab.path("."))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pdmv2"));
+        command.args(["registrar", "run", "--config", &format!("w{n}.toml")]);
+        let child = start(&self.lab, &format!("w{n}.log"), &mut command);
         self.registrars[n] = Some(child.expect("a registrar"));
     }
 
     fn kill(&mut self, n: usize) {
-        if let Some(mut child) = self.registrars[n].take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        end(self.registrars[n].take());
     }
 
     fn signal(&self, n: usize, name: &str) {
