@@ -108,7 +108,12 @@ impl Worker {
             // RFC 8250 section 3.5.2: the time of sending, as near the wire as the number allows.
             let sent = clock.now_ns();
             let pointers = number(shared, generation_of(ring), counters, &mut chosen, outcomes);
-            let sealed = fill(shared, ring, counters, scratch, &chosen, pointers, sent);
+            let mut filled = fill(shared, ring, counters, scratch, &chosen, pointers, sent);
+            if filled.is_none() {
+                refuse_sealed(&mut chosen, outcomes);
+                filled = fill(shared, ring, counters, scratch, &chosen, pointers, sent);
+            }
+            let sealed = filled.unwrap_or(0);
             if let Some(sealer) = &ring.sealer {
                 let (batch, keys) = scratch.split(sealed);
                 if audit.as_mut().is_none_or(|audit| audit.record(&keys, batch)) {
@@ -265,7 +270,8 @@ fn number(
     [shared.take_global_pointer(false, pointed - locals), shared.take_global_pointer(true, locals)]
 }
 
-/// The audit could not be written: a pair that is not on record must not be used.
+/// Those of a burst that are to be sealed pass as they came: the audit could not be written, and a pair that is not on
+/// record must not be used; or a key is missing.
 #[cold]
 fn refuse_sealed(chosen: &mut ArrayVec<Chosen<'_>, BURST>, outcomes: &mut ArrayVec<Outcome, BURST>) {
     chosen.retain(|c| {

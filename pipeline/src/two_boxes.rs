@@ -2,14 +2,16 @@
 
 use crate::buffer::{PacketBuf, VecBuf};
 use crate::counters::{Outcome, Reason};
+use crate::keyring::{ClientSecrets, GenerationKeys};
 use crate::path::{BURST, Worker};
-use crate::policy::{InboundAction, Mode, OnFailure};
+use crate::policy::{InboundAction, Mode, OnFailure, Policy};
 use crate::resync::Resync;
 use crate::testing::{self, SMALL, Side, frame, frame_between};
 use arrayvec::ArrayVec;
 use proptest::prelude::*;
 use protocol::sender::PACKETS_PER_KRI;
 use protocol::wire::option::Form;
+use std::sync::Arc;
 
 fn boxes(mode: Mode) -> (Side, Side) {
     let config = || testing::config(vec![testing::policy(mode)]);
@@ -237,6 +239,39 @@ fn without_keys_packets_pass_as_they_came() {
     let sealed = packet.clone();
     assert_eq!(back(&mut none, &mut packet, 1), Outcome::Passed(Reason::NoKey));
     assert_eq!(packet.data(), sealed.data());
+}
+
+/// A ring in which a flow's key is missing though its version says that it had been asked for one: choosing takes the
+/// packet, and the key is found missing when its option is being filled in.
+#[test]
+fn a_packet_whose_key_is_missing_after_all_passes_as_it_came() {
+    let clear = Policy { ports: vec![(2000, 2000)], ..testing::policy(Mode::Clear) };
+    let config = testing::config(vec![clear, testing::policy(Mode::Encrypted)]);
+    let side = testing::side(config, testing::ring(true, 1, 1), SMALL, 1);
+    let mut a = Worker::new(side.shared, 0);
+    let originals = [frame(1000, 10), frame(2000, 10), frame(1001, 10)];
+    let burst = || originals.each_ref().map(|f| VecBuf::new(f));
+    let mut outcomes = ArrayVec::new();
+    a.outbound(&mut burst(), &mut outcomes, &|| 5);
+    assert_eq!(outcomes[..], [ADDED, Outcome::Added(Form::Clear), ADDED]);
+
+    let mut without = testing::ring(true, 2, 1);
+    without.version = side.cell.current.load().version;
+    if let Some(sealer) = &mut without.sealer {
+        let secrets = Arc::new(ClientSecrets::new(sealer.keys.suite(), []));
+        sealer.keys = GenerationKeys::Clients { secrets, sealer_is_client: true };
+    }
+    side.cell.current.store(Arc::new(without));
+    let mut packets = burst();
+    a.outbound(&mut packets, &mut outcomes, &|| 6);
+    let passed = Outcome::Passed(Reason::NoKey);
+    assert_eq!(outcomes[..], [passed, Outcome::Added(Form::Clear), passed]);
+    assert_eq!(packets[0].data(), &originals[0][..]);
+    assert_eq!(packets[1].frame_len(), originals[1].len() + Form::Clear.header_len());
+    assert_eq!(packets[2].data(), &originals[2][..]);
+    let b = boxes(Mode::Clear).1;
+    assert_eq!(back(&mut Worker::new(b.shared, 0), &mut packets[1], 9), Outcome::Removed(Form::Clear));
+    assert_eq!(packets[1].data(), &originals[1][..]);
 }
 
 #[test]

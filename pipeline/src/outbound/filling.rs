@@ -13,6 +13,7 @@ use protocol::wire::option::{Form, Metrics, Prefix6};
 
 /// Makes each packet's metrics, PRSEQ and nonce, in the batch's slots. Sealed options stand in front, in order; their
 /// number is given. Those in clear are filled in from behind: the two never meet, as there are as many slots as packets.
+/// `None`: there is no key for a packet that is to be sealed, and nothing is of use that was filled in.
 pub(super) fn fill(
     shared: &Shared,
     ring: &KeyRing,
@@ -21,7 +22,7 @@ pub(super) fn fill(
     chosen: &[Chosen<'_>],
     pointers: [u32; 2],
     sent: u64,
-) -> usize {
+) -> Option<usize> {
     if chosen.iter().all(|c| c.form == Form::Sealed) {
         return fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |_| Form::Sealed);
     }
@@ -40,7 +41,7 @@ fn fill_forms(
     mut pointers: [u32; 2],
     sent: u64,
     form_of: impl Fn(&Chosen<'_>) -> Form,
-) -> usize {
+) -> Option<usize> {
     let mut slots = Slots::default();
     let in_clear = SecretId::new(IN_CLEAR, generation_of(ring));
     let sealed = ring.sealer.as_ref().map_or(in_clear, Sealer::id);
@@ -58,8 +59,11 @@ fn fill_forms(
             Some((b, found, at)) if shared_with(b) => (found, at),
             _ => {
                 let id = if form == Form::Sealed { sealed } else { in_clear };
-                let found = c.flow.seal_key().get(id, number.kri, &mut keys[slot]);
-                (found.unwrap_or_else(|| new_key(shared, ring, counters, c, id, &mut keys[slot])), slot as u8)
+                let found = match c.flow.seal_key().get(id, number.kri, &mut keys[slot]) {
+                    Some(found) => found,
+                    None => new_key(shared, ring, counters, c, id, &mut keys[slot])?,
+                };
+                (found, slot as u8)
             }
         };
         before = Some((c, found, at));
@@ -89,7 +93,7 @@ fn fill_forms(
         let nonce = (nonce, xor_prseq(nonce_end, prseq));
         batch.set_words(slots.next(form) % BURST, nonce, head.to_word(form), metrics.to_words());
     }
-    sealed
+    Some(sealed)
 }
 
 pub(super) fn generation_of(ring: &KeyRing) -> u32 {
@@ -115,7 +119,8 @@ impl Slots {
 /// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
 const IN_CLEAR: u16 = u16::MAX;
 
-/// The flow's key and PRSEQ order under this number's Kri, made anew.
+/// The flow's key and PRSEQ order under this number's Kri, made anew. `None`: the sealer has no key for the flow. Who
+/// chose the packet has asked for that before; if it was wrong, the packet goes without an option, not under another key.
 #[cold]
 fn new_key(
     shared: &Shared,
@@ -124,13 +129,12 @@ fn new_key(
     c: &Chosen<'_>,
     id: SecretId,
     into: &mut KeyState,
-) -> Found<2> {
+) -> Option<Found<2>> {
     let kri = c.number.kri;
     let ready = match ring.sealer.as_ref().filter(|_| c.form == Form::Sealed) {
         Some(sealer) => {
             counters.derivations.add(1);
-            let session = sealer.keys.session(&c.flow.tuple(), kri);
-            session.unwrap_or_else(|| unreachable!("chosen under this ring, which has a key for it")).ready(sealer.aead)
+            sealer.keys.session(&c.flow.tuple(), kri)?.ready(sealer.aead)
         }
         None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
     };
@@ -138,5 +142,5 @@ fn new_key(
     let extra = PrseqKey::derive(&shared.master, fingerprint, id.generation(), kri).to_words();
     c.flow.seal_key().put(id, kri, &ready, extra);
     into.clone_from(&ready.state);
-    Found { base_nonce: nonce_words(ready.base_nonce), extra }
+    Some(Found { base_nonce: nonce_words(ready.base_nonce), extra })
 }
