@@ -32,6 +32,9 @@ use threads::together;
 /// Keys that are not there, at most.
 const MOST_MISSES: usize = 1 << 20;
 
+/// Above so many flows filling and emptying takes so long that it is done by one thread only, unless `--full` is given.
+const FILLED_BY_ONE: usize = 2_000_000;
+
 /// What every ratio compares with.
 const PEER: &str = "rte_hash";
 
@@ -50,6 +53,9 @@ pub struct FlowArgs {
     /// Numbers of flows
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 65_536, 1_000_000, 8_000_000])]
     flows: Vec<usize>,
+    /// Also filling and emptying the largest tables with two threads, which takes minutes
+    #[arg(long)]
+    full: bool,
 }
 
 /// Measures and prints.
@@ -96,6 +102,9 @@ pub fn measure(args: &FlowArgs) -> Result<Report> {
         }
     }
     ensure!(!report.rows.is_empty(), "nothing could be measured: {}", report.notes.join("; "));
+    if !args.full && sizes.iter().any(|&s| s > FILLED_BY_ONE) {
+        report.notes.push(format!("insert: above {FILLED_BY_ONE} flows by one thread only (by two with --full)"));
+    }
     report.notes.extend(notes(huge));
     Ok(report)
 }
@@ -150,7 +159,8 @@ fn one_size(args: &FlowArgs, eal: &Eal, flows: usize, report: &mut Report) -> Re
     ours.insert(0, &keys.known, &[])?;
     let records: Vec<&Flow> = own.iter().map(|whole| whole.front).collect();
     ours.remove(&keys.known)?;
-    for threads in 1..=cores.min(2) {
+    let fillers = if flows > FILLED_BY_ONE && !args.full { 1 } else { cores.min(2) };
+    for threads in 1..=fillers {
         let mut turns = turns(&tables);
         let rounds = if flows > 500_000 { args.rounds.min(3) } else { args.rounds.min(5) };
         let inserts = interleave(rounds, &mut turns, |turn| fill_and_empty(eal, turn, threads, &keys.known, &records))?;
