@@ -48,6 +48,8 @@ pub struct Registrars {
     pub peer_lines: [String; 2],
     /// The lines of `[generations]`.
     pub times: String,
+    /// Where the client primary looks for the other, when that is not where it is.
+    pub detour: Option<(String, u16)>,
     /// Where a registrar that is started is to be killed (`PDMV2_FAULT`).
     pub fault: Option<&'static str>,
 }
@@ -66,6 +68,7 @@ impl Registrars {
             nodes: Default::default(),
             peer_lines: Default::default(),
             times: "coalesce = \"100ms\"\nack_timeout = \"5s\"\n".into(),
+            detour: None,
             fault: None,
             places,
         };
@@ -141,7 +144,8 @@ impl Registrars {
         let (me, other, place) = (NAMES[side], NAMES[1 - side], &self.places[side]);
         let there = &self.places[1 - side];
         let role = if side == 0 {
-            format!("role = \"client\"\naddress = \"{}:{}\"", there.host, there.port)
+            let (host, port) = self.detour.clone().unwrap_or_else(|| (there.host.clone(), there.port));
+            format!("role = \"client\"\naddress = \"{host}:{port}\"")
         } else {
             "role = \"server\"".into()
         };

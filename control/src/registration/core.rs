@@ -387,6 +387,13 @@ impl Core {
         self.with(peer, |engine, now| engine.negotiation_failed(now, error));
     }
 
+    /// Tells the other primary what this one could make nothing of.
+    pub fn complain(&self, peer: &str, reason: &str) {
+        if let Some(link) = self.state().links.get(peer) {
+            let _ = link.news.try_send(News::trouble(reason)); // it does not read, and would not read this
+        }
+    }
+
     /// Time has passed.
     pub fn tick(&self) {
         let state = &mut *self.state();

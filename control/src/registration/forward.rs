@@ -36,14 +36,15 @@ pub async fn register(
         tracing::warn!(leader = leader.member, error = format!("{error:#}"), "the leader cannot be reached");
         Status::unavailable("the registrar that leads cannot be reached from here; try another")
     };
-    let (channel, theirs) = net::connect(&core.tls, None, &place).await.map_err(unreachable)?;
-    let named = core.tls.current().identify(None, &theirs);
+    let connection = net::connect(&core.tls, None, &place).await.map_err(unreachable)?;
+    let named = core.tls.current().identify(None, &connection.chain);
     let named = named.map_err(unreachable)?;
     if named.name != core.config.name {
         return Err(unreachable(anyhow::anyhow!("it names {named}, not a registrar of this side")));
     }
-    let mut client =
-        SecondaryClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let mut client = SecondaryClient::new(connection.channel)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
     let first = Forwarded { chain: chain.iter().map(|c| c.to_vec()).collect() };
     let first = FromNode { message: Some(from_node::Message::Forwarded(first)) };
     let outgoing = futures_util::stream::unfold((Some(first), incoming), |(first, mut incoming)| async move {

@@ -2,16 +2,19 @@
 //! long.
 
 use super::tls::{Tls, server_name};
-use crate::pki::Kind;
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, bail};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 /// How long a connection may take to come about, each of its steps.
@@ -25,16 +28,31 @@ pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// Handshakes under way at once; what comes beyond waits in the kernel's queue.
 const HANDSHAKES: usize = 256;
 
-/// Connects to a registrar: of the own side, or to the primary of the other side that `peer` names. Gives its
-/// certificates too.
+/// A connection to a registrar.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// For calls.
+    pub channel: Channel,
+    /// The certificates that it has shown.
+    pub chain: Arc<Vec<CertificateDer<'static>>>,
+    /// What has ended the connection below the calls: an alert in TLS, say, by which a certificate was refused.
+    ended: Arc<OnceLock<String>>,
+}
+
+impl Connection {
+    /// Why a call came to nothing.
+    #[must_use]
+    pub fn why(&self, status: &Status) -> anyhow::Error {
+        let below = self.ended.get().map(|ended| format!(" ({ended})")).unwrap_or_default();
+        anyhow!("{}: {}{below}", status.code(), status.message())
+    }
+}
+
+/// Connects to a registrar: of the own side, or to the primary of the other side that `peer` names.
 ///
 /// # Errors
 /// It cannot be reached, its certificate is not good, or it is somebody else.
-pub async fn connect(
-    tls: &Tls,
-    peer: Option<&str>,
-    (host, port): &(String, u16),
-) -> anyhow::Result<(Channel, Arc<Vec<CertificateDer<'static>>>)> {
+pub async fn connect(tls: &Tls, peer: Option<&str>, (host, port): &(String, u16)) -> anyhow::Result<Connection> {
     let place = format!("{host}:{port}");
     let stream = tokio::time::timeout(PATIENCE, TcpStream::connect((host.as_str(), *port)))
         .await
@@ -47,32 +65,60 @@ pub async fn connect(
         .await
         .map_err(|_| anyhow!("{place}: no answer in TLS"))?
         .with_context(|| format!("{place}: TLS failed"))?;
-    let chain = check_server(peer, &stream).with_context(|| place.clone())?;
-    Ok((channel(&place, stream).await?, chain))
+    // The handshake has verified it, and whom it names.
+    let chain = stream.get_ref().1.peer_certificates().with_context(|| format!("{place}: no certificate"))?;
+    let chain = Arc::new(chain.iter().map(|c| c.clone().into_owned()).collect());
+    let ended = Arc::default();
+    let channel = channel(&place, Noted { stream, ended: Arc::clone(&ended) }).await?;
+    Ok(Connection { channel, chain, ended })
 }
 
-fn check_server(
-    peer: Option<&str>,
-    stream: &client::TlsStream<TcpStream>,
-) -> anyhow::Result<Arc<Vec<CertificateDer<'static>>>> {
-    let chain = stream.get_ref().1.peer_certificates().context("no certificate")?;
-    // The handshake has verified the chain; what is left is whom it names.
-    let named = super::tls::named(chain.first().context("no certificate")?)?;
-    match peer {
-        Some(name) => ensure!(
-            named.kind == Kind::Registrar && named.name == name,
-            "the certificate names {named}, but registrar '{name}' is expected; correct the address or the name"
-        ),
-        None => ensure!(
-            named.kind == Kind::Registrar,
-            "the certificate names {named}, not a registrar; correct the address"
-        ),
+/// Keeps the first error, of which the caller of a call hears only that there was one.
+struct Noted {
+    stream: client::TlsStream<TcpStream>,
+    ended: Arc<OnceLock<String>>,
+}
+
+impl Noted {
+    fn note<T>(&self, polled: Poll<std::io::Result<T>>) -> Poll<std::io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &polled {
+            self.ended.get_or_init(|| error.to_string());
+        }
+        polled
     }
-    Ok(Arc::new(chain.iter().map(|c| c.clone().into_owned()).collect()))
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, into);
+        self.note(polled)
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<std::io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, octets);
+        if let Poll::Ready(Err(_)) = polled {
+            // It was closed by the other side, which may have said why: that is still to be read.
+            let mut one = [0];
+            let why = Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut one));
+            let _ = self.note(why);
+        }
+        self.note(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 /// HTTP/2 over one connection; when it ends the channel ends.
-async fn channel(place: &str, stream: client::TlsStream<TcpStream>) -> anyhow::Result<Channel> {
+async fn channel(place: &str, stream: Noted) -> anyhow::Result<Channel> {
     let mut stream = Some(TokioIo::new(stream));
     let connector = tower::service_fn(move |_| {
         let stream = stream.take().ok_or_else(|| std::io::Error::other("the connection has ended"));

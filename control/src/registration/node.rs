@@ -184,9 +184,10 @@ async fn once(
     tls: &Tls,
     registrar: &(String, u16),
 ) -> anyhow::Result<()> {
-    let (channel, _) = net::connect(tls, None, registrar).await?;
-    let mut client =
-        SecondaryClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let connection = net::connect(tls, None, registrar).await?;
+    let mut client = SecondaryClient::new(connection.channel.clone())
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
     let (ack, acks) = mpsc::channel(ACKS);
     let hello = Hello {
         name: settings.name.clone(),
@@ -197,7 +198,7 @@ async fn once(
     ack.try_send(FromNode { message: Some(from_node::Message::Hello(hello)) }).context("a message")?;
     let outgoing = futures_util::stream::unfold(acks, |mut acks| async move { acks.recv().await.map(|m| (m, acks)) });
     let answer = tokio::time::timeout(net::ANSWER, client.register(Request::new(outgoing))).await;
-    let said = |s: tonic::Status| anyhow!("{}: {}", s.code(), s.message());
+    let said = |status| connection.why(&status);
     let mut incoming = answer.map_err(|_| anyhow!("no answer"))?.map_err(said)?.into_inner();
     registration.set(true, None);
     registration.registrations.fetch_add(1, Ordering::Relaxed);

@@ -5,19 +5,21 @@ use super::net;
 use super::seat::Seat;
 use super::service::read_news;
 use super::wire::proto::primary_client::PrimaryClient;
-use super::wire::{Coordination, MAX_MESSAGE, SetupRequest};
+use super::wire::{Coordination, MAX_MESSAGE, News, SetupRequest};
 use crate::fault;
 use anyhow::{Context, anyhow};
 use protocol::negotiation as n;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 /// Pauses between attempts to connect.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long the other side may take to end a link too.
+const PARTING: Duration = Duration::from_secs(1);
 /// A link that lasted so long was a good one.
 const GOOD: Duration = Duration::from_millis(500);
 
@@ -56,34 +58,52 @@ async fn link(
     address: &(String, u16),
     wishes: &mut mpsc::UnboundedReceiver<Negotiate>,
 ) -> anyhow::Result<()> {
-    let (channel, chain) = net::connect(&core.tls, Some(name), address).await?;
-    let mut client =
-        PrimaryClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-    let (id, news) = core.link_up(name, chain);
-    // Whatever happens from here on, the link goes down with it.
-    let _open = Open { core, name, id };
-    let outgoing = futures_util::stream::unfold(news, |mut news| async move {
+    let connection = net::connect(&core.tls, Some(name), address).await?;
+    let mut client = PrimaryClient::new(connection.channel.clone())
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    let (start, started) = oneshot::channel();
+    let outgoing = futures_util::stream::unfold((Some(started), None), |(started, news)| async move {
+        let mut news: mpsc::Receiver<News> = match started {
+            Some(started) => started.await.ok()?,
+            None => news?,
+        };
         let message = news.recv().await?;
-        Some((Coordination::from(&message), news))
+        Some((Coordination::from(&message), (None, Some(news))))
     });
     let answer = tokio::time::timeout(net::ANSWER, client.coordinate(Request::new(outgoing))).await;
-    let mut incoming = answer.map_err(|_| anyhow!("no answer"))?.map_err(|s| said(&s))?.into_inner();
+    let mut incoming = answer.map_err(|_| anyhow!("no answer"))?.map_err(|s| connection.why(&s))?.into_inner();
+    // Only now it is certain that the other side takes this side's certificate.
+    let (id, news) = core.link_up(name, Arc::clone(&connection.chain));
+    // Whatever happens from here on, the link goes down with it.
+    let open = Open { core, name, id };
+    let _ = start.send(news); // else the call has ended already
     // A wish of an earlier link was for a state that is over: the engine, told that it failed, wishes anew.
     while wishes.try_recv().is_ok() {
         core.negotiation_failed(name, "the link was lost before it began");
     }
-    let reading = read_news(core, name, id, &mut incoming);
-    tokio::pin!(reading);
-    loop {
-        tokio::select! {
-            ended = &mut reading => return ended.map_err(|s| said(&s)),
-            wish = wishes.recv() => {
-                let wish = wish.context("the program ends")?;
-                let (core, name, client) = (Arc::clone(core), name.to_owned(), client.clone());
-                tokio::spawn(async move { negotiate(&core, &name, client, &wish).await });
+    let ended = {
+        let reading = read_news(core, name, id, &mut incoming);
+        tokio::pin!(reading);
+        loop {
+            tokio::select! {
+                ended = &mut reading => break ended,
+                wish = wishes.recv() => {
+                    let wish = wish.context("the program ends")?;
+                    let (core, name, client) = (Arc::clone(core), name.to_owned(), client.clone());
+                    tokio::spawn(async move { negotiate(&core, &name, client, &wish).await });
+                }
             }
         }
+    };
+    if let Err(why) = &ended {
+        // The other side hears it, when it was a message that was wrong, before its stream ends.
+        core.complain(name, why.message());
+        drop(open);
+        let rest = async { while let Ok(Some(_)) = incoming.message().await {} };
+        let _ = tokio::time::timeout(PARTING, rest).await;
     }
+    ended.map_err(|s| connection.why(&s))
 }
 
 struct Open<'a> {
@@ -111,7 +131,12 @@ async fn negotiate(core: &Core, name: &str, client: PrimaryClient<Channel>, wish
     tracing::info!(peer = name, reason = wish.reason, "negotiating a new generation");
     match steps(core, peer, client, wish.last).await {
         Ok(agreed) => core.negotiated(name, &agreed),
-        Err(error) => core.negotiation_failed(name, &format!("{error:#}")),
+        Err(error) => {
+            let why = format!("{error:#}");
+            // Also what the other side is said to have refused: it may not have.
+            core.complain(name, &why);
+            core.negotiation_failed(name, &why);
+        }
     }
 }
 

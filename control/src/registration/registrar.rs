@@ -4,7 +4,7 @@ use super::admin::{self, Answer, Question};
 use super::core::Core;
 use super::engine::{EngineStatus, NodeStatus};
 use super::etcd::Etcd;
-use super::service::Services;
+use super::service::{Services, say_refused};
 use super::store::FileStore;
 use super::{metrics, net, primary_client, seat};
 use crate::config::registrar::RegistrarConfig;
@@ -16,6 +16,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::service::Routes;
 
 /// Steps of the engines' time.
 const TICK: Duration = Duration::from_millis(50);
@@ -205,13 +206,14 @@ async fn serve(config: RegistrarConfig) -> anyhow::Result<()> {
     let (address, connections) = net::listen(Arc::clone(&core.tls), address).await?;
     let services = Services(Arc::clone(&core));
     let connections = stream::unfold(connections, |mut c| async move { c.recv().await.map(|next| (next, c)) });
+    let routes = Routes::new(services.primary()).add_service(services.secondary()).prepare().into_axum_router();
+    let routes = routes.layer(axum::middleware::from_fn(say_refused));
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(net::KEEPALIVE))
         .http2_keepalive_timeout(Some(net::KEEPALIVE_ANSWER))
         // A box has one stream, a primary three calls.
         .max_concurrent_streams(16)
-        .add_service(services.primary())
-        .add_service(services.secondary());
+        .add_routes(routes.into());
     tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming(Box::pin(connections)).await {
             tracing::error!(%error, "the service has ended");

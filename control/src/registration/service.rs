@@ -19,12 +19,15 @@ use rustls::pki_types::CertificateDer;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// A box says who it is within this.
 const HELLO: Duration = Duration::from_secs(10);
+
+/// Why this side has ended a primary's stream.
+const CUT: &str = "the connection was not read from, or there is a newer one, or this registrar does not lead any more";
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -47,10 +50,8 @@ impl Services {
 
     /// Whom a certificate of this side names.
     fn named(&self, chain: &Chain) -> Result<Named, Status> {
-        self.0.tls.current().identify(None, chain).map_err(|error| {
-            tracing::warn!(error = format!("{error:#}"), "a box is refused");
-            Status::unauthenticated(format!("{error:#}"))
-        })
+        let named = self.0.tls.current().identify(None, chain);
+        named.map_err(|error| Status::unauthenticated(format!("{error:#}")))
     }
 
     /// The peer that has shown this certificate, if this registrar is the server towards it, and leads.
@@ -73,7 +74,6 @@ impl Services {
                 Err(_) => {}
             }
         }
-        tracing::warn!(why, "a primary is refused");
         Err(Status::permission_denied(why))
     }
 }
@@ -102,6 +102,20 @@ fn forwarded(core: &Core, answers: Streaming<ToNode>) -> impl Stream<Item = Resu
 fn chain<T>(request: &Request<T>) -> Result<Chain, Status> {
     let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
     info.and_then(TlsConnectInfo::peer_certs).ok_or_else(|| Status::unauthenticated("no certificate"))
+}
+
+/// Says in the log what call is refused, whose, and why; the caller is told the same. Also of calls that never reach
+/// [`Services`], as those with a message that is too large.
+pub async fn say_refused(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+    let shown = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
+    let call: String = request.uri().path().rsplit('/').next().unwrap_or_default().chars().take(32).collect();
+    let response = next.run(request).await;
+    if let Some(status) = Status::from_header_map(response.headers()).filter(|s| s.code() != Code::Ok) {
+        let named = shown.as_ref().and_then(|chain| super::tls::named(chain.first()?).ok());
+        let certificate = named.map_or_else(|| "nobody".to_owned(), |n| n.to_string());
+        tracing::warn!(call, certificate, why = status.message(), "a call is refused");
+    }
+    response
 }
 
 /// What has gone wrong, in the log; the client is told by number.
@@ -153,14 +167,16 @@ impl Primary for Services {
         let (id, news) = self.0.link_up(&name, chain);
         let core = Arc::clone(&self.0);
         let open = LinkGuard { core: Arc::clone(&core), peer: name.clone(), id };
+        let (verdict, why) = oneshot::channel();
         tokio::spawn(async move {
             let mut stream = request.into_inner();
             if let Err(error) = read_news(&core, &name, id, &mut stream).await {
                 tracing::warn!(peer = name, error = error.message(), "the other primary's stream has ended");
+                let _ = verdict.send(error); // its other half may be gone as well
             }
             core.link_down(&name, id);
         });
-        Ok(Response::new(Box::pin(tell(news, open))))
+        Ok(Response::new(Box::pin(tell(news, why, open))))
     }
 }
 
@@ -194,10 +210,23 @@ impl Drop for LinkGuard {
     }
 }
 
-fn tell(news: mpsc::Receiver<News>, open: LinkGuard) -> impl Stream<Item = Result<Coordination, Status>> {
-    futures_util::stream::unfold((news, open), |(mut news, open)| async move {
-        let message = news.recv().await?;
-        Some((Ok(Coordination::from(&message)), (news, open)))
+/// What the other primary is to hear; at the end, why it is the end, when that lies with it.
+fn tell(
+    news: mpsc::Receiver<News>,
+    why: oneshot::Receiver<Status>,
+    open: LinkGuard,
+) -> impl Stream<Item = Result<Coordination, Status>> {
+    futures_util::stream::unfold(Some((news, why, open)), |state| async move {
+        let (mut news, mut why, open) = state?;
+        match news.recv().await {
+            Some(message) => Some((Ok(Coordination::from(&message)), Some((news, why, open)))),
+            None => match why.try_recv() {
+                Ok(status) => Some((Err(status), None)),
+                // It is still being read from: the other half was ended on this side.
+                Err(oneshot::error::TryRecvError::Empty) => Some((Err(Status::aborted(CUT)), None)),
+                Err(oneshot::error::TryRecvError::Closed) => None,
+            },
+        }
     })
 }
 
@@ -233,16 +262,12 @@ impl Secondary for Services {
             return Err(Status::invalid_argument("the first message must be hello"));
         };
         let who = Registering::try_from(hello)?;
-        let denied = |why: String| {
-            tracing::warn!(certificate = %named, node = who.node.name, why, "a box is refused");
-            Status::permission_denied(why)
-        };
         if named.kind != Kind::Node || named.name != who.node.name {
             let why = format!("the certificate names {named}, but '{}' registers with it", who.node.name);
-            return Err(denied(why));
+            return Err(Status::permission_denied(why));
         }
         let (id, outgoing) = self.0.register(&who, chains).map_err(|error| match error {
-            Some(error) => denied(error.to_string()),
+            Some(error) => Status::permission_denied(error.to_string()),
             None => forward::follower(&self.0.seat()),
         })?;
         tracing::info!(node = who.node.name, "registered");

@@ -6,11 +6,12 @@ use crate::{key_file, private_file};
 use anyhow::{Context, anyhow, bail, ensure};
 use arc_swap::ArcSwap;
 use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -265,7 +266,11 @@ impl Material {
         }
         let mut client = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_webpki_verifier(builder.build()?)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(NamedServer {
+                signed: builder.build()?,
+                peer: peer.map(str::to_owned),
+            }))
             .with_client_auth_cert(self.chain.clone(), self.key.clone_key())?;
         client.alpn_protocols = vec![ALPN.to_vec()];
         client.resumption = rustls::client::Resumption::disabled();
@@ -279,6 +284,70 @@ impl Material {
     /// Not signed by that authority, expired, revoked, or naming nobody.
     pub fn identify(&self, peer: Option<&str>, chain: &[CertificateDer<'_>]) -> anyhow::Result<Named> {
         self.realm(peer)?.identify(chain)
+    }
+}
+
+/// A server's certificate must be good, as always, and name the registrar that is expected. Looked at within the
+/// handshake, so that the server hears (by an alert) that its certificate is not taken.
+#[derive(Debug)]
+struct NamedServer {
+    signed: Arc<WebPkiServerVerifier>,
+    /// The other primary's name; `None`: any registrar of the own side.
+    peer: Option<String>,
+}
+
+impl NamedServer {
+    fn check(&self, certificate: &CertificateDer<'_>) -> anyhow::Result<()> {
+        let named = named(certificate)?;
+        ensure!(
+            named.kind == Kind::Registrar && self.peer.as_ref().is_none_or(|name| *name == named.name),
+            "the certificate names {named}, but {} is expected; correct the address or the name",
+            self.peer.as_ref().map_or_else(|| "a registrar".to_owned(), |name| format!("registrar '{name}'"))
+        );
+        Ok(())
+    }
+}
+
+/// In [`rustls::CertificateError::Other`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct WrongName(anyhow::Error);
+
+impl ServerCertVerifier for NamedServer {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.signed.verify_server_cert(certificate, others, name, ocsp, now)?;
+        let other = |error| rustls::CertificateError::Other(rustls::OtherError(Arc::new(WrongName(error))));
+        self.check(certificate).map_err(other)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
     }
 }
 

@@ -20,7 +20,7 @@ pub use keys::{Keys, OpeningKeys, SealingKeys};
 pub use proto::{
     Ack, ClientSecret, ClientSecrets, Coordination, Forwarded, FromNode, GenerationState, Hello, KemRequest,
     KemResponse, KeySet, Need, Node, Nodes, Opening, OpeningSecret, Sealing, SetupRequest, SetupResponse, ToNode,
-    Wanted, coordination, from_node,
+    Trouble, Wanted, coordination, from_node,
 };
 
 /// Certificates of a box that a registrar passes on, at most.
@@ -363,6 +363,19 @@ pub enum News {
         /// Why.
         reason: String,
     },
+    /// It could make nothing of what this side has sent.
+    Trouble {
+        /// In its words.
+        reason: String,
+    },
+}
+
+impl News {
+    /// The reason as far as a message has room for it.
+    #[must_use]
+    pub fn trouble(reason: &str) -> Self {
+        Self::Trouble { reason: reason[..reason.floor_char_boundary(MAX_REASON)].to_owned() }
+    }
 }
 
 impl From<&News> for Coordination {
@@ -372,6 +385,7 @@ impl From<&News> for Coordination {
             News::Nodes(nodes) => Message::Nodes(Nodes { nodes: nodes.iter().map(Into::into).collect() }),
             News::State { newest, ready } => Message::State(GenerationState { newest: *newest, ready: *ready }),
             News::Wanted { above, reason } => Message::Wanted(Wanted { above: *above, reason: reason.clone() }),
+            News::Trouble { reason } => Message::Trouble(Trouble { reason: reason.clone() }),
         };
         Self { message: Some(message) }
     }
@@ -395,7 +409,10 @@ impl TryFrom<Coordination> for News {
             Some(Message::Wanted(Wanted { above, reason })) if reason.len() <= MAX_REASON => {
                 Ok(Self::Wanted { above, reason: reason.escape_debug().to_string() })
             }
-            Some(Message::Wanted(_)) => bad(MESSAGE, "a reason that is too long"),
+            Some(Message::Trouble(Trouble { reason })) if reason.len() <= MAX_REASON => {
+                Ok(Self::Trouble { reason: reason.escape_debug().to_string() })
+            }
+            Some(Message::Wanted(_) | Message::Trouble(_)) => bad(MESSAGE, "a reason that is too long"),
             None => bad(MESSAGE, "an empty or unknown message"),
         }
     }

@@ -20,12 +20,26 @@ use tempfile::TempDir;
 /// Everything has to come about within this (the issue: 10 s after any fault).
 pub const SOON: Duration = Duration::from_secs(10);
 
-pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+pub fn wait_for(what: &str, done: impl FnMut() -> bool) {
+    wait_within(SOON, what, done);
+}
+
+pub fn wait_within(limit: Duration, what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A lab with one box a side, all sealing.
+pub fn up() -> (Lab, SimBox, SimBox) {
+    let mut lab = Lab::new();
+    let (a, b) = (lab.node(0, 1), lab.node(1, 2));
+    lab.start_both();
+    let (a, b) = (SimBox::start(a), SimBox::start(b));
+    wait_for("both boxes seal", || a.opens(&b) && b.opens(&a));
+    (lab, a, b)
 }
 
 /// The two registrars on loopback, and a directory for them; what a test does to them has to succeed.

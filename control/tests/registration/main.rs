@@ -1,23 +1,15 @@
 //! Two registrars as processes, and boxes, on loopback: what must hold when all goes well, and when it does not.
 
+mod between;
 mod etcd;
 mod lab;
 mod many;
+mod refusals;
 mod scope_client;
 mod strangers;
 
-use lab::{Lab, SimBox, audit, shown, wait_for};
+use lab::{Lab, SimBox, audit, shown, up, wait_for};
 use std::time::Duration;
-
-/// A lab with one box a side, all sealing.
-fn up() -> (Lab, SimBox, SimBox) {
-    let mut lab = Lab::new();
-    let (a, b) = (lab.node(0, 1), lab.node(1, 2));
-    lab.start_both();
-    let (a, b) = (SimBox::start(a), SimBox::start(b));
-    wait_for("both boxes seal", || a.opens(&b) && b.opens(&a));
-    (lab, a, b)
-}
 
 /// Draft appendix B.2, each step by its message, and the boxes' keys behind them.
 #[test]
@@ -176,83 +168,6 @@ fn a_box_that_restarts_gets_fresh_secrets() {
     }
     let (a, b) = (a.held.lock().expect("held"), b.held.lock().expect("held"));
     audit(processes.iter().chain([&*a, &*b]));
-}
-
-#[test]
-fn who_may_not_register_is_told_why() {
-    let mut lab = Lab::new();
-    let good = lab.node(0, 1);
-    let other = lab.node(0, 3);
-    let theirs = lab.node(1, 2);
-    lab.start_both();
-    let refused = |settings, expected: &str| {
-        let b = SimBox::start(settings);
-        wait_for(expected, || b.error().contains(expected));
-        assert!(!b.registration.registered() && b.sealing().is_none());
-    };
-    let with = |change: &dyn Fn(&mut control::registration::node::NodeSettings)| {
-        let mut settings = good.clone();
-        change(&mut settings);
-        settings
-    };
-    refused(with(&|s| s.id = [9; 16]), "registers with another id");
-    refused(with(&|s| s.prefixes = vec!["2001:db8::/32".parse().expect("a prefix")]), "which is not granted");
-    // Another box's name with this one's certificate: the program itself refuses.
-    refused(
-        with(&|s| {
-            // The other side's box: its authority is not this registrar's.
-            s.tls = theirs.tls.clone();
-            s.tls.own = good.tls.own.clone();
-            s.name = "box-2".into();
-        }),
-        "UnknownIssuer",
-    );
-    refused(with(&|s| s.registrars = vec![lab.address(1)]), "UnknownIssuer");
-    assert!(lab.log(0).contains("registers with another id"));
-    // A certificate that was revoked by the authority.
-    let b = SimBox::start(other);
-    wait_for("registered", || b.registration.registered());
-    lab.ok(&["pki", "revoke", "--dir", "pki-west", "box-3"]);
-    wait_for("its connection has ended", || b.error().contains("no longer good") || b.error().contains("evoked"));
-}
-
-/// Two that do not fit say so on both sides, and do not give up.
-#[test]
-fn configurations_that_do_not_fit() {
-    let mut lab = Lab::new();
-    for (side, name) in ["one.psk", "two.psk"].into_iter().enumerate() {
-        lab.ok(&["pki", "secret", "--out", name]);
-        lab.peer_lines[side] = format!("psk_id = \"lab\"\npsk = \"{name}\"");
-    }
-    lab.start_both();
-    let (a, b) = (lab.node(0, 1), lab.node(1, 2));
-    lab.kill(0);
-    lab.kill(1);
-    lab.start_both();
-    let (a, b) = (SimBox::start(a), SimBox::start(b));
-    wait_for("both say that the keys differ", || {
-        lab.log(0).contains("the other primary refuses: it computed another secret")
-            && lab.log(1).contains("has not computed the same secret: the pre-shared keys or static keys differ")
-    });
-    assert!(a.sealing().is_none() && b.sealing().is_none());
-    lab.peer_lines[1] = "suites = [\"x25519, hkdf-sha256, aes-256-gcm\"]".into();
-    lab.kill(1);
-    lab.start(1);
-    wait_for("one has no pre-shared key", || {
-        lab.log(0).contains("it has no pre-shared key of this name")
-            && lab.log(1).contains("this side has none, the other names 'lab'")
-    });
-    lab.peer_lines[0] = String::new();
-    lab.kill(0);
-    lab.start(0);
-    wait_for("no common suite", || {
-        lab.log(0).contains("it allows none of the suites offered")
-            && lab.log(1).contains("none of the suites offered is allowed here")
-    });
-    lab.peer_lines[1] = String::new();
-    lab.kill(1);
-    lab.start(1);
-    wait_for("then it works", || a.opens(&b) && b.opens(&a));
 }
 
 #[test]

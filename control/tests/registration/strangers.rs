@@ -17,12 +17,12 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 /// A channel to a registrar, with somebody's certificate.
-async fn channel(lab: &Lab, name: &str, side: usize) -> Channel {
+pub async fn channel(lab: &Lab, name: &str, side: usize) -> Channel {
     let mut files = lab.settings(side, 1).tls;
     files.certificate = lab.path(&format!("{name}.crt"));
     files.key = lab.path(&format!("{name}.key"));
     let tls = Tls::load(files).expect("certificates");
-    net::connect(&tls, None, &lab.address(side)).await.expect("a channel").0
+    net::connect(&tls, None, &lab.address(side)).await.expect("a channel").channel
 }
 
 fn request() -> SetupRequest {
@@ -36,7 +36,7 @@ fn request() -> SetupRequest {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 

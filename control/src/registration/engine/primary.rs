@@ -38,6 +38,10 @@ impl Engine {
                     self.wish(above, &reason);
                 }
             }
+            News::Trouble { reason } => {
+                tracing::error!(peer = self.peer.name, reason, "the other primary could make nothing of what came");
+                self.last_error = Some(format!("the other primary: {reason}"));
+            }
         }
         self.settle(now)
     }

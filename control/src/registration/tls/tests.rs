@@ -97,6 +97,29 @@ fn a_wrong_authority_is_refused_by_both_sides() {
 }
 
 #[test]
+fn a_registrar_of_another_name_is_refused_within_the_handshake() {
+    let (mut west, mut east) = (Lab::new(), Lab::new());
+    let mut files = west.issue(Kind::Registrar, "west");
+    files.peers = vec![("east".into(), east.own())];
+    let client = |peer| load(&files).client(peer).expect("a client");
+    let servers = [(Kind::Registrar, "east"), (Kind::Registrar, "north")].map(|(kind, name)| {
+        let theirs = east.issue(kind, name);
+        load(&TlsFiles { peers: vec![("west".into(), west.own())], ..theirs }).server()
+    });
+    handshake(client(Some("east")), &servers[0], "localhost").expect("who it should be");
+    let error = handshake(client(Some("east")), &servers[1], "localhost").expect_err("another");
+    assert!(error.contains("names registrar 'north', but registrar 'east' is expected"), "{error}");
+    // A box of the own side is no registrar, whoever its name may fit.
+    let (issued, key) = west.authority.issue(Kind::Node, "box-a", &[], 1).expect("issued");
+    let place = |kind: &str| west.dir.path().join(format!("box-a.{kind}"));
+    private_file::write_new_public(&place("crt"), issued.pem.as_bytes()).expect("written");
+    private_file::write_new(&place("key"), key.as_bytes()).expect("written");
+    let node = load(&TlsFiles { certificate: place("crt"), key: place("key"), ..files.clone() }).server();
+    let error = handshake(client(None), &node, "localhost").expect_err("a box");
+    assert!(error.starts_with("client: "), "{error}");
+}
+
+#[test]
 fn an_expired_certificate_is_refused_by_both_sides() {
     let mut lab = Lab::new();
     let (good, node) = (lab.issue(Kind::Registrar, "west"), lab.issue(Kind::Node, "box-a"));

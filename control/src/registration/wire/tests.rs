@@ -35,6 +35,7 @@ fn messages_there_and_back() {
         News::Nodes(vec![node()]),
         News::State { newest: 4, ready: 3 },
         News::Wanted { above: 4, reason: "box-a restarted".into() },
+        News::trouble("kem: no answer"),
     ];
     for news in news {
         assert_eq!(News::try_from(Coordination::from(&news)), Ok(news));
@@ -80,6 +81,12 @@ fn what_is_out_of_bounds_is_refused() {
     assert!(News::try_from(Coordination::from(&many)).is_err());
     let long = News::Wanted { above: 0, reason: "x".repeat(MAX_REASON + 1) };
     assert!(News::try_from(Coordination::from(&long)).is_err());
+    let long = News::Trouble { reason: "x".repeat(MAX_REASON + 1) };
+    assert!(News::try_from(Coordination::from(&long)).is_err());
+    // What one says itself fits, and what is none of its characters does not get into a log as it is.
+    assert_eq!(News::trouble(&"ä".repeat(MAX_REASON)), News::Trouble { reason: "ä".repeat(MAX_REASON / 2) });
+    let shown = News::try_from(Coordination::from(&News::trouble("a\nb")));
+    assert_eq!(shown, Ok(News::Trouble { reason: "a\\nb".into() }));
     let suites = vec![proto::Suite { kem: 0x1_0000, kdf: 1, aead: 1 }];
     let request = SetupRequest { scope: 1, suites, ..SetupRequest::default() };
     assert!(n::SetupRequest::try_from(request).is_err());
