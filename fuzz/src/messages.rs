@@ -108,7 +108,7 @@ fn coordination(octets: &[u8]) {
         assert!(nodes.len() <= MAX_NODES && nodes.iter().all(|node| node.prefixes.len() <= MAX_PREFIXES));
     }
     // A reason is escaped on its way in, so that it cannot look like something else in a log.
-    if !matches!(news, News::Wanted { .. }) {
+    if !matches!(news, News::Wanted { .. } | News::Trouble { .. }) {
         assert_eq!(News::try_from(Coordination::from(&news)), Ok(news));
     }
 }
@@ -187,7 +187,8 @@ pub fn corpus() -> Vec<Vec<u8>> {
         (7, [&[0b1000, 0][..], &[1; 120]].concat()),
     ];
     let wanted = News::Wanted { above: 4, reason: "box-a restarted".into() };
-    for news in [News::Nodes(vec![node]), News::State { newest: 4, ready: 3 }, wanted] {
+    let trouble = News::trouble("kem: no answer");
+    for news in [News::Nodes(vec![node]), News::State { newest: 4, ready: 3 }, wanted, trouble] {
         all.push((4, Coordination::from(&news).encode_to_vec()));
     }
     all.into_iter().map(|(kind, octets)| [&[kind][..], &octets].concat()).collect()
