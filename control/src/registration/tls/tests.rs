@@ -1,5 +1,5 @@
 use super::*;
-use crate::pki::Authority;
+use crate::pki::{Authority, Kind};
 use rustls::{ClientConnection, ServerConnection};
 use std::io::{Read as _, Write as _};
 
