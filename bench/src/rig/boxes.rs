@@ -31,6 +31,8 @@ pub struct BoxConfig {
     pub idle: &'static str,
     /// Where it has its keys from.
     pub keys: Keys,
+    /// How many registrars its side has.
+    pub registrars: u16,
     /// The port of its metrics on its namespace's loopback.
     pub telemetry: Option<u16>,
     /// Where each (key, nonce) is recorded.
@@ -48,6 +50,7 @@ impl Default for BoxConfig {
             core: 0,
             idle: "yield",
             keys: Keys::Nowhere,
+            registrars: 1,
             telemetry: None,
             audit: None,
             forwarding: String::new(),
@@ -77,7 +80,7 @@ impl BoxConfig {
             Keys::File(file) => {
                 let _ = writeln!(text, "[keys]\nfile = \"{}\"\n", file.display());
             }
-            Keys::Registrar => text += &registrars::rig_sections(rig, side),
+            Keys::Registrar => text += &registrars::rig_sections(rig, side, self.registrars),
         }
         text += "[telemetry]\nlog_level = \"debug\"\n";
         if let Some(port) = self.telemetry {

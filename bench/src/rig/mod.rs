@@ -13,6 +13,7 @@ pub mod capture;
 pub mod cleanup;
 pub mod command;
 pub mod counters;
+pub mod etcd;
 pub mod namespace;
 pub mod registrars;
 pub mod traffic;

@@ -1,15 +1,18 @@
-//! Two registrars, one on each side, each side with an authority of its own: in the namespaces of a [`Rig`], with a link
+//! Two registrars, one on each side (or more, on etcd), each side with an authority of its own: in the namespaces of a [`Rig`], with a link
 //! between them beside the wire, or simply on loopback. What has to do with certificates, configurations and processes is
 //! here once, for the demo, the end-to-end tests and the registrars' own.
 
+mod in_rig;
+
 use super::boxes::START;
 use super::command::{self, Finished, Running};
-use super::{Rig, Side};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use in_rig::rig_sections;
 
 /// The registrars' names, by side; the first is the client primary.
 pub const NAMES: [&str; 2] = ["west", "east"];
@@ -17,8 +20,6 @@ pub const NAMES: [&str; 2] = ["west", "east"];
 const PREFIXES: [&str; 2] = ["2001:db8:a::/48", "2001:db8:b::/48"];
 /// For a command that asks a registrar, or makes a certificate.
 const SOON: Duration = Duration::from_secs(60);
-/// The ends of the registrars' link.
-const LINKS: [&str; 2] = ["m0", "m1"];
 
 /// Where a registrar is.
 #[derive(Clone, Debug)]
@@ -33,21 +34,33 @@ pub struct Place {
     pub telemetry: Option<u16>,
 }
 
-/// Two registrars' certificates, configurations and processes. Killed when dropped.
+/// One registrar.
+#[derive(Debug)]
+struct One {
+    /// That of its configuration, its socket and its logs; its member name on etcd.
+    name: String,
+    side: usize,
+    place: Place,
+    running: Option<Running>,
+    /// How often it has been started.
+    starts: u32,
+}
+
+/// Registrars' certificates, configurations and processes, by number: the first of each side has the side's. Killed when
+/// dropped.
 #[derive(Debug)]
 pub struct Registrars {
     pdmv2: PathBuf,
     dir: PathBuf,
-    places: [Place; 2],
-    running: [Option<Running>; 2],
-    /// How often each has been started.
-    starts: [u32; 2],
+    all: Vec<One>,
     /// `[[node]]` sections, by side.
     nodes: [String; 2],
     /// More lines for each `[[peer]]`, by side.
     pub peer_lines: [String; 2],
     /// The lines of `[generations]`.
     pub times: String,
+    /// `[etcd]` of a side's registrars, without what each has for itself; `None`: the side has one, with a file.
+    pub etcd: [Option<String>; 2],
     /// Where the client primary looks for the other, when that is not where it is.
     pub detour: Option<(String, u16)>,
     /// Where a registrar that is started is to be killed (`PDMV2_FAULT`).
@@ -60,25 +73,46 @@ impl Registrars {
     /// # Errors
     /// The program `pdmv2` is missing or fails.
     pub fn new(pdmv2: &Path, dir: &Path, places: [Place; 2]) -> Result<Self> {
-        let this = Self {
+        let mut this = Self {
             pdmv2: pdmv2.to_owned(),
             dir: dir.to_owned(),
-            running: [None, None],
-            starts: [0; 2],
+            all: Vec::new(),
             nodes: Default::default(),
             peer_lines: Default::default(),
             times: "coalesce = \"100ms\"\nack_timeout = \"5s\"\n".into(),
             detour: None,
+            etcd: [None, None],
             fault: None,
-            places,
         };
-        for (name, place) in NAMES.iter().zip(&this.places) {
+        for (side, (name, place)) in NAMES.into_iter().zip(places).enumerate() {
             let authority = format!("pki-{name}");
             this.ok(&["pki", "init", "--dir", &authority])?;
             this.ok(&["pki", "issue", "--dir", &authority, "--registrar", name, "--host", &place.host])?;
             this.ok(&["pki", "secret", "--out", &format!("{name}.state.key")])?;
+            this.all.push(One { name: name.into(), side, place, running: None, starts: 0 });
         }
         Ok(this)
+    }
+
+    /// One more registrar of a side that is on etcd, where the side's first is, at another port; gives its number.
+    pub fn add(&mut self, side: usize, port: u16) -> usize {
+        let name = format!("{}-{}", NAMES[side], self.of(side).count() + 1);
+        let place = Place { port, telemetry: None, ..self.all[side].place.clone() };
+        self.all.push(One { name, side, place, running: None, starts: 0 });
+        self.all.len() - 1
+    }
+
+    /// The numbers of a side's registrars.
+    pub fn of(&self, side: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.all.len()).filter(move |&n| self.all[n].side == side)
+    }
+
+    /// The registrar that leads a side, by its number; `None`: none that runs says that it does.
+    #[must_use]
+    pub fn leader(&self, side: usize) -> Option<usize> {
+        self.of(side)
+            .filter(|&n| self.all[n].running.is_some())
+            .find(|&n| self.status(n).is_ok_and(|status| status["role"] == "leader"))
     }
 
     /// A file's place.
@@ -131,34 +165,47 @@ impl Registrars {
     /// What a box's configuration says of registration.
     #[must_use]
     pub fn box_sections(&self, side: usize, name: &str, id: &str) -> String {
-        box_sections(&self.dir, side, &self.places[side], name, id)
+        let places: Vec<_> = self.of(side).map(|n| self.all[n].place.clone()).collect();
+        box_sections(&self.dir, side, &places, name, id)
     }
 
-    /// Where a side's registrar is.
+    /// Where a registrar is.
     #[must_use]
-    pub const fn place(&self, side: usize) -> &Place {
-        &self.places[side]
+    pub fn place(&self, number: usize) -> &Place {
+        &self.all[number].place
     }
 
-    fn config(&self, side: usize) -> String {
-        let (me, other, place) = (NAMES[side], NAMES[1 - side], &self.places[side]);
-        let there = &self.places[1 - side];
+    /// A registrar's name, which is its configuration's too.
+    #[must_use]
+    pub fn name(&self, number: usize) -> &str {
+        &self.all[number].name
+    }
+
+    fn config(&self, number: usize) -> String {
+        let One { name, side, place, .. } = &self.all[number];
+        let (side, me, other) = (*side, NAMES[*side], NAMES[1 - side]);
         let role = if side == 0 {
-            let (host, port) = self.detour.clone().unwrap_or_else(|| (there.host.clone(), there.port));
-            format!("role = \"client\"\naddress = \"{host}:{port}\"")
+            let there: Vec<_> = match &self.detour {
+                Some((host, port)) => vec![format!("\"{host}:{port}\"")],
+                None => self.of(1).map(|n| format!("\"{}\"", self.all[n].place.address())).collect(),
+            };
+            format!("role = \"client\"\naddress = [{}]", there.join(", "))
         } else {
             "role = \"server\"".into()
         };
         let telemetry = place.telemetry.map(|port| format!("listen = \"127.0.0.1:{port}\"\n")).unwrap_or_default();
+        let address = place.address();
+        let (state, etcd) = match &self.etcd[side] {
+            Some(lines) => ("", format!("[etcd]\n{lines}member = \"{name}\"\naddress = \"{address}\"\n")),
+            None => (&*format!("state = \"{me}.state\"\n"), String::new()),
+        };
         format!(
-            "[registrar]\nname = \"{me}\"\nlisten = \"{}:{}\"\nstate = \"{me}.state\"\nstate_key = \
-             \"{me}.state.key\"\nstatic_key = \"{me}.static\"\nadmin = \"{me}.socket\"\n[tls]\nca = \
+            "[registrar]\nname = \"{me}\"\nlisten = \"{address}\"\n{state}state_key = \
+             \"{me}.state.key\"\nstatic_key = \"{me}.static\"\nadmin = \"{name}.socket\"\n{etcd}[tls]\nca = \
              \"pki-{me}/ca.crt\"\ncrl = \"pki-{me}/ca.crl\"\ncertificate = \"{me}.crt\"\nkey = \"{me}.key\"\n[[peer]]\n\
              name = \"{other}\"\n{role}\nstatic_keys = \"{other}.static.pub\"\nca = \"pki-{other}/ca.crt\"\ncrl = \
              \"pki-{other}/ca.crl\"\nprefixes = [\"{}\"]\n{}\n{}[generations]\n{}[telemetry]\n{telemetry}log_level = \
              \"debug\"\n",
-            place.host,
-            place.port,
             PREFIXES[1 - side],
             self.peer_lines[side],
             self.nodes[side],
@@ -170,29 +217,31 @@ impl Registrars {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn configure(&self, side: usize) -> Result<PathBuf> {
-        let path = self.path(&format!("{}.toml", NAMES[side]));
-        std::fs::write(&path, self.config(side)).with_context(|| format!("cannot write {}", path.display()))?;
+    pub fn configure(&self, number: usize) -> Result<PathBuf> {
+        let path = self.path(&format!("{}.toml", self.all[number].name));
+        std::fs::write(&path, self.config(number)).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 
-    /// Starts a side's registrar.
+    /// Starts a registrar.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(&mut self, side: usize) -> Result<()> {
-        let (program, config) = (self.pdmv2.display().to_string(), self.configure(side)?.display().to_string());
+    pub fn start(&mut self, number: usize) -> Result<()> {
+        let (program, config) = (self.pdmv2.display().to_string(), self.configure(number)?.display().to_string());
         let mut args: Vec<&str> = Vec::new();
-        if let Some(namespace) = &self.places[side].namespace {
+        if let Some(namespace) = &self.all[number].place.namespace {
             args.extend(["ip", "netns", "exec", namespace]);
         }
         let fault = self.fault.map(|place| format!("PDMV2_FAULT={place}"));
         args.push("env");
         args.extend(fault.as_deref());
         args.extend([&program, "registrar", "run", "--config", &config]);
-        self.starts[side] += 1;
-        let running = Running::start(&self.process(side, self.starts[side]), &args, &self.dir)?;
-        self.running[side] = Some(running);
+        // Each start has a log of its own.
+        let (name, starts) = (&self.all[number].name, self.all[number].starts + 1);
+        let running = Running::start(&format!("registrar-{name}-{starts}"), &args, &self.dir)?;
+        let one = &mut self.all[number];
+        (one.running, one.starts) = (Some(running), starts);
         Ok(())
     }
 
@@ -200,60 +249,64 @@ impl Registrars {
     ///
     /// # Errors
     /// It does not come up; with what it said.
-    pub fn start_and_wait(&mut self, side: usize) -> Result<()> {
-        self.start(side)?;
-        let running = self.running[side].as_mut().context("it has just been started")?;
+    pub fn start_and_wait(&mut self, number: usize) -> Result<()> {
+        self.start(number)?;
+        let running = self.all[number].running.as_mut().context("it has just been started")?;
         running.wait_for(" ready ", START).map(drop)
     }
 
-    /// Starts both, and waits until both listen.
+    /// Starts all, and waits until all listen.
     ///
     /// # Errors
     /// One does not come up; with what it said.
     pub fn start_both(&mut self) -> Result<()> {
-        (0..2).try_for_each(|side| self.start_and_wait(side))
-    }
-
-    /// Each start of a registrar has a log of its own.
-    fn process(&self, side: usize, start: u32) -> String {
-        format!("registrar-{}-{start}", NAMES[side])
+        (0..self.all.len()).try_for_each(|number| self.start_and_wait(number))
     }
 
     /// kill -9.
     ///
     /// # Errors
     /// It does not end.
-    pub fn kill(&mut self, side: usize) -> Result<()> {
-        match self.running[side].take() {
-            Some(mut running) => running.stop(Signal::KILL, SOON).map(drop),
+    pub fn kill(&mut self, number: usize) -> Result<()> {
+        self.stop(number, Signal::KILL)
+    }
+
+    /// Asks it to end, and waits.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn stop(&mut self, number: usize, signal: Signal) -> Result<()> {
+        match self.all[number].running.take() {
+            Some(mut running) => running.stop(signal, SOON).map(drop),
             None => Ok(()),
         }
     }
 
     /// Whether it has ended by itself.
-    pub fn ended(&mut self, side: usize) -> bool {
-        self.running[side].as_mut().is_some_and(|running| running.poll().is_ok_and(|status| status.is_some()))
+    pub fn ended(&mut self, number: usize) -> bool {
+        self.all[number].running.as_mut().is_some_and(|running| running.poll().is_ok_and(|status| status.is_some()))
     }
 
-    /// The registrar's process; 0: none.
+    /// A registrar's process; 0: none.
     #[must_use]
-    pub fn pid(&self, side: usize) -> u32 {
-        self.running[side].as_ref().map_or(0, Running::pid)
+    pub fn pid(&self, number: usize) -> u32 {
+        self.all[number].running.as_ref().map_or(0, Running::pid)
     }
 
-    /// What a side's registrar has logged since the first start.
+    /// What a registrar has logged since the first start.
     #[must_use]
-    pub fn log(&self, side: usize) -> String {
-        let of = |start| std::fs::read_to_string(self.path(&format!("{}.log", self.process(side, start))));
-        (1..=self.starts[side]).filter_map(|start| of(start).ok()).collect()
+    pub fn log(&self, number: usize) -> String {
+        let one = &self.all[number];
+        let of = |start| std::fs::read_to_string(self.path(&format!("registrar-{}-{start}.log", one.name)));
+        (1..=one.starts).filter_map(|start| of(start).ok()).collect()
     }
 
     /// `pdmv2 registrar status --json`.
     ///
     /// # Errors
     /// The registrar does not answer.
-    pub fn status(&self, side: usize) -> Result<Value> {
-        let config = format!("{}.toml", NAMES[side]);
+    pub fn status(&self, number: usize) -> Result<Value> {
+        let config = format!("{}.toml", self.all[number].name);
         let text = self.ok(&["registrar", "status", "--json", "--config", &config])?;
         let mut answer: Value = serde_json::from_str(&text).context("a registrar's status is no JSON")?;
         Ok(answer["status"].take())
@@ -263,8 +316,8 @@ impl Registrars {
     ///
     /// # Errors
     /// The registrar does not answer.
-    pub fn rotate(&self, side: usize) -> Result<()> {
-        self.ok(&["registrar", "rotate", "--config", &format!("{}.toml", NAMES[side])]).map(drop)
+    pub fn rotate(&self, number: usize) -> Result<()> {
+        self.ok(&["registrar", "rotate", "--config", &format!("{}.toml", self.all[number].name)]).map(drop)
     }
 
     /// The generation that both sides and all their boxes seal under, when that is so and nothing new is due.
@@ -272,7 +325,8 @@ impl Registrars {
     /// # Errors
     /// A registrar does not answer.
     pub fn generation(&self) -> Result<Option<u32>> {
-        let sides = [self.status(0)?, self.status(1)?];
+        let [Some(west), Some(east)] = [0, 1].map(|side| self.leader(side)) else { return Ok(None) };
+        let sides = [self.status(west)?, self.status(east)?];
         let settled = |status: &Value| {
             let peer = &status["peers"][0];
             let active = peer["active"].as_u64().filter(|&n| n > 0)?;
@@ -301,11 +355,10 @@ impl Registrars {
         settled.with_context(|| {
             let tail = |log: &str| log.lines().rev().take(15).collect::<Vec<_>>().join("\n");
             let boxes: Vec<_> = boxes.iter().map(|b| b.tail()).collect();
+            let logs = (0..self.all.len()).map(|n| format!("{}, last first:\n{}\n", self.name(n), tail(&self.log(n))));
             format!(
-                "not all boxes seal under one generation above {above} within {limit:?}\nwest, last first:\n{}\neast, \
-                 last first:\n{}\n{}",
-                tail(&self.log(0)),
-                tail(&self.log(1)),
+                "not all boxes seal under one generation above {above} within {limit:?}\n{}{}",
+                logs.collect::<String>(),
                 boxes.join("\n---\n")
             )
         })
@@ -317,6 +370,10 @@ impl Place {
     #[must_use]
     pub fn loopback(port: u16) -> Self {
         Self { host: "127.0.0.1".into(), port, namespace: None, telemetry: None }
+    }
+
+    fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 }
 
@@ -331,53 +388,13 @@ pub fn sealing(running: &Running) -> Option<u32> {
 
 /// What a box's configuration says of registration: the files are those of [`Registrars::new`] and
 /// [`Registrars::add_node`] in `dir`.
-fn box_sections(dir: &Path, side: usize, place: &Place, name: &str, id: &str) -> String {
+fn box_sections(dir: &Path, side: usize, places: &[Place], name: &str, id: &str) -> String {
     let at = dir.display();
+    let registrars: Vec<_> = places.iter().map(|place| format!("\"{}\"", place.address())).collect();
     format!(
-        "[registration]\nregistrars = [\"{}:{}\"]\nid = \"{id}\"\n[tls]\nca = \"{at}/pki-{}/ca.crt\"\ncertificate = \
+        "[registration]\nregistrars = [{}]\nid = \"{id}\"\n[tls]\nca = \"{at}/pki-{}/ca.crt\"\ncertificate = \
          \"{at}/{name}.crt\"\nkey = \"{at}/{name}.key\"\n",
-        place.host, place.port, NAMES[side]
+        registrars.join(", "),
+        NAMES[side]
     )
-}
-
-/// Where a rig's registrar is: with its side's box, on a link of its own.
-fn place(rig: &Rig, side: Side) -> Place {
-    let host = ["198.51.100.1", "198.51.100.2"][side.index()].to_owned();
-    Place { host, port: 7447, namespace: Some(rig.place(side).name().to_owned()), telemetry: Some(9470) }
-}
-
-/// What the configuration of a rig's box says of registration.
-#[must_use]
-pub fn rig_sections(rig: &Rig, side: Side) -> String {
-    box_sections(rig.dir(), side.index(), &place(rig, side), side.node(), side.address())
-}
-
-impl Rig {
-    /// Makes a link between the places of the two boxes, beside the wire, and what registrars and boxes need to talk over
-    /// it: certificates, and configurations with both boxes. No registrar runs yet.
-    ///
-    /// # Errors
-    /// The program `pdmv2` is missing or fails; there is such a link.
-    pub fn registrars(&self, pdmv2: &Path) -> Result<Registrars> {
-        let [a, b] = Side::BOTH.map(|side| self.place(side));
-        a.ip(&format!("link add {} type veth peer name {} netns {}", LINKS[0], LINKS[1], b.name()))?;
-        let places = Side::BOTH.map(|side| place(self, side));
-        for ((namespace, link), place) in [a, b].iter().zip(LINKS).zip(&places) {
-            namespace.ip(&format!("addr add {}/24 dev {link}", place.host))?;
-            namespace.ip(&format!("link set {link} up"))?;
-        }
-        let mut registrars = Registrars::new(pdmv2, self.dir(), places)?;
-        for side in Side::BOTH {
-            registrars.add_node(side.index(), side.node(), side.address(), side.prefix())?;
-        }
-        Ok(registrars)
-    }
-
-    /// Takes the link between the registrars away, or gives it back. Each still has its own box.
-    ///
-    /// # Errors
-    /// There are no registrars.
-    pub fn link_registrars(&self, up: bool) -> Result<()> {
-        self.place(Side::A).ip(&format!("link set {} {}", LINKS[0], if up { "up" } else { "down" })).map(drop)
-    }
 }

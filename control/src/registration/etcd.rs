@@ -166,6 +166,8 @@ impl Etcd {
             };
             failed = match tokio::time::timeout(self.config.timeout, asked).await {
                 Ok(Ok(answer)) => return Ok(answer),
+                // Its text leaves out what is behind it: the certificate, say, that was refused.
+                Ok(Err(etcd_client::Error::TransportError(error))) => anyhow!(error).context(endpoint.clone()),
                 Ok(Err(error)) => anyhow!("{endpoint}: {error}"),
                 Err(_) => anyhow!("{endpoint}: no answer within {} ms", self.config.timeout.as_millis()),
             };
@@ -198,6 +200,16 @@ impl Etcd {
         self.handle()?.spawn(async move { this.try_to_lead().await }).await.context("etcd")?
     }
 
+    /// Looks who leads, and does not try to.
+    ///
+    /// # Errors
+    /// As [`Etcd::campaign`].
+    pub async fn look(self: &Arc<Self>) -> anyhow::Result<Standing> {
+        let this = Arc::clone(self);
+        let leader = self.handle()?.spawn(async move { this.leader().await }).await.context("etcd")??;
+        Ok(Standing::Follows(leader))
+    }
+
     async fn leader(&self) -> anyhow::Result<Option<Leader>> {
         let key = self.key(LEADER);
         let got = self
@@ -206,7 +218,12 @@ impl Etcd {
                 async move { c.get(key, None).await }
             })
             .await?;
-        Ok(got.kvs().first().and_then(|kv| serde_json::from_slice(kv.value()).ok()))
+        let leader = got.kvs().first().map(|kv| serde_json::from_slice(kv.value())).transpose();
+        leader.with_context(|| {
+            format!(
+                "'{key}' is not what a registrar writes; 'etcdctl del {key}', and give [etcd] prefix a place of its own"
+            )
+        })
     }
 
     async fn try_to_lead(self: Arc<Self>) -> anyhow::Result<Standing> {

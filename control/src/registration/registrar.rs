@@ -16,6 +16,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
 /// Steps of the engines' time.
@@ -24,6 +26,8 @@ const TICK: Duration = Duration::from_millis(50);
 const REFRESH: Duration = Duration::from_secs(2);
 /// Certificates of open connections are checked at least so often: they expire.
 const RECHECK: u32 = 30;
+/// A registrar that is told to end tries so long to let another lead.
+const PARTING: Duration = Duration::from_secs(3);
 
 /// `pdmv2 registrar …`.
 #[derive(Subcommand, Debug)]
@@ -171,26 +175,40 @@ fn start(args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
         .context("cannot wait for signals")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
-    runtime.block_on(serve(config))?;
+    let seat = runtime.block_on(serve(config))?;
     let signal = signals.forever().next();
     tracing::info!(signal, "stopping");
+    if let Some((stop, ended)) = seat {
+        stop.send_replace(true);
+        // Without an answer of etcd the lease runs out by itself.
+        let _ = runtime.block_on(async { tokio::time::timeout(PARTING, ended).await });
+    }
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
 
+/// Tells the seat on etcd to be given up, and has ended when it is.
+type Seated = (watch::Sender<bool>, JoinHandle<()>);
+
 /// Starts everything; returns when all listens.
-async fn serve(config: RegistrarConfig) -> anyhow::Result<()> {
+async fn serve(config: RegistrarConfig) -> anyhow::Result<Option<Seated>> {
     let key = private_file::read_secret(&config.state_key)?;
     let store = config.state.as_deref().map(|state| FileStore::open(state, &key)).transpose()?;
     let etcd = config.etcd.clone().map(Etcd::new).transpose().context("[etcd]")?;
     let admin = admin::listen(&config.admin)?;
     let (address, telemetry) = (config.listen, config.telemetry.listen);
     let (core, wishes) = Core::new(config)?;
-    match (store, etcd) {
-        (Some(store), _) => core.lead(Arc::new(store))?,
-        (None, Some(etcd)) => drop(tokio::spawn(seat::run(Arc::clone(&core), etcd, key))),
+    let seat = match (store, etcd) {
+        (Some(store), _) => {
+            core.lead(Arc::new(store))?;
+            None
+        }
+        (None, Some(etcd)) => {
+            let (stop, stopped) = watch::channel(false);
+            Some((stop, tokio::spawn(seat::run(Arc::clone(&core), etcd, key, stopped))))
+        }
         (None, None) => bail!("neither [registrar] state nor [etcd]; add one"),
-    }
+    };
     if let Some(listen) = telemetry {
         let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
             format!("[telemetry] listen: cannot listen on {listen}; choose a free port, or an address of this machine")
@@ -226,7 +244,7 @@ async fn serve(config: RegistrarConfig) -> anyhow::Result<()> {
     tokio::spawn(refresh(Arc::clone(&core)));
     let (peers, nodes) = (core.peers.len(), core.config.nodes.len());
     tracing::info!(name = core.config.name, %address, peers, nodes, "ready");
-    Ok(())
+    Ok(seat)
 }
 
 async fn tick(core: Arc<Core>) {

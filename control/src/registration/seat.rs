@@ -4,7 +4,14 @@ use super::core::Core;
 use super::etcd::{Etcd, LOOK, Leader, Leading, Standing, Term};
 use super::store::etcd::EtcdStore;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
+
+/// A registrar that cannot read what is kept leaves the lead to others for so long.
+const BARRED: Duration = Duration::from_secs(5);
+/// That etcd is of no use is said so often.
+const SAY: Duration = Duration::from_secs(10);
 
 /// What is known of who leads.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,36 +22,51 @@ pub enum Seat {
     Follows(Option<Leader>),
 }
 
-/// Tries to lead, leads, and follows again, as long as the program runs.
-pub async fn run(core: Arc<Core>, etcd: Arc<Etcd>, key: Zeroizing<[u8; 32]>) {
-    let mut silent = false;
-    loop {
-        match etcd.campaign().await {
+/// Tries to lead, leads, and follows again, until it is told to stop: then it lets another lead at once.
+pub async fn run(core: Arc<Core>, etcd: Arc<Etcd>, key: Zeroizing<[u8; 32]>, mut stop: watch::Receiver<bool>) {
+    let (mut said, mut barred): (Option<Instant>, Option<Instant>) = (None, None);
+    while !*stop.borrow() {
+        let standing = if barred.is_some_and(|since| since.elapsed() < BARRED) {
+            etcd.look().await
+        } else {
+            etcd.campaign().await
+        };
+        match standing {
             Ok(Standing::Leads(term)) => {
-                silent = false;
-                lead(&core, &etcd, term, &key).await;
+                said = None;
+                barred = (!lead(&core, &etcd, term, &key, &stop).await).then(Instant::now);
             }
             Ok(Standing::Follows(leader)) => {
-                silent = false;
+                said = None;
                 core.follow(leader);
             }
             Err(error) => {
                 core.follow(None);
-                if !silent {
+                if said.is_none_or(|at| at.elapsed() > SAY) {
                     tracing::error!(
                         error = format!("{error:#}"),
-                        "etcd does not answer; nobody can lead; trying again"
+                        "etcd does not answer, or not as it should; nobody can lead; trying again"
                     );
+                    said = Some(Instant::now());
                 }
-                silent = true;
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
     }
 }
 
-/// Until the term is over.
-async fn lead(core: &Arc<Core>, etcd: &Arc<Etcd>, term: Arc<Term>, key: &Zeroizing<[u8; 32]>) {
+/// Until the term is over, or it is told to stop. `false`: what is kept cannot be read, and trying again at once is of no
+/// use.
+async fn lead(
+    core: &Arc<Core>,
+    etcd: &Arc<Etcd>,
+    term: Arc<Term>,
+    key: &Zeroizing<[u8; 32]>,
+    stop: &watch::Receiver<bool>,
+) -> bool {
     let (place, key) = (Leading { etcd: Arc::clone(etcd), term: Arc::clone(&term) }, key.clone());
     // It waits for etcd: not in the way of others.
     let opened = tokio::task::spawn_blocking(move || EtcdStore::open(place, &key)).await;
@@ -53,14 +75,20 @@ async fn lead(core: &Arc<Core>, etcd: &Arc<Etcd>, term: Arc<Term>, key: &Zeroizi
         Ok(Err(error)) => Err(error.into()),
         Err(error) => Err(error.into()),
     };
-    match began {
+    let readable = match began {
         Ok(()) => {
-            while term.holds() && core.leads() {
+            while term.holds() && core.leads() && !*stop.borrow() {
                 tokio::time::sleep(LOOK / 5).await;
             }
             core.follow(None);
+            true
         }
-        Err(error) => tracing::error!(error = format!("{error:#}"), "this registrar cannot lead"),
-    }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "this registrar cannot lead");
+            // Otherwise etcd was gone meanwhile.
+            !term.holds()
+        }
+    };
     etcd.resign(&term).await;
+    readable
 }

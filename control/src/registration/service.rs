@@ -258,8 +258,13 @@ impl Secondary for Services {
             let answers = forward::register(&self.0, &chains[0], stream).await?;
             return Ok(Response::new(Box::pin(forwarded(&self.0, answers))));
         }
-        let Some(from_node::Message::Hello(hello)) = first(&mut stream).await? else {
-            return Err(Status::invalid_argument("the first message must be hello"));
+        let hello = match first(&mut stream).await? {
+            Some(from_node::Message::Hello(hello)) => hello,
+            Some(from_node::Message::Forwarded(_)) => {
+                let why = format!("only another registrar of this side passes boxes on; the certificate names {named}");
+                return Err(Status::permission_denied(why));
+            }
+            _ => return Err(Status::invalid_argument("the first message must be hello")),
         };
         let who = Registering::try_from(hello)?;
         if named.kind != Kind::Node || named.name != who.node.name {

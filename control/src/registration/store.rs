@@ -45,6 +45,19 @@ pub enum StoreError {
         /// Which value.
         name: String,
     },
+    /// What is in etcd is not what a leader of this side has written.
+    #[error(
+        "{place}: '{name}' {why}: give all registrars of this side the [registrar] state_key that it was written with, \
+        or let the store begin anew: 'etcdctl del --prefix' with that prefix; boxes then get a new generation"
+    )]
+    Unreadable {
+        /// The store.
+        place: String,
+        /// Which key, below the prefix.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Another registrar of this side leads now, or may.
     #[error("this registrar no longer leads its side")]
     Deposed,

@@ -48,6 +48,29 @@ pub struct Boxes {
     registrars: Option<Registrars>,
 }
 
+/// Boxes with their keys from registrars, and hosts that reach each other. The rig goes last.
+pub struct Registered {
+    pub boxes: [Running; 2],
+    pub registrars: Registrars,
+    pub rig: Rig,
+    /// That all seal under.
+    pub generation: u32,
+}
+
+impl Registered {
+    /// With what is done to the registrars before they start, and how a box is started.
+    pub fn up(prepare: impl FnOnce(&Rig, &mut Registrars), mut start: impl FnMut(&Rig, Side) -> Running) -> Self {
+        let rig = Rig::new(ROOMY).expect("rig");
+        let mut registrars = rig.registrars(Path::new(PDMV2)).expect("registrars");
+        prepare(&rig, &mut registrars);
+        registrars.start_both().expect("registrars");
+        let boxes = Side::BOTH.map(|side| start(&rig, side));
+        let generation = registrars.settle(&boxes.each_ref(), 0, SOON).expect("keys");
+        rig.connect(SOON).expect("hosts that reach each other");
+        Self { boxes, registrars, rig, generation }
+    }
+}
+
 pub fn start(rig: &Rig, side: Side, config: &BoxConfig) -> Running {
     let config = BoxConfig { core: bench::core(side), ..config.clone() };
     let file = rig.configure(side, &config).expect("configuration");

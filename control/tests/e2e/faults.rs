@@ -1,6 +1,6 @@
 //! kill -9 of registrars and boxes under an established TCP connection.
 
-use crate::boxes::{PDMV2, ROOMY, SOON, end_running, end_running_quietly, start, turn, wait_for};
+use crate::boxes::{Registered, SOON, end_running, end_running_quietly, start, turn, wait_for};
 use crate::hosts;
 use crate::stream::Stream;
 use bench::rig::boxes::{BoxConfig, Keys};
@@ -10,7 +10,7 @@ use bench::rig::{Rig, Side};
 use pipeline::audit::RECORD;
 use rustix::process::Signal;
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 9469;
@@ -18,21 +18,34 @@ const PORT: u16 = 9469;
 const BACK: Duration = Duration::from_secs(10);
 
 /// A box that writes down each (key, nonce), every process in a file of its own.
-struct Audited {
-    files: Vec<PathBuf>,
+pub struct Audited {
+    pub files: Vec<PathBuf>,
+    /// How many registrars each side has.
+    pub registrars: [u16; 2],
+}
+
+impl Default for Audited {
+    fn default() -> Self {
+        Self { files: Vec::new(), registrars: [1, 1] }
+    }
 }
 
 impl Audited {
-    fn start(&mut self, rig: &Rig, side: Side) -> Running {
+    pub fn start(&mut self, rig: &Rig, side: Side) -> Running {
         let audit = rig.dir().join(format!("audit-{}", self.files.len()));
         self.files.push(audit.clone());
-        let config =
-            BoxConfig { keys: Keys::Registrar, telemetry: Some(PORT), audit: Some(audit), ..BoxConfig::default() };
+        let config = BoxConfig {
+            keys: Keys::Registrar,
+            registrars: self.registrars[side.index()],
+            telemetry: Some(PORT),
+            audit: Some(audit),
+            ..BoxConfig::default()
+        };
         start(rig, side, &config)
     }
 
     /// No pair was used twice, by whatever process of whatever box. Gives how many there were, by process.
-    fn check(&self) -> Vec<usize> {
+    pub fn check(&self) -> Vec<usize> {
         let mut seen = HashSet::new();
         let mut counts = Vec::new();
         for file in &self.files {
@@ -49,7 +62,7 @@ impl Audited {
 }
 
 /// What a running box has refused or dropped: nothing.
-fn assert_nothing_lost(rig: &Rig, side: Side) {
+pub fn assert_nothing_lost(rig: &Rig, side: Side) {
     let text = hosts::metrics(rig, side, PORT);
     // Reasons that did not occur are not shown; policies are.
     assert!(text.contains("pdmv2_policy_failed_total{policy=\"all\",mode=\"encrypted\"} 0\n"), "{side:?}: {text}");
@@ -57,7 +70,7 @@ fn assert_nothing_lost(rig: &Rig, side: Side) {
 }
 
 /// Everything as it should be again, under a generation above this one, within the time there is since `began`.
-fn back(registrars: &Registrars, boxes: &[Running; 2], above: u32, began: Instant) -> u32 {
+pub fn back(registrars: &Registrars, boxes: &[Running; 2], above: u32, began: Instant) -> u32 {
     let left = BACK.saturating_sub(began.elapsed());
     registrars.settle(&boxes.each_ref(), above, left).expect("all is back")
 }
@@ -65,13 +78,9 @@ fn back(registrars: &Registrars, boxes: &[Running; 2], above: u32, began: Instan
 #[test]
 fn e2e_a_tcp_connection_outlives_kills_of_everything() {
     let Some(_turn) = turn() else { return };
-    let rig = Rig::new(ROOMY).expect("rig");
-    let mut registrars = rig.registrars(Path::new(PDMV2)).expect("registrars");
-    registrars.start_both().expect("registrars");
-    let mut audited = Audited { files: Vec::new() };
-    let mut boxes = Side::BOTH.map(|side| audited.start(&rig, side));
-    let mut generation = registrars.settle(&boxes.each_ref(), 0, SOON).expect("keys");
-    rig.connect(SOON).expect("hosts that reach each other");
+    let mut audited = Audited::default();
+    let up = Registered::up(|_, _| (), |rig, side| audited.start(rig, side));
+    let Registered { rig, mut registrars, mut boxes, mut generation } = up;
     let stream = Stream::start(&rig, 5001);
     stream.goes_on("at first");
 
@@ -130,13 +139,9 @@ const WRITES: [&str; 4] = ["write-generation", "wrote-generation", "write-sealed
 #[test]
 fn e2e_a_tcp_connection_does_not_notice_registrars_that_die_at_any_step() {
     let Some(_turn) = turn() else { return };
-    let rig = Rig::new(ROOMY).expect("rig");
-    let mut registrars = rig.registrars(Path::new(PDMV2)).expect("registrars");
-    registrars.start_both().expect("registrars");
-    let mut audited = Audited { files: Vec::new() };
-    let boxes = Side::BOTH.map(|side| audited.start(&rig, side));
-    let mut generation = registrars.settle(&boxes.each_ref(), 0, SOON).expect("keys");
-    rig.connect(SOON).expect("hosts that reach each other");
+    let mut audited = Audited::default();
+    let up = Registered::up(|_, _| (), |rig, side| audited.start(rig, side));
+    let Registered { rig, mut registrars, boxes, mut generation } = up;
     let stream = Stream::start(&rig, 5001);
     for side in [0, 1] {
         let config = format!("{}.toml", NAMES[side]);

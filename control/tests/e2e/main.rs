@@ -4,6 +4,7 @@
 #![expect(clippy::panic, reason = "the helpers of these tests are tests too")]
 
 mod boxes;
+mod etcd;
 mod faults;
 mod hosts;
 mod registration;

@@ -1,9 +1,8 @@
 //! New keys all the time, under load.
 
-use crate::boxes::{PDMV2, ROOMY, SOON, end_running_quietly, start, turn};
+use crate::boxes::{Registered, SOON, end_running_quietly, start, turn};
+use bench::rig::Side;
 use bench::rig::boxes::{BoxConfig, Keys};
-use bench::rig::{Rig, Side};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Seconds with a generation each.
@@ -15,13 +14,9 @@ const BESIDE: u32 = 6;
 #[test]
 fn e2e_a_generation_every_second_under_load() {
     let Some(_turn) = turn() else { return };
-    let rig = Rig::new(ROOMY).expect("rig");
-    let mut registrars = rig.registrars(Path::new(PDMV2)).expect("registrars");
-    registrars.start_both().expect("registrars");
     let config = BoxConfig { keys: Keys::Registrar, ..BoxConfig::default() };
-    let running = Side::BOTH.map(|side| start(&rig, side, &config));
-    let first = registrars.settle(&running.each_ref(), 0, SOON).expect("keys");
-    rig.connect(SOON).expect("hosts that reach each other");
+    let up = Registered::up(|_, _| (), |rig, side| start(rig, side, &config));
+    let Registered { rig, registrars, boxes: running, generation: first } = up;
 
     let mbits = |seconds| rig.tcp(Side::A, seconds).expect("iperf3").bits_per_second / 1e6;
     let before = mbits(BESIDE);

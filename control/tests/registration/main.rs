@@ -2,6 +2,7 @@
 
 mod between;
 mod etcd;
+mod etcd_wrong;
 mod lab;
 mod many;
 mod refusals;

@@ -17,12 +17,13 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 /// A channel to a registrar, with somebody's certificate.
-pub async fn channel(lab: &Lab, name: &str, side: usize) -> Channel {
+pub async fn channel(lab: &Lab, name: &str, number: usize) -> Channel {
+    let side = usize::from(lab.of(1).any(|n| n == number));
     let mut files = lab.settings(side, 1).tls;
     files.certificate = lab.path(&format!("{name}.crt"));
     files.key = lab.path(&format!("{name}.key"));
     let tls = Tls::load(files).expect("certificates");
-    net::connect(&tls, None, &lab.address(side)).await.expect("a channel").channel
+    net::connect(&tls, None, &lab.address(number)).await.expect("a channel").channel
 }
 
 fn request() -> SetupRequest {

@@ -120,8 +120,12 @@ impl<P: Place> EtcdStore<P> {
         Ok(this)
     }
 
+    fn unreadable(&self, name: &str, why: &'static str) -> StoreError {
+        StoreError::Unreadable { place: self.place.name(), name: name.to_owned(), why }
+    }
+
     fn wrong(&self, name: &str) -> StoreError {
-        StoreError::Key { path: PathBuf::from(self.place.name()), name: name.to_owned() }
+        self.unreadable(name, "does not open under the state key")
     }
 
     fn error(&self, action: &'static str, error: String) -> StoreError {
@@ -157,9 +161,7 @@ impl<P: Place> EtcdStore<P> {
                     if name.starts_with(&format!("records/{:016x}/", number.wrapping_sub(1))) {
                         continue;
                     }
-                    return Err(
-                        self.error("read", format!("'{name}' follows, but {} is missing", record_key(number, piece)))
-                    );
+                    return Err(self.unreadable(&record_key(number, piece), "is missing"));
                 }
                 let opened = self.sealer.open(&piece_name(number, piece, pieces), sealed);
                 let opened = opened.ok_or_else(|| self.wrong(name))?;
@@ -177,7 +179,7 @@ impl<P: Place> EtcdStore<P> {
             }
         }
         if number != kept.last + 1 {
-            return Err(self.error("read", format!("{} is missing", record_key(number, piece))));
+            return Err(self.unreadable(&record_key(number, piece), "is missing"));
         }
         Ok(())
     }
