@@ -1,6 +1,6 @@
-//! Two registrars, one on each side (or more, on etcd), each side with an authority of its own: in the namespaces of a [`Rig`], with a link
-//! between them beside the wire, or simply on loopback. What has to do with certificates, configurations and processes is
-//! here once, for the demo, the end-to-end tests and the registrars' own.
+//! Two registrars, one on each side (or more, on etcd), each side with an authority of its own: in the namespaces of a
+//! [`Rig`](super::Rig), with a link between them beside the wire, or simply on loopback. What has to do with certificates,
+//! configurations and processes is here once, for the demo, the end-to-end tests and the registrars' own.
 
 mod in_rig;
 
