@@ -3,7 +3,8 @@
 use crate::eal::{EalInner, check};
 use crate::error::Error;
 use crate::queue::{RxQueue, TxQueue};
-use crate::{Mempool, sys};
+use crate::{Mbuf, Mempool, sys};
+use arrayvec::ArrayVec;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -312,9 +313,36 @@ impl Port<Stopped> {
         }
         // SAFETY: the port is configured and its queues are set up.
         self.check("rte_eth_dev_start", unsafe { sys::rte_eth_dev_start(self.inner.id) })?;
+        if self.info()?.driver == PACKET_SOCKET {
+            self.forget_strangers();
+        }
         Ok(self.into_state())
     }
+
+    /// Throws away what a packet socket has received so far, and counts from there. The driver of DPDK 22.11 opens its
+    /// sockets for all interfaces of the namespace and binds them milliseconds later: what passed another interface in
+    /// between lies in front of the first packet of this port's, and would be forwarded with it.
+    fn forget_strangers(&self) {
+        let mut packets = ArrayVec::<Mbuf, 64>::new();
+        for number in 0..self.queues {
+            let mut queue = RxQueue::new(Arc::clone(&self.inner), number);
+            for _ in 0..PACKET_SOCKET_FRAMES / packets.capacity() {
+                if queue.burst(&mut packets, usize::MAX) == 0 {
+                    break;
+                }
+                packets.clear();
+            }
+        }
+        // SAFETY: the port exists.
+        unsafe { sys::rte_eth_stats_reset(self.inner.id) };
+    }
 }
+
+/// The driver on a packet socket of the kernel's.
+const PACKET_SOCKET: &str = "net_af_packet";
+/// At most so many frames are thrown away at the start of a queue: more than any ring holds, and an end where more come
+/// all the time.
+const PACKET_SOCKET_FRAMES: usize = 1 << 17;
 
 fn socket_of(id: u16) -> i32 {
     // SAFETY: plain look-up.

@@ -9,6 +9,7 @@ mod faults;
 mod hosts;
 mod registration;
 mod roll_over;
+mod starting;
 mod stream;
 mod wire;
 
