@@ -2,6 +2,7 @@
 
 mod common;
 
+use bench::rig::free_port;
 use common::{A, B, ENCRYPTED, Running, Site, ethernet, udp, wait_for};
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -75,10 +76,6 @@ fn get(port: u16, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answer");
     answer
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address").port()
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bench::rig::command::Finished;
+pub use bench::rig::free_port;
 pub use bench::rig::registrars::NAMES as SIDES;
 use bench::rig::registrars::{Place, Registrars};
 use control::registration::node::{self, NodeSettings, Received, Registration};
 use control::registration::tls::{AuthorityFiles, TlsFiles};
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,10 +61,6 @@ impl DerefMut for Lab {
     fn deref_mut(&mut self) -> &mut Registrars {
         &mut self.both
     }
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
 }
 
 /// The id of a box of this number, and its prefix.
