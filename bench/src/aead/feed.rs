@@ -67,7 +67,7 @@ pub struct Burst<'a> {
 #[inline]
 #[must_use]
 pub fn nonce(number: u64) -> [u8; 12] {
-    let [nonce @ .., _, _, _, _] = ((0x5044_4D32_u128 << 64 | u128::from(number)) << 32).to_be_bytes();
+    let [nonce @ .., _, _, _, _] = (0x324D_4450_u128 << 64 | u128::from(number)).to_le_bytes();
     nonce
 }
 
@@ -75,7 +75,7 @@ pub fn nonce(number: u64) -> [u8; 12] {
 #[inline]
 #[must_use]
 pub fn aad(number: u64) -> [u8; AAD] {
-    let [_, _, aad @ ..] = (0x0F20 << 32 | number & 0xFFFF_FFFF).to_be_bytes();
+    let [aad @ .., _, _] = (0x200F | number << 16).to_le_bytes();
     aad
 }
 

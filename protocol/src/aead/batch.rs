@@ -135,7 +135,8 @@ impl Batch {
     #[inline]
     pub fn set_words(&mut self, slot: usize, nonce: (u64, u32), aad: u64, text: [u64; 2]) {
         self.nonce[slot] = words(nonce.0, nonce.1.into());
-        self.aad[slot] = words(aad, 0);
+        // The other half does not count, and takes a store.
+        self.aad[slot].as_chunks_mut().0[0] = aad.to_le_bytes();
         self.text[slot] = words(text[0], text[1]);
     }
 

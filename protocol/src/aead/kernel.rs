@@ -15,10 +15,16 @@
 //! [`KeyState`](super::KeyState).
 
 mod constants;
+mod single;
 
 pub(super) use constants::{
-    COUNTERS, KEEP, LENGTHS, NONCE, POLYNOMIAL, RCON, REVERSE, REVERSE_AAD, REVERSE_TEXT, ROTATE, TEXT,
+    COUNTERS, KEEP, LAST_WORD, LAST_WORD_ROTATED, LENGTHS, NONCE, POLYNOMIAL, RCON, REVERSE, REVERSE_AAD, REVERSE_TEXT,
+    ROTATE, TEXT, WORD_ON, WORDS_ON,
 };
+
+/// One key's round keys.
+pub(super) type Rounds = [[u8; 16]; 15];
+pub(super) const NO_ROUNDS: Rounds = [[0; 16]; 15];
 
 /// An array of an expression for each index, which is a constant in it: a loop that is always unrolled, and without
 /// closures, which would not always be inlined.
@@ -42,9 +48,10 @@ macro_rules! four {
 macro_rules! kernel {
     ($features:literal, $lanes:literal) => {
         use super::kernel::{
-            COUNTERS, KEEP, LENGTHS, NONCE, POLYNOMIAL, RCON, REVERSE, REVERSE_AAD, REVERSE_TEXT, ROTATE, TEXT, each, four,
+            COUNTERS, KEEP, LENGTHS, NO_ROUNDS, NONCE, POLYNOMIAL, RCON, REVERSE, REVERSE_AAD, REVERSE_TEXT, ROTATE, Rounds,
+            TEXT, each, four,
         };
-        use super::{Batch, KeyState, prefetch};
+        use super::{Batch, KeyState, aesni, prefetch};
 
         /// Packets in one register, and packets that are worked on together.
         const LANES: usize = $lanes;
@@ -136,68 +143,25 @@ macro_rules! kernel {
             }
         }
 
-        /// One key's round keys, each in every lane.
-        type Rounds = [Blocks; 15];
-
-        /// The schedule of one key, for groups that are all under it.
-        #[target_feature(enable = $features)]
-        fn expand<const AES256: bool>(keys: &Keys<'_>, rounds: &mut Rounds) {
-            let low = four!(I => load_key::<I, 0>(keys));
-            let high = if AES256 { four!(I => load_key::<I, 1>(keys)) } else { low };
-            let (rotate, keep) = (spread(&ROTATE), spread(&KEEP));
-            let (mut low, mut high) = (transpose(low), transpose(high));
-            store(&mut rounds[0], transpose(low)[0]);
-            if AES256 {
-                store(&mut rounds[1], transpose(high)[0]);
-                each!(I in 0 1 2 3 4 5 => {
-                    low = next_words(low, high[3], rotate, spread_word(RCON[I]));
-                    store(&mut rounds[2 * I + 2], transpose(low)[0]);
-                    high = next_words(high, low[3], keep, zero());
-                    store(&mut rounds[2 * I + 3], transpose(high)[0]);
-                });
-                low = next_words(low, high[3], rotate, spread_word(RCON[6]));
-                store(&mut rounds[14], transpose(low)[0]);
-            } else {
-                each!(I in 0 1 2 3 4 5 6 7 8 9 => {
-                    low = next_words(low, low[3], rotate, spread_word(RCON[I]));
-                    store(&mut rounds[I + 1], transpose(low)[0]);
-                });
-            }
-        }
-
-        /// [`encrypt`] under one key for all packets.
+        /// Encrypts four registers of blocks, all under one key.
         #[inline]
         #[target_feature(enable = $features)]
-        fn encrypt_under<const N: usize, const AES256: bool, const OPEN: bool>(
-            rounds: &Rounds,
-            mut b: [V; N],
-            next: &Keys<'_>,
-        ) -> [V; N] {
-            let first = load(&rounds[0]);
-            for b in &mut b {
-                *b = four!(I => xor(b[I], first));
-            }
-            each!(I in 1 2 3 4 5 6 7 8 9 => {
-                ahead::<{ I - 1 }, 9>(next);
-                one_round(&mut b, load(&rounds[I]));
-            });
+        fn encrypt_under<const AES256: bool, const OPEN: bool>(rounds: &Rounds, blocks: V) -> V {
+            let first = spread(&rounds[0]);
+            let mut b = four!(I => xor(blocks[I], first));
+            each!(I in 1 2 3 4 5 6 7 8 9 => one_round(&mut b, spread(&rounds[I])));
             if AES256 {
-                each!(I in 10 11 12 13 => one_round(&mut b, load(&rounds[I])));
+                each!(I in 10 11 12 13 => one_round(&mut b, spread(&rounds[I])));
             }
-            let last = load(&rounds[if AES256 { 14 } else { 10 }]);
-            for b in &mut b {
-                *b = four!(I => aes_last(b[I], last));
-            }
-            b
+            let last = spread(&rounds[if AES256 { 14 } else { 10 }]);
+            four!(I => aes_last(b[I], last))
         }
 
-        /// A round of all blocks under one round key.
+        /// A round of blocks under one round key.
         #[inline]
         #[target_feature(enable = $features)]
-        fn one_round(b: &mut [V], key: R) {
-            for b in b {
-                *b = four!(I => aes(b[I], key));
-            }
+        fn one_round(b: &mut V, key: R) {
+            *b = four!(I => aes(b[I], key));
         }
 
         /// Prefetches a part of the next group's keys.
@@ -227,25 +191,32 @@ macro_rules! kernel {
             [carryless::<0x00>(a, b), middle, carryless::<0x11>(a, b)]
         }
 
+        /// A block of the keys of register `I`'s packets, which with `ONE` are one key.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn block<const I: usize, const BLOCK: usize, const ONE: bool>(keys: &Keys<'_>) -> R {
+            if ONE { spread(&keys[0].0[BLOCK]) } else { load_key::<I, BLOCK>(keys) }
+        }
+
         /// The tag of register `I`'s packets, with the mask still to be added.
         #[inline]
         #[target_feature(enable = $features)]
-        fn ghash<const I: usize, const AES256: bool>(keys: &Keys<'_>, aad: R, text: R) -> R {
+        fn ghash<const I: usize, const AES256: bool, const ONE: bool>(keys: &Keys<'_>, aad: R, text: R) -> R {
             let aad = shuffle(aad, spread(&REVERSE_AAD));
             let text = shuffle(text, spread(&REVERSE_TEXT));
             // The additional data fills the upper half only.
             let by_aad = |power: R| [carryless::<0x01>(aad, power), carryless::<0x11>(aad, power)];
             let sum = if AES256 {
-                let (h1, h2) = (load_key::<I, 2>(keys), load_key::<I, 3>(keys));
+                let (h1, h2) = (block::<I, 2, ONE>(keys), block::<I, 3, ONE>(keys));
                 let [middle, high] = by_aad(h1);
                 let text = xor(text, reduce(zero(), middle, high));
                 let [low, middle, high] = multiply(text, h2);
                 let [low2, middle2, high2] = multiply(spread(&LENGTHS), h1);
                 reduce(xor(low, low2), xor(middle, middle2), xor(high, high2))
             } else {
-                let [middle, high] = by_aad(load_key::<I, 1>(keys));
-                let [low2, middle2, high2] = multiply(text, load_key::<I, 2>(keys));
-                reduce(low2, xor(middle, middle2), xor3(high, high2, load_key::<I, 3>(keys)))
+                let [middle, high] = by_aad(block::<I, 1, ONE>(keys));
+                let [low2, middle2, high2] = multiply(text, block::<I, 2, ONE>(keys));
+                reduce(low2, xor(middle, middle2), xor3(high, high2, block::<I, 3, ONE>(keys)))
             };
             shuffle(sum, spread(&REVERSE))
         }
@@ -262,30 +233,53 @@ macro_rules! kernel {
             [text, tag]: [&mut Fields; 2],
         ) -> u32 {
             let nonce = four!(I => and(load(&nonce[I]), spread(&NONCE)));
+            if ONE {
+                // Two registers after two: the second's AES and the first's GHASH, which wait for different units, are then
+                // near enough to each other in the program to overlap.
+                let [mask, counter] = COUNTERS.each_ref().map(|counter| spread(counter));
+                let b = [xor(nonce[0], mask), xor(nonce[1], mask), xor(nonce[0], counter), xor(nonce[1], counter)];
+                let b = encrypt_under::<AES256, OPEN>(rounds, b);
+                let first = finish::<0, AES256, OPEN, ONE>(keys, b[0], b[2], aad, text, tag)
+                    | finish::<1, AES256, OPEN, ONE>(keys, b[1], b[3], aad, text, tag);
+                let b = [xor(nonce[2], mask), xor(nonce[3], mask), xor(nonce[2], counter), xor(nonce[3], counter)];
+                let b = encrypt_under::<AES256, OPEN>(rounds, b);
+                next.iter().for_each(|key| prefetch(key));
+                return first
+                    | finish::<2, AES256, OPEN, ONE>(keys, b[0], b[2], aad, text, tag)
+                    | finish::<3, AES256, OPEN, ONE>(keys, b[1], b[3], aad, text, tag);
+            }
             let blocks = COUNTERS.each_ref().map(|counter| four!(I => xor(nonce[I], spread(counter))));
-            let [mask, stream] = if ONE {
-                encrypt_under::<2, AES256, OPEN>(rounds, blocks, next)
-            } else {
-                let low = four!(I => load_key::<I, 0>(keys));
-                let high = if AES256 { four!(I => load_key::<I, 1>(keys)) } else { low };
-                encrypt::<2, AES256, OPEN>([low, high], blocks, next)
-            };
-            let verified = four!(I => {
-                let before = load(&text[I]);
-                let after = xor(before, stream[I]);
-                let sum = ghash::<I, AES256>(keys, load(&aad[I]), if OPEN { before } else { after });
-                let made = xor(sum, mask[I]);
-                if OPEN {
-                    let (same, verified) = equal(made, load(&tag[I]));
-                    store(&mut text[I], and(after, and(spread(&TEXT), same)));
-                    verified << (I * LANES)
-                } else {
-                    store(&mut text[I], and(after, spread(&TEXT)));
-                    store(&mut tag[I], made);
-                    0
-                }
-            });
+            let low = four!(I => load_key::<I, 0>(keys));
+            let high = if AES256 { four!(I => load_key::<I, 1>(keys)) } else { low };
+            let [mask, stream] = encrypt::<2, AES256, OPEN>([low, high], blocks, next);
+            let verified = four!(I => finish::<I, AES256, OPEN, ONE>(keys, mask[I], stream[I], aad, text, tag));
             verified[0] | verified[1] | verified[2] | verified[3]
+        }
+
+        /// What is left to do of register `I`'s packets when its blocks are encrypted. Gives the bits of those that verified.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn finish<const I: usize, const AES256: bool, const OPEN: bool, const ONE: bool>(
+            keys: &Keys<'_>,
+            mask: R,
+            stream: R,
+            aad: &Fields,
+            text: &mut Fields,
+            tag: &mut Fields,
+        ) -> u32 {
+            let before = load(&text[I]);
+            let after = xor(before, stream);
+            let sum = ghash::<I, AES256, ONE>(keys, load(&aad[I]), if OPEN { before } else { after });
+            let made = xor(sum, mask);
+            if OPEN {
+                let (same, verified) = equal(made, load(&tag[I]));
+                store(&mut text[I], and(after, and(spread(&TEXT), same)));
+                verified << (I * LANES)
+            } else {
+                store(&mut text[I], and(after, spread(&TEXT)));
+                store(&mut tag[I], made);
+                0
+            }
         }
 
         static NO_KEY: KeyState = KeyState::ZERO;
@@ -302,7 +296,7 @@ macro_rules! kernel {
             let (mut verified, mut at) = (0, 0);
             // A flow with many packets fills whole groups: its schedule is then made once. By the keys' addresses, so that
             // nothing depends on what they are.
-            let (mut rounds, mut expanded): (Rounds, Option<&KeyState>) = ([[[0; 16]; LANES]; 15], None);
+            let (mut rounds, mut expanded): (Rounds, Option<&KeyState>) = (NO_ROUNDS, None);
             for ((keys, (nonce, aad)), (text, tag)) in keys.chunks(GROUP).zip(given).zip(made) {
                 let filled;
                 let keys = match keys.try_into() {
@@ -322,7 +316,7 @@ macro_rules! kernel {
                 let is_first = |key: &&KeyState| core::ptr::eq(*key, keys[0]);
                 verified |= if keys.iter().all(is_first) {
                     if !expanded.as_ref().is_some_and(is_first) {
-                        expand::<AES256>(keys, &mut rounds);
+                        aesni::expand::<AES256>(keys[0], &mut rounds);
                         expanded = Some(keys[0]);
                     }
                     group::<AES256, OPEN, true>(keys, &rounds, next, [nonce, aad], [text, tag])
@@ -333,7 +327,7 @@ macro_rules! kernel {
             }
             next.flatten().for_each(|key| prefetch(key));
             if expanded.is_some() {
-                rounds.iter_mut().for_each(|round| store(round, zero()));
+                rounds = NO_ROUNDS;
                 core::hint::black_box(&rounds); // so that the zeros are written
             }
             verified
@@ -361,41 +355,5 @@ macro_rules! kernel {
     };
 }
 
-/// Setting up key states: expanded by one kernel for all, since they share the layout.
-macro_rules! setup {
-    ($features:literal) => {
-        /// Multiplies by x in POLYVAL's field.
-        #[inline]
-        #[target_feature(enable = $features)]
-        fn times_x(h: R) -> R {
-            let top = and(sign_of_top(h), spread(&POLYNOMIAL));
-            xor(doubled(h), top)
-        }
-
-        /// The state of a key of 16 octets, or of 32.
-        #[target_feature(enable = $features)]
-        pub(super) fn key_state<const AES256: bool>(key: &[u8; 32]) -> KeyState {
-            let halves = key.as_chunks::<16>().0;
-            let (low, high) = (spread(&halves[0]), spread(&halves[1]));
-            let none = [&NO_KEY; GROUP];
-            let [[h, ..]] = encrypt::<1, AES256, false>([[low; 4], [high; 4]], [[zero(); 4]], &none);
-            let h1 = times_x(shuffle(h, spread(&REVERSE)));
-            let times = |a: R, b: R| {
-                let [low, middle, high] = multiply(a, b);
-                reduce(low, middle, high)
-            };
-            let h2 = times(h1, h1);
-            let blocks =
-                if AES256 { [low, high, h1, h2] } else { [low, times(h2, h1), h2, times(spread(&LENGTHS), h1)] };
-            let mut state = KeyState::ZERO;
-            for (place, block) in state.0.iter_mut().zip(blocks) {
-                let mut lanes = [[0; 16]; LANES];
-                store(&mut lanes, block);
-                *place = lanes[0];
-            }
-            state
-        }
-    };
-}
-
-pub(super) use {each, four, kernel, setup};
+pub(super) use single::setup;
+pub(super) use {each, four, kernel};

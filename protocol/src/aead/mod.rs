@@ -41,27 +41,32 @@ impl Path {
     /// All of them, the fastest last.
     pub const ALL: [Self; 4] = [Self::Portable, Self::AesNi, Self::Vaes256, Self::Vaes512];
 
-    /// Whether this CPU can.
+    /// Whether this CPU can. Found out once: it is asked for each batch.
+    #[inline]
     #[must_use]
     pub fn is_available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let aes = is_x86_feature_detected!("aes")
-                && is_x86_feature_detected!("pclmulqdq")
-                && is_x86_feature_detected!("ssse3")
-                && is_x86_feature_detected!("sse4.1");
-            let vector = aes && is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq");
-            match self {
-                Self::Portable => true,
-                Self::AesNi => aes,
-                Self::Vaes256 => vector && is_x86_feature_detected!("avx2"),
-                Self::Vaes512 => vector && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"),
-            }
+        static AVAILABLE: OnceLock<[bool; 4]> = OnceLock::new();
+        AVAILABLE.get_or_init(|| Path::ALL.map(Self::detect))[self as usize]
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn detect(self) -> bool {
+        let aes = is_x86_feature_detected!("aes")
+            && is_x86_feature_detected!("pclmulqdq")
+            && is_x86_feature_detected!("ssse3")
+            && is_x86_feature_detected!("sse4.1");
+        let vector = aes && is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq");
+        match self {
+            Self::Portable => true,
+            Self::AesNi => aes,
+            Self::Vaes256 => vector && is_x86_feature_detected!("avx2"),
+            Self::Vaes512 => vector && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"),
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            self == Self::Portable
-        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn detect(self) -> bool {
+        self == Self::Portable
     }
 
     /// The fastest that this CPU can, found out once.

@@ -3,10 +3,10 @@
 
 use core::arch::x86_64::{
     __m512i, _mm_load_si128, _mm_loadu_si128, _mm512_aesenc_epi128, _mm512_aesenclast_epi128, _mm512_and_si512,
-    _mm512_broadcast_i32x4, _mm512_castsi128_si512, _mm512_clmulepi64_epi128, _mm512_cmpeq_epi64_mask,
-    _mm512_inserti32x4, _mm512_loadu_si512, _mm512_maskz_set1_epi64, _mm512_set1_epi32, _mm512_setzero_si512,
-    _mm512_shuffle_epi8, _mm512_shuffle_epi32, _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
+    _mm512_broadcast_i32x4, _mm512_castsi128_si512, _mm512_clmulepi64_epi128, _mm512_inserti32x4, _mm512_loadu_si512,
+    _mm512_maskz_set1_epi64, _mm512_or_si512, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_epi8,
+    _mm512_shuffle_epi32, _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_testn_epi64_mask,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
 super::kernel::kernel!("avx512f,avx512bw,vaes,vpclmulqdq,aes,pclmulqdq", 4);
@@ -92,10 +92,11 @@ fn store(blocks: &mut Blocks, r: R) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,vaes,vpclmulqdq,aes,pclmulqdq")]
 fn equal(a: R, b: R) -> (R, u32) {
-    let halves = _mm512_cmpeq_epi64_mask(a, b);
-    // Both halves of a lane: in both of its bits.
-    let lanes = halves & (halves >> 1) & 0b0101_0101;
-    let same = _mm512_maskz_set1_epi64(lanes | lanes << 1, -1);
+    let differ = xor(a, b);
+    // Both halves of a lane alike, so that the mask need not go through other registers to select with.
+    let differ = _mm512_or_si512(differ, swap_halves(differ));
+    let halves = _mm512_testn_epi64_mask(differ, differ);
+    let lanes = halves & 0b0101_0101;
     let pairs = (lanes | lanes >> 1) & 0b0011_0011;
-    (same, u32::from((pairs | pairs >> 2) & 0b1111))
+    (_mm512_maskz_set1_epi64(halves, -1), u32::from((pairs | pairs >> 2) & 0b1111))
 }

@@ -19,6 +19,13 @@ pub(in crate::aead) const REVERSE_TEXT: [u8; 16] = reverse(14);
 /// The inverse of ShiftRows, with `RotWord` in every word and without: AESENCLAST after it is the schedule's `SubWord`.
 pub(in crate::aead) const ROTATE: [u8; 16] = unshift_rows(1);
 pub(in crate::aead) const KEEP: [u8; 16] = unshift_rows(0);
+/// A block's last word in all four places, rotated by `RotWord` and as it is: ShiftRows then changes nothing.
+pub(in crate::aead) const LAST_WORD_ROTATED: [u8; 16] =
+    [13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12];
+pub(in crate::aead) const LAST_WORD: [u8; 16] = [12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15];
+/// A block's words moved on by one, and by two.
+pub(in crate::aead) const WORD_ON: [u8; 16] = words_on(1);
+pub(in crate::aead) const WORDS_ON: [u8; 16] = words_on(2);
 /// x^127 + x^126 + x^121 + 1, POLYVAL's polynomial without x^128.
 pub(in crate::aead) const POLYNOMIAL: [u8; 16] = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xC2];
 
@@ -50,6 +57,16 @@ const fn unshift_rows(rotation: usize) -> [u8; 16] {
     while i < 16 {
         let (row, column) = (i % 4, i / 4);
         select[i] = ((row + rotation) % 4 + (column + 4 - row) % 4 * 4) as u8;
+        i += 1;
+    }
+    select
+}
+
+const fn words_on(words: usize) -> [u8; 16] {
+    let mut select = [0x80; 16];
+    let mut i = 4 * words;
+    while i < 16 {
+        select[i] = (i - 4 * words) as u8;
         i += 1;
     }
     select
