@@ -2,7 +2,7 @@
 //! long.
 
 use super::tls::{Tls, server_name};
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
@@ -25,6 +25,9 @@ pub const ANSWER: Duration = Duration::from_secs(10);
 pub const KEEPALIVE: Duration = Duration::from_secs(5);
 /// It is over when none comes within this.
 pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
+/// So long, and for so much, a refused client is given to read why.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_OCTETS: u64 = 64 << 10;
 /// Handshakes under way at once; what comes beyond waits in the kernel's queue.
 const HANDSHAKES: usize = 256;
 
@@ -174,19 +177,40 @@ async fn accept(
                 Ok(stream) => {
                     let _ = accepted.send(Ok(stream)).await; // the program ends
                 }
-                Err(error) => tracing::warn!(%from, error = format!("{error:#}"), "connection refused"),
+                Err((error, stream)) => {
+                    tracing::warn!(%from, error = format!("{error:#}"), "connection refused");
+                    if let Some(stream) = stream {
+                        let _ = tokio::time::timeout(LINGER, read_out(stream)).await;
+                    }
+                }
             }
             drop(place);
         });
     }
 }
 
-async fn handshake(tls: &Tls, stream: TcpStream) -> anyhow::Result<server::TlsStream<TcpStream>> {
-    stream.set_nodelay(true)?;
+/// On failure with the connection, when TLS has an alert under way on it.
+async fn handshake(
+    tls: &Tls,
+    stream: TcpStream,
+) -> Result<server::TlsStream<TcpStream>, (anyhow::Error, Option<TcpStream>)> {
+    if let Err(error) = stream.set_nodelay(true) {
+        return Err((error.into(), None));
+    }
     let acceptor = TlsAcceptor::from(tls.current().server());
-    match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-        Ok(done) => done.context("TLS failed"),
-        Err(_) => bail!("no TLS handshake within {} s", PATIENCE.as_secs()),
+    match tokio::time::timeout(PATIENCE, acceptor.accept(stream).into_fallible()).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err((error, stream))) => Err((anyhow::Error::new(error).context("TLS failed"), Some(stream))),
+        Err(_) => Err((anyhow!("no TLS handshake within {} s", PATIENCE.as_secs()), None)),
+    }
+}
+
+/// Reads what a refused client still sends, and forgets it, until it closes. Whose handshake is over before its certificate is
+/// looked at (TLS 1.3) has sent its first call already; if that lay unread when the connection is closed, the kernel would
+/// reset it, and the client would not get to see the alert that says why.
+async fn read_out(mut stream: TcpStream) {
+    if stream.shutdown().await.is_ok() {
+        let _ = tokio::io::copy(&mut stream.take(LINGER_OCTETS), &mut tokio::io::sink()).await;
     }
 }
 
