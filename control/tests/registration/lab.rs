@@ -32,13 +32,13 @@ pub fn wait_within(limit: Duration, what: &str, mut done: impl FnMut() -> bool) 
     }
 }
 
-/// A lab with one box a side, all sealing.
+/// A lab with one box a side, all sealing, and nothing under way.
 pub fn up() -> (Lab, SimBox, SimBox) {
     let mut lab = Lab::new();
     let (a, b) = (lab.node(0, 1), lab.node(1, 2));
     lab.start_both();
     let (a, b) = (SimBox::start(a), SimBox::start(b));
-    wait_for("both boxes seal", || a.opens(&b) && b.opens(&a));
+    wait_for("both boxes seal", || a.opens(&b) && b.opens(&a) && lab.generation().ok().flatten().is_some());
     (lab, a, b)
 }
 
