@@ -82,6 +82,12 @@ impl Engine {
     /// Both primaries have the same secret. When the effects' batch is durable this side answers for it.
     pub fn negotiated(&mut self, now: Instant, wall_ms: u64, agreed: &Agreed) -> Effects {
         (self.negotiating, self.failures, self.retry_at, self.last_error) = (false, 0, None, None);
+        // The server's answer says that it has kept it; its own word for that may be long on its way.
+        if self.peer.role == Role::Client
+            && let Some((newest, _)) = &mut self.theirs
+        {
+            *newest = agreed.generation.max(*newest);
+        }
         if let Some(generation) = Generation::new(agreed, now, wall_ms)
             && generation.number > self.newest()
         {

@@ -212,6 +212,20 @@ fn after_a_restart_boxes_are_waited_for_also_under_an_active_generation() {
     assert_eq!(world.all_seal(), Some(2));
 }
 
+/// The server's answer has come; what it says of itself has not.
+#[test]
+fn a_slow_server_is_not_one_that_has_lost_a_generation() {
+    let mut world = World::up(1);
+    let shared = SharedSecret::new(&[9; 32]);
+    let agreed = Agreed { suite: Suite::default(), scope: Scope::Node, generation: 2, salt: [1; 32], shared };
+    let (now, wall) = (world.now, world.wall());
+    let mut actions = world.engines[0].negotiated(now, wall, &agreed).actions;
+    for steps in 1..=50 {
+        actions.extend(world.engines[0].tick(now + steps * 100 * MS).actions);
+    }
+    assert!(!actions.iter().any(|a| matches!(a, Action::Negotiate { .. })), "{actions:?}");
+}
+
 /// However often a new one is asked for: while a box is away that has not got the last one, what it uses stays in use.
 #[test]
 fn one_roll_over_at_a_time() {
