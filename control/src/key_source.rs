@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use pipeline::keyring::KeyRing;
 use pipeline::path::Shared;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One of the two.
 pub enum KeySource {
@@ -70,6 +70,14 @@ impl KeySource {
                 registered: keys.registered(),
                 keys_expire_seconds: keys.expires_in(Instant::now()).map(|d| d.as_secs_f64()),
             }),
+        }
+    }
+
+    /// Waits for so long, but not when there is something that must not wait.
+    pub fn wait(&self, limit: Duration) {
+        match self {
+            Self::File(_) => std::thread::sleep(limit),
+            Self::Registered(keys) => keys.wait(limit),
         }
     }
 

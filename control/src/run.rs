@@ -183,7 +183,10 @@ impl RunningBox {
         let mut ticks = 0u64;
         let mut dead = false;
         while !stop.load(Ordering::Relaxed) && !dead {
-            std::thread::sleep(TICK);
+            match &self.keys {
+                Some(keys) => keys.wait(TICK),
+                None => std::thread::sleep(TICK),
+            }
             ticks += 1;
             let now = self.clock.now_ns();
             ager.step(&self.shared.table, now, idle_ns, step);

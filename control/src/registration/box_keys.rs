@@ -162,6 +162,11 @@ impl RegisteredKeys {
         self.sealing.as_ref().map(|s| s.expires.saturating_duration_since(now))
     }
 
+    /// Waits until keys have come that [`RegisteredKeys::tick`] takes into use, so long at most.
+    pub fn wait(&self, limit: Duration) {
+        self.registration.wait(limit);
+    }
+
     /// What has to be done all the time: taking new keys into use, ending those that expire.
     pub fn tick(&mut self, now: Instant) {
         if let Some(received) = self.registration.take() {
@@ -383,6 +388,22 @@ mod tests {
         // A peer that was dropped and comes back is another.
         assert_eq!(ring(keys(3, None, &[])).0, (None, vec![]));
         assert_eq!(ring(keys(4, Some((1, 3, LONG)), &[(7, &[(1, 70)])])).0, (Some(3), vec![(3, vec![1])]));
+    }
+
+    #[test]
+    fn keys_that_come_end_the_waiting_for_them() {
+        const LIMIT: Duration = Duration::from_secs(60);
+        let box_keys = RegisteredKeys::without_thread(Arc::default());
+        let registration = Arc::clone(&box_keys.registration);
+        let began = Instant::now();
+        let registrar = std::thread::spawn(move || registration.put(Received::for_tests(keys(1, None, &[]))));
+        box_keys.wait(LIMIT);
+        box_keys.wait(LIMIT); // they are still there
+        assert!(began.elapsed() < LIMIT, "waited to the end, beside keys that are there");
+        registrar.join().expect("no panic");
+        assert!(box_keys.registration.take().is_some());
+        box_keys.wait(Duration::from_millis(1));
+        assert!(box_keys.registration.take().is_none());
     }
 
     #[test]

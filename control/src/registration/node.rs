@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, ensure};
 use pipeline::policy::Prefix;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tonic::Request;
@@ -82,6 +82,7 @@ pub struct Registration {
     registrations: AtomicU64,
     /// The newest key set that nobody has taken yet.
     next: Mutex<Option<Received>>,
+    came: Condvar,
     last_error: Mutex<Option<String>>,
 }
 
@@ -104,6 +105,15 @@ impl Registration {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Waits until there is a key set to take, so long at most. The other boxes may soon seal what only that opens, and
+    /// time alone is a poor alarm: under some kernels, with all cores taken by threads that yield, a sleep of
+    /// milliseconds was seen to take seconds.
+    pub fn wait(&self, limit: Duration) {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whether one came or the time is over, the caller looks.
+        drop(self.came.wait_timeout_while(next, limit, |next| next.is_none()));
+    }
+
     /// Why it is not registered; `None`: it is, or has not failed yet.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
@@ -117,6 +127,7 @@ impl Registration {
 
     pub(super) fn put(&self, received: Received) {
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(received);
+        self.came.notify_one();
     }
 }
 
