@@ -48,8 +48,8 @@ impl Rig {
     /// ping cannot run, or says nothing that can be read.
     pub fn ping(&self, from: Side, to: &str, count: u32, interval_ms: u32) -> Result<Pings> {
         let (n, interval) = (count.to_string(), format!("{}.{:03}", interval_ms / 1000, interval_ms % 1000));
-        let limit = Duration::from_millis(u64::from(count) * u64::from(interval_ms)) + Duration::from_secs(15);
-        let args = ["ping", "-n", "-q", "-c", &n, "-i", &interval, "-W", "2", to];
+        let limit = Duration::from_millis(u64::from(count) * u64::from(interval_ms)) + Duration::from_secs(30);
+        let args = ["ping", "-n", "-q", "-c", &n, "-i", &interval, "-W", "10", to];
         let finished = self.host(from).run(&args, limit)?;
         parse_pings(&finished.stdout).with_context(|| format!("ping {to}: {}{}", finished.stdout, finished.stderr))
     }

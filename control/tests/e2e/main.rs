@@ -19,7 +19,8 @@ use bench::rig::command::{self, Running};
 use bench::rig::counters::Counters;
 use bench::rig::{Options, Rig, Side};
 use boxes::{
-    MIDDLEBOX, ROOMY, SOON, assert_form, capture_host, end, end_quietly, key_file, start, start_both, stop, turn,
+    MIDDLEBOX, ROOMY, SOON, assert_form, capture_host, end, end_quietly, end_running, key_file, start, start_both,
+    stop, turn,
 };
 use protocol::wire::dest_opts;
 use protocol::wire::option::Form;
@@ -262,7 +263,10 @@ fn e2e_a_killed_box_comes_back_under_a_new_generation() {
         rig.connect(SOON).expect("traffic that comes back");
         // The same flow each time: its packets are numbered from 0 again.
         let pings = rig.ping(Side::A, Side::B.address(), 20, 10).expect("ping");
-        assert_eq!(pings.received, pings.sent, "round {round}");
+        if pings.received != pings.sent {
+            let counters = end_running([a, b], [0; 2]);
+            panic!("round {round}, {pings:?}: {counters:?}");
+        }
         hosts::exchange_udp(&rig, 5002, (0..200).map(|i| i * 5));
         generations.push(generation(&a));
         assert_eq!(a.stop(Signal::KILL, SOON).expect("end").code(), None, "killed, not ended");

@@ -1,8 +1,9 @@
 //! New keys all the time, under load.
 
 use crate::boxes::{Registered, SOON, end_running_quietly, start, turn};
-use bench::rig::Side;
 use bench::rig::boxes::{BoxConfig, Keys};
+use bench::rig::registrars::Registrars;
+use bench::rig::{Rig, Side};
 use std::time::{Duration, Instant};
 
 /// Seconds with a generation each.
@@ -15,7 +16,11 @@ const BESIDE: u32 = 6;
 fn e2e_a_generation_every_second_under_load() {
     let Some(_turn) = turn() else { return };
     let config = BoxConfig { keys: Keys::Registrar, ..BoxConfig::default() };
-    let up = Registered::up(|_, _| (), |rig, side| start(rig, side, &config));
+    // Nobody dies here: a box that is long about it is waited for.
+    let patient = |_: &Rig, registrars: &mut Registrars| {
+        registrars.times = "coalesce = \"100ms\"\nack_timeout = \"60s\"\n".into();
+    };
+    let up = Registered::up(patient, |rig, side| start(rig, side, &config));
     let Registered { rig, registrars, boxes: running, generation: first } = up;
 
     let mbits = |seconds| rig.tcp(Side::A, seconds).expect("iperf3").bits_per_second / 1e6;
