@@ -3,9 +3,6 @@ use super::world::*;
 use super::*;
 use crate::config::registrar::Role;
 use crate::key_file::Scope;
-use protocol::key_schedule::SharedSecret;
-use protocol::negotiation::Agreed;
-use protocol::suite::Suite;
 use zeroize::Zeroizing;
 
 mod scope_client;
@@ -172,8 +169,7 @@ fn a_lost_answer_leads_to_one_more_negotiation() {
 fn after_a_restart_boxes_are_waited_for() {
     let mut world = World::up(1);
     // The generation reaches the east's store, and nothing else.
-    let shared = SharedSecret::new(&[9; 32]);
-    let agreed = Agreed { suite: Suite::default(), scope: Scope::Node, generation: 2, salt: [1; 32], shared };
+    let agreed = world.agreed(2, &[9; 32]);
     let (now, wall) = (world.now, world.wall());
     let batch = world.engines[1].negotiated(now, wall, &agreed).batch;
     world.stores[1].extend(batch.into_iter().filter_map(|(name, value)| Some((name, value?))));
@@ -216,8 +212,7 @@ fn after_a_restart_boxes_are_waited_for_also_under_an_active_generation() {
 #[test]
 fn a_slow_server_is_not_one_that_has_lost_a_generation() {
     let mut world = World::up(1);
-    let shared = SharedSecret::new(&[9; 32]);
-    let agreed = Agreed { suite: Suite::default(), scope: Scope::Node, generation: 2, salt: [1; 32], shared };
+    let agreed = world.agreed(2, &[9; 32]);
     let (now, wall) = (world.now, world.wall());
     let mut actions = world.engines[0].negotiated(now, wall, &agreed).actions;
     for steps in 1..=50 {

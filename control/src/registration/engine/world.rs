@@ -187,6 +187,12 @@ impl World {
         }
     }
 
+    /// What both primaries have when they have agreed on a generation.
+    pub fn agreed(&self, generation: u32, secret: &[u8]) -> Agreed {
+        let shared = SharedSecret::new(secret);
+        Agreed { suite: Suite::default(), scope: self.scope, generation, salt: [1; 32], shared }
+    }
+
     pub fn negotiate(&mut self, last: u32) {
         self.negotiations += 1;
         let fault = self.fault.take();
@@ -196,8 +202,7 @@ impl World {
         }
         let generation = last.max(self.engines[1].last()) + 1;
         let secret = [self.negotiations as u8, (self.negotiations >> 8) as u8].repeat(16);
-        let shared = SharedSecret::new(&secret);
-        let agreed = Agreed { suite: Suite::default(), scope: self.scope, generation, salt: [1; 32], shared };
+        let agreed = self.agreed(generation, &secret);
         let (now, wall) = (self.now, self.wall());
         let effects = self.engines[1].negotiated(now, wall, &agreed);
         self.apply(1, effects);

@@ -1,7 +1,8 @@
 //! Scope client: who gets which client's secret, and that no two that share one can meet in a nonce.
 
 use super::*;
-use protocol::key_schedule::{Prk, ScopeId};
+use protocol::key_schedule::{Prk, ScopeId, SharedSecret};
+use protocol::suite::Suite;
 use std::collections::BTreeSet;
 
 /// The clients a box knows anything of, in any generation.
