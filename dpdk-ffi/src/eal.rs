@@ -1,28 +1,60 @@
-//! The environment: started once per process, cleaned up when the last thing made from it is gone.
+//! The environment: started once per process, cleaned up when nothing made from it is left.
 
 use crate::error::{Error, last, text};
+use crate::mempool::Pool;
 use crate::port::{PortInner, Stopped};
 use crate::{Port, sys};
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// What keeps DPDK's memory mapped. Everything that points into it holds one of these.
+/// What keeps DPDK's memory mapped. Pools, ports (so their queues too) and registered threads hold one of these. Mbufs do
+/// not, since counting them would cost every packet something: they are looked for at the end.
 #[derive(Debug)]
 pub(crate) struct EalInner {
-    /// Ports given out.
+    /// Ports given out. Held while a port is looked up and while one is closed, so that nobody takes one that is about to go.
     pub taken: Mutex<Vec<u16>>,
+    /// Every pool made. DPDK frees none of them before the clean-up.
+    pub pools: Mutex<Vec<Pool>>,
+    /// Set when something of a driver's may still use the memory, such as a port that could not be stopped.
+    pub keep: AtomicBool,
+    /// The thread that started the EAL.
+    starter: ThreadId,
     /// `argv`, which DPDK keeps pointers into.
-    _arguments: Vec<CString>,
+    arguments: Vec<CString>,
+}
+
+impl EalInner {
+    /// The ports given out, with nobody else looking one up or closing one.
+    pub fn taken(&self) -> MutexGuard<'_, Vec<u16>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a buffer of any pool may be in somebody's hands.
+    ///
+    /// Called when the last handle goes, so no pool and no queue is left to take a buffer out of: their number only
+    /// falls. A buffer in a thread's cache counts as back, and while a thread moves its cache into the pool's ring, a
+    /// buffer is for a moment in both: the count would be too low. Only threads with a cache do that: registered ones, of
+    /// which there are none any more (each holds a handle), and the one that started the EAL, which is here.
+    fn buffers_out(&self) -> bool {
+        thread::current().id() != self.starter
+            || self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|pool| pool.in_use() > 0)
+    }
 }
 
 impl Drop for EalInner {
     fn drop(&mut self) {
-        // SAFETY: the EAL runs (this was made after rte_eal_init succeeded), and nothing points into its memory: ports,
-        // queues and mempools each hold an Arc of this, and a mempool that mbufs are still out of leaks its Arc.
+        // A leak at the end of the process is harmless, a packet in memory that is gone is not.
+        if *self.keep.get_mut() || self.buffers_out() {
+            core::mem::forget(core::mem::take(&mut self.arguments));
+            return;
+        }
+        // SAFETY: the EAL runs (this was made after rte_eal_init succeeded), and nothing points into its memory: pools,
+        // ports and registered threads each hold an Arc of this, a queue holds its port, and no mbuf is out.
         unsafe { sys::rte_eal_cleanup() };
     }
 }
@@ -39,6 +71,10 @@ impl Eal {
     ///
     /// # Errors
     /// It was started before, or DPDK refuses: its own messages on standard error say more.
+    ///
+    /// It is cleaned up when the last handle to it is gone, that is this and what was made from it: pools, ports, queues
+    /// and registered threads. While an mbuf is still out, or when the last handle goes on another thread than this one,
+    /// DPDK's memory stays until the process ends.
     pub fn init<S: AsRef<str>>(arguments: &[S]) -> Result<Self, Error> {
         let texts = core::iter::once("pdmv2-middlebox").chain(arguments.iter().map(AsRef::as_ref));
         let owned =
@@ -54,23 +90,27 @@ impl Eal {
         let done = unsafe { sys::rte_eal_init((argv.len() - 1) as i32, argv.as_mut_ptr()) };
         affinity.put_back();
         if done < 0 {
-            return Err(Error::Eal { reason: last() });
+            let reason = last();
+            // Threads of a half-started EAL may go on, and nobody says that they do not look at these.
+            core::mem::forget(owned);
+            return Err(Error::Eal { reason });
         }
-        Ok(Self { inner: Arc::new(EalInner { taken: Mutex::new(Vec::new()), _arguments: owned }) })
+        Ok(Self {
+            inner: Arc::new(EalInner {
+                taken: Mutex::default(),
+                pools: Mutex::default(),
+                keep: AtomicBool::new(false),
+                starter: thread::current().id(),
+                arguments: owned,
+            }),
+        })
     }
 
     /// The ports there are, by name.
     #[must_use]
     pub fn port_names(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        // SAFETY: plain look-up; gives RTE_MAX_ETHPORTS when there are no more.
-        let next = |from: u16| unsafe { sys::rte_eth_find_next(from) };
-        let mut port = next(0);
-        while u32::from(port) < sys::RTE_MAX_ETHPORTS {
-            names.push(port_name(port));
-            port = next(port + 1);
-        }
-        names
+        let _none_is_closed = self.inner.taken();
+        names()
     }
 
     /// Takes a port by the name DPDK knows it under: a PCI address, or a vdev's name such as `net_tap0`.
@@ -79,18 +119,31 @@ impl Eal {
     /// There is none of this name, or it was taken before.
     pub fn port(&self, name: &str) -> Result<Port<Stopped>, Error> {
         let c_name = CString::new(name).map_err(|_| Error::BadText(name.to_owned()))?;
+        let mut taken = self.inner.taken();
         let mut id = 0;
         // SAFETY: a terminated string and a place for the answer.
         if unsafe { sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &raw mut id) } != 0 {
-            return Err(Error::NoPort { name: name.to_owned(), there: self.port_names().join(", ") });
+            return Err(Error::NoPort { name: name.to_owned(), there: names().join(", ") });
         }
-        let mut taken = self.inner.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if taken.contains(&id) {
             return Err(Error::PortTaken(name.to_owned()));
         }
         taken.push(id);
         Ok(Port::new(PortInner::new(id, name, Arc::clone(&self.inner))))
     }
+}
+
+/// The names of all ports. The caller holds the lock on those taken: none is closed meanwhile.
+fn names() -> Vec<String> {
+    let mut names = Vec::new();
+    // SAFETY: plain look-up; gives RTE_MAX_ETHPORTS when there are no more.
+    let next = |from: u16| unsafe { sys::rte_eth_find_next(from) };
+    let mut port = next(0);
+    while u32::from(port) < sys::RTE_MAX_ETHPORTS {
+        names.push(port_name(port));
+        port = next(port + 1);
+    }
+    names
 }
 
 fn port_name(id: u16) -> String {

@@ -1,8 +1,11 @@
 //! Bindings to the system's DPDK, and a small safe layer over them.
 //!
 //! What Rust checks here: the EAL is started once and outlives everything made from it; a port's queues are used only
-//! while it is started, each by one thread at a time; every mbuf has one owner, which sends it or drops it.
+//! while it is started, each by one thread at a time, and hold the port, which holds the pools it receives into; a port's
+//! other functions are called by one thread at a time; every mbuf has one owner, which sends it or drops it, and DPDK's
+//! memory stays mapped while one is out.
 
+mod configure;
 mod eal;
 mod error;
 mod mbuf;

@@ -3,11 +3,12 @@
 use crate::eal::{EalInner, check};
 use crate::error::Error;
 use crate::queue::{RxQueue, TxQueue};
-use crate::{Mbuf, Mempool, sys};
-use arrayvec::ArrayVec;
+use crate::{Mempool, sys};
+use core::cell::Cell;
 use std::ffi::CStr;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a port is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,41 +32,105 @@ pub struct Stopped;
 #[derive(Debug)]
 pub struct Started;
 
+/// What the queues and the port share.
+///
+/// Invariant: this process alone uses the port of this number, from [`Self::new`] until the last Arc of this is dropped.
 #[derive(Debug)]
 pub(crate) struct PortInner {
     pub id: u16,
     name: String,
+    /// Whether the driver runs.
+    started: AtomicBool,
+    /// Every pool that the driver was ever given: it may take buffers out of them until the port is closed.
+    pools: Mutex<Vec<Arc<Mempool>>>,
     /// Keeps DPDK's memory.
     eal: Arc<EalInner>,
 }
 
 impl PortInner {
     pub fn new(id: u16, name: &str, eal: Arc<EalInner>) -> Self {
-        Self { id, name: name.to_owned(), eal }
+        Self { id, name: name.to_owned(), started: AtomicBool::new(false), pools: Mutex::default(), eal }
+    }
+
+    /// Has the port hold a pool, before its driver is given it.
+    pub fn hold(&self, pool: &Arc<Mempool>) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if !pools.iter().any(|held| Arc::ptr_eq(held, pool)) {
+            pools.push(Arc::clone(pool));
+        }
+    }
+
+    /// Says whether the driver runs.
+    pub fn set_started(&self, started: bool) {
+        self.started.store(started, Ordering::Relaxed);
+    }
+
+    fn holds_buffers_out(&self) -> bool {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|pool| pool.in_use() > 0)
+    }
+
+    /// Stops and closes it. `false`: something of it may still be at work.
+    fn close(&self) -> bool {
+        // SAFETY: the port exists, and its queues, which hold an Arc of this, are gone.
+        if self.started.load(Ordering::Relaxed) && unsafe { sys::rte_eth_dev_stop(self.id) } < 0 {
+            return false;
+        }
+        // A packet in memory of the driver's own: closing would free it under its reader. A stopped port of these
+        // drivers has given back all that it held itself.
+        if self.driver().is_some_and(|driver| LENDS_MEMORY.iter().any(|name| driver.starts_with(name)))
+            && self.holds_buffers_out()
+        {
+            return false;
+        }
+        // SAFETY: as above, and it is stopped.
+        unsafe { sys::rte_eth_dev_close(self.id) >= 0 }
+    }
+
+    fn driver(&self) -> Option<String> {
+        driver_of(&self.dev_info().ok()?)
+    }
+
+    fn dev_info(&self) -> Result<sys::rte_eth_dev_info, Error> {
+        let mut info = sys::rte_eth_dev_info::default();
+        // SAFETY: the port exists; the answer's place is of its type.
+        check(&self.name, "rte_eth_dev_info_get", unsafe { sys::rte_eth_dev_info_get(self.id, &raw mut info) })?;
+        Ok(info)
     }
 }
 
 impl Drop for PortInner {
     fn drop(&mut self) {
-        // SAFETY: the port exists, and its queues, which hold an Arc of this, are gone. Stopping it twice does nothing.
-        unsafe {
-            sys::rte_eth_dev_stop(self.id);
-            sys::rte_eth_dev_close(self.id);
+        let mut taken = self.eal.taken();
+        if self.close() {
+            taken.retain(|&id| id != self.id);
+        } else {
+            // It stays taken, and the memory stays.
+            self.eal.keep.store(true, Ordering::Relaxed);
         }
-        let mut taken = self.eal.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        taken.retain(|&id| id != self.id);
     }
 }
 
-/// A port in a state.
+/// Drivers whose packets may lie in memory of their own (`RTE_MBUF_F_EXTERNAL`; mlx5 with `mprq_en=1`), which they free when
+/// the port is closed.
+const LENDS_MEMORY: [&str; 1] = ["mlx5"];
+
+/// A driver's name, if it has one.
+fn driver_of(info: &sys::rte_eth_dev_info) -> Option<String> {
+    if info.driver_name.is_null() {
+        return None;
+    }
+    // SAFETY: a driver's name is a static, terminated string.
+    Some(unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned())
+}
+
+/// A port in a state. It goes from thread to thread, but its functions are called by one at a time: drivers do not expect
+/// more.
 #[derive(Debug)]
 pub struct Port<State> {
-    inner: Arc<PortInner>,
-    queues: u16,
+    pub(crate) inner: Arc<PortInner>,
+    pub(crate) queues: u16,
     given: bool,
-    /// Receives into it.
-    pool: Option<Arc<Mempool>>,
-    _state: PhantomData<State>,
+    _state: PhantomData<(State, Cell<()>)>,
 }
 
 /// What a port is.
@@ -114,8 +179,8 @@ pub struct PortStats {
 }
 
 impl<State> Port<State> {
-    fn into_state<Other>(self) -> Port<Other> {
-        Port { inner: self.inner, queues: self.queues, given: false, pool: self.pool, _state: PhantomData }
+    pub(crate) fn into_state<Other>(self) -> Port<Other> {
+        Port { inner: self.inner, queues: self.queues, given: false, _state: PhantomData }
     }
 
     /// The name it was taken by.
@@ -124,15 +189,12 @@ impl<State> Port<State> {
         &self.inner.name
     }
 
-    fn check(&self, call: &'static str, result: i32) -> Result<(), Error> {
+    pub(crate) fn check(&self, call: &'static str, result: i32) -> Result<(), Error> {
         check(&self.inner.name, call, result)
     }
 
-    fn dev_info(&self) -> Result<sys::rte_eth_dev_info, Error> {
-        let mut info = sys::rte_eth_dev_info::default();
-        // SAFETY: the port exists; the answer's place is of its type.
-        self.check("rte_eth_dev_info_get", unsafe { sys::rte_eth_dev_info_get(self.inner.id, &raw mut info) })?;
-        Ok(info)
+    pub(crate) fn dev_info(&self) -> Result<sys::rte_eth_dev_info, Error> {
+        self.inner.dev_info()
     }
 
     /// What the port is.
@@ -142,15 +204,11 @@ impl<State> Port<State> {
     pub fn info(&self) -> Result<PortInfo, Error> {
         let (info, id) = (self.dev_info()?, self.inner.id);
         let (mut mac, mut mtu) = (sys::rte_ether_addr::default(), 0);
-        // SAFETY: the port exists; the places are of their types; a driver's name is a static string.
+        // SAFETY: the port exists; the places are of their types.
         unsafe {
             self.check("rte_eth_macaddr_get", sys::rte_eth_macaddr_get(id, &raw mut mac))?;
             self.check("rte_eth_dev_get_mtu", sys::rte_eth_dev_get_mtu(id, &raw mut mtu))?;
-            let driver = if info.driver_name.is_null() {
-                String::new()
-            } else {
-                CStr::from_ptr(info.driver_name).to_string_lossy().into()
-            };
+            let driver = driver_of(&info).unwrap_or_default();
             let socket = u32::try_from(sys::rte_eth_dev_socket_id(id)).ok();
             let max_queues = info.max_rx_queues.min(info.max_tx_queues);
             Ok(PortInfo { driver, socket, mac: mac.addr_bytes, mtu, max_queues })
@@ -201,152 +259,10 @@ impl<State> Port<State> {
     }
 }
 
-/// A Toeplitz key of period 16 bits, under which both directions of a connection hash alike (Woo and Park, 2012).
-static SYMMETRIC_KEY: [u8; 52] = {
-    let mut key = [0x6D; 52];
-    let mut i = 1;
-    while i < key.len() {
-        key[i] = 0x5A;
-        i += 2;
-    }
-    key
-};
-
-/// Ethernet header, two VLAN tags, checksum.
-const FRAMING: u32 = 26;
-
 impl Port<Stopped> {
     pub(crate) fn new(inner: PortInner) -> Self {
-        Self { inner: Arc::new(inner), queues: 0, given: false, pool: None, _state: PhantomData }
+        Self { inner: Arc::new(inner), queues: 0, given: false, _state: PhantomData }
     }
-
-    /// Sets the port up; packets are received into `pool`.
-    ///
-    /// # Errors
-    /// The device has not as many queues, or the driver refuses something.
-    pub fn configure(&mut self, config: &PortConfig, pool: &Arc<Mempool>) -> Result<(), Error> {
-        let (info, id) = (self.dev_info()?, self.inner.id);
-        let most = info.max_rx_queues.min(info.max_tx_queues);
-        if config.queues == 0 || config.queues > most {
-            let what =
-                format!("{} workers need {0} queues, and the device has {most}; use {most} worker(s)", config.queues);
-            return Err(Error::Unable { port: self.inner.name.clone(), what });
-        }
-        let mut conf = sys::rte_eth_conf::default();
-        conf.rxmode.mq_mode = sys::PDM_MQ_NONE as _;
-        conf.rxmode.mtu = u32::from(config.mtu.unwrap_or(0));
-        if config.mtu.is_none() {
-            let mut mtu = 0;
-            // SAFETY: the port exists.
-            self.check("rte_eth_dev_get_mtu", unsafe { sys::rte_eth_dev_get_mtu(id, &raw mut mtu) })?;
-            conf.rxmode.mtu = u32::from(mtu);
-        }
-        // Only for frames that do not fit one buffer: many drivers have a faster path without.
-        if conf.rxmode.mtu + FRAMING > u32::from(pool.room()) {
-            conf.rxmode.offloads = info.rx_offload_capa & sys::PDM_RX_SCATTER;
-            conf.txmode.offloads = info.tx_offload_capa & sys::PDM_TX_MULTI_SEGS;
-        }
-        let mut key = SYMMETRIC_KEY;
-        if config.queues > 1 {
-            let fields = info.flow_type_rss_offloads & sys::PDM_RSS_FIELDS;
-            if fields != 0 {
-                let rss = &mut conf.rx_adv_conf.rss_conf;
-                conf.rxmode.mq_mode = sys::PDM_MQ_RSS as _;
-                let length = if info.hash_key_size == 0 { 40 } else { info.hash_key_size };
-                if usize::from(length) <= key.len() {
-                    rss.rss_key = key.as_mut_ptr();
-                    rss.rss_key_len = length;
-                }
-                rss.rss_hf = fields;
-            }
-        }
-        // SAFETY: `conf` is initialised, and DPDK copies it and the key, which live until it returns.
-        self.check("rte_eth_dev_configure", unsafe {
-            sys::rte_eth_dev_configure(id, config.queues, config.queues, &raw const conf)
-        })?;
-        let (mut rx, mut tx) = (config.rx_descriptors, config.tx_descriptors);
-        // SAFETY: the port is configured; both numbers are ours.
-        self.check("rte_eth_dev_adjust_nb_rx_tx_desc", unsafe {
-            sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, &raw mut rx, &raw mut tx)
-        })?;
-        let socket = u32::try_from(socket_of(id)).unwrap_or(u32::MAX);
-        for queue in 0..config.queues {
-            let (mut rx_conf, mut tx_conf) = (info.default_rxconf, info.default_txconf);
-            rx_conf.offloads = conf.rxmode.offloads;
-            tx_conf.offloads = conf.txmode.offloads;
-            // SAFETY: the port is configured for this many queues; the pool outlives it (held below and by the EAL); the
-            // settings are copied.
-            unsafe {
-                let done = sys::rte_eth_rx_queue_setup(id, queue, rx, socket, &raw const rx_conf, pool.as_ptr());
-                self.check("rte_eth_rx_queue_setup", done)?;
-                let done = sys::rte_eth_tx_queue_setup(id, queue, tx, socket, &raw const tx_conf);
-                self.check("rte_eth_tx_queue_setup", done)?;
-            }
-        }
-        self.pool = Some(Arc::clone(pool));
-        if let Some(mtu) = config.mtu {
-            // SAFETY: the port exists.
-            self.check("rte_eth_dev_set_mtu", unsafe { sys::rte_eth_dev_set_mtu(id, mtu) })?;
-        }
-        if config.promiscuous {
-            // Virtual drivers may have neither; a bump in the wire on them gets everything anyway.
-            // SAFETY: the port exists.
-            unsafe {
-                sys::rte_eth_promiscuous_enable(id);
-                sys::rte_eth_allmulticast_enable(id);
-            }
-        }
-        self.queues = config.queues;
-        Ok(())
-    }
-
-    /// Starts it.
-    ///
-    /// # Errors
-    /// It is not configured, or the driver refuses.
-    pub fn start(self) -> Result<Port<Started>, Error> {
-        if self.queues == 0 {
-            return Err(Error::Unable {
-                port: self.inner.name.clone(),
-                what: "configure it before it is started".into(),
-            });
-        }
-        // SAFETY: the port is configured and its queues are set up.
-        self.check("rte_eth_dev_start", unsafe { sys::rte_eth_dev_start(self.inner.id) })?;
-        if self.info()?.driver == PACKET_SOCKET {
-            self.forget_strangers();
-        }
-        Ok(self.into_state())
-    }
-
-    /// Throws away what a packet socket has received so far, and counts from there. The driver of DPDK 22.11 opens its
-    /// sockets for all interfaces of the namespace and binds them milliseconds later: what passed another interface in
-    /// between lies in front of the first packet of this port's, and would be forwarded with it.
-    fn forget_strangers(&self) {
-        let mut packets = ArrayVec::<Mbuf, 64>::new();
-        for number in 0..self.queues {
-            let mut queue = RxQueue::new(Arc::clone(&self.inner), number);
-            for _ in 0..PACKET_SOCKET_FRAMES / packets.capacity() {
-                if queue.burst(&mut packets, usize::MAX) == 0 {
-                    break;
-                }
-                packets.clear();
-            }
-        }
-        // SAFETY: the port exists.
-        unsafe { sys::rte_eth_stats_reset(self.inner.id) };
-    }
-}
-
-/// The driver on a packet socket of the kernel's.
-const PACKET_SOCKET: &str = "net_af_packet";
-/// At most so many frames are thrown away at the start of a queue: more than any ring holds, and an end where more come
-/// all the time.
-const PACKET_SOCKET_FRAMES: usize = 1 << 17;
-
-fn socket_of(id: u16) -> i32 {
-    // SAFETY: plain look-up.
-    unsafe { sys::rte_eth_dev_socket_id(id) }
 }
 
 impl Port<Started> {
@@ -363,15 +279,19 @@ impl Port<Started> {
     ///
     /// # Errors
     /// A queue is still out, or the driver refuses; the port is then as it was.
-    pub fn stop(self) -> Result<Port<Stopped>, (Self, Error)> {
-        // Only this port could make more of them, and it is ours.
-        if Arc::strong_count(&self.inner) > 1 {
+    pub fn stop(mut self) -> Result<Port<Stopped>, (Self, Error)> {
+        // Only this port could make more of them, and it is ours. Not by the count alone: what a worker did with a queue
+        // before it dropped it must have happened before this.
+        if Arc::get_mut(&mut self.inner).is_none() {
             let error = Error::QueuesOut(self.inner.name.clone());
             return Err((self, error));
         }
         // SAFETY: the port exists and no queue of it is in use.
         match self.check("rte_eth_dev_stop", unsafe { sys::rte_eth_dev_stop(self.inner.id) }) {
-            Ok(()) => Ok(self.into_state()),
+            Ok(()) => {
+                self.inner.set_started(false);
+                Ok(self.into_state())
+            }
             Err(error) => Err((self, error)),
         }
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 /// A receive queue. Goes from thread to thread, but is used by one at a time.
 ///
 /// Invariant (both queues): the port is started for as long as the queue exists, since [`crate::Port::stop`] refuses
-/// while one is out, and there is one of its number.
+/// while one is out and the port is closed by the last of port and queues; there is one of its number; the pools that it
+/// receives into are held by the port.
 pub struct RxQueue {
     port: Arc<PortInner>,
     number: u16,

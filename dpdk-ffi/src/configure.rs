@@ -1,0 +1,155 @@
+//! Setting a port up, and starting it.
+
+use crate::error::Error;
+use crate::port::{Port, PortConfig, Started, Stopped};
+use crate::queue::RxQueue;
+use crate::{Mbuf, Mempool, sys};
+use arrayvec::ArrayVec;
+use std::sync::Arc;
+
+/// A Toeplitz key of period 16 bits, under which both directions of a connection hash alike (Woo and Park, 2012).
+static SYMMETRIC_KEY: [u8; 52] = {
+    let mut key = [0x6D; 52];
+    let mut i = 1;
+    while i < key.len() {
+        key[i] = 0x5A;
+        i += 2;
+    }
+    key
+};
+
+/// Ethernet header, two VLAN tags, checksum.
+const FRAMING: u32 = 26;
+
+impl Port<Stopped> {
+    /// Sets the port up; packets are received into `pool`.
+    ///
+    /// # Errors
+    /// The device has not as many queues, or the driver refuses something.
+    pub fn configure(&mut self, config: &PortConfig, pool: &Arc<Mempool>) -> Result<(), Error> {
+        // What fails half-way cannot be started.
+        self.queues = 0;
+        let (info, id) = (self.dev_info()?, self.inner.id);
+        let most = info.max_rx_queues.min(info.max_tx_queues);
+        if config.queues == 0 || config.queues > most {
+            let what =
+                format!("{} workers need {0} queues, and the device has {most}; use {most} worker(s)", config.queues);
+            return Err(Error::Unable { port: self.name().to_owned(), what });
+        }
+        let mut conf = sys::rte_eth_conf::default();
+        conf.rxmode.mq_mode = sys::PDM_MQ_NONE as _;
+        conf.rxmode.mtu = u32::from(config.mtu.unwrap_or(0));
+        if config.mtu.is_none() {
+            let mut mtu = 0;
+            // SAFETY: the port exists.
+            self.check("rte_eth_dev_get_mtu", unsafe { sys::rte_eth_dev_get_mtu(id, &raw mut mtu) })?;
+            conf.rxmode.mtu = u32::from(mtu);
+        }
+        // Only for frames that do not fit one buffer: many drivers have a faster path without.
+        if conf.rxmode.mtu + FRAMING > u32::from(pool.room()) {
+            conf.rxmode.offloads = info.rx_offload_capa & sys::PDM_RX_SCATTER;
+            conf.txmode.offloads = info.tx_offload_capa & sys::PDM_TX_MULTI_SEGS;
+        }
+        let mut key = SYMMETRIC_KEY;
+        if config.queues > 1 {
+            let fields = info.flow_type_rss_offloads & sys::PDM_RSS_FIELDS;
+            if fields != 0 {
+                let rss = &mut conf.rx_adv_conf.rss_conf;
+                conf.rxmode.mq_mode = sys::PDM_MQ_RSS as _;
+                let length = if info.hash_key_size == 0 { 40 } else { info.hash_key_size };
+                if usize::from(length) <= key.len() {
+                    rss.rss_key = key.as_mut_ptr();
+                    rss.rss_key_len = length;
+                }
+                rss.rss_hf = fields;
+            }
+        }
+        // SAFETY: `conf` is initialised, and DPDK copies it and the key, which live until it returns.
+        self.check("rte_eth_dev_configure", unsafe {
+            sys::rte_eth_dev_configure(id, config.queues, config.queues, &raw const conf)
+        })?;
+        let (mut rx, mut tx) = (config.rx_descriptors, config.tx_descriptors);
+        // SAFETY: the port is configured; both numbers are ours.
+        self.check("rte_eth_dev_adjust_nb_rx_tx_desc", unsafe {
+            sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, &raw mut rx, &raw mut tx)
+        })?;
+        self.inner.hold(pool);
+        let socket = u32::try_from(socket_of(id)).unwrap_or(u32::MAX);
+        for queue in 0..config.queues {
+            let (mut rx_conf, mut tx_conf) = (info.default_rxconf, info.default_txconf);
+            rx_conf.offloads = conf.rxmode.offloads;
+            tx_conf.offloads = conf.txmode.offloads;
+            // SAFETY: the port is configured for this many queues, and holds the pool until it is closed; the settings are
+            // copied.
+            unsafe {
+                let done = sys::rte_eth_rx_queue_setup(id, queue, rx, socket, &raw const rx_conf, pool.as_ptr());
+                self.check("rte_eth_rx_queue_setup", done)?;
+                let done = sys::rte_eth_tx_queue_setup(id, queue, tx, socket, &raw const tx_conf);
+                self.check("rte_eth_tx_queue_setup", done)?;
+            }
+        }
+        if let Some(mtu) = config.mtu {
+            // SAFETY: the port exists.
+            self.check("rte_eth_dev_set_mtu", unsafe { sys::rte_eth_dev_set_mtu(id, mtu) })?;
+        }
+        if config.promiscuous {
+            // Virtual drivers may have neither; a bump in the wire on them gets everything anyway.
+            // SAFETY: the port exists.
+            unsafe {
+                sys::rte_eth_promiscuous_enable(id);
+                sys::rte_eth_allmulticast_enable(id);
+            }
+        }
+        self.queues = config.queues;
+        Ok(())
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It is not configured, or the driver refuses.
+    pub fn start(self) -> Result<Port<Started>, Error> {
+        if self.queues == 0 {
+            return Err(Error::Unable {
+                port: self.name().to_owned(),
+                what: "configure it before it is started".into(),
+            });
+        }
+        // SAFETY: the port is configured and its queues are set up.
+        self.check("rte_eth_dev_start", unsafe { sys::rte_eth_dev_start(self.inner.id) })?;
+        self.inner.set_started(true);
+        if self.info()?.driver == PACKET_SOCKET {
+            self.forget_strangers();
+        }
+        Ok(self.into_state())
+    }
+
+    /// Throws away what a packet socket has received so far, and counts from there. The driver of DPDK 22.11 opens its
+    /// sockets for all interfaces of the namespace and binds them milliseconds later: what passed another interface in
+    /// between lies in front of the first packet of this port's, and would be forwarded with it.
+    fn forget_strangers(&self) {
+        let mut packets = ArrayVec::<Mbuf, 64>::new();
+        for number in 0..self.queues {
+            let mut queue = RxQueue::new(Arc::clone(&self.inner), number);
+            for _ in 0..PACKET_SOCKET_FRAMES / packets.capacity() {
+                if queue.burst(&mut packets, usize::MAX) == 0 {
+                    break;
+                }
+                packets.clear();
+            }
+        }
+        // SAFETY: the port exists.
+        unsafe { sys::rte_eth_stats_reset(self.inner.id) };
+    }
+}
+
+/// The driver on a packet socket of the kernel's.
+const PACKET_SOCKET: &str = "net_af_packet";
+/// At most so many frames are thrown away at the start of a queue: more than any ring holds, and an end where more come
+/// all the time.
+const PACKET_SOCKET_FRAMES: usize = 1 << 17;
+
+fn socket_of(id: u16) -> i32 {
+    // SAFETY: plain look-up.
+    unsafe { sys::rte_eth_dev_socket_id(id) }
+}
