@@ -3,20 +3,10 @@
 use crate::error::Error;
 use crate::port::{Port, PortConfig, Started, Stopped};
 use crate::queue::RxQueue;
+use crate::rss::Hash;
 use crate::{Mbuf, Mempool, sys};
 use arrayvec::ArrayVec;
 use std::sync::Arc;
-
-/// A Toeplitz key of period 16 bits, under which both directions of a connection hash alike (Woo and Park, 2012).
-static SYMMETRIC_KEY: [u8; 52] = {
-    let mut key = [0x6D; 52];
-    let mut i = 1;
-    while i < key.len() {
-        key[i] = 0x5A;
-        i += 2;
-    }
-    key
-};
 
 /// Ethernet header, two VLAN tags, checksum.
 const FRAMING: u32 = 26;
@@ -50,21 +40,13 @@ impl Port<Stopped> {
             conf.rxmode.offloads = info.rx_offload_capa & sys::PDM_RX_SCATTER;
             conf.txmode.offloads = info.tx_offload_capa & sys::PDM_TX_MULTI_SEGS;
         }
-        let mut key = SYMMETRIC_KEY;
-        if config.queues > 1 {
-            let fields = info.flow_type_rss_offloads & sys::PDM_RSS_FIELDS;
-            if fields != 0 {
-                let rss = &mut conf.rx_adv_conf.rss_conf;
-                conf.rxmode.mq_mode = sys::PDM_MQ_RSS as _;
-                let length = if info.hash_key_size == 0 { 40 } else { info.hash_key_size };
-                if usize::from(length) <= key.len() {
-                    rss.rss_key = key.as_mut_ptr();
-                    rss.rss_key_len = length;
-                }
-                rss.rss_hf = fields;
-            }
+        self.hash = if config.queues > 1 { Hash::new(id, &info) } else { None };
+        if let Some(hash) = self.hash {
+            conf.rxmode.mq_mode = sys::PDM_MQ_RSS as _;
+            conf.rx_adv_conf.rss_conf = hash.conf();
         }
-        // SAFETY: `conf` is initialised, and DPDK copies it and the key, which live until it returns.
+        // SAFETY: `conf` is initialised, and DPDK copies it. Of what it points to, the hash key, DPDK keeps the pointer; the
+        // key lives for good.
         self.check("rte_eth_dev_configure", unsafe {
             sys::rte_eth_dev_configure(id, config.queues, config.queues, &raw const conf)
         })?;
@@ -118,6 +100,9 @@ impl Port<Stopped> {
         // SAFETY: the port is configured and its queues are set up.
         self.check("rte_eth_dev_start", unsafe { sys::rte_eth_dev_start(self.inner.id) })?;
         self.inner.set_started(true);
+        if let Some(hash) = self.hash {
+            hash.put_in_force();
+        }
         if self.info()?.driver == PACKET_SOCKET {
             self.forget_strangers();
         }

@@ -12,6 +12,7 @@ mod mbuf;
 mod mempool;
 mod port;
 mod queue;
+mod rss;
 mod sys;
 
 pub use eal::{Eal, ThreadRegistration, tsc, tsc_hz, version};
@@ -20,3 +21,4 @@ pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats, Started, Stopped};
 pub use queue::{RxQueue, TxQueue};
+pub use rss::Spread;

@@ -3,6 +3,7 @@
 use crate::eal::{EalInner, check};
 use crate::error::Error;
 use crate::queue::{RxQueue, TxQueue};
+use crate::rss::Hash;
 use crate::{Mempool, sys};
 use core::cell::Cell;
 use std::ffi::CStr;
@@ -130,6 +131,8 @@ pub struct Port<State> {
     pub(crate) inner: Arc<PortInner>,
     pub(crate) queues: u16,
     given: bool,
+    /// What it hashes, with several queues.
+    pub(crate) hash: Option<Hash>,
     _state: PhantomData<(State, Cell<()>)>,
 }
 
@@ -180,7 +183,7 @@ pub struct PortStats {
 
 impl<State> Port<State> {
     pub(crate) fn into_state<Other>(self) -> Port<Other> {
-        Port { inner: self.inner, queues: self.queues, given: false, _state: PhantomData }
+        Port { inner: self.inner, queues: self.queues, given: false, hash: self.hash, _state: PhantomData }
     }
 
     /// The name it was taken by.
@@ -261,7 +264,7 @@ impl<State> Port<State> {
 
 impl Port<Stopped> {
     pub(crate) fn new(inner: PortInner) -> Self {
-        Self { inner: Arc::new(inner), queues: 0, given: false, _state: PhantomData }
+        Self { inner: Arc::new(inner), queues: 0, given: false, hash: None, _state: PhantomData }
     }
 }
 
