@@ -271,12 +271,13 @@ fn show_counters(screen: &Screen, a: &Counters, b: &Counters) {
     row("in:  options opened and removed", &|c| c.get("/inbound/removed/encrypted"));
     row("in:  options refused", &|c| c.policies("failed"));
     row("in:  passed without", &|c| c.sum("/inbound/passed"));
+    row("in:  option taken out unopened", &|c| c.sum("/inbound/stripped"));
     row("in:  dropped", &|c| c.get("/inbound/dropped_total"));
     row("flows", &|c| c.get("/flows/inserted"));
     row("key rotations, sealing", &|c| c.get("/rotations/sealed"));
     row("sequence numbers skipped", &|c| c.get("/sequence/skipped"));
     for direction in ["outbound", "inbound"] {
-        for what in ["passed", "dropped"] {
+        for what in ["passed", "stripped", "dropped"] {
             let mut reasons: Vec<_> = [a, b].iter().flat_map(|c| c.names(&format!("/{direction}/{what}"))).collect();
             reasons.sort();
             reasons.dedup();
@@ -336,6 +337,7 @@ fn judge(
             counters.get("/outbound/dropped_total") + counters.get("/inbound/dropped_total") == 0,
             &format!("{node} dropped nothing"),
         );
+        check(counters.sum("/inbound/stripped") == 0, &format!("{node} took no option out unopened"));
         let (rx, tx) = (counters.get("/ports/inside/rx_packets"), counters.get("/ports/inside/tx_packets"));
         let (sent, received) = (tap.sent, tap.received);
         check(sent == rx, &format!("host {side:?} sent {sent} packets = {node} received {rx} from it"));

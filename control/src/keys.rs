@@ -181,7 +181,7 @@ impl KeyManager {
                 newest: Arc::clone(&peer.newest),
             });
         }
-        Ok(KeyRing { version: 0, sealer, peers })
+        Ok(KeyRing { sealer, peers, ..KeyRing::default() })
     }
 
     /// What has to be done now and then: new attempts, new generations, moving the peers' generations along.

@@ -94,7 +94,7 @@ outside = ["2001:db8:b::/48"]
 protocol = "tcp"
 ports = [443, "8000-8999", "22"]
 mode = "encrypted"
-on_failure = "strip"
+on_failure = "drop"
 outbound = "pass"
 inbound = "verify"
 lifetime = "7d"
@@ -124,11 +124,12 @@ mode = "pdm"
     assert_eq!((web.name.as_str(), web.inside.len(), web.outside.len()), ("web", 2, 1));
     assert_eq!(web.protocol, ProtocolMatch::Number(6));
     assert_eq!(web.ports, [(443, 443), (8000, 8999), (22, 22)]);
-    assert_eq!((web.mode, web.on_failure), (Mode::Encrypted, OnFailure::Strip));
+    assert_eq!((web.mode, web.on_failure), (Mode::Encrypted, OnFailure::Drop));
     assert_eq!((web.outbound, web.inbound), (OutboundAction::Pass, InboundAction::Verify));
     assert_eq!(web.lifetime_ns, Some(7 * 86_400 * 1_000_000_000));
     let rest = &config.policies[1];
     assert_eq!((rest.protocol, rest.mode, rest.lifetime_ns), (ProtocolMatch::Number(47), Mode::Pdm, None));
+    assert_eq!(rest.on_failure, OnFailure::Strip, "by default no packet is lost to a measurement that failed");
     assert_eq!(config.warnings.len(), 1, "the audit: {:?}", config.warnings);
 }
 

@@ -81,8 +81,8 @@ fn understand(peer_lines: &str) {
     });
     let counts = running.stop();
     assert_eq!(counts["inbound"]["removed"]["encrypted"], 1000);
-    assert!(counts["inbound"]["dropped"]["replayed"].as_u64() > Some(0), "the second time round: {counts}");
-    assert_eq!(counts["inbound"]["dropped"]["bad_tag"].as_u64().unwrap_or_default(), 0);
+    assert!(counts["inbound"]["stripped"]["replayed"].as_u64() > Some(0), "the second time round: {counts}");
+    assert_eq!(counts["inbound"]["stripped"]["bad_tag"].as_u64().unwrap_or_default(), 0);
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn ring(node: usize, aead: usize, generation: u32) -> Arc<KeyRing> {
             version: u64::from(generation),
             sealer: Some(sealer),
             peers: vec![peer(1, 1 - node as u8), peer(2, 9)],
+            ..KeyRing::default()
         })
     };
     let rings = RINGS.get_or_init(|| {

@@ -22,7 +22,6 @@ fn worker(mode: Mode) -> Worker {
         GenerationKeys::Ready(prk.secret(&ScopeId::Shared))
     };
     let ring = KeyRing {
-        version: 0,
         sealer: Some(Sealer { generation: 1, aead: suite.aead, keys: keys(1), prefixes: vec![Prefix::ANY] }),
         peers: vec![Peer {
             number: 1,
@@ -31,6 +30,7 @@ fn worker(mode: Mode) -> Worker {
             generations: (1..=17).map(|g| (u32::from(g), keys(g))).collect(),
             newest: Arc::new(AtomicU32::new(1)),
         }],
+        ..KeyRing::default()
     };
     let policy = Policy { on_failure: OnFailure::Pass, ..Policy::everything(mode) };
     let config = PathConfig {

@@ -91,6 +91,8 @@ reasons! {
     BadTag = "bad_tag",
     /// The tag did not verify, and the worker had no trial openings left for this moment.
     NoTrialsLeft = "no_trials_left",
+    /// It did not open while the box was out of touch with its registrars: it may lack the key.
+    OutOfTouch = "out_of_touch",
     /// The packet was accepted before.
     Replayed = "replayed",
     /// The packet lies behind the replay window or under a key its flow has left.

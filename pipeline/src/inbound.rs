@@ -167,7 +167,7 @@ impl Worker {
                 if let Some(flow) = c.flow {
                     flow.back.count_failed();
                 }
-                fail(shared, packets, outcomes, &plans, c, reason);
+                fail(shared, ring, packets, outcomes, &plans, c, reason);
                 continue;
             }
             accepted.count(c.policy);
@@ -278,13 +278,13 @@ fn choose<'a, B: PacketBuf>(
     let mut guess = None;
     if form == Form::Sealed {
         if ring.peers.is_empty() {
-            return Err(pass(Reason::NoKey));
+            return Err(consequence(ring, OnFailure::Pass, Reason::NoKey));
         }
         let option = SealedOption::parse(octets).ok_or(pass(Reason::MalformedOption))?;
         guess = first_guess(ring, flow, &tuple, option.head.f != 0);
         if guess.is_none() {
             counters.policies[policy].failed.add(1);
-            return Err((rule.on_failure, Reason::UnknownPeer));
+            return Err(consequence(ring, rule.on_failure, Reason::UnknownPeer));
         }
     }
     plans.push(Plan { l3, remove, words, hash });
@@ -302,9 +302,18 @@ fn strip<B: PacketBuf>(packet: &mut B, plans: &Plans, c: &Chosen<'_>) {
     }
 }
 
+/// What becomes of a packet that was not accepted, `rule` being what its policy says. A box that is out of touch with its
+/// registrars cannot tell a packet under a key that it lacks from a forged one, and must not be why the first is lost. What
+/// did open, and is a replay, it can tell as ever.
+fn consequence(ring: &KeyRing, rule: OnFailure, reason: Reason) -> (OnFailure, Reason) {
+    let opened = matches!(reason, Reason::Replayed | Reason::TooOld);
+    if ring.out_of_touch && !opened { (OnFailure::Strip, Reason::OutOfTouch) } else { (rule, reason) }
+}
+
 #[cold]
 fn fail<B: PacketBuf>(
     shared: &Shared,
+    ring: &KeyRing,
     packets: &mut [B],
     outcomes: &mut ArrayVec<Outcome, BURST>,
     plans: &Plans,
@@ -316,7 +325,8 @@ fn fail<B: PacketBuf>(
     else {
         return;
     };
-    let on_failure = shared.config.policies.get(c.policy as usize).map_or(OnFailure::Drop, |rule| rule.on_failure);
+    let rule = shared.config.policies.get(c.policy as usize).map_or(OnFailure::Strip, |rule| rule.on_failure);
+    let (on_failure, reason) = consequence(ring, rule, reason);
     *outcome = match on_failure {
         OnFailure::Drop => Outcome::Dropped(reason),
         OnFailure::Pass => Outcome::Passed(reason),

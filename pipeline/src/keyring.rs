@@ -217,6 +217,9 @@ pub struct KeyRing {
     pub sealer: Option<Sealer>,
     /// Whom to open.
     pub peers: Vec<Peer>,
+    /// Whether this box cannot hear of new keys at the moment. Packets that it then fails to open may be sealed under a key
+    /// that it lacks: they pass without their option, whatever a policy says about failures.
+    pub out_of_touch: bool,
 }
 
 impl KeyRing {

@@ -48,6 +48,8 @@ mod allocations;
 #[cfg(all(test, not(loom)))]
 mod nonce_promise;
 #[cfg(all(test, not(loom)))]
+mod refused;
+#[cfg(all(test, not(loom)))]
 mod second_reading;
 #[cfg(all(test, not(loom)))]
 mod two_boxes;

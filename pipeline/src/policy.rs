@@ -130,11 +130,12 @@ impl Mode {
 }
 
 /// What happens to a packet whose option does not verify.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OnFailure {
     /// The packet is dropped.
     Drop,
-    /// The option is taken out and the packet goes on.
+    /// The option is taken out and the packet goes on: a measurement that fails is no reason to lose a host's packet.
+    #[default]
     Strip,
     /// The packet goes on as it came.
     Pass,
@@ -195,7 +196,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Every packet both ways under this form, what does not verify dropped.
+    /// Every packet both ways under this form, all else as it is by default.
     #[must_use]
     pub fn everything(mode: Mode) -> Self {
         Self {
@@ -205,7 +206,7 @@ impl Policy {
             protocol: ProtocolMatch::Any,
             ports: vec![],
             mode,
-            on_failure: OnFailure::Drop,
+            on_failure: OnFailure::default(),
             outbound: OutboundAction::Add,
             inbound: InboundAction::Remove,
             lifetime_ns: None,

@@ -1,9 +1,12 @@
 //! What the crate's tests share: two boxes' worth of state, and frames.
 
+use crate::buffer::PacketBuf;
+use crate::counters::Outcome;
 use crate::flow_table::{FlowTable, TableSize};
 use crate::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
 use crate::path::{Oversize, PathConfig, Shared, Worker};
-use crate::policy::{Mode, Policy, Prefix};
+use crate::policy::{Mode, OnFailure, Policy, Prefix};
+use arrayvec::ArrayVec;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
@@ -19,8 +22,9 @@ pub fn prefix(address: [u8; 16]) -> Prefix {
     Prefix::new(address, 48).expect("a length up to 128")
 }
 
+/// Every packet both ways. What is refused is dropped, which tells it from all else.
 pub fn policy(mode: Mode) -> Policy {
-    Policy::everything(mode)
+    Policy { on_failure: OnFailure::Drop, ..Policy::everything(mode) }
 }
 
 pub fn config(policies: Vec<Policy>) -> PathConfig {
@@ -41,9 +45,9 @@ pub fn ring(is_a: bool, generation: u32, peer_from: u32) -> KeyRing {
     let generations = (peer_from.saturating_sub(1).max(1)..=peer_from + 16).map(|g| (g, keys(other, g))).collect();
     let newest = Arc::new(AtomicU32::new(peer_from));
     KeyRing {
-        version: 0,
         sealer: Some(Sealer { generation, aead, keys: keys(me, generation), prefixes: vec![prefix(my)] }),
         peers: vec![Peer { number: 1, aead, prefixes: vec![prefix(others)], generations, newest }],
+        ..KeyRing::default()
     }
 }
 
@@ -71,6 +75,20 @@ pub fn shared(workers: usize) -> Arc<Shared> {
 
 pub fn worker(shared: Arc<Shared>, index: usize) -> Worker {
     Worker::new(shared, index)
+}
+
+/// One packet from inside.
+pub fn out<B: PacketBuf>(worker: &mut Worker, packet: &mut B, now: u64) -> Outcome {
+    let mut outcomes = ArrayVec::new();
+    worker.outbound(core::slice::from_mut(packet), &mut outcomes, &|| now);
+    outcomes[0]
+}
+
+/// One packet from outside.
+pub fn back<B: PacketBuf>(worker: &mut Worker, packet: &mut B, now: u64) -> Outcome {
+    let mut outcomes = ArrayVec::new();
+    worker.inbound(core::slice::from_mut(packet), &mut outcomes, &|| now);
+    outcomes[0]
 }
 
 /// A UDP packet from A to B with this source port and payload length, in Ethernet.

@@ -6,7 +6,7 @@ use crate::keyring::{ClientSecrets, GenerationKeys};
 use crate::path::{BURST, Worker};
 use crate::policy::{InboundAction, Mode, OnFailure, Policy};
 use crate::resync::Resync;
-use crate::testing::{self, SMALL, Side, frame, frame_between};
+use crate::testing::{self, SMALL, Side, back, frame, frame_between, out};
 use arrayvec::ArrayVec;
 use proptest::prelude::*;
 use protocol::sender::PACKETS_PER_KRI;
@@ -19,18 +19,6 @@ fn boxes(mode: Mode) -> (Side, Side) {
         testing::side(config(), testing::ring(true, 1, 1), SMALL, 1),
         testing::side(config(), testing::ring(false, 1, 1), SMALL, 1),
     )
-}
-
-fn out(worker: &mut Worker, packet: &mut VecBuf, now: u64) -> Outcome {
-    let mut outcomes = ArrayVec::new();
-    worker.outbound(core::slice::from_mut(packet), &mut outcomes, &|| now);
-    outcomes[0]
-}
-
-fn back(worker: &mut Worker, packet: &mut VecBuf, now: u64) -> Outcome {
-    let mut outcomes = ArrayVec::new();
-    worker.inbound(core::slice::from_mut(packet), &mut outcomes, &|| now);
-    outcomes[0]
 }
 
 const REMOVED: Outcome = Outcome::Removed(Form::Sealed);

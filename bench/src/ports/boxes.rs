@@ -106,5 +106,5 @@ fn ring(is_a: bool, generation: u32) -> Result<KeyRing> {
         newest: Arc::new(AtomicU32::new(generation)),
     };
     let sealer = Sealer { generation, aead, keys: keys(me, generation)?, prefixes: vec![prefix(mine)?] };
-    Ok(KeyRing { version: 0, sealer: Some(sealer), peers: vec![peer] })
+    Ok(KeyRing { sealer: Some(sealer), peers: vec![peer], ..KeyRing::default() })
 }

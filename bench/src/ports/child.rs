@@ -235,15 +235,16 @@ fn watch(
     Ok(Sample { packets: received, seconds, on_core: on_core.min(seconds) })
 }
 
-/// Why packets were passed or dropped, for error messages.
+/// Why packets were passed, stripped or dropped, for error messages.
 pub fn reasons(counters: &[Arc<WorkerCounters>]) -> String {
     let mut text = String::new();
     for (i, reason) in Reason::ALL.iter().enumerate() {
         for c in counters {
             for (what, d) in [("out", &c.outbound), ("in", &c.inbound)] {
-                let (passed, dropped) = (d.passed[i].get(), d.dropped[i].get());
-                if passed + dropped > 0 {
-                    text += &format!(" {what}: {} {passed} passed, {dropped} dropped;", reason.name());
+                let [passed, stripped, dropped] = [&d.passed, &d.stripped, &d.dropped].map(|c| c[i].get());
+                if passed + stripped + dropped > 0 {
+                    let name = reason.name();
+                    text += &format!(" {what}: {name} {passed} passed, {stripped} stripped, {dropped} dropped;");
                 }
             }
         }

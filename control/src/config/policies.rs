@@ -81,7 +81,7 @@ fn policy(mut table: Table<'_>, report: &mut Report<'_>) -> Option<At<Policy>> {
     let ports = ports(&mut table, report);
     table.require("mode", "mode = \"encrypted\", \"clear\", \"pdm\" or \"off\"", report);
     let mode = table.choice("mode", &MODES, report);
-    let on_failure = table.choice("on_failure", &ON_FAILURE, report).map_or(OnFailure::Drop, |v| v.value);
+    let on_failure = table.choice("on_failure", &ON_FAILURE, report).map(|v| v.value).unwrap_or_default();
     let outbound = table.choice("outbound", &OUTBOUND, report).map_or(OutboundAction::Add, |v| v.value);
     let inbound = table.choice("inbound", &INBOUND, report).map_or(InboundAction::Remove, |v| v.value);
     // 100 years: what still fits 64 bits of nanoseconds.

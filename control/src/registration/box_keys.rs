@@ -300,7 +300,7 @@ impl RegisteredKeys {
             newest: Arc::clone(&p.newest),
         });
         let peers = peers.collect();
-        self.cell.publish(KeyRing { version: 0, sealer, peers });
+        self.cell.publish(KeyRing { sealer, peers, ..KeyRing::default() });
     }
 }
 
