@@ -161,22 +161,27 @@ impl KeyManager {
                 generation,
                 aead,
                 keys: self.file.generation_keys(&self.node, generation)?,
-                prefixes: self.node.prefixes.clone(),
+                prefixes: self.node.prefixes.clone().into(),
             }),
             None => None,
         };
+        // Most keys are those of the ring before. To derive all of a thousand peers takes a tenth of a second.
+        let before = self.cell.current.load();
         let mut peers = Vec::with_capacity(self.peers.len());
         for peer in &mut self.peers {
             let newest = peer.newest.load(Ordering::Relaxed);
             peer.built_for = newest;
             let range = newest.saturating_sub(1).max(1)..=newest.saturating_add(AHEAD);
-            let generations = range
-                .map(|g| Ok((g, self.file.generation_keys(&peer.node, g)?)))
-                .collect::<anyhow::Result<Vec<_>>>()?;
+            let known = before.peer(peer.number);
+            let keys = |g| match known.and_then(|p| p.generation(g)) {
+                Some(keys) => Ok(keys.clone()),
+                None => self.file.generation_keys(&peer.node, g),
+            };
+            let generations = range.map(|g| Ok((g, keys(g)?))).collect::<anyhow::Result<Vec<_>>>()?;
             peers.push(Peer {
                 number: peer.number,
                 aead,
-                prefixes: peer.node.prefixes.clone(),
+                prefixes: peer.node.prefixes.clone().into(),
                 generations,
                 newest: Arc::clone(&peer.newest),
             });
@@ -228,14 +233,16 @@ impl KeyManager {
     /// Frees the memory of flows whose generations have ended, once no worker can seal under them any more.
     fn forget(&mut self, shared: &Shared) {
         let tombstones = &shared.table.tombstones;
-        let version = self.cell.current.load().version;
+        let ring = self.cell.current.load();
+        let version = ring.version;
         let all_see = shared.ring_seen.iter().all(|seen| seen.load(Ordering::Acquire) == version);
         if !all_see || self.swept.0 == version {
             return;
         }
         let generation = self.generation.unwrap_or(0);
         sweep_tombstones(tombstones, generation, |id| {
-            self.peers.iter().any(|p| p.number == id.peer() && id.generation().saturating_add(1) >= p.built_for)
+            let oldest = ring.peer(id.peer()).and_then(|p| p.generations.first());
+            oldest.is_some_and(|(oldest, _)| id.generation() >= *oldest)
         });
         self.swept = (version, tombstones.used());
     }

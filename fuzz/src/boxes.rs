@@ -76,11 +76,11 @@ fn ring(node: usize, aead: usize, generation: u32) -> Arc<KeyRing> {
             vec![Prefix::new([A, B][node], 48).expect("a length"), Prefix::new([0xFE; 16], 7).expect("a length")]
         };
         let sealer =
-            Sealer { generation, aead: suite.aead, keys: keys(suite, node as u8, generation), prefixes: prefix(node) };
+            Sealer { generation, aead: suite.aead, keys: keys(suite, node as u8, generation), prefixes: prefix(node).into() };
         let peer = |number: u16, id: u8| Peer {
             number,
             aead: suite.aead,
-            prefixes: prefix(1 - node),
+            prefixes: prefix(1 - node).into(),
             generations: (1..=8).map(|g| (g, keys(suite, id, g))).collect(),
             newest: Arc::default(),
         };

@@ -22,11 +22,11 @@ fn worker(mode: Mode) -> Worker {
         GenerationKeys::Ready(prk.secret(&ScopeId::Shared))
     };
     let ring = KeyRing {
-        sealer: Some(Sealer { generation: 1, aead: suite.aead, keys: keys(1), prefixes: vec![Prefix::ANY] }),
+        sealer: Some(Sealer { generation: 1, aead: suite.aead, keys: keys(1), prefixes: vec![Prefix::ANY].into() }),
         peers: vec![Peer {
             number: 1,
             aead: suite.aead,
-            prefixes: vec![Prefix::ANY],
+            prefixes: vec![Prefix::ANY].into(),
             generations: (1..=17).map(|g| (u32::from(g), keys(g))).collect(),
             newest: Arc::new(AtomicU32::new(1)),
         }],

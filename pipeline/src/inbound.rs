@@ -18,6 +18,7 @@ use crate::open::{Guess, SealedOption, first_guess, same_as_before};
 use crate::parse;
 use crate::path::{BURST, Clock, Shared, Worker, classify, form_of};
 use crate::policy::{InboundAction, OnFailure};
+use crate::trials::Purse;
 use crate::{mss, rewrite};
 use accounting::{account, gaps, measure};
 use arrayvec::ArrayVec;
@@ -44,6 +45,8 @@ struct Chosen<'a> {
     slot: Option<u8>,
     /// Whether its key was derived.
     derived: bool,
+    /// Whether there was no budget to derive it.
+    refused: bool,
     /// Whether the option is left in place.
     keeps: bool,
 }
@@ -70,6 +73,11 @@ impl Chosen<'_> {
     fn tuple(&self, plans: &Plans) -> FiveTuple {
         let words = self.plan(plans).map(|p| p.words).or(self.flow.map(|f| f.words()));
         FiveTuple::from_words(words.unwrap_or_default()).reversed()
+    }
+
+    /// Where the derivation of its key is paid from.
+    const fn purse(&self) -> Purse {
+        Purse::first(self.flow.is_some())
     }
 
     const fn done(&self) -> Outcome {
@@ -126,10 +134,11 @@ impl Worker {
             });
         });
 
-        let opened = open_first(ring, counters, packets, &mut chosen, &plans, scratch);
-        trials.earn(u64::from(opened.count_ones()));
+        let opened = open_first(ring, counters, packets, &mut chosen, &plans, scratch, trials, now);
         let mut accepted = Runs::new(counters, |policy| &policy.accepted);
         for c in &mut chosen {
+            // What its keys have cost: put back when it turns out to be genuine.
+            let (purse, first, mut further) = (c.purse(), u64::from(c.derived), 0);
             let failure = match (c.slot, c.guess) {
                 (Some(slot), Some(guess)) if opened & 1 << slot != 0 => {
                     let slot = usize::from(slot) % BURST;
@@ -140,9 +149,11 @@ impl Worker {
                     }
                     failure
                 }
+                (_, Some(_)) if c.refused => Some(Reason::NoTrialsLeft),
                 (_, Some(guess)) => {
                     match open_further(shared, ring, counters, trials, packets, c, &plans, guess, now) {
-                        Ok(Opened { guess, metrics, derived }) => {
+                        Ok(Opened { guess, metrics, derived, spent }) => {
+                            further = spent;
                             let failure = account(shared, ring, counters, c, &plans, guess, &metrics, now);
                             if let (None, Some(key), Some(flow)) = (failure, derived, c.flow) {
                                 flow.back.receiver.keep_key(guess.id, guess.kri, &key);
@@ -169,6 +180,10 @@ impl Worker {
                 }
                 fail(shared, ring, packets, outcomes, &plans, c, reason);
                 continue;
+            }
+            if first + further > 0 {
+                trials.give_back(purse, first);
+                trials.give_back(Purse::Further, further);
             }
             accepted.count(c.policy);
             if let (false, Some(packet)) = (c.keeps, packets.get_mut(usize::from(c.packet))) {
@@ -235,6 +250,7 @@ fn choose_known<'a, B: PacketBuf>(
         form,
         slot: None,
         derived: false,
+        refused: false,
         keeps: way.keeps,
     })
 }
@@ -290,7 +306,19 @@ fn choose<'a, B: PacketBuf>(
     plans.push(Plan { l3, remove, words, hash });
     let (plan, option_at) = (Some(plans.len() as u8 - 1), (l3 + option.offset) as u32);
     let (policy, keeps) = (policy as u32, rule.inbound == InboundAction::Verify);
-    Ok(Chosen { flow, guess, policy, option_at, packet: 0, plan, form, slot: None, derived: false, keeps })
+    Ok(Chosen {
+        flow,
+        guess,
+        policy,
+        option_at,
+        packet: 0,
+        plan,
+        form,
+        slot: None,
+        derived: false,
+        refused: false,
+        keeps,
+    })
 }
 
 #[inline]

@@ -3,15 +3,16 @@
 //! The control thread builds a new ring for every change and keeps the old one until no worker holds it, so that a
 //! worker never frees (and never waits).
 
-use crate::policy::Prefix;
+use crate::prefixes::Prefixes;
+use crate::ring_index::RingIndex;
 use arc_swap::ArcSwap;
 use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
 use protocol::key_schedule::{Prk, ScopeId, Secret, SessionKey};
 use protocol::suite::{Aead, Suite};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Secrets of client addresses in one generation (profile section 5, scope "client"): those that a box was handed, and no
 /// others.
@@ -136,7 +137,7 @@ pub struct Sealer {
     pub keys: GenerationKeys,
     /// Sources this node speaks for. Sealing others would only make packets that nobody opens, and under scope "shared"
     /// could meet the other side's nonces.
-    pub prefixes: Vec<Prefix>,
+    pub prefixes: Prefixes,
 }
 
 impl Sealer {
@@ -150,7 +151,7 @@ impl Sealer {
     #[inline]
     #[must_use]
     pub fn speaks_for(&self, source: u128) -> bool {
-        self.prefixes.iter().any(|p| p.contains_bits(source))
+        self.prefixes.contains(source)
     }
 
     /// Whether this node seals packets with this 5-tuple: it speaks for their source, and has a key for them.
@@ -164,12 +165,12 @@ impl Sealer {
 /// A box whose packets this one opens.
 #[derive(Debug)]
 pub struct Peer {
-    /// A number that no other peer of this process ever gets; from 1.
+    /// A number that no other peer of this process ever gets; from 1. It may be far above the number of peers.
     pub number: u16,
     /// AEAD of the suite.
     pub aead: Aead,
     /// Sources it speaks for.
-    pub prefixes: Vec<Prefix>,
+    pub prefixes: Prefixes,
     /// Generations to open with, ascending.
     pub generations: Vec<(u32, GenerationKeys)>,
     /// The newest generation a packet has authenticated under. Survives the ring: workers raise it, the control thread
@@ -178,21 +179,15 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whether it speaks for this source.
-    #[inline]
-    #[must_use]
-    pub fn speaks_for(&self, source: u128) -> bool {
-        self.prefixes.iter().any(|p| p.contains_bits(source))
-    }
-
     /// The keys of a generation.
     #[inline]
     #[must_use]
     pub fn generation(&self, generation: u32) -> Option<&GenerationKeys> {
-        self.generations.iter().find(|(g, _)| *g == generation).map(|(_, k)| k)
+        let place = self.place_of(generation);
+        self.generations.get(place).filter(|(g, _)| *g == generation).map(|(_, keys)| keys)
     }
 
-    /// The generation its packets most likely come under.
+    /// The newest generation a packet has authenticated under, 0 before the first.
     #[inline]
     #[must_use]
     pub fn newest(&self) -> u32 {
@@ -205,6 +200,34 @@ impl Peer {
         if self.newest() < generation {
             self.newest.fetch_max(generation, Ordering::Relaxed);
         }
+    }
+
+    /// The place of a generation among those to open with; of one that is not there, that of the next.
+    #[inline]
+    fn place_of(&self, generation: u32) -> usize {
+        self.generations.partition_point(|(g, _)| *g < generation)
+    }
+
+    /// The generation that its packets most likely come under: the newest opened with, or the next one when that is gone.
+    #[must_use]
+    pub fn present(&self) -> Option<u32> {
+        self.beside(0)
+    }
+
+    /// The generation so many places from the present one. Places count, not numbers: between two generations that were in
+    /// use one after the other there may be numbers that never came here.
+    #[must_use]
+    pub fn beside(&self, places: isize) -> Option<u32> {
+        let present = self.place_of(self.newest()).min(self.generations.len().checked_sub(1)?);
+        self.generations.get(present.checked_add_signed(places)?).map(|(g, _)| *g)
+    }
+
+    /// Whether packets are still taken under this generation: never back by more than one (profile section 9), which is the
+    /// one in use before.
+    #[must_use]
+    pub fn takes(&self, generation: u32) -> bool {
+        let place = self.place_of(generation);
+        place + 1 >= self.place_of(self.newest()) && self.generations.get(place).is_some_and(|(g, _)| *g == generation)
     }
 }
 
@@ -220,6 +243,8 @@ pub struct KeyRing {
     /// Whether this box cannot hear of new keys at the moment. Packets that it then fails to open may be sealed under a key
     /// that it lacks: they pass without their option, whatever a policy says about failures.
     pub out_of_touch: bool,
+    /// How workers find peers. Made when the ring is published; before that, when it is first needed.
+    pub index: OnceLock<RingIndex>,
 }
 
 impl KeyRing {
@@ -227,7 +252,26 @@ impl KeyRing {
     #[inline]
     #[must_use]
     pub fn peer(&self, number: u16) -> Option<&Peer> {
-        self.peers.iter().find(|p| p.number == number)
+        self.peers.get(self.index().place(number)?)
+    }
+
+    /// A peer by its number, if it speaks for this source.
+    #[inline]
+    #[must_use]
+    pub fn peer_for(&self, number: u16, source: u128) -> Option<&Peer> {
+        self.peer(number).filter(|peer| peer.prefixes.contains(source))
+    }
+
+    /// The peers that speak for this source, at most four: those of the longest prefix first, of one prefix in their order
+    /// here.
+    #[inline]
+    pub fn speakers(&self, source: u128) -> impl Iterator<Item = &Peer> {
+        self.index().speakers(source).iter().filter_map(|&place| self.peers.get(usize::from(place)))
+    }
+
+    #[inline]
+    fn index(&self) -> &RingIndex {
+        self.index.get_or_init(|| RingIndex::new(&self.peers))
     }
 
     /// Whether there is nothing to seal or open with.
@@ -252,9 +296,13 @@ impl Default for KeyRingCell {
 }
 
 impl KeyRingCell {
-    /// Makes this the ring. Its version is set here.
+    /// Makes this the ring. Its version is set here, and what workers find peers with is made.
     pub fn publish(&mut self, mut ring: KeyRing) {
         ring.version = self.current.load().version + 1;
+        for peer in &mut ring.peers {
+            peer.generations.sort_by_key(|(generation, _)| *generation);
+        }
+        ring.index = OnceLock::from(RingIndex::new(&ring.peers));
         self.old.push(self.current.swap(Arc::new(ring)));
         self.sweep();
     }

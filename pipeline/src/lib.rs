@@ -8,10 +8,11 @@
 //! 2. [`parse`]: VLAN tags, the IPv6 header, the chain behind it (`protocol::wire::ext_chain`).
 //! 3. `lookup`, [`policy`], [`flow_table`] ([`flow`], [`flow_hash`], [`flow_index`]), [`mss`]: which rule, which flow, how large a segment.
 //! 4. Towards the network, `outbound`: number, PRSEQ and times, then one call that seals the batch. Coming back,
-//!    `inbound`: the likeliest key ([`open`]), one call that opens the batch, further keys for the few that are left.
+//!    `inbound`: the likeliest key ([`open`]), one call that opens the batch, further keys for the few that are left
+//!    (`trials`: what that may cost).
 //! 5. [`rewrite`]: the option goes in, or out; or [`too_big`] answers.
 //!
-//! Off the packet path, in the control thread's hands: [`keyring`], ageing ([`flow_table::Ager`], [`quiescence`],
+//! Off the packet path, in the control thread's hands: [`keyring`] ([`ring_index`], [`prefixes`]), ageing ([`flow_table::Ager`], [`quiescence`],
 //! [`tombstones`]), [`resync`].
 #![deny(unsafe_code)]
 
@@ -33,18 +34,23 @@ mod outbound;
 pub mod parse;
 pub mod path;
 pub mod policy;
+pub mod prefixes;
 pub mod quiescence;
 pub mod resync;
 pub mod rewrite;
+pub mod ring_index;
 pub mod table_memory;
 #[cfg(all(test, not(loom)))]
 mod testing;
 pub mod tombstones;
 pub mod too_big;
+mod trials;
 pub mod worker;
 
 #[cfg(all(test, not(loom)))]
 mod allocations;
+#[cfg(all(test, not(loom)))]
+mod many_peers;
 #[cfg(all(test, not(loom)))]
 mod nonce_promise;
 #[cfg(all(test, not(loom)))]

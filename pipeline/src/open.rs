@@ -14,9 +14,6 @@ use protocol::wire::option::{Form, Metrics, Prefix6};
 /// Openings tried for one packet, at most, the first one included.
 pub const MOST_TRIALS: usize = 32;
 
-/// Peers that one source may belong to and that are tried.
-const MOST_PEERS: usize = 4;
-
 /// One key to try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Guess {
@@ -93,8 +90,8 @@ pub fn session(
 #[inline]
 pub fn same_as_before(ring: &KeyRing, flow: WholeFlow<'_>, source: u128, f: bool) -> Option<Guess> {
     let (id, kri) = flow.back.receiver.current()?;
-    let peer = ring.peer(id.peer())?;
-    let same = (kri & 1 == 1) == f && peer.newest() <= id.generation() && peer.speaks_for(source);
+    let peer = ring.peer_for(id.peer(), source)?;
+    let same = (kri & 1 == 1) == f && peer.newest() <= id.generation();
     same.then_some(Guess { id, kri, aead: peer.aead })
 }
 
@@ -102,7 +99,7 @@ pub fn same_as_before(ring: &KeyRing, flow: WholeFlow<'_>, source: u128, f: bool
 #[inline]
 pub fn first_guess(ring: &KeyRing, flow: Option<WholeFlow<'_>>, tuple: &FiveTuple, f: bool) -> Option<Guess> {
     if let Some((id, kri)) = flow.and_then(|f| f.back.receiver.current())
-        && let Some(peer) = ring.peer(id.peer()).filter(|p| p.speaks_for(tuple.source()))
+        && let Some(peer) = ring.peer_for(id.peer(), tuple.source())
     {
         let newest = peer.newest();
         let (id, current) =
@@ -112,16 +109,9 @@ pub fn first_guess(ring: &KeyRing, flow: Option<WholeFlow<'_>>, tuple: &FiveTupl
             return Some(Guess { id, kri, aead: peer.aead });
         }
     }
-    let peer = ring.peers.iter().find(|p| p.speaks_for(tuple.source()))?;
-    let generation = present_generation(peer)?;
+    let (peer, generation) = ring.speakers(tuple.source()).find_map(|p| Some((p, p.present()?)))?;
     let kri = *KriCandidates::new(None, f).as_slice().first()?;
     Some(Guess { id: SecretId::new(peer.number, generation), kri, aead: peer.aead })
-}
-
-/// The newest generation opened with; the oldest there is when there was none yet.
-fn present_generation(peer: &Peer) -> Option<u32> {
-    let newest = peer.newest();
-    peer.generation(newest).map(|_| newest).or_else(|| peer.generations.first().map(|(g, _)| *g))
 }
 
 /// Everything worth trying, in order. The first of [`first_guess`] is among them; the caller leaves it out.
@@ -147,17 +137,17 @@ pub fn guesses(
     }
     // 3. The beginning of every generation that fits, the nearest of all boxes first. A flow's first packets may be lost,
     // so F picks Kri 0 or 1.
-    let fitting = || ring.peers.iter().filter(|p| p.speaks_for(tuple.source())).take(MOST_PEERS);
-    for distance in [0, 1, -1].into_iter().chain(2..=16) {
-        for peer in fitting() {
-            if let Some(generation) = present_generation(peer).and_then(|g| g.checked_add_signed(distance)) {
+    for places in [0, 1, -1].into_iter().chain(2..=16) {
+        for peer in ring.speakers(tuple.source()) {
+            if let Some(generation) = peer.beside(places) {
                 list.add(peer, generation, [u32::from(f)].into_iter());
             }
         }
     }
-    for peer in fitting() {
-        let present = present_generation(peer).unwrap_or(0);
-        list.add(peer, present, (u32::from(f)..=MAX_AHEAD).step_by(2));
+    for peer in ring.speakers(tuple.source()) {
+        if let Some(present) = peer.present() {
+            list.add(peer, present, (u32::from(f)..=MAX_AHEAD).step_by(2));
+        }
     }
     list.0
 }
@@ -166,8 +156,7 @@ struct Guesses(ArrayVec<Guess, MOST_TRIALS>);
 
 impl Guesses {
     fn add(&mut self, peer: &Peer, generation: u32, kris: impl Iterator<Item = u32>) {
-        // Never back by more than one generation (profile section 9).
-        if generation.saturating_add(1) < peer.newest() || peer.generation(generation).is_none() {
+        if !peer.takes(generation) {
             return;
         }
         for kri in kris {
@@ -209,6 +198,41 @@ mod tests {
                     assert!(list.iter().any(|g| g.id == id), "{boxes} boxes: {id:?} is never tried");
                 }
             }
+        }
+    }
+
+    /// A box's ring, its peer's generations having these numbers, and this one the newest opened with.
+    fn numbered(generations: &[u32], newest: u32) -> KeyRing {
+        let mut ring = testing::ring(false, 1, 1);
+        let peer = &mut ring.peers[0];
+        let keys = peer.generations.remove(0).1;
+        peer.generations = generations.iter().map(|&g| (g, keys.clone())).collect();
+        peer.newest.store(newest, core::sync::atomic::Ordering::Relaxed);
+        ring
+    }
+
+    #[test]
+    fn generations_are_tried_by_their_places_whatever_their_numbers() {
+        for (newest, expected) in [
+            // None opened yet: from the oldest on.
+            (0, &[5, 40, 900, 901][..]),
+            (5, &[5, 40, 900, 901]),
+            (40, &[40, 900, 5, 901]),
+            // The one in use before is 40, which is 860 numbers back; 5 is never gone back to.
+            (900, &[900, 901, 40]),
+            (901, &[901, 900]),
+            // Gone from the ring: the next one is the present one now.
+            (39, &[40, 900, 5, 901]),
+            (902, &[901]),
+        ] {
+            let ring = numbered(&[5, 40, 900, 901], newest);
+            let list = guesses(&ring, None, &TUPLE, false);
+            let mut tried: Vec<_> = list.iter().map(|g| g.id.generation()).collect();
+            let mut seen = std::collections::HashSet::new();
+            tried.retain(|&g| seen.insert(g));
+            assert_eq!(tried, expected, "{newest} is the newest opened with");
+            let first = first_guess(&ring, None, &TUPLE, false).expect("a peer");
+            assert_eq!(first.id.generation(), expected[0]);
         }
     }
 

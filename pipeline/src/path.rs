@@ -10,6 +10,7 @@ use crate::policy::{InboundAction, Mode, OutboundAction, Policy};
 use crate::quiescence::{Quiescence, WorkerEpoch};
 use crate::resync::ResyncQueue;
 use crate::tombstones::Rest;
+use crate::trials::TrialBudget;
 use arc_swap::{ArcSwap, Cache};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -317,57 +318,6 @@ impl TokenBucket {
             self.filled_ns = now;
         }
         true
-    }
-}
-
-/// How many openings beyond a packet's first guess a worker may try: what an attacker's packets can cost.
-///
-/// Time earns 50,000 a second (about 5 per cent of a core); every packet that authenticates at its first guess earns one
-/// more, so that honest traffic that changes generations in a rush is not held back.
-///
-/// A packet that may try at all may try all its keys, on credit. Were it cut short after the one or two that a flood of
-/// forged packets leaves it, no packet would come to the key that is third in line for as long as the flood lasts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TrialBudget {
-    bucket: TokenBucket,
-    earned: u64,
-    owed: u64,
-}
-
-impl Default for TrialBudget {
-    fn default() -> Self {
-        Self { bucket: TokenBucket::new(50_000, 20_000), earned: 0, owed: 0 }
-    }
-}
-
-impl TrialBudget {
-    #[inline]
-    pub(crate) fn earn(&mut self, count: u64) {
-        self.earned = (self.earned + count).min(100_000);
-    }
-
-    /// Whether a packet may try further keys. What was tried on credit is paid for first.
-    #[inline]
-    pub(crate) fn admit(&mut self, now: u64) -> bool {
-        while self.owed > 0 && self.take(now) {
-            self.owed -= 1;
-        }
-        self.owed == 0 && (self.earned > 0 || self.bucket.has(now))
-    }
-
-    /// One more key is tried.
-    #[inline]
-    pub(crate) fn spend(&mut self, now: u64) {
-        self.owed += u64::from(!self.take(now));
-    }
-
-    #[inline]
-    fn take(&mut self, now: u64) -> bool {
-        if self.earned > 0 {
-            self.earned -= 1;
-            return true;
-        }
-        self.bucket.take(now)
     }
 }
 

@@ -51,6 +51,12 @@ impl Prefix {
         self.network.to_be_bytes()
     }
 
+    /// Its first address, as a number.
+    #[must_use]
+    pub const fn first_bits(&self) -> u128 {
+        self.network
+    }
+
     /// Its last address, as a number.
     #[must_use]
     pub const fn last_bits(&self) -> u128 {

@@ -4,9 +4,11 @@
 //!
 //! Nothing is allocated for such packets: the queue is of fixed size, and what does not fit is forgotten.
 
-use crate::keyring::KeyRing;
+use crate::keyring::{GenerationKeys, KeyRing, Peer};
 use crate::open::SealedOption;
 use crate::path::{Shared, classify};
+use crate::ring_index::MOST_SPEAKERS;
+use arrayvec::ArrayVec;
 use crossbeam_queue::ArrayQueue;
 use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
@@ -24,6 +26,9 @@ const FURTHEST_IN_A_CROWD: u32 = 1 << 12;
 
 /// Kris looked through before the next packet has its turn.
 const TURN: u32 = 512;
+
+/// Secrets looked through for one packet: those of the peers that speak for its source, the newest of each first.
+const MOST_SECRETS: usize = 4 * MOST_SPEAKERS;
 
 /// A packet that did not open.
 pub struct Sample {
@@ -96,17 +101,20 @@ fn present_kri(shared: &Shared, sample: &Sample) -> u32 {
 }
 
 fn search(ring: &KeyRing, sample: &Sample, kris: core::ops::Range<u32>) -> (Option<(SecretId, u32, Metrics)>, u32) {
+    // A restarted peer's flows begin at Kri 0, which workers find: only the generations in use are of interest.
+    let mut keys: ArrayVec<(&Peer, u32, &GenerationKeys), MOST_SECRETS> = ArrayVec::new();
+    for peer in ring.speakers(sample.tuple.source()) {
+        let newest_first = peer.generations.iter().rev().filter(|(g, of)| *g <= peer.newest() && of.has(&sample.tuple));
+        keys.extend(newest_first.take(MOST_SECRETS / MOST_SPEAKERS).map(|(generation, of)| (peer, *generation, of)));
+    }
     let mut tried = 0;
     for kri in kris.filter(|k| k % 2 == u32::from(sample.option.head.f)) {
-        for peer in ring.peers.iter().filter(|p| p.speaks_for(sample.tuple.source())) {
-            // A restarted peer's flows begin at Kri 0, which workers find: only the generations in use are of interest.
-            for (generation, keys) in peer.generations.iter().filter(|(g, _)| *g <= peer.newest()) {
-                let Some(session) = keys.session(&sample.tuple, kri) else { continue };
-                let key = session.ready(peer.aead);
-                tried += 1;
-                if let Some(metrics) = sample.option.open(peer.aead, &key) {
-                    return (Some((SecretId::new(peer.number, *generation), kri, metrics)), tried);
-                }
+        for &(peer, generation, of) in &keys {
+            let Some(session) = of.session(&sample.tuple, kri) else { continue };
+            let key = session.ready(peer.aead);
+            tried += 1;
+            if let Some(metrics) = sample.option.open(peer.aead, &key) {
+                return (Some((SecretId::new(peer.number, generation), kri, metrics)), tried);
             }
         }
     }

@@ -45,10 +45,16 @@ pub fn ring(is_a: bool, generation: u32, peer_from: u32) -> KeyRing {
     let generations = (peer_from.saturating_sub(1).max(1)..=peer_from + 16).map(|g| (g, keys(other, g))).collect();
     let newest = Arc::new(AtomicU32::new(peer_from));
     KeyRing {
-        sealer: Some(Sealer { generation, aead, keys: keys(me, generation), prefixes: vec![prefix(my)] }),
-        peers: vec![Peer { number: 1, aead, prefixes: vec![prefix(others)], generations, newest }],
+        sealer: Some(Sealer { generation, aead, keys: keys(me, generation), prefixes: vec![prefix(my)].into() }),
+        peers: vec![Peer { number: 1, aead, prefixes: vec![prefix(others)].into(), generations, newest }],
         ..KeyRing::default()
     }
+}
+
+/// Another box, nothing of which was opened yet.
+pub fn peer(number: u16, prefixes: Vec<Prefix>, generations: Vec<(u32, GenerationKeys)>) -> Peer {
+    let (aead, prefixes) = (Suite::default().aead, prefixes.into());
+    Peer { number, aead, prefixes, generations, newest: Arc::default() }
 }
 
 /// One side: its state, its cell of keys.

@@ -284,6 +284,31 @@ fn a_restarted_sender_is_followed_and_its_old_generation_left() {
     assert_eq!(send(&mut a9), REMOVED);
 }
 
+/// Numbers of generations that a registrar handed out need not follow one another: a receiver goes back to the one in use
+/// before, by its place, and no further.
+#[test]
+fn a_receiver_goes_back_to_the_generation_in_use_before() {
+    let config = || testing::config(vec![testing::policy(Mode::Encrypted)]);
+    let mut ring = testing::ring(false, 1, 1);
+    ring.peers[0].generations.retain(|(g, _)| [1, 5, 9].contains(g));
+    let b = testing::side(config(), ring, SMALL, 1);
+    let mut b = Worker::new(b.shared, 0);
+    let a = |g| Worker::new(testing::side(config(), testing::ring(true, g, 1), SMALL, 1).shared, 0);
+    let (mut a1, mut a5, mut a9) = (a(1), a(5), a(9));
+    let mut port = 1000;
+    // Another flow each time: nothing but the peer's generations says what to try.
+    let mut send = |from: &mut Worker| {
+        port += 1;
+        let mut packet = VecBuf::new(&frame(port, 10));
+        assert_eq!(out(from, &mut packet, 5), ADDED);
+        back(&mut b, &mut packet, 1)
+    };
+    assert_eq!((send(&mut a1), send(&mut a5)), (REMOVED, REMOVED));
+    assert_eq!(send(&mut a1), REMOVED, "the one in use before");
+    assert_eq!((send(&mut a9), send(&mut a5)), (REMOVED, REMOVED));
+    assert_eq!(send(&mut a1), Outcome::Dropped(Reason::BadTag), "two places back");
+}
+
 #[test]
 fn sources_of_others_are_not_sealed_and_strangers_not_opened() {
     let mut a = testing::worker(testing::shared(1), 0);

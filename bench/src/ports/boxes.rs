@@ -101,10 +101,10 @@ fn ring(is_a: bool, generation: u32) -> Result<KeyRing> {
     let peer = Peer {
         number: 1,
         aead,
-        prefixes: vec![prefix(others)?],
+        prefixes: vec![prefix(others)?].into(),
         generations: opened.map(|g| Ok((g, keys(other, g)?))).collect::<Result<_>>()?,
         newest: Arc::new(AtomicU32::new(generation)),
     };
-    let sealer = Sealer { generation, aead, keys: keys(me, generation)?, prefixes: vec![prefix(mine)?] };
+    let sealer = Sealer { generation, aead, keys: keys(me, generation)?, prefixes: vec![prefix(mine)?].into() };
     Ok(KeyRing { sealer: Some(sealer), peers: vec![peer], ..KeyRing::default() })
 }

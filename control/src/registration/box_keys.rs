@@ -195,12 +195,12 @@ impl RegisteredKeys {
                 received.need("the memory of flows that left fills up");
             }
         }
-        let version = self.cell.current.load().version;
+        let ring = self.cell.current.load();
+        let version = ring.version;
         let all_see = shared.ring_seen.iter().all(|seen| seen.load(Ordering::Acquire) == version);
         if all_see && self.swept.0 != version {
             sweep_tombstones(tombstones, self.last_sealed, |id| {
-                let of = self.peers.iter().find(|p| p.number == id.peer());
-                of.is_some_and(|p| p.generations.iter().any(|g| g.number == id.generation()))
+                ring.peer(id.peer()).is_some_and(|p| p.generation(id.generation()).is_some())
             });
             self.swept = (version, tombstones.used());
         }
@@ -290,12 +290,12 @@ impl RegisteredKeys {
             generation: s.keys.number,
             aead: s.keys.keys.suite().aead,
             keys: s.keys.keys.clone(),
-            prefixes: s.prefixes.clone(),
+            prefixes: s.prefixes.clone().into(),
         });
         let peers = self.peers.iter().map(|p| Peer {
             number: p.number,
             aead: p.aead,
-            prefixes: p.prefixes.clone(),
+            prefixes: p.prefixes.clone().into(),
             generations: p.generations.iter().map(|g| (g.number, g.keys.clone())).collect(),
             newest: Arc::clone(&p.newest),
         });

@@ -6,8 +6,9 @@ use crate::counters::{Reason, WorkerCounters};
 use crate::flow::Flow;
 use crate::keyring::KeyRing;
 use crate::open::{Guess, SealedOption, guesses, load, session};
-use crate::path::{BURST, Scratch, Shared, TrialBudget};
+use crate::path::{BURST, Scratch, Shared};
 use crate::resync::Sample;
+use crate::trials::{Purse, TrialBudget};
 use arrayvec::ArrayVec;
 use protocol::key_schedule::{ReadyKey, nonce_words};
 use protocol::suite::Aead;
@@ -19,6 +20,8 @@ pub(super) struct Opened {
     pub(super) metrics: Metrics,
     /// The key, unless the flow has it.
     pub(super) derived: Option<ReadyKey>,
+    /// What was taken from the budget.
+    pub(super) spent: u64,
 }
 
 /// Where a packet's key is: packets of its flow that follow it at once use the same.
@@ -32,6 +35,7 @@ struct Before<'a> {
 
 /// Opens every sealed packet's first guess, in one call per AEAD. Bit i: the packet in slot i has opened.
 #[inline]
+#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 pub(super) fn open_first<B: PacketBuf>(
     ring: &KeyRing,
     counters: &WorkerCounters,
@@ -39,6 +43,8 @@ pub(super) fn open_first<B: PacketBuf>(
     chosen: &mut ArrayVec<Chosen<'_>, BURST>,
     plans: &Plans,
     scratch: &mut Scratch,
+    budget: &mut TrialBudget,
+    now: u64,
 ) -> u32 {
     let (mut count, mut common): (usize, Option<Aead>) = (0, None);
     let mut others: ArrayVec<(usize, Aead), BURST> = ArrayVec::new();
@@ -56,6 +62,11 @@ pub(super) fn open_first<B: PacketBuf>(
         let (base_nonce, at) = match found {
             Some(found) => found,
             None => {
+                if !budget.admit(c.purse(), now) {
+                    c.refused = true;
+                    continue;
+                }
+                budget.spend(c.purse(), now);
                 let Some((key, derived)) = session(ring, c.flow, &c.tuple(plans), guess) else { continue };
                 counters.derivations.add(u64::from(derived));
                 c.derived = derived;
@@ -115,9 +126,12 @@ pub(super) fn open_further<B: PacketBuf>(
 ) -> Result<Opened, Reason> {
     // An earlier packet of this burst may have brought the flow into the table.
     let flow = c.flow.or_else(|| c.plan(plans).and_then(|p| shared.table.find(p.hash, &p.words)));
-    if !budget.admit(now) {
+    if !budget.admit(Purse::Further, now) {
         return Err(Reason::NoTrialsLeft);
     }
+    // To list the keys costs something too.
+    budget.spend(Purse::Further, now);
+    let mut spent = 1;
     let option = octets_of(packets, c).and_then(SealedOption::parse);
     let option = option.ok_or(Reason::MalformedOption)?;
     let tuple = c.tuple(plans);
@@ -125,12 +139,13 @@ pub(super) fn open_further<B: PacketBuf>(
         if guess == first {
             continue;
         }
-        budget.spend(now);
+        budget.spend(Purse::Further, now);
+        spent += 1;
         let Some((key, derived)) = session(ring, flow, &tuple, guess) else { continue };
         counters.derivations.add(u64::from(derived));
         counters.trials.add(1);
         if let Some(metrics) = option.open(guess.aead, &key) {
-            return Ok(Opened { guess, metrics, derived: derived.then_some(key) });
+            return Ok(Opened { guess, metrics, derived: derived.then_some(key), spent });
         }
     }
     shared.resync.offer(|| Sample { tuple, option });
