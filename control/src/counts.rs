@@ -1,8 +1,10 @@
 //! What a box has counted, taken together from its workers: one structure for JSON, the table on the terminal, and
 //! Prometheus.
 
+mod paths;
 mod table;
 
+pub use paths::Paths;
 use pipeline::counters::{BUCKETS, Counter, DirectionCounters, Histogram, Reason, WorkerCounters};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -302,6 +304,9 @@ pub struct Counts {
     pub delays: Delays,
     /// TCP SYNs whose MSS was lowered.
     pub mss_clamped: u64,
+    /// ICMPv6 errors that quote an option, and what is known of paths.
+    #[serde(flatten)]
+    pub paths: Paths,
     /// Worker by worker.
     pub by_worker: Vec<WorkerCounts>,
     /// The drivers' counters.
@@ -344,6 +349,7 @@ impl Counts {
                 server_delay: Delay::of(workers.iter().map(|w| &w.server_delay)),
             },
             mss_clamped: sum(|w| &w.mss_clamped),
+            paths: Paths::of(workers),
             by_worker: workers
                 .iter()
                 .map(|w| WorkerCounts {

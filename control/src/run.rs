@@ -197,6 +197,7 @@ impl RunningBox {
                 keys.quick_tick();
             }
             if ticks % SLOW_TICKS == 1 {
+                self.shared.path_mtus.expire(now);
                 if let Some(keys) = &mut self.keys {
                     keys.tick(&self.shared);
                 }

@@ -255,6 +255,11 @@ fn families(c: &Counts) -> Vec<MetricFamily> {
     f.counter("pdmv2_key_trials_total", "Openings tried beyond a packet's first.", c.keys.trials);
     f.counter("pdmv2_flows_resynced_total", "Flows found again that had gone too far ahead.", c.keys.resynced);
     f.counter("pdmv2_mss_clamped_total", "TCP SYNs whose MSS was lowered.", c.mss_clamped);
+    let findings = c.paths.quotations.iter().map(|(finding, &n)| counter(&[("finding", finding)], n)).collect();
+    f.counters("pdmv2_quotations_total", "ICMPv6 errors that quote an option, by what was found.", findings);
+    f.counter("pdmv2_path_mtu_learnt_total", "Times that something new was learnt of a path.", c.paths.path_mtu.learnt);
+    f.gauge("pdmv2_path_mtu_known", "Destinations of whose path something is known.", c.paths.path_mtu.known as f64);
+    f.gauge("pdmv2_path_mtu_capacity", "Places for them.", c.paths.path_mtu.capacity as f64);
     let worker = |value: fn(&crate::counts::WorkerCounts) -> u64| {
         c.by_worker.iter().enumerate().map(|(i, w)| counter(&[("worker", &i.to_string())], value(w))).collect()
     };

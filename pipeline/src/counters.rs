@@ -1,5 +1,6 @@
 //! What happened to every packet: one list of reasons, and counters that each worker keeps for itself.
 
+use crate::icmp_error::FINDINGS;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use protocol::wire::ext_chain::WalkError;
 use protocol::wire::option::Form;
@@ -65,6 +66,10 @@ reasons! {
     HeaderFull = "header_full",
     /// With the option the packet would not fit the outgoing MTU.
     Oversize = "oversize",
+    /// With the option it would not fit the path, whose MTU a router has reported.
+    PathMtu = "path_mtu",
+    /// A node on the path refuses the option: its error is dropped, and packets there go without for ten minutes.
+    OptionRefused = "option_refused",
     /// A clear option outside ESP would leak what ESP hides.
     ClearOutsideEsp = "clear_outside_esp",
     /// The buffer has no room before the packet.
@@ -338,6 +343,10 @@ pub struct WorkerCounters {
     pub unrecorded: Counter,
     /// TCP SYNs whose MSS was lowered.
     pub mss_clamped: Counter,
+    /// ICMPv6 errors that quote an option, by [`Finding`](crate::icmp_error::Finding).
+    pub quotations: [Counter; FINDINGS],
+    /// Changes of what is known of paths.
+    pub path_mtus_learnt: Counter,
     /// Round-trip times between the boxes.
     pub round_trip: Histogram,
     /// Delays at the other side.

@@ -6,7 +6,7 @@ use protocol::meter::Meter;
 use protocol::prefetch;
 use protocol::receiver::ReceiverState;
 use protocol::sender::SenderState;
-use protocol::sync::{AtomicU32, AtomicU64, Ordering};
+use protocol::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// A flow's 128-bit fingerprint under the secret of this boot: stands for it where the 5-tuple itself would take too much
 /// room. The index has a hash of its own ([`crate::flow_hash`]), which costs less.
@@ -38,11 +38,12 @@ pub struct Flow {
     last_seen: AtomicU64,
     policy: AtomicU32,
     /// Whether the record stands in the index.
-    live: AtomicU32,
+    live: AtomicU16,
     /// Whether a packet of the flow was ever about to be sealed: only then its numbers must outlive it.
-    seals: AtomicU32,
-    /// The ring, by its version's low half, under which this box was found to speak for the flow's source; 0: none yet.
-    vouched: AtomicU32,
+    seals: AtomicU16,
+    /// The moment ([`Stamp`]) at which this box was found to speak for the flow's source and asked what is known of the
+    /// path, and how long packets may be that get the option; 0: none yet.
+    vouched: AtomicU64,
 
     // Written by both directions.
     /// Times.
@@ -96,6 +97,22 @@ const _: () = {
     assert!(offset_of!(Flow, meter) == 64 && offset_of!(Flow, sender) == 128 && offset_of!(Flow, seal_body) == 192);
     assert!(size_of::<Flow>() == 256);
 };
+
+/// A moment in the life of the key ring and of what is known of paths: what a flow was told then holds as long as neither
+/// has changed. Both counts are kept modulo 2^24.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stamp(u64);
+
+/// Bits below a stamp for the length that goes with it.
+const ROOM_BITS: u32 = 16;
+
+impl Stamp {
+    /// Of these versions.
+    #[inline]
+    pub(crate) const fn new(ring: u64, paths: u32) -> Self {
+        Self((ring & 0xFF_FFFF) << 40 | (paths as u64 & 0xFF_FFFF) << ROOM_BITS)
+    }
+}
 
 /// Seconds-scale granularity of `last_seen`, so that a busy flow's line is not written for every packet: about 0.27 s.
 const SEEN_GRAIN: u64 = 1 << 28;
@@ -157,18 +174,19 @@ impl Flow {
         self.policy.load(Ordering::Relaxed) as usize
     }
 
-    /// Whether this box speaks for the flow's source under the ring of this version, `ask` being asked at most once for
-    /// each ring and flow.
+    /// How long, in octets, packets may be that get the option, if this box was found at that moment to speak for the
+    /// flow's source.
     #[inline]
-    pub(crate) fn vouched(&self, version: u64, ask: impl FnOnce() -> bool) -> bool {
-        if self.vouched.load(Ordering::Relaxed) == version as u32 && version as u32 != 0 {
-            return true;
-        }
-        let yes = ask();
-        if yes {
-            self.vouched.store(version as u32, Ordering::Relaxed);
-        }
-        yes
+    pub(crate) fn room(&self, stamp: Stamp) -> Option<usize> {
+        let since = self.vouched.load(Ordering::Relaxed) ^ stamp.0;
+        (since >> ROOM_BITS == 0).then_some(since as usize)
+    }
+
+    /// This box speaks for the flow's source, and its packets may be so long.
+    #[inline]
+    pub(crate) fn vouch(&self, stamp: Stamp, room: usize) {
+        let room = room.min((1 << ROOM_BITS) - 1) as u64;
+        self.vouched.store(stamp.0 | room, Ordering::Relaxed);
     }
 
     /// To be called before a number is taken for sealing.
@@ -203,7 +221,7 @@ impl Flow {
     }
 
     pub(crate) fn set_live(&self, live: bool) {
-        self.live.store(u32::from(live), Ordering::Release);
+        self.live.store(u16::from(live), Ordering::Release);
     }
 
     /// Makes it as new, its keys overwritten. Only when no worker can reach it.
@@ -211,10 +229,8 @@ impl Flow {
         self.sender.start(0, 0);
         self.seal_key().clear();
         self.meter.clear();
-        for word in [&self.seals, &self.vouched] {
-            word.store(0, Ordering::Relaxed);
-        }
-        for word in &self.key {
+        self.seals.store(0, Ordering::Relaxed);
+        for word in self.key.iter().chain([&self.vouched]) {
             word.store(0, Ordering::Relaxed);
         }
     }
@@ -289,6 +305,23 @@ impl WholeFlow<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_flow_was_told_holds_until_ring_or_paths_change() {
+        let flow = Flow::default();
+        assert!(flow.room(Stamp::new(1, 0)).is_none());
+        assert_eq!(flow.room(Stamp::new(0, 0)), Some(0), "no packet is short enough");
+        for (ring, paths, room, kept) in [(1, 0, 1360, 1360), (1, 1, 0, 0), (2, 1, usize::MAX, 65_535)] {
+            let stamp = Stamp::new(ring, paths);
+            assert_eq!(flow.room(stamp), None);
+            flow.vouch(stamp, room);
+            assert_eq!(flow.room(stamp), Some(kept));
+            assert_eq!(flow.room(Stamp::new(ring + 1, paths)), None);
+            assert_eq!(flow.room(Stamp::new(ring, paths + 1)), None);
+        }
+        flow.clear();
+        assert_eq!(flow.room(Stamp::new(2, 1)), None);
+    }
 
     #[test]
     fn gaps_and_late_packets_in_clear() {

@@ -99,6 +99,13 @@ impl FlowTable {
         self.hasher.hash(words)
     }
 
+    /// A secret for another purpose, made of the table's: that of this number.
+    pub(crate) fn secret_for(&self, purpose: u64) -> [u8; 16] {
+        let mut hasher = SipHasher13::new_with_key(&self.hash_key);
+        hasher.write_u64(purpose);
+        hasher.finish128().as_bytes()
+    }
+
     pub(crate) fn fingerprint(&self, words: &[u64; 5]) -> Fingerprint {
         let mut hasher = SipHasher13::new_with_key(&self.hash_key);
         for &w in words {

@@ -19,7 +19,7 @@ use crate::parse;
 use crate::path::{BURST, Clock, Shared, Worker, classify, form_of};
 use crate::policy::{InboundAction, OnFailure};
 use crate::trials::Purse;
-use crate::{mss, rewrite};
+use crate::{icmp_error, mss, rewrite};
 use accounting::{account, gaps, measure};
 use arrayvec::ArrayVec;
 use opening::{Opened, key_of, open_first, open_further};
@@ -97,12 +97,14 @@ impl Worker {
         self.enter();
         let now = clock.now_ns();
         outcomes.clear();
-        let Self { shared, ring, counters, scratch, trials, .. } = self;
+        let Self { shared, ring, counters, scratch, trials, errors, .. } = self;
         let (shared, ring) = (&**shared, &**ring.load());
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
+        // Which packets are ICMPv6 errors, whose quotation comes last: they may carry an option themselves.
+        let mut quoting = 0u32;
         let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
         let prefetch = |flow| {
             if let Some(flow) = shared.table.whole(flow) {
@@ -115,7 +117,8 @@ impl Worker {
                 chosen.push(c);
                 return;
             }
-            let choice = choose(shared, ring, counters, packet, &mut plans);
+            quoting |= u32::from(icmp_error::is_one(packet.data())) << i;
+            let choice = choose(shared, ring, counters, packet, &mut plans, now);
             outcomes.push(match choice {
                 Ok(c) => {
                     let done = c.done();
@@ -191,6 +194,16 @@ impl Worker {
             }
         }
         accepted.end();
+        while quoting != 0 {
+            let at = quoting.trailing_zeros() as usize;
+            quoting &= quoting - 1;
+            if let (Some(packet), Some(outcome)) = (packets.get_mut(at), outcomes.get_mut(at))
+                && !matches!(outcome, Outcome::Dropped(_))
+                && let Some(reason) = icmp_error::mend(shared, ring, counters, errors, packet, now)
+            {
+                *outcome = Outcome::Dropped(reason);
+            }
+        }
         self.epoch.leave();
     }
 }
@@ -263,6 +276,7 @@ fn choose<'a, B: PacketBuf>(
     counters: &WorkerCounters,
     packet: &mut B,
     plans: &mut Plans,
+    now: u64,
 ) -> Result<Chosen<'a>, (OnFailure, Reason)> {
     let pass = |reason| (OnFailure::Pass, reason);
     let parse::Parsed { l3, chain } = parse::parse(packet).map_err(pass)?;
@@ -278,7 +292,7 @@ fn choose<'a, B: PacketBuf>(
     };
     let rule = config.policies.get(policy).ok_or(pass(Reason::Off))?;
     let form = form_of(rule.mode).ok_or(pass(Reason::Off))?;
-    if mss::clamp_packet(packet, l3, &chain, config, form) {
+    if mss::clamp_packet(packet, l3, &chain, config, form, |len| shared.mtu_with(&tuple.src, len, now)) {
         counters.mss_clamped.add(1);
     }
     let option = chain.option.ok_or(pass(Reason::NoOption))?;

@@ -10,7 +10,9 @@
 //! 4. Towards the network, `outbound`: number, PRSEQ and times, then one call that seals the batch. Coming back,
 //!    `inbound`: the likeliest key ([`open`]), one call that opens the batch, further keys for the few that are left
 //!    (`trials`: what that may cost).
-//! 5. [`rewrite`]: the option goes in, or out; or [`too_big`] answers.
+//! 5. [`rewrite`]: the option goes in, or out; or [`too_big`] answers; [`icmp_error`] takes it out of what errors quote.
+//!
+//! What is known of the paths to destinations: [`path_mtu`].
 //!
 //! Off the packet path, in the control thread's hands: [`keyring`] ([`ring_index`], [`prefixes`]), ageing ([`flow_table::Ager`], [`quiescence`],
 //! [`tombstones`]), [`resync`].
@@ -25,6 +27,7 @@ pub mod flow;
 pub mod flow_hash;
 pub mod flow_index;
 pub mod flow_table;
+pub mod icmp_error;
 mod inbound;
 pub mod keyring;
 mod lookup;
@@ -33,6 +36,7 @@ pub mod open;
 mod outbound;
 pub mod parse;
 pub mod path;
+pub mod path_mtu;
 pub mod policy;
 pub mod prefixes;
 pub mod quiescence;

@@ -9,7 +9,8 @@ use protocol::wire::option::Form;
 /// IPv6 and TCP headers without options, which the MSS leaves out of account.
 const HEADERS: usize = 60;
 
-/// Clamps a packet of a measured flow, if it is a TCP SYN. Returns whether it changed.
+/// Clamps a packet of a measured flow, if it is a TCP SYN; `mtu_with` says how long hosts' packets may be that get so many
+/// octets more. Returns whether it changed.
 #[inline]
 pub(crate) fn clamp_packet<B: PacketBuf>(
     packet: &mut B,
@@ -17,15 +18,18 @@ pub(crate) fn clamp_packet<B: PacketBuf>(
     chain: &Chain,
     config: &PathConfig,
     form: Form,
+    mtu_with: impl FnOnce(usize) -> usize,
 ) -> bool {
     if !config.mss_clamp || chain.five_tuple.protocol != ipv6::TCP {
         return false;
     }
     let data = packet.data_mut();
     let end = data.len().min(l3 + chain.payload_end);
-    let limit = config.outside_mtu.saturating_sub(HEADERS + form.header_len()).min(usize::from(u16::MAX)) as u16;
     match data.get_mut(l3 + chain.upper_offset..end) {
-        Some(tcp) if tcp.get(FLAGS).is_some_and(|f| f & SYN != 0) => clamp(tcp, limit),
+        Some(tcp) if tcp.get(FLAGS).is_some_and(|f| f & SYN != 0) => {
+            let limit = mtu_with(form.header_len()).saturating_sub(HEADERS).min(usize::from(u16::MAX)) as u16;
+            clamp(tcp, limit)
+        }
         _ => false,
     }
 }

@@ -9,15 +9,17 @@ mod inserting;
 
 use crate::buffer::PacketBuf;
 use crate::counters::{Outcome, Reason, WorkerCounters};
-use crate::flow::Flow;
+use crate::flow::{Flow, Stamp};
 use crate::keyring::KeyRing;
 use crate::lookup::{Likely, look_up};
-use crate::parse;
+use crate::parse::{self, Quick};
 use crate::path::{BURST, Clock, Oversize, Shared, Way, Worker, classify, expired, form_of};
+use crate::path_mtu::Known;
 use crate::policy::OutboundAction;
 use crate::{mss, too_big};
 use arrayvec::ArrayVec;
-use filling::{fill, generation_of};
+use filling::fill;
+pub(crate) use filling::{generation_of, order_of};
 use inserting::insert;
 use protocol::five_tuple::FiveTuple;
 use protocol::sender::{NoNumber, Number};
@@ -76,13 +78,14 @@ impl Worker {
         outcomes.clear();
         let Self { shared, ring, counters, scratch, audit, too_big, .. } = self;
         let (shared, ring) = (&**shared, &**ring.load());
+        let stamp = shared.stamp(ring);
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let plain = |packet: &B| Some((parse::plain(packet)?, None));
         look_up(&shared.table, packets, plain, Flow::prefetch_outbound, |i, packet, likely| {
-            if let Some(c) = likely.and_then(|l| choose_known(&shared.ways, ring, packet, l, i as u8, now)) {
+            if let Some(c) = likely.and_then(|l| choose_known(shared, ring, stamp, packet, l, i as u8, now)) {
                 outcomes.push(Outcome::Added(c.form));
                 chosen.push(c);
                 return;
@@ -94,10 +97,10 @@ impl Worker {
                     chosen.push(Chosen { packet: i as u8, ..c });
                     Outcome::Added(form)
                 }
-                Err(Reason::Oversize)
+                Err(Reason::Oversize | Reason::PathMtu)
                     if shared.config.oversize == Oversize::PacketTooBig
                         && too_big.take(now)
-                        && too_big::answer(packet, shared.config.outside_mtu) =>
+                        && too_big::answer(packet, |destination| shared.mtu_to(destination, now)) =>
                 {
                     Outcome::TooBig
                 }
@@ -131,8 +134,9 @@ impl Worker {
 /// Chooses a packet of the plain shape whose flow is known and in which nothing is out of the way. `None`: [`choose`] it.
 #[inline]
 fn choose_known<'a, B: PacketBuf>(
-    ways: &[Way],
+    shared: &Shared,
     ring: &KeyRing,
+    stamp: Stamp,
     packet: &B,
     Likely { quick, flow, .. }: &Likely<'a>,
     number: u8,
@@ -140,21 +144,39 @@ fn choose_known<'a, B: PacketBuf>(
 ) -> Option<Chosen<'a>> {
     let flow = flow.filter(|flow| flow.is(&quick.words))?;
     let index = flow.policy();
-    let &Way { add_up_to, form, .. } = ways.get(index)?;
-    if quick.len > add_up_to || packet.headroom() < form.header_len() {
-        return None;
-    }
-    let speaks = || {
-        let tuple = FiveTuple::from_words(quick.words);
-        form != Form::Sealed || ring.sealer.as_ref().is_some_and(|sealer| sealer.seals(&tuple))
+    let &Way { add_up_to, form, .. } = shared.ways.get(index)?;
+    let room = match flow.room(stamp) {
+        Some(room) => room,
+        None => vouch(shared, ring, stamp, flow, quick, form, now)?,
     };
-    if !flow.vouched(ring.version, speaks) {
+    if quick.len > add_up_to.min(room) || packet.headroom() < form.header_len() {
         return None;
     }
     flow.prefetch_outbound_rest();
     flow.seen(now);
     let link_local = ipv6::is_link_local(quick.words[0]);
     Some(Chosen { flow, number: Number::default(), policy: index as u32, packet: number, plan: None, form, link_local })
+}
+
+/// What a flow is told once at each moment: whether this box speaks for its source, and how long its packets may be for the
+/// option to fit the path.
+#[cold]
+fn vouch(
+    shared: &Shared,
+    ring: &KeyRing,
+    stamp: Stamp,
+    flow: &Flow,
+    quick: &Quick,
+    form: Form,
+    now: u64,
+) -> Option<usize> {
+    let tuple = FiveTuple::from_words(quick.words);
+    if form == Form::Sealed && !ring.sealer.as_ref()?.seals(&tuple) {
+        return None;
+    }
+    let room = shared.path_mtus.known(&tuple.dst, now).map_or(usize::MAX, |known| known.room(form.header_len()));
+    flow.vouch(stamp, room);
+    Some(room)
 }
 
 /// Finds the policy and the flow of one packet, and everything that could keep it from getting an option.
@@ -186,7 +208,7 @@ fn choose<'a, B: PacketBuf>(
     };
     let policy = config.policies.get(index).ok_or(Reason::Off)?;
     let form = form_of(policy.mode).ok_or(Reason::Off)?;
-    if mss::clamp_packet(packet, l3, &chain, config, form) {
+    if mss::clamp_packet(packet, l3, &chain, config, form, |len| shared.mtu_with(&tuple.dst, len, now)) {
         counters.mss_clamped.add(1);
     }
     if policy.outbound == OutboundAction::Pass {
@@ -207,6 +229,11 @@ fn choose<'a, B: PacketBuf>(
     let plan = plan_insert(&chain, &packet.data()[l3..], form)?;
     if chain.payload_end + plan.len > config.outside_mtu {
         return Err(Reason::Oversize);
+    }
+    match shared.path_mtus.known(&tuple.dst, now) {
+        Some(Known::Refused) => return Err(Reason::OptionRefused),
+        Some(known) if chain.payload_end > known.room(plan.len) => return Err(Reason::PathMtu),
+        _ => {}
     }
     if packet.headroom() < plan.len {
         return Err(Reason::NoHeadroom);

@@ -99,7 +99,7 @@ pub struct Parsed {
 
 /// Offset of the IPv6 header, if the frame carries one under at most [`MAX_TAGS`] VLAN tags.
 #[inline]
-fn l3_offset(frame: &[u8]) -> Option<usize> {
+pub(crate) fn l3_offset(frame: &[u8]) -> Option<usize> {
     let mut at = ETHERTYPE_AT;
     for _ in 0..=MAX_TAGS {
         match *frame.get(at..at + 2)? {

@@ -2,10 +2,12 @@
 
 use crate::audit::AuditSink;
 use crate::counters::{Reason, WorkerCounters};
-use crate::flow::WholeFlow;
+use crate::flow::{Stamp, WholeFlow};
 use crate::flow_hash::FlowHash;
 use crate::flow_table::{FlowTable, NoFlow};
+use crate::icmp_error::ErrorBudget;
 use crate::keyring::KeyRing;
+use crate::path_mtu::{Known, PathMtus};
 use crate::policy::{InboundAction, Mode, OutboundAction, Policy};
 use crate::quiescence::{Quiescence, WorkerEpoch};
 use crate::resync::ResyncQueue;
@@ -106,6 +108,8 @@ pub struct Shared {
     pub(crate) ways: Vec<Way>,
     /// Flows.
     pub table: FlowTable,
+    /// What is known of the paths to destinations.
+    pub path_mtus: PathMtus,
     /// Keys.
     pub ring: Arc<ArcSwap<KeyRing>>,
     /// Global Pointer for link-local sources and for all others.
@@ -133,6 +137,7 @@ impl Shared {
         Self {
             ways: config.policies.iter().map(|p| Way::of(p, config.outside_mtu)).collect(),
             config,
+            path_mtus: PathMtus::new(table.secret_for(1)),
             table,
             ring,
             global_pointer: [CachePadded::new(AtomicU32::new(1)), CachePadded::new(AtomicU32::new(1))],
@@ -141,6 +146,26 @@ impl Shared {
             quiescence: Quiescence::new(workers),
             resync: ResyncQueue::new(),
         }
+    }
+
+    /// The MTU of the path to a destination, as far as it is known.
+    pub(crate) fn mtu_to(&self, destination: &[u8; 16], now: u64) -> usize {
+        match self.path_mtus.known(destination, now) {
+            Some(Known::Mtu(mtu)) => mtu.min(self.config.outside_mtu),
+            _ => self.config.outside_mtu,
+        }
+    }
+
+    /// How long hosts' packets to and from a destination may be, which get `len` octets more.
+    pub(crate) fn mtu_with(&self, destination: &[u8; 16], len: usize, now: u64) -> usize {
+        let known = self.path_mtus.known(destination, now).map_or(usize::MAX, |known| known.for_hosts(len));
+        known.min(self.config.outside_mtu.saturating_sub(len))
+    }
+
+    /// This moment, for flows that were told something.
+    #[inline]
+    pub(crate) fn stamp(&self, ring: &KeyRing) -> Stamp {
+        Stamp::new(ring.version, self.path_mtus.epoch())
     }
 
     /// Takes `count` consecutive Global Pointer values for sources of this class; gives the first.
@@ -221,6 +246,7 @@ pub struct Worker {
     pub(crate) scratch: Box<Scratch>,
     pub(crate) trials: TrialBudget,
     pub(crate) too_big: TokenBucket,
+    pub(crate) errors: ErrorBudget,
     /// Where sealed packets' (key, nonce) pairs go in audit mode.
     pub audit: Option<AuditSink>,
 }
@@ -237,6 +263,7 @@ impl Worker {
             scratch: Box::default(),
             trials: TrialBudget::default(),
             too_big: TokenBucket::new(100, 20),
+            errors: ErrorBudget::default(),
             audit: None,
             shared,
         }

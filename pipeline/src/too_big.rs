@@ -5,21 +5,22 @@
 //! host's network had said it, which is true.
 
 use crate::buffer::PacketBuf;
+use crate::icmp_error::checksum;
 use crate::parse;
+use crate::path_mtu::MIN_MTU;
 use protocol::wire::ipv6;
 
-/// An answer is no longer than this (RFC 4443 section 3.2), from the IPv6 header on.
-const MIN_MTU: usize = 1280;
+/// Octets before the packet that is quoted. An answer is no longer than [`MIN_MTU`] (RFC 4443 section 3.2).
 const ICMP: usize = 8;
 /// Room that a policy's option may take: the largest header of the three forms.
 const GROWTH: usize = 40;
 
 /// Turns the packet into the answer, to go back where it came from. `false`: no answer may be sent, or there is no room;
-/// nothing changed.
-pub fn answer<B: PacketBuf>(packet: &mut B, outside_mtu: usize) -> bool {
+/// nothing changed. `mtu_to` gives the MTU of the path to a destination, as far as it is known.
+pub fn answer<B: PacketBuf>(packet: &mut B, mtu_to: impl FnOnce(&[u8; 16]) -> usize) -> bool {
     let Ok(parse::Parsed { l3, chain }) = parse::parse(packet) else { return false };
-    let mtu = outside_mtu.saturating_sub(GROWTH);
     let (src, dst) = (chain.five_tuple.src, chain.five_tuple.dst);
+    let mtu = mtu_to(&dst).saturating_sub(GROWTH);
     let data = packet.data();
     let is_error =
         chain.five_tuple.protocol == ipv6::ICMPV6 && data.get(l3 + chain.upper_offset).is_none_or(|&t| t < 128);
@@ -49,21 +50,9 @@ pub fn answer<B: PacketBuf>(packet: &mut B, outside_mtu: usize) -> bool {
     icmp[..ICMP].fill(0);
     icmp[0] = 2;
     icmp[4..8].copy_from_slice(&(mtu as u32).to_be_bytes());
-    let checksum = checksum(&ip[8..40], icmp);
+    let checksum = checksum(&dst, &src, icmp);
     icmp[2..4].copy_from_slice(&checksum.to_be_bytes());
     true
-}
-
-fn checksum(addresses: &[u8], icmp: &[u8]) -> u16 {
-    let pseudo = u64::from(ipv6::ICMPV6) + icmp.len() as u64;
-    let words = |octets: &[u8]| -> u64 {
-        octets.chunks(2).map(|c| u64::from(c[0]) << 8 | c.get(1).map_or(0, |&l| u64::from(l))).sum()
-    };
-    let mut sum = pseudo + words(addresses) + words(icmp);
-    while sum > 0xFFFF {
-        sum = (sum & 0xFFFF) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 #[cfg(test)]
@@ -86,7 +75,7 @@ mod tests {
     fn answers_the_sender_with_the_mtu_less_the_option() {
         let before = frame(1452, 0x30);
         let mut packet = VecBuf::new(&before);
-        assert!(answer(&mut packet, 1500));
+        assert!(answer(&mut packet, |destination| if destination == &[0x30; 16] { 1500 } else { 9000 }));
         let f = packet.data();
         assert_eq!(&f[..14], &[2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 0x86, 0xDD]);
         assert_eq!(f.len(), 14 + 1280);
@@ -94,7 +83,7 @@ mod tests {
         assert_eq!((&ip[8..24], &ip[24..40]), (&[0x30; 16][..], &[0x20; 16][..]));
         assert_eq!((icmp[0], icmp[1], &icmp[4..8]), (2, 0, &1460u32.to_be_bytes()[..]));
         assert_eq!(&icmp[8..], &before[14..14 + 1232], "the packet is quoted from its IPv6 header on");
-        assert_eq!(checksum(&ip[8..40], icmp), 0, "the checksum covers itself");
+        assert_eq!(checksum(&[0x30; 16], &[0x20; 16], icmp), 0, "the checksum covers itself");
     }
 
     #[test]
@@ -103,7 +92,7 @@ mod tests {
         (error[20], error[54]) = (58, 1);
         for (f, mtu) in [(frame(1452, 0xFF), 1500), (frame(1300, 0x30), 1300), (error, 1500)] {
             let mut packet = VecBuf::new(&f);
-            assert!(!answer(&mut packet, mtu));
+            assert!(!answer(&mut packet, |_| mtu));
             assert_eq!(packet.data(), &f[..]);
         }
     }

@@ -79,6 +79,33 @@ pub enum NoNumber {
     Contended,
 }
 
+/// The numbers given out so far under one generation: what a packet of a moment ago can have had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Given {
+    /// How many.
+    n: u64,
+    /// PSNTP of n = 0.
+    base: u16,
+}
+
+impl Given {
+    /// The latest number with this PSNTP, if it is among the last `back` ones.
+    #[must_use]
+    pub fn number(self, psntp: u16, back: u64) -> Option<Number> {
+        let last = self.n.checked_sub(1)?;
+        let behind = u64::from(self.base.wrapping_add(last as u16).wrapping_sub(psntp));
+        let n = last.checked_sub(behind).filter(|_| behind < back)?;
+        Some(Number::new(n, self.base))
+    }
+
+    /// The last Kri, or the one before it: the one with this F.
+    #[must_use]
+    pub fn kri(self, f: bool) -> Option<u32> {
+        let last = (self.n.checked_sub(1)? / PACKETS_PER_KRI) as u32;
+        if (last & 1 == 1) == f { Some(last) } else { last.checked_sub(1) }
+    }
+}
+
 /// What must outlive a flow that leaves the table so that its numbers go on where they stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SenderRest {
@@ -275,6 +302,16 @@ impl SenderState {
         self.word.fetch_and(!FROZEN, Ordering::AcqRel);
     }
 
+    /// The numbers given out under `generation`. `None`: the flow's are of another one, or there are none.
+    #[must_use]
+    pub fn given(&self, generation: u32) -> Option<Given> {
+        let tag = generation & GENERATION_MASK;
+        let seen = self.word.load(Ordering::Acquire);
+        let base = self.base[usize::from(seen & SLOT != 0)].load(Ordering::Acquire);
+        let of_it = seen & UNSTARTED == 0 && tag_of(seen) == tag && base >> 16 == tag;
+        of_it.then_some(Given { n: (seen & N_MASK).min(MAX_N), base: base as u16 })
+    }
+
     /// Numbers taken so far in the present generation.
     pub fn taken(&self) -> u64 {
         self.word.load(Ordering::Relaxed) & N_MASK
@@ -347,6 +384,40 @@ mod tests {
         assert_eq!(back.take(4), Ok(Number::new(0, 15)));
         state.thaw();
         assert!(state.take(3).expect("thawed").n() >= 5);
+    }
+
+    #[test]
+    fn numbers_that_were_given_are_known_again_and_no_others() {
+        let state = SenderState::default();
+        assert!(state.given(0).is_some_and(|g| g.number(0, 1 << 16).is_none()), "none yet");
+        state.start_later(9);
+        assert_eq!(state.given(7), None);
+        state.start(7, 0xFFF0);
+        for _ in 0..40 {
+            state.take(7).expect("number");
+        }
+        assert_eq!(state.given(8), None, "another generation");
+        let given = state.given(7).expect("this one");
+        for n in 0..40u64 {
+            assert_eq!(given.number(0xFFF0u16.wrapping_add(n as u16), 1 << 16).map(Number::n), Some(n));
+        }
+        for psntp in (0..=u16::MAX).filter(|p| p.wrapping_sub(0xFFF0) >= 40) {
+            assert_eq!(given.number(psntp, 1 << 16), None, "{psntp} was never given");
+        }
+        assert_eq!(given.number(0xFFF0u16.wrapping_add(29), 10), None, "too far back");
+        assert_eq!(given.number(0xFFF0u16.wrapping_add(30), 10).map(Number::n), Some(30));
+        assert_eq!((given.kri(false), given.kri(true)), (Some(0), None));
+    }
+
+    #[test]
+    fn kri_and_psntp_of_long_flows() {
+        let state = SenderState::default();
+        let n = 5 * PACKETS_PER_KRI + 3;
+        at(&state, 1, n);
+        let given = state.given(1).expect("started");
+        assert_eq!((given.kri(true), given.kri(false)), (Some(5), Some(4)));
+        assert_eq!(given.number((n - 1) as u16, 1).map(|n| (n.kri, n.index)), Some((5, 2)));
+        assert_eq!(given.number(n as u16, 1 << 16).map(Number::n), Some(n - (1 << 16)), "65,536 before");
     }
 
     #[test]

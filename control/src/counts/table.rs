@@ -43,6 +43,13 @@ impl fmt::Display for Counts {
             "sequence: {} skipped, {} reordered; rotations: {} sealed, {} opened",
             s.skipped, s.reordered, r.sealed, r.opened
         )?;
+        let path = &self.paths.path_mtu;
+        if path.learnt > 0 {
+            writeln!(f, "path MTU: {} learnt, {} destinations known", path.learnt, path.known)?;
+        }
+        for (finding, n) in &self.paths.quotations {
+            writeln!(f, "  {n:>12}  ICMPv6 errors that quote an option: {finding}")?;
+        }
         let us = |ns: u64| ns as f64 / 1000.0;
         for (name, d) in [("round-trip delay", &self.delays.round_trip), ("server delay", &self.delays.server_delay)] {
             if d.count > 0 {

@@ -2,6 +2,7 @@
 
 use super::Chosen;
 use crate::counters::WorkerCounters;
+use crate::flow::Flow;
 use crate::keyring::{KeyRing, Sealer};
 use crate::path::{BURST, Scratch, Shared};
 use protocol::aead::KeyState;
@@ -96,7 +97,7 @@ fn fill_forms(
     Some(sealed)
 }
 
-pub(super) fn generation_of(ring: &KeyRing) -> u32 {
+pub(crate) fn generation_of(ring: &KeyRing) -> u32 {
     ring.sealer.as_ref().map_or(0, |s| s.generation)
 }
 
@@ -119,6 +120,12 @@ impl Slots {
 /// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
 const IN_CLEAR: u16 = u16::MAX;
 
+/// The order of PRSEQ in a flow's options under this generation and Kri.
+pub(crate) fn order_of(shared: &Shared, flow: &Flow, generation: u32, kri: u32) -> PrseqKey {
+    let fingerprint = shared.table.fingerprint(&flow.words()).bits();
+    PrseqKey::derive(&shared.master, fingerprint, generation, kri)
+}
+
 /// The flow's key and PRSEQ order under this number's Kri, made anew. `None`: the sealer has no key for the flow. Who
 /// chose the packet has asked for that before; if it was wrong, the packet goes without an option, not under another key.
 #[cold]
@@ -138,8 +145,7 @@ fn new_key(
         }
         None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
     };
-    let fingerprint = shared.table.fingerprint(&c.flow.words()).bits();
-    let extra = PrseqKey::derive(&shared.master, fingerprint, id.generation(), kri).to_words();
+    let extra = order_of(shared, c.flow, id.generation(), kri).to_words();
     c.flow.seal_key().put(id, kri, &ready, extra);
     into.clone_from(&ready.state);
     Some(Found { base_nonce: nonce_words(ready.base_nonce), extra })
