@@ -2,13 +2,15 @@
 //!
 //! Input: settings (2), then steps: what (1), two arguments (2), octets of frame (2), frame. What must hold whatever
 //! comes: nothing panics; what passes is as it was; what box A adds and box B takes out gives the frame back; an option
-//! with a bit changed under the tag is not accepted; of two copies of a sealed packet one counts.
+//! with a bit changed under the tag is not accepted; of two copies of a sealed packet one counts; an error that quotes what
+//! box A has sent comes out with right lengths, a right checksum, and the host's packet quoted, or as it was.
 
 use crate::corpus;
 use arrayvec::ArrayVec;
 use pipeline::buffer::{PacketBuf, VecBuf};
 use pipeline::counters::{Outcome, Reason};
 use pipeline::flow_table::{FlowTable, TableSize};
+use pipeline::icmp_error::Finding;
 use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
 use pipeline::path::{BURST, Oversize, PathConfig, Shared, Worker};
 use pipeline::policy::{InboundAction, Mode, OnFailure, OutboundAction, Policy, Prefix, ProtocolMatch};
@@ -17,6 +19,7 @@ use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret}
 use protocol::prseq::MasterKey;
 use protocol::suite::{Aead, Kdf, Kem, Suite};
 use protocol::wire::ext_chain::walk;
+use protocol::wire::ipv6;
 use protocol::wire::option::Form;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -130,24 +133,31 @@ impl Side {
     fn outbound(&mut self, frames: &mut [Frame], now: u64) -> ArrayVec<Outcome, BURST> {
         let (before, mut outcomes) = (frames.to_vec(), ArrayVec::new());
         self.worker.outbound(frames, &mut outcomes, &|| now);
-        self.check(&before, frames, &outcomes);
+        self.check(&before, frames, &outcomes, false);
         outcomes
     }
 
     fn inbound(&mut self, frames: &mut [Frame], now: u64) -> ArrayVec<Outcome, BURST> {
         let (before, mut outcomes) = (frames.to_vec(), ArrayVec::new());
+        let mended = self.mended();
         self.worker.inbound(frames, &mut outcomes, &|| now);
-        self.check(&before, frames, &outcomes);
+        self.check(&before, frames, &outcomes, self.mended() > mended);
         outcomes
     }
 
+    /// Errors whose quotation was mended.
+    fn mended(&self) -> u64 {
+        self.worker.counters.quotations[Finding::Mended as usize].get()
+    }
+
     /// What holds for every burst.
-    fn check(&self, before: &[Frame], after: &[Frame], outcomes: &[Outcome]) {
+    fn check(&self, before: &[Frame], after: &[Frame], outcomes: &[Outcome], mended: bool) {
         assert_eq!(outcomes.len(), before.len(), "one outcome per packet");
         for ((before, after), outcome) in before.iter().zip(after).zip(outcomes) {
             let (old, new) = (before.data(), after.data());
             match outcome {
-                // The MSS of a SYN is the one thing that may change on the way.
+                Outcome::Passed(_) | Outcome::Verified(_) if mended => assert!(new.len() <= old.len()),
+                // Else the MSS of a SYN is the one thing that may change on the way.
                 Outcome::Passed(_) | Outcome::Verified(_) if !self.shared.config.mss_clamp => assert_eq!(old, new),
                 Outcome::Passed(_) | Outcome::Verified(_) => assert_eq!(old.len(), new.len()),
                 Outcome::Added(form) => assert!((new.len() - old.len()).abs_diff(form.header_len()) < 8),
@@ -184,7 +194,7 @@ pub fn boxes(data: &[u8]) {
         rest = tail;
         let frame = Frame { first: VecBuf::new(octets), more: if x & 0x80 != 0 { usize::from(*y) } else { 0 } };
         let [a, b] = &mut sides;
-        match what % 8 {
+        match what % 9 {
             0 => drop(b.inbound(&mut [frame], now)),
             1 => drop(b.outbound(&mut [frame], now)),
             2 => twice(b, &frame, now),
@@ -207,6 +217,7 @@ pub fn boxes(data: &[u8]) {
                 continue;
             }
             6 => across(a, b, frame, now, None),
+            8 => complain(a, &frame, [*x, *y], now),
             _ => across(a, b, frame, now, Some((*x & 0x7F, *y))),
         }
         now += 1000;
@@ -236,7 +247,11 @@ fn across(a: &mut Side, b: &mut Side, frame: Frame, now: u64, change: Option<(u8
         data[place] ^= mask;
         changed = mask != 0;
     }
+    let mended = b.mended();
     let inbound = b.inbound(&mut frames, now);
+    if b.mended() > mended {
+        return; // an error that quotes what box B has sent
+    }
     match inbound.first() {
         Some(Outcome::Removed(_) | Outcome::Verified(_)) if changed => panic!("a changed option was accepted"),
         Some(Outcome::Removed(_)) if !a.shared.config.mss_clamp => {
@@ -248,6 +263,54 @@ fn across(a: &mut Side, b: &mut Side, frame: Frame, now: u64, change: Option<(u8
         }
         _ => {}
     }
+}
+
+/// Out through box A; a router answers with an error of type and code out of `x`, which quotes as much as `y` says, and comes
+/// back to box A.
+fn complain(a: &mut Side, frame: &Frame, [x, y]: [u8; 2], now: u64) {
+    let mut frames = [frame.clone()];
+    let Some(Outcome::Added(_)) = a.outbound(&mut frames, now).first().copied() else { return };
+    let data = frames[0].data();
+    let l3 = (12..).step_by(4).find(|&at| data[at..at + 2] == [0x86, 0xDD]).expect("box A found it") + 2;
+    let (sent, host) = (&data[l3..], &frame.data()[l3..]);
+    let quoted = &sent[..sent.len().min(usize::from(y) * 5)];
+    let kind = 1 + (x & 3);
+    let word = if kind == 2 { 1280 + u32::from(y) } else { u32::from(y) };
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend((8 + quoted.len() as u16).to_be_bytes());
+    packet.extend([ipv6::ICMPV6, 64]);
+    packet.extend([[0xFD; 16], *sent[8..].first_chunk().expect("an address")].concat());
+    packet.extend([&[kind, x >> 2 & 15, 0, 0][..], &word.to_be_bytes(), quoted].concat());
+    let check = !sum(&packet);
+    packet[42..44].copy_from_slice(&check.to_be_bytes());
+    let mended = a.mended();
+    let mut error = [Frame { first: VecBuf::new(&[&ETHERNET[..], &packet].concat()), more: 0 }];
+    a.inbound(&mut error, now);
+    if a.mended() == mended {
+        return;
+    }
+    let heard = &error[0].data()[ETHERNET.len()..];
+    assert_eq!(ipv6::payload_len(heard) + ipv6::HEADER_LEN, heard.len());
+    assert_eq!(sum(heard), 0xFFFF, "a right checksum");
+    let quoted = &heard[48..];
+    if !a.shared.config.mss_clamp {
+        let same = quoted.len().min(host.len());
+        assert_eq!(quoted[..same], host[..same], "the host's packet, as far as it is quoted");
+    }
+}
+
+/// Over an ICMPv6 message without extension headers, and its pseudo-header; 0xFFFF: the checksum is right.
+fn sum(packet: &[u8]) -> u16 {
+    let len = (packet.len() - ipv6::HEADER_LEN) as u32;
+    let mut octets = [&packet[8..], &len.to_be_bytes(), &[0, 0, 0, ipv6::ICMPV6]].concat();
+    if len % 2 == 1 {
+        octets.insert(packet.len() - 8, 0);
+    }
+    let mut sum: u32 = octets.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    while sum > 0xFFFF {
+        sum = (sum & 0xFFFF) + (sum >> 16);
+    }
+    sum as u16
 }
 
 fn step(what: u8, x: u8, y: u8, frame: &[u8]) -> Vec<u8> {
@@ -275,6 +338,7 @@ pub fn conversations() -> Vec<Vec<u8>> {
                     seed.extend(step(1, 0, 0, answer));
                     seed.extend(step(7, 9, 1, frame));
                     seed.extend(step(2, 0, 0, frame));
+                    seed.extend(step(8, (frame.len() % 64) as u8, 20 + answer.len() as u8 % 64, frame));
                 }
                 seed.extend(step(4, 1, 0, &[]));
                 seed.extend(step(6, 0, 0, &out[0]));

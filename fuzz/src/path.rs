@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 use pipeline::buffer::{PacketBuf, VecBuf};
 use pipeline::counters::Outcome;
 use pipeline::flow_table::{FlowTable, TableSize};
+use pipeline::icmp_error::Finding;
 use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
 use pipeline::path::{BURST, Oversize, PathConfig, Shared, Worker};
 use pipeline::policy::{Mode, OnFailure, Policy, Prefix};
@@ -61,8 +62,10 @@ pub fn open(data: &[u8]) {
         for worker in workers {
             let mut outcomes: ArrayVec<Outcome, BURST> = ArrayVec::new();
             let mut packet = VecBuf::new(data);
+            let mended = |worker: &Worker| worker.counters.quotations[Finding::Mended as usize].get();
+            let before = mended(worker);
             worker.inbound(core::slice::from_mut(&mut packet), &mut outcomes, &|| now);
-            if let Outcome::Passed(_) = outcomes[0] {
+            if let (Outcome::Passed(_), true) = (outcomes[0], mended(worker) == before) {
                 assert_eq!(packet.data(), data, "what passes is unchanged");
             }
             let mut packet = VecBuf::new(data);
@@ -72,7 +75,9 @@ pub fn open(data: &[u8]) {
                 Outcome::Added(_) => {
                     worker.inbound(core::slice::from_mut(&mut packet), &mut outcomes, &|| now);
                     assert!(matches!(outcomes[0], Outcome::Removed(_)), "its own packet: {:?}", outcomes[0]);
-                    assert_eq!(packet.data(), data, "add and remove give the frame back");
+                    if mended(worker) == before {
+                        assert_eq!(packet.data(), data, "add and remove give the frame back");
+                    }
                 }
                 Outcome::TooBig => {}
                 other => panic!("outbound: {other:?}"),
