@@ -16,6 +16,7 @@ pub mod counters;
 pub mod etcd;
 pub mod namespace;
 pub mod registrars;
+pub mod routers;
 pub mod traffic;
 
 use anyhow::{Context, Result, bail};
@@ -139,7 +140,7 @@ impl Rig {
     pub fn new(options: Options) -> Result<Self> {
         able()?;
         cleanup::stale();
-        let tag = tag();
+        let tag = new_tag();
         let namespace = |what| Namespace::new(format!("{tag}-{what}"));
         let rig = Self {
             dir: Directory::new(&tag)?,
@@ -177,6 +178,11 @@ impl Rig {
         &self.dir.0
     }
 
+    /// What the names of this run's things begin with.
+    fn tag(&self) -> String {
+        self.dir().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
     /// A host's namespace.
     #[must_use]
     pub const fn host(&self, side: Side) -> &Namespace {
@@ -212,6 +218,11 @@ impl Rig {
             host.ip(&format!("-6 route replace 2001:db8::/32 dev {tap}"))?;
             host.ip(&format!("addr replace {}/24 dev {tap}", side.address4()))?;
         }
+        self.reach(limit)
+    }
+
+    /// Waits until each host reaches the other.
+    fn reach(&self, limit: Duration) -> Result<()> {
         for side in Side::BOTH {
             let ping = ["ping", "-6", "-c", "1", "-W", "1", side.other().address()];
             let through = command::until(limit, || {
@@ -327,7 +338,7 @@ pub fn free_port() -> u16 {
 pub struct Directory(PathBuf);
 
 /// A name that no other run has, nor another part of this one.
-fn tag() -> String {
+fn new_tag() -> String {
     static RUN: AtomicU32 = AtomicU32::new(0);
     format!("{}{}-{}", cleanup::PREFIX, std::process::id(), RUN.fetch_add(1, Ordering::Relaxed))
 }
@@ -339,7 +350,7 @@ impl Directory {
     /// It cannot be made.
     pub fn scratch() -> Result<Self> {
         cleanup::stale();
-        Self::new(&tag())
+        Self::new(&new_tag())
     }
 
     /// Where it is.

@@ -7,6 +7,7 @@ mod boxes;
 mod etcd;
 mod faults;
 mod hosts;
+mod path_mtu;
 mod registration;
 mod roll_over;
 mod starting;
