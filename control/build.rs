@@ -6,8 +6,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile([PROTO], ["proto"])?;
     tonic_prost_build::configure()
         .build_transport(false)
-        // They hold secrets: Debug is written by hand.
-        .skip_debug(["Sealing", "OpeningSecret", "ClientSecret"].map(|name| format!("pdmv2.registration.v1.{name}")))
+        // They hold what is not to be shown: Debug is written by hand.
+        .skip_debug(
+            ["Sealing", "OpeningSecret", "ClientSecret", "Token"].map(|name| format!("pdmv2.registration.v1.{name}")),
+        )
         .compile_fds(descriptors)?;
     Ok(())
 }

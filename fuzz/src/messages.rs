@@ -121,7 +121,7 @@ fn from_box(octets: &[u8]) {
 }
 
 fn to_box(octets: &[u8]) {
-    let Ok(ToNode { keys: Some(set) }) = ToNode::decode(octets) else { return };
+    let Ok(ToNode { keys: Some(set), .. }) = ToNode::decode(octets) else { return };
     if let Ok(keys) = Keys::try_from(&set) {
         assert!(keys.opening.len() <= MAX_NODES && keys.opening.iter().all(|o| o.secrets.len() <= MAX_SECRETS));
         let ascends = |o: &control::registration::wire::OpeningKeys| o.secrets.is_sorted_by(|(a, _), (b, _)| a < b);

@@ -167,6 +167,23 @@ impl RegisteredKeys {
         self.registration.wait(limit);
     }
 
+    /// The memory of this process may be that of another too, which goes on with it: a virtual machine was resumed from
+    /// an older state, or cloned. Sealing ends at once, under secrets that the other may seal under; the box registers
+    /// as a process that its registrar has not seen before, and seals again when there is a generation that is newer than
+    /// that. It goes on opening what it can.
+    pub fn process_is_new(&mut self) {
+        self.sealing = None;
+        self.left.extend(self.sealed_under.drain());
+        self.publish();
+        // Also what has been taken and would be asked or acknowledged over the connection of before.
+        self.received = None;
+        self.needed = None;
+        self.registration.process_is_new();
+        tracing::warn!(
+            "this process registers as a new one: packets pass without the option until the next generation"
+        );
+    }
+
     /// What has to be done all the time: taking new keys into use, ending those that expire.
     pub fn tick(&mut self, now: Instant) {
         if let Some(received) = self.registration.take() {
@@ -335,6 +352,7 @@ mod tests {
         let prefixes = vec!["2001:db8::/32".parse().expect("a prefix")];
         Keys {
             revision,
+            token: None,
             sealing: sealing.map(|(generation, octet, expires_in)| SealingKeys {
                 generation,
                 keys: GenerationKeys::Ready(secret(octet)),
@@ -414,6 +432,31 @@ mod tests {
         {
             feed(keys(revision, Some((9, octet, LONG)), &[]), &mut box_keys);
             assert_eq!(shape(&box_keys.cell.current.load()).0, expected, "set {revision}");
+        }
+    }
+
+    /// Of two that were one, none goes on with what both had.
+    #[test]
+    fn a_new_process_leaves_all_that_it_had() {
+        let mut box_keys = RegisteredKeys::without_thread(Arc::default());
+        let opening: &[(u8, &[(u32, u8)])] = &[(7, &[(5, 50)])];
+        feed(keys(1, Some((5, 1, LONG)), opening), &mut box_keys);
+        let late = Received::for_tests(keys(2, Some((6, 2, LONG)), opening));
+        box_keys.registration.put(Received::for_tests(keys(2, Some((6, 2, LONG)), opening)));
+        box_keys.process_is_new();
+        let ring = |box_keys: &RegisteredKeys| shape(&box_keys.cell.current.load());
+        assert_eq!(ring(&box_keys), (None, vec![(1, vec![1])]), "it seals nothing, and opens what it did");
+        // Nor with what was on its way to the process of before, whether it had come or not.
+        box_keys.registration.put(late);
+        box_keys.tick(Instant::now());
+        assert_eq!((ring(&box_keys).0, box_keys.generation()), (None, None));
+        // A registrar that knows nothing of it hands out the same again.
+        for (octet, expected) in [(1, None), (3, Some(2))] {
+            let mut again = Received::for_tests(keys(1, Some((7, octet, LONG)), opening));
+            again.of_process(1);
+            box_keys.registration.put(again);
+            box_keys.tick(Instant::now());
+            assert_eq!(ring(&box_keys).0, expected, "secret {octet}");
         }
     }
 

@@ -44,6 +44,8 @@ pub enum Ending {
     Anew,
     /// It was revoked.
     Revoked,
+    /// It has not answered while another process asked for its place.
+    Silent,
     /// Its certificate is no longer good.
     Certificate(String),
     /// This registrar does not lead its side any more.
@@ -58,6 +60,19 @@ struct SessionEntry {
     /// The box's, and that of the follower it came through.
     chains: Vec<Chain>,
     outgoing: watch::Sender<Outgoing>,
+    /// Grows when the box is to be asked whether it lives.
+    probes: watch::Sender<u64>,
+}
+
+/// A box's place, and what its stream is to send.
+#[derive(Debug)]
+pub struct Registered {
+    /// Names the connection.
+    pub id: SessionId,
+    /// Keys, and the end.
+    pub outgoing: watch::Receiver<Outgoing>,
+    /// Changes when the box is to be asked whether it lives.
+    pub probes: watch::Receiver<u64>,
 }
 
 struct Link {
@@ -226,7 +241,13 @@ impl Core {
                         entry.outgoing.send_replace(Outgoing::Close(match why {
                             Closing::Anew => Ending::Anew,
                             Closing::Revoked => Ending::Revoked,
+                            Closing::Silent => Ending::Silent,
                         }));
+                    }
+                }
+                Action::Probe { session } => {
+                    if let Some(entry) = state.sessions.get(&session) {
+                        entry.probes.send_modify(|n| *n = n.wrapping_add(1));
                     }
                 }
                 Action::Tell(news) => {
@@ -252,15 +273,12 @@ impl Core {
         self.apply(state, peer, effects);
     }
 
-    /// A box registers, with a certificate of its name. What its stream is to send comes through the receiver.
+    /// A box registers, with a certificate of its name, from this address. What its stream is to send comes through the
+    /// receivers.
     ///
     /// # Errors
     /// [`Denied`]; `None`: this registrar does not lead.
-    pub fn register(
-        &self,
-        who: &Registering,
-        chains: Vec<Chain>,
-    ) -> Result<(SessionId, watch::Receiver<Outgoing>), Option<Denied>> {
+    pub fn register(&self, who: &Registering, chains: Vec<Chain>, from: &str) -> Result<Registered, Option<Denied>> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let state = &mut *self.state();
         if state.store.is_none() {
@@ -269,12 +287,22 @@ impl Core {
         let unknown = || Denied::Unknown(who.node.name.clone());
         let found = state.engines.iter_mut().find(|(_, engine)| engine.has_node(&who.node.name));
         let (peer, engine) = found.ok_or_else(|| Some(unknown()))?;
-        let effects = engine.connect(Instant::now(), id, who).map_err(Some)?;
+        let effects = engine.connect(Instant::now(), id, who, from).map_err(Some)?;
         let peer = peer.clone();
-        let (outgoing, receiver) = watch::channel(Outgoing::Nothing);
-        state.sessions.insert(id, SessionEntry { peer: peer.clone(), chains, outgoing });
+        let (outgoing, keys) = watch::channel(Outgoing::Nothing);
+        let (probes, asked) = watch::channel(0);
+        state.sessions.insert(id, SessionEntry { peer: peer.clone(), chains, outgoing, probes });
         self.apply(state, &peer, effects);
-        Ok((id, receiver))
+        Ok(Registered { id, outgoing: keys, probes: asked })
+    }
+
+    /// A box has answered that it lives.
+    pub fn alive(&self, session: SessionId) {
+        let state = &mut *self.state();
+        let engine = state.sessions.get(&session).and_then(|s| state.engines.get_mut(&s.peer));
+        if let Some(engine) = engine {
+            engine.alive(session);
+        }
     }
 
     /// A box uses a key set.
@@ -348,7 +376,14 @@ impl Core {
     /// Why it refuses.
     pub fn setup(&self, peer: &PeerEntry, request: &n::SetupRequest) -> Result<n::SetupResponse, n::Error> {
         let state = &mut *self.state();
-        let last = state.engines.get(&peer.config.name).map_or(0, Engine::last);
+        let engine = state.engines.get_mut(&peer.config.name);
+        let last = match engine {
+            Some(engine) => {
+                engine.plausible(Instant::now(), request.last_generation)?;
+                engine.last()
+            }
+            None => 0,
+        };
         let policy = n::Policy { suites: peer.config.suites.clone(), prefer: peer.config.prefer };
         let (waiting, response) =
             n::Server::respond(&self.identity, &peer.keys, peer.config.scope, last, &policy, request, &mut rng())?;
@@ -375,6 +410,14 @@ impl Core {
         }
         fault::point("kem-kept");
         Ok(response)
+    }
+
+    /// Whether the server can have numbered a generation like this.
+    ///
+    /// # Errors
+    /// It is too far above those that are known.
+    pub fn plausible(&self, peer: &str, number: u32) -> Result<(), n::Error> {
+        self.state().engines.get_mut(peer).map_or(Ok(()), |engine| engine.plausible(Instant::now(), number))
     }
 
     /// Both primaries have the same secret.

@@ -8,15 +8,18 @@
 //! 3. *active*: the other side is ready; this side's boxes get the secrets to seal with.
 //! 4. *superseded* by the next; opened for the grace time.
 //!
-//! A process of a box never gets a secret to seal with that an earlier process of that box may have had (profile section
-//! 6): a process that is new here waits for a generation that is not active yet. What was handed out is durable before
-//! it is.
+//! A process of a box never gets a secret to seal with that another process of that box may have had (profile section 6):
+//! a process that is new here waits for a generation that is negotiated after it has come ([`process`] says why that is
+//! enough, whatever becomes of the store). What was handed out is durable before it is.
 
 mod boxes;
 mod clients;
+mod contest;
 mod generation;
+mod numbers;
 mod persist;
 mod primary;
+mod process;
 mod settle;
 mod status;
 
@@ -30,10 +33,10 @@ pub use boxes::{Closing, Denied};
 pub use clients::Disjoint;
 pub use generation::Generation;
 pub use persist::revoked_key;
-pub use status::{EngineStatus, GenerationStatus, NodeStatus};
+pub use status::{ContestStatus, EngineStatus, GenerationStatus, NodeStatus};
 
 use super::store::Batch;
-use super::wire::{self, ClientSecrets, KeySet, News, NodeInfo, Opening};
+use super::wire::{self, ClientSecrets, FINGERPRINT, KeySet, News, NodeInfo, Opening};
 use crate::config::registrar::{Generations, NodeConfig, PeerConfig};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -67,6 +70,11 @@ pub enum Action {
         /// Why.
         why: Closing,
     },
+    /// Ask a box whether it lives; [`Engine::alive`] is its answer.
+    Probe {
+        /// This one.
+        session: SessionId,
+    },
     /// Tell the other primary.
     Tell(News),
     /// Start a negotiation (role client).
@@ -76,6 +84,14 @@ pub enum Action {
         /// For the log.
         reason: String,
     },
+}
+
+/// What the other primary has said of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Theirs {
+    newest: u32,
+    ready: u32,
+    fingerprint: Option<[u8; FINGERPRINT]>,
 }
 
 /// A new generation is due.
@@ -104,9 +120,9 @@ pub struct Engine {
     /// No box seals under this generation or an earlier one.
     floor: u32,
     link: bool,
-    /// What the other primary has said of itself since the link is up: newest, ready.
-    theirs: Option<(u32, u32)>,
-    told: Option<(u32, u32)>,
+    /// What the other primary has said of itself since the link is up.
+    theirs: Option<Theirs>,
+    told: Option<Theirs>,
     told_wish: Option<Instant>,
     negotiating: bool,
     failures: u32,
@@ -115,6 +131,10 @@ pub struct Engine {
     /// Somebody wants a generation above this number, and why.
     wish: Option<(u32, String)>,
     due: Option<Due>,
+    /// When this engine began, and the number it began with: what the other side may say is counted from there.
+    counted_from: Option<(Instant, u32)>,
+    /// When a number of the other side's was last said to be refused.
+    refused_at: Option<Instant>,
     counts: status::Counts,
     effects: Effects,
 }
@@ -129,10 +149,7 @@ impl Engine {
     /// With the boxes that belong to this peer, and nothing known of before.
     #[must_use]
     pub fn new(peer: PeerConfig, times: Generations, nodes: &[NodeConfig]) -> Self {
-        let of_peer = nodes.iter().filter(|n| n.peer == peer.name).map(|config| {
-            let node = Node { config: config.clone(), revoked: false, sealed: None, session: None, last_seen: None };
-            (config.name.clone(), node)
-        });
+        let of_peer = nodes.iter().filter(|n| n.peer == peer.name).map(|c| (c.name.clone(), Node::new(c.clone())));
         Self {
             nodes: of_peer.collect(),
             peer,
@@ -154,6 +171,8 @@ impl Engine {
             last_error: None,
             wish: None,
             due: None,
+            counted_from: None,
+            refused_at: None,
             counts: status::Counts::default(),
             effects: Effects::default(),
         }
@@ -222,6 +241,7 @@ impl Engine {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) -> Effects {
+        self.keep_acknowledgements();
         self.settle(now)
     }
 

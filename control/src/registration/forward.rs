@@ -27,6 +27,7 @@ pub fn follower(seat: &Seat) -> Status {
 pub async fn register(
     core: &Core,
     chain: &[CertificateDer<'static>],
+    address: String,
     incoming: Streaming<FromNode>,
 ) -> Result<Streaming<ToNode>, Status> {
     let seat = core.seat();
@@ -45,7 +46,7 @@ pub async fn register(
     let mut client = SecondaryClient::new(connection.channel)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
-    let first = Forwarded { chain: chain.iter().map(|c| c.to_vec()).collect() };
+    let first = Forwarded { chain: chain.iter().map(|c| c.to_vec()).collect(), address };
     let first = FromNode { message: Some(from_node::Message::Forwarded(first)) };
     let outgoing = futures_util::stream::unfold((Some(first), incoming), |(first, mut incoming)| async move {
         match first {

@@ -4,15 +4,16 @@
 use super::net;
 use super::tls::{Tls, TlsFiles};
 use super::wire::proto::secondary_client::SecondaryClient;
-use super::wire::{Ack, FromNode, Hello, Keys, MAX_MESSAGE, Need, from_node, prefixes_to_wire};
+use super::wire::{Ack, Alive, FromNode, Hello, Keys, MAX_MESSAGE, Need, Token, from_node, prefixes_to_wire};
 use crate::pki::Kind;
 use anyhow::{Context, anyhow, ensure};
 use pipeline::policy::Prefix;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, watch};
 use tonic::Request;
 
 /// Pauses between attempts. The longest is well below the time that registrars wait for boxes (`ack_timeout`): a box that
@@ -47,6 +48,8 @@ pub struct Received {
     pub keys: Keys,
     /// When it came.
     pub at: Instant,
+    /// The process that it came for: [`Process::number`].
+    process: u64,
     ack: mpsc::Sender<FromNode>,
 }
 
@@ -65,7 +68,12 @@ impl Received {
 
     #[cfg(test)]
     pub(super) fn for_tests(keys: Keys) -> Self {
-        Self { keys, at: Instant::now(), ack: mpsc::channel(1).0 }
+        Self { keys, at: Instant::now(), process: 0, ack: mpsc::channel(1).0 }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_process(&mut self, number: u64) {
+        self.process = number;
     }
 
     /// The generation is used up.
@@ -75,11 +83,25 @@ impl Received {
     }
 }
 
+/// Which process this is to its registrars.
+#[derive(Debug, Default)]
+struct Process {
+    /// Grows when it is to be a new one.
+    number: u64,
+    /// Its name; `None`: it is given one when it registers.
+    instance: Option<[u8; 16]>,
+    /// The last that came with keys: by it the registrars know it again.
+    token: Option<Token>,
+}
+
 /// What the box sees of its registration.
 #[derive(Debug, Default)]
 pub struct Registration {
     registered: AtomicBool,
     registrations: AtomicU64,
+    process: Mutex<Process>,
+    /// Says [`Process::number`] to the connection at hand.
+    renewed: watch::Sender<u64>,
     /// The newest key set that nobody has taken yet.
     next: Mutex<Option<Received>>,
     came: Condvar,
@@ -125,19 +147,61 @@ impl Registration {
         self.registered.swap(registered, Ordering::Relaxed)
     }
 
+    /// What came for a process that this one is no longer is forgotten.
     pub(super) fn put(&self, received: Received) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(received);
-        self.came.notify_one();
+        let mut process = self.process();
+        if received.process == process.number {
+            process.token.clone_from(&received.keys.token);
+            *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(received);
+            self.came.notify_one();
+        }
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The name of the process of this number, which has just connected, and its token.
+    fn identity(&self, number: u64) -> anyhow::Result<([u8; 16], Option<Token>)> {
+        let mut process = self.process();
+        ensure!(process.number == number, "this is a new process from now on");
+        let instance = process.instance.map_or_else(instance, Ok)?;
+        process.instance = Some(instance);
+        Ok((instance, process.token.clone()))
+    }
+
+    /// From now on this is another process to the registrars: the connection ends, what has come over it and nobody has
+    /// taken is forgotten, and the next registration is that of a process that nobody has seen before. It gets secrets
+    /// that are negotiated after that, and no others.
+    pub fn process_is_new(&self) {
+        let mut process = self.process();
+        process.number += 1;
+        (process.instance, process.token) = (None, None);
+        drop(self.take());
+        self.renewed.send_replace(process.number);
     }
 }
+
+/// Readings of the clock that go into a name.
+const READINGS: usize = 64;
 
 /// Names this process for the registrar.
 ///
 /// # Errors
 /// The system gives no random numbers.
 pub fn instance() -> anyhow::Result<[u8; 16]> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|e| anyhow!("the system gives no random numbers: {e}"))?;
+    let mut hash = Sha256::new();
+    hash.update(random);
+    // Two copies of a virtual machine may for a while have the same random numbers. How long the clock takes to be read
+    // differs from one to the other.
+    for _ in 0..READINGS {
+        hash.update(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_be_bytes());
+    }
+    let digest = hash.finalize();
     let mut instance = [0; 16];
-    getrandom::fill(&mut instance).map_err(|e| anyhow!("the system gives no random numbers: {e}"))?;
+    instance.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
     Ok(instance)
 }
 
@@ -164,10 +228,16 @@ pub fn check(settings: &NodeSettings) -> anyhow::Result<Tls> {
 /// The certificates cannot be read at the start, or name somebody else.
 pub async fn run(settings: NodeSettings, instance: [u8; 16], registration: Arc<Registration>) -> anyhow::Result<()> {
     let tls = check(&settings)?;
+    let mut renewed = registration.renewed.subscribe();
+    registration.process().instance.get_or_insert(instance);
     let mut failures = 0;
     for registrar in settings.registrars.iter().cycle() {
         let began = Instant::now();
-        let result = once(&settings, instance, &registration, &tls, registrar).await;
+        let number = *renewed.borrow_and_update();
+        let result = tokio::select! {
+            ended = once(&settings, number, &registration, &tls, registrar) => ended,
+            _ = renewed.changed() => Err(anyhow!("this is a new process from now on, which registers anew")),
+        };
         let why = result.map_or_else(|error| format!("{error:#}"), |()| "closed".to_owned());
         let was = registration.set(false, Some(&why));
         failures = if was && began.elapsed() >= GOOD { 0 } else { failures + 1 };
@@ -187,10 +257,10 @@ pub async fn run(settings: NodeSettings, instance: [u8; 16], registration: Arc<R
     Ok(())
 }
 
-/// One registration, until it ends.
+/// One registration of the process of this number, until it ends.
 async fn once(
     settings: &NodeSettings,
-    instance: [u8; 16],
+    number: u64,
     registration: &Registration,
     tls: &Tls,
     registrar: &(String, u16),
@@ -200,11 +270,13 @@ async fn once(
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
     let (ack, acks) = mpsc::channel(ACKS);
+    let (instance, token) = registration.identity(number)?;
     let hello = Hello {
         name: settings.name.clone(),
         id: settings.id.into(),
         prefixes: prefixes_to_wire(&settings.prefixes),
         instance: instance.into(),
+        token: token.as_ref().map(Into::into),
     };
     ack.try_send(FromNode { message: Some(from_node::Message::Hello(hello)) }).context("a message")?;
     let outgoing = futures_util::stream::unfold(acks, |mut acks| async move { acks.recv().await.map(|m| (m, acks)) });
@@ -218,12 +290,20 @@ async fn once(
         tokio::select! {
             message = incoming.message() => {
                 let Some(message) = message.map_err(said)? else { return Ok(()) };
+                if message.probe {
+                    let alive = from_node::Message::Alive(Alive {});
+                    // Were so many messages waiting, nobody would read this one.
+                    let _ = ack.try_send(FromNode { message: Some(alive) });
+                }
+                if message.probe && message.keys.is_none() {
+                    continue;
+                }
                 let set = message.keys.context("a message without keys")?;
                 let keys = Keys::try_from(&set)?;
                 let opens = keys.opening.iter().flat_map(|o| o.secrets.iter().map(|(g, _)| *g)).max().unwrap_or(0);
                 let seals = keys.sealing.as_ref().map_or(0, |s| s.generation);
                 tracing::debug!(opens, seals, revision = keys.revision, "keys received");
-                registration.put(Received { keys, at: Instant::now(), ack: ack.clone() });
+                registration.put(Received { keys, at: Instant::now(), process: number, ack: ack.clone() });
             }
             () = tokio::time::sleep(REFRESH) => match tls.refresh() {
                 Ok(false) => {}

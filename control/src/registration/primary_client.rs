@@ -153,6 +153,7 @@ async fn steps(
     call.set_timeout(net::ANSWER);
     let response = client.setup(call).await.map_err(|s| said(&s)).context("setup")?.into_inner();
     let response = response.outcome()?.map_err(n::Error::Refused).context("setup")?;
+    core.plausible(&peer.config.name, response.generation).context("setup")?;
     let (waiting, request) = waiting.encapsulate(&response, &mut rng())?;
     tracing::info!(peer = peer.config.name, "kem: secret made and encapsulated");
     fault::point("encapsulated");

@@ -136,6 +136,17 @@ fn show_peer(out: &mut dyn Write, p: &EngineStatus) -> anyhow::Result<()> {
     if let Some(error) = &p.last_error {
         writeln!(out, "  the last negotiation failed: {error}")?;
     }
+    for n in &p.nodes {
+        if let Some(contest) = &n.contested {
+            let holder = n.address.as_deref().unwrap_or("nobody any more");
+            let (claimant, claims) = (&contest.claimant, contest.claims);
+            writeln!(
+                out,
+                "  two processes of {}: {holder} has its place, {claimant} asks for it ({claims} times)",
+                n.name
+            )?;
+        }
+    }
     if p.generations.is_empty() {
         writeln!(out, "  no generation yet")?;
     } else {
@@ -151,9 +162,10 @@ fn show_peer(out: &mut dyn Write, p: &EngineStatus) -> anyhow::Result<()> {
 fn show_nodes(out: &mut dyn Write, nodes: &[NodeStatus]) -> anyhow::Result<()> {
     writeln!(out, "{:<20}  {:<12}  {:<12}  {:>6}  {:>6}  prefixes", "node", "peer", "state", "opens", "seals")?;
     for n in nodes {
-        let state = match (n.revoked, n.connected) {
-            (true, _) => "revoked",
-            (_, true) => "connected",
+        let state = match (n.revoked, n.connected, &n.contested) {
+            (true, ..) => "revoked",
+            (_, true, Some(_)) => "contested",
+            (_, true, _) => "connected",
             _ => "absent",
         };
         let prefixes = n.prefixes.join(" ");

@@ -1,15 +1,15 @@
 //! The two services of the `.proto`, for boxes and for client primaries.
 
-use super::core::{Chain, Core, Ending, Outgoing, PeerEntry};
-use super::engine::SessionId;
+use super::core::{Chain, Core, Ending, Outgoing, PeerEntry, Registered};
+use super::engine::{Denied, SessionId};
 use super::forward;
 use super::seat::Seat;
 use super::tls::Named;
 use super::wire::proto::primary_server::{Primary, PrimaryServer};
 use super::wire::proto::secondary_server::{Secondary, SecondaryServer};
 use super::wire::{
-    Coordination, Forwarded, FromNode, KemRequest, KemResponse, MAX_CHAIN, MAX_MESSAGE, MAX_REASON, News, Registering,
-    SetupRequest, SetupResponse, ToNode, from_node,
+    Coordination, Forwarded, FromNode, KemRequest, KemResponse, MAX_ADDRESS, MAX_CHAIN, MAX_MESSAGE, MAX_REASON, News,
+    Registering, SetupRequest, SetupResponse, ToNode, from_node,
 };
 use crate::config::registrar::Role;
 use crate::pki::Kind;
@@ -104,13 +104,20 @@ fn chain<T>(request: &Request<T>) -> Result<Chain, Status> {
     info.and_then(TlsConnectInfo::peer_certs).ok_or_else(|| Status::unauthenticated("no certificate"))
 }
 
+/// Where a call comes from.
+fn address<T>(request: &Request<T>) -> String {
+    request.remote_addr().map_or_else(|| "an unknown address".to_owned(), |address| address.to_string())
+}
+
 /// Says in the log what call is refused, whose, and why; the caller is told the same. Also of calls that never reach
 /// [`Services`], as those with a message that is too large.
 pub async fn say_refused(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
     let shown = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
     let call: String = request.uri().path().rsplit('/').next().unwrap_or_default().chars().take(32).collect();
     let response = next.run(request).await;
-    if let Some(status) = Status::from_header_map(response.headers()).filter(|s| s.code() != Code::Ok) {
+    // Whose place is taken tries again and again: the engine says so, now and then.
+    let refused = |status: &Status| !matches!(status.code(), Code::Ok | Code::AlreadyExists);
+    if let Some(status) = Status::from_header_map(response.headers()).filter(refused) {
         let named = shown.as_ref().and_then(|chain| super::tls::named(chain.first()?).ok());
         let certificate = named.map_or_else(|| "nobody".to_owned(), |n| n.to_string());
         tracing::warn!(call, certificate, why = status.message(), "a call is refused");
@@ -235,17 +242,21 @@ impl Secondary for Services {
     type RegisterStream = Answers<ToNode>;
 
     async fn register(&self, request: Request<Streaming<FromNode>>) -> Result<Response<Self::RegisterStream>, Status> {
-        let mut chains = vec![chain(&request)?];
+        let (mut chains, mut from) = (vec![chain(&request)?], address(&request));
         let mut named = self.named(&chains[0])?;
         let mut stream = request.into_inner();
         let fellow = self.0.config.etcd.is_some() && named.kind == Kind::Registrar && named.name == self.0.config.name;
         if fellow {
-            let Some(from_node::Message::Forwarded(Forwarded { chain })) = first(&mut stream).await? else {
+            let Some(from_node::Message::Forwarded(Forwarded { chain, address })) = first(&mut stream).await? else {
                 return Err(Status::invalid_argument("the first message of a registrar must be forwarded"));
             };
             if chain.is_empty() || chain.len() > MAX_CHAIN {
                 return Err(Status::invalid_argument("too many or no certificates"));
             }
+            if address.len() > MAX_ADDRESS {
+                return Err(Status::invalid_argument("an address that is too long"));
+            }
+            from = address.escape_debug().to_string();
             let chain: Chain = Arc::new(chain.into_iter().map(CertificateDer::from).collect());
             named = self.named(&chain)?;
             chains.push(chain);
@@ -255,7 +266,7 @@ impl Secondary for Services {
             if fellow || self.0.config.etcd.is_none() {
                 return Err(forward::follower(&self.0.seat()));
             }
-            let answers = forward::register(&self.0, &chains[0], stream).await?;
+            let answers = forward::register(&self.0, &chains[0], from, stream).await?;
             return Ok(Response::new(Box::pin(forwarded(&self.0, answers))));
         }
         let hello = match first(&mut stream).await? {
@@ -271,11 +282,13 @@ impl Secondary for Services {
             let why = format!("the certificate names {named}, but '{}' registers with it", who.node.name);
             return Err(Status::permission_denied(why));
         }
-        let (id, outgoing) = self.0.register(&who, chains).map_err(|error| match error {
-            Some(error) => Status::permission_denied(error.to_string()),
-            None => forward::follower(&self.0.seat()),
-        })?;
-        tracing::info!(node = who.node.name, "registered");
+        let Registered { id, outgoing, probes } =
+            self.0.register(&who, chains, &from).map_err(|error| match error {
+                Some(error @ Denied::Taken { .. }) => Status::already_exists(error.to_string()),
+                Some(error) => Status::permission_denied(error.to_string()),
+                None => forward::follower(&self.0.seat()),
+            })?;
+        tracing::info!(node = who.node.name, from, "registered");
         let (core, node) = (Arc::clone(&self.0), who.node.name);
         let open = SessionGuard { core: Arc::clone(&core), id };
         tokio::spawn(async move {
@@ -283,7 +296,7 @@ impl Secondary for Services {
             core.gone(id);
             tracing::info!(node, why, "a box's connection has ended");
         });
-        Ok(Response::new(Box::pin(push(outgoing, open))))
+        Ok(Response::new(Box::pin(push(outgoing, probes, open))))
     }
 }
 
@@ -295,6 +308,7 @@ async fn read_acks(core: &Core, id: SessionId, stream: &mut Streaming<FromNode>)
             Ok(Some(FromNode { message: Some(from_node::Message::Need(need)) })) if need.reason.len() <= MAX_REASON => {
                 core.need(id, &need.reason.escape_debug().to_string());
             }
+            Ok(Some(FromNode { message: Some(from_node::Message::Alive(_)) })) => core.alive(id),
             Ok(Some(_)) => return "it has sent something else than an acknowledgement".to_owned(),
             Ok(None) => return "closed".to_owned(),
             Err(status) => return status.message().to_owned(),
@@ -318,12 +332,23 @@ impl Drop for SessionGuard {
     }
 }
 
-/// The newest key set each time there is one. A box that does not read gets, when it reads again, the newest only.
-fn push(outgoing: watch::Receiver<Outgoing>, open: SessionGuard) -> impl Stream<Item = Result<ToNode, Status>> {
-    futures_util::stream::unfold(Some((outgoing, open)), |state| async move {
-        let (mut outgoing, open) = state?;
+/// The newest key set each time there is one, and questions whether the box lives. A box that does not read gets, when it
+/// reads again, the newest only.
+fn push(
+    outgoing: watch::Receiver<Outgoing>,
+    probes: watch::Receiver<u64>,
+    open: SessionGuard,
+) -> impl Stream<Item = Result<ToNode, Status>> {
+    futures_util::stream::unfold(Some((outgoing, probes, open)), |state| async move {
+        let (mut outgoing, mut probes, open) = state?;
         loop {
-            outgoing.changed().await.ok()?;
+            tokio::select! {
+                biased;
+                changed = outgoing.changed() => changed.ok()?,
+                Ok(()) = probes.changed() => {
+                    return Some((Ok(ToNode { keys: None, probe: true }), Some((outgoing, probes, open))));
+                }
+            }
             let next = outgoing.borrow_and_update().clone();
             match next {
                 Outgoing::Nothing => {}
@@ -332,7 +357,8 @@ fn push(outgoing: watch::Receiver<Outgoing>, open: SessionGuard) -> impl Stream<
                     return Some((Err(forward::follower(&open.core.seat())), None));
                 }
                 Outgoing::Keys(keys) => {
-                    return Some((Ok(ToNode { keys: Some((*keys).clone()) }), Some((outgoing, open))));
+                    let message = ToNode { keys: Some((*keys).clone()), probe: false };
+                    return Some((Ok(message), Some((outgoing, probes, open))));
                 }
                 Outgoing::Close(ending) => return Some((Err(status(&ending)), None)),
             }
@@ -343,6 +369,7 @@ fn push(outgoing: watch::Receiver<Outgoing>, open: SessionGuard) -> impl Stream<
 fn status(ending: &Ending) -> Status {
     match ending {
         Ending::Anew => Status::aborted("the box has registered anew"),
+        Ending::Silent => Status::aborted("the box has not answered, and another process asks for its place"),
         Ending::Revoked => Status::permission_denied("the box was revoked"),
         Ending::Certificate(why) => Status::unauthenticated(format!("the certificate is no longer good: {why}")),
         Ending::Follows => forward::follower(&Seat::Follows(None)),

@@ -8,6 +8,7 @@ use zeroize::Zeroize;
 
 mod keys;
 mod news;
+mod token;
 
 /// As generated from the `.proto`, which is the documentation.
 #[allow(missing_docs, clippy::all, reason = "generated")]
@@ -18,10 +19,11 @@ pub mod proto {
 pub use keys::{Keys, OpeningKeys, SealingKeys};
 pub use news::{News, NodeInfo, Registering, is_within, prefixes_from_wire, prefixes_to_wire};
 pub use proto::{
-    Ack, ClientSecret, ClientSecrets, Coordination, Forwarded, FromNode, GenerationState, Hello, KemRequest,
+    Ack, Alive, ClientSecret, ClientSecrets, Coordination, Forwarded, FromNode, GenerationState, Hello, KemRequest,
     KemResponse, KeySet, Need, Node, Nodes, Opening, OpeningSecret, Sealing, SetupRequest, SetupResponse, ToNode,
     Trouble, Wanted, coordination, from_node,
 };
+pub use token::{TOKEN, Token};
 
 /// Certificates of a box that a registrar passes on, at most.
 pub const MAX_CHAIN: usize = 8;
@@ -37,6 +39,10 @@ pub const MAX_PREFIXES: usize = 64;
 pub const MAX_SECRETS: usize = 3;
 /// Octets of a reason for the log.
 pub const MAX_REASON: usize = 200;
+/// Octets of an address for the log.
+pub const MAX_ADDRESS: usize = 64;
+/// Octets of a generation's fingerprint.
+pub const FINGERPRINT: usize = 16;
 
 /// A message that is out of bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

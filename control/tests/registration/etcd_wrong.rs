@@ -16,7 +16,8 @@ use tonic::Status;
 
 /// Passes a box on with somebody's certificate.
 fn forward(side: &Side, name: &str, number: usize, chain: Vec<Vec<u8>>) -> Status {
-    let first = FromNode { message: Some(from_node::Message::Forwarded(Forwarded { chain })) };
+    let first =
+        FromNode { message: Some(from_node::Message::Forwarded(Forwarded { chain, address: "somewhere".into() })) };
     block_on(async {
         let mut client = SecondaryClient::new(channel(side, name, number).await);
         client.register(stream::iter([first])).await.expect_err("refused")

@@ -128,6 +128,7 @@ fn boxes_that_speak_wrongly_or_do_not_read() {
             id: mute.id.into(),
             prefixes: prefixes_to_wire(&mute.prefixes),
             instance: vec![1; 16],
+            token: None,
         };
         FromNode { message: Some(from_node::Message::Hello(hello)) }
     };

@@ -130,6 +130,17 @@ pub enum Error {
         /// The highest that this side knows.
         last: u32,
     },
+    /// The other side's number is too far above this side's.
+    #[error(
+        "the other primary's generation {found} is too far above {last}, the newest known here; if it is right, move the \
+        stores of both sides away: they begin anew"
+    )]
+    FarAhead {
+        /// As the other side has it.
+        found: u32,
+        /// The highest that this side knows.
+        last: u32,
+    },
     /// All 2^32 - 1 generations are used.
     #[error("every generation between these two primaries has been used; give one of them a new name on both sides")]
     Exhausted,
@@ -156,7 +167,7 @@ impl Error {
             Self::Psk { .. } => Refusal::Psk,
             Self::NotConfirmed => Refusal::NotConfirmed,
             Self::OtherNegotiation => Refusal::Unknown,
-            Self::OldGeneration { .. } | Self::Exhausted | Self::Refused(_) => Refusal::Other,
+            Self::OldGeneration { .. } | Self::FarAhead { .. } | Self::Exhausted | Self::Refused(_) => Refusal::Other,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The boxes of this side: they register, acknowledge, and go.
 
 use super::super::wire::{self, Registering};
-use super::{Action, Effects, Engine, SessionId};
+use super::contest::{Contest, Probe};
+use super::process::{Known, Process};
+use super::{Action, Effects, Engine, SessionId, persist};
 use crate::config::registrar::NodeConfig;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ pub enum Closing {
     Anew,
     /// It was revoked.
     Revoked,
+    /// It has not answered, and another process asks for its place.
+    Silent,
 }
 
 /// Why a box is not registered.
@@ -38,16 +42,29 @@ pub enum Denied {
     /// Revoked by the operator.
     #[error("'{0}' was revoked; 'pdmv2 registrar revoke --undo' takes that back")]
     Revoked(String),
+    /// Another process of it is connected.
+    #[error(
+        "'{node}' is connected already, from {holder}; this process, from {claimant}, gets its place when that one is gone \
+        (it is asked whether it lives, so try again); when both live, one certificate and name are on two machines: give \
+        one of them its own"
+    )]
+    Taken {
+        /// The box.
+        node: String,
+        /// Where the process that has the place connects from.
+        holder: String,
+        /// And where this one does.
+        claimant: String,
+    },
 }
 
 /// A box's connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
-    pub(super) instance: [u8; 16],
+    /// Where it connects from.
+    pub(super) from: String,
     pub(super) prefixes: Vec<pipeline::policy::Prefix>,
-    /// It may seal under generations above this one only.
-    pub(super) bar: u32,
     pub(super) revision: u64,
     /// What it was last sent: the version of the secrets to open with, and the generation to seal under.
     pub(super) pushed: Option<(u64, Option<u32>)>,
@@ -55,6 +72,10 @@ pub(super) struct Session {
     pub(super) sent: VecDeque<(u64, u32)>,
     /// The newest generation it has said it can open.
     pub(super) opens: u32,
+    /// The first revision that has the token which is on its way, if one is.
+    pub(super) token_at: Option<u64>,
+    /// Whether it lives.
+    pub(super) probe: Probe,
 }
 
 /// A box of this side.
@@ -62,20 +83,46 @@ pub(super) struct Session {
 pub(super) struct Node {
     pub(super) config: NodeConfig,
     pub(super) revoked: bool,
-    /// Which process was last handed a secret to seal with, and of which generation.
-    pub(super) sealed: Option<([u8; 16], u32)>,
+    /// The process that registered last.
+    pub(super) process: Option<Process>,
     pub(super) session: Option<Session>,
     pub(super) last_seen: Option<Instant>,
+    /// That process has come after another one, and waits for a generation.
+    pub(super) restarted: bool,
+    /// When a process that had come after another one last got a generation.
+    pub(super) served: Option<Instant>,
+    /// Somebody else has asked for its place.
+    pub(super) contest: Option<Contest>,
+}
+
+impl Node {
+    pub(super) fn new(config: NodeConfig) -> Self {
+        Self {
+            config,
+            revoked: false,
+            process: None,
+            session: None,
+            last_seen: None,
+            restarted: false,
+            served: None,
+            contest: None,
+        }
+    }
+
+    /// Whether it has been restarted too often to get a new generation for it at once: all the others would get one too.
+    pub(super) fn is_held_back(&self, now: Instant) -> bool {
+        self.restarted && self.served.is_some_and(|at| now.saturating_duration_since(at) < LEAST_AGE)
+    }
 }
 
 impl Engine {
-    /// A box registers, with a certificate of its name.
+    /// A box registers, with a certificate of its name, from this address.
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn connect(&mut self, now: Instant, id: SessionId, who: &Registering) -> Result<Effects, Denied> {
+    pub fn connect(&mut self, now: Instant, id: SessionId, who: &Registering, from: &str) -> Result<Effects, Denied> {
         let name = &who.node.name;
-        let active = self.active();
+        let newest = self.newest_known();
         let node = self.nodes.get_mut(name).ok_or_else(|| Denied::Unknown(name.clone()))?;
         if node.revoked {
             return Err(Denied::Revoked(name.clone()));
@@ -88,17 +135,32 @@ impl Engine {
             return Err(Denied::Prefix { node: name.clone(), prefix: more.to_string() });
         }
         let prefixes = if who.node.prefixes.is_empty() { granted.clone() } else { who.node.prefixes.clone() };
-        // A process that was handed secrets before goes on; any other waits for a generation that nobody seals under.
-        let bar = if node.sealed.is_some_and(|(instance, _)| instance == who.instance) { self.floor } else { active };
+        let known = node.process.as_ref().map_or(Known::No, |p| p.known(who));
+        if known != Known::Newest
+            && let Some(taken) = self.contest(now, name, from)
+        {
+            return Err(taken);
+        }
+        let node = self.nodes.get_mut(name).ok_or_else(|| Denied::Unknown(name.clone()))?;
+        match (known, &mut node.process) {
+            (Known::Newest, Some(process)) if who.token.is_some() => process.acknowledge(),
+            (Known::Newest | Known::Before, Some(_)) => {}
+            (_, before) => {
+                node.restarted |= before.is_some();
+                let process = before.insert(Process::new(who.instance, newest));
+                self.effects.batch.push(persist::process(name, process));
+            }
+        }
         let session = Session {
             id,
-            instance: who.instance,
+            from: from.to_owned(),
             prefixes,
-            bar,
             revision: 0,
             pushed: None,
             sent: VecDeque::new(),
             opens: 0,
+            token_at: None,
+            probe: Probe::Idle,
         };
         if let Some(old) = node.session.replace(session) {
             self.effects.actions.push(Action::Close { session: old.id, why: Closing::Anew });
@@ -131,6 +193,11 @@ impl Engine {
                 {
                     session.opens = opens;
                     session.sent.pop_front();
+                }
+                if let Some(process) = &mut node.process
+                    && session.token_at.take_if(|at| *at <= revision).is_some()
+                {
+                    process.acknowledge();
                 }
             }
         }

@@ -117,8 +117,8 @@ impl Engine {
         hash.finalize().into()
     }
 
-    /// Compares who has what with what was kept; when it has changed, no box gets a generation to seal with that was
-    /// active before.
+    /// Compares who has what with what was kept; when it has changed, no box gets a generation to seal with that there
+    /// was before.
     pub(super) fn take_assignment(&mut self, kept: Option<([u8; 32], u32)>) {
         if self.peer.scope != Scope::Client {
             return;
@@ -127,7 +127,8 @@ impl Engine {
         self.floor = match kept {
             Some((then, floor)) if then == now => floor,
             _ => {
-                let floor = self.active();
+                // Also one that is not active yet: in a store that was set back it may have been since.
+                let floor = self.newest_known();
                 self.effects.batch.push(persist::assignment(&self.peer.name, &now, floor));
                 floor
             }

@@ -1,11 +1,12 @@
 //! One generation, with the secrets that come from it.
 
-use super::super::wire::{ClientSecret, ClientSecrets, OpeningSecret};
+use super::super::wire::{ClientSecret, ClientSecrets, FINGERPRINT, OpeningSecret};
 use super::persist;
 use crate::key_file::Scope;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret};
 use protocol::negotiation::Agreed;
 use protocol::suite::Suite;
+use sha2::{Digest, Sha256};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
@@ -21,6 +22,10 @@ pub struct Generation {
     pub(super) wall_ms: u64,
     pub(super) active: bool,
     pub(super) ready_here: bool,
+    /// Both primaries have had it as their newest, as far as this process knows.
+    pub(super) common: bool,
+    /// Tells it from another of the same number.
+    pub(super) fingerprint: [u8; FINGERPRINT],
     /// A later one has become active then.
     pub(super) superseded: Option<Instant>,
 }
@@ -29,6 +34,19 @@ impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Generation({}, redacted)", self.number)
     }
+}
+
+/// As the `.proto` has it. The shared secret has as many random octets as a key: nothing can be learnt of it by this.
+fn fingerprint(agreed: &Agreed) -> [u8; FINGERPRINT] {
+    let mut hash = Sha256::new();
+    hash.update(b"pdmv2 generation fingerprint");
+    hash.update(agreed.generation.to_be_bytes());
+    hash.update(agreed.salt);
+    hash.update(agreed.shared.as_bytes());
+    let digest = hash.finalize();
+    let mut fingerprint = [0; FINGERPRINT];
+    fingerprint.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    fingerprint
 }
 
 impl Generation {
@@ -43,6 +61,8 @@ impl Generation {
             wall_ms,
             active: false,
             ready_here: false,
+            common: false,
+            fingerprint: fingerprint(agreed),
             superseded: None,
         })
     }
@@ -127,7 +147,8 @@ impl Generation {
         let wall_ms = u64::from_be_bytes(*wall_ms);
         let age = Duration::from_millis(now_wall_ms.saturating_sub(wall_ms));
         let generation = Self::new(&agreed, now.checked_sub(age).unwrap_or(now), wall_ms)?;
-        // Active says that the other side is ready. Whether the boxes of this one are is asked anew.
+        // Active says that the other side was ready. Whether the boxes of this one are is asked anew, and whether it is
+        // still the newest of both: this store may have been set back.
         Some(Self { pushed_since: now, active: active == 1, ready_here: false, ..generation })
     }
 }

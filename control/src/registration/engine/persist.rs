@@ -5,10 +5,11 @@
 //! * `peer/NAME/nodes`: the other side's boxes (the message `Nodes`);
 //! * `peer/NAME/assignment`: in scope client, a hash of which box has what (32 octets), and up to which generation that was
 //!   otherwise (4);
-//! * `node/NAME/sealed`: which process was last handed a secret to seal with, and of which generation;
+//! * `node/NAME/sealed`: which process registered last, what it may seal under and was handed, and its tokens;
 //! * `node/NAME/revoked`: there when the operator has struck it out.
 
 use super::super::wire::{NodeInfo, Nodes};
+use super::process::{Process, WITHOUT_TOKENS};
 use super::{Engine, Generation};
 use prost::Message;
 use std::collections::BTreeMap;
@@ -42,8 +43,8 @@ fn sealed_key(node: &str) -> String {
     format!("node/{node}/sealed")
 }
 
-pub fn sealed(node: &str, instance: &[u8; 16], generation: u32) -> Entry {
-    (sealed_key(node), Some([&instance[..], &generation.to_be_bytes()].concat().into()))
+pub fn process(node: &str, process: &Process) -> Entry {
+    (sealed_key(node), Some(process.octets()))
 }
 
 /// The name of the mark that a box was revoked.
@@ -119,15 +120,19 @@ impl Engine {
         for (name, node) in &mut self.nodes {
             node.revoked = values.contains_key(&revoked_key(name));
             if let Some(value) = values.get(&sealed_key(name)) {
-                let parts = value
-                    .split_first_chunk()
-                    .and_then(|(instance, rest)| Some((*instance, u32::from_be_bytes(rest.try_into().ok()?))));
-                node.sealed = Some(parts.ok_or_else(|| bad(&sealed_key(name)))?);
+                // Whom a version without tokens has known is a new process to this one.
+                if value.len() != WITHOUT_TOKENS {
+                    let process = Process::restore(value).ok_or_else(|| bad(&sealed_key(name)))?;
+                    self.last = self.last.max(process.bar);
+                    node.process = Some(process);
+                }
                 // It may be back any moment.
                 node.last_seen = Some(now);
             }
         }
         self.take_assignment(assignment);
+        self.last = self.last.max(self.floor);
+        self.counted_from = Some((now, self.last));
         self.reopen();
         Ok(())
     }

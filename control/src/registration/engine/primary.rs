@@ -2,7 +2,7 @@
 
 use super::super::wire::{self, News, NodeInfo};
 use super::clients::Claims;
-use super::{Action, Effects, Engine, Generation, persist};
+use super::{Action, Effects, Engine, Generation, Theirs, persist};
 use crate::config::registrar::Role;
 use crate::key_file::Scope;
 use protocol::negotiation::Agreed;
@@ -29,15 +29,18 @@ impl Engine {
     pub fn news(&mut self, now: Instant, news: News) -> Effects {
         match news {
             News::Nodes(nodes) => self.peer_nodes(nodes),
-            News::State { newest, ready } => {
-                self.last = self.last.max(newest);
-                self.theirs = Some((newest, ready));
-            }
-            News::Wanted { above, reason } => {
-                if self.peer.role == Role::Client {
-                    self.wish(above, &reason);
+            News::State { newest, ready, fingerprint } => match self.plausible(now, newest) {
+                Ok(()) => {
+                    self.last = self.last.max(newest);
+                    self.theirs = Some(Theirs { newest, ready, fingerprint });
                 }
-            }
+                Err(error) => self.refuse_number(now, &error),
+            },
+            News::Wanted { above, reason } => match self.wanted(above) {
+                Ok(()) if self.peer.role == Role::Client => self.wish(above, &reason),
+                Ok(()) => {}
+                Err(error) => self.refuse_number(now, &error),
+            },
             News::Trouble { reason } => {
                 tracing::error!(peer = self.peer.name, reason, "the other primary could make nothing of what came");
                 self.last_error = Some(format!("the other primary: {reason}"));
@@ -82,15 +85,18 @@ impl Engine {
     /// Both primaries have the same secret. When the effects' batch is durable this side answers for it.
     pub fn negotiated(&mut self, now: Instant, wall_ms: u64, agreed: &Agreed) -> Effects {
         (self.negotiating, self.failures, self.retry_at, self.last_error) = (false, 0, None, None);
-        // The server's answer says that it has kept it; its own word for that may be long on its way.
-        if self.peer.role == Role::Client
-            && let Some((newest, _)) = &mut self.theirs
-        {
-            *newest = agreed.generation.max(*newest);
-        }
+        let before = self.newest();
         if let Some(generation) = Generation::new(agreed, now, wall_ms)
-            && generation.number > self.newest()
+            && generation.number > before
         {
+            // The server's answer says that it has kept it; its own word for that may be long on its way.
+            if self.peer.role == Role::Client
+                && let Some(theirs) = &mut self.theirs
+                && theirs.newest <= generation.number
+            {
+                (theirs.newest, theirs.fingerprint) = (generation.number, Some(generation.fingerprint));
+            }
+            self.served(now, before, generation.number);
             self.last = self.last.max(generation.number);
             self.effects.batch.push(generation.persist(&self.peer.name));
             self.effects.batch.push(persist::last(&self.peer.name, self.last));

@@ -1,8 +1,8 @@
 //! The conclusions that the engine draws from its state, after every event and as time passes.
 
 use super::super::wire::{self, KeySet, MAX_SECRETS, News, Sealing};
-use super::boxes::{Node, Session};
-use super::{Action, Due, Effects, Engine, Generation, persist};
+use super::boxes::Node;
+use super::{Action, Due, Effects, Engine, Generation, Theirs, persist};
 use crate::config::registrar::Role;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ const MAX_SENT: usize = 64;
 impl Engine {
     /// Draws the conclusions, until nothing follows any more.
     pub(super) fn settle(&mut self, now: Instant) -> Effects {
+        self.end_silent(now);
         self.end_generations(now);
         self.get_ready(now);
         self.activate(now);
@@ -73,9 +74,21 @@ impl Engine {
         }
     }
 
+    /// Whether the other side's newest generation is this side's too.
+    fn is_common(&self, theirs: Theirs) -> bool {
+        let own = self.generations.last();
+        // Stores that were set back to different times may have two of one number.
+        let differs = own.zip(theirs.fingerprint).is_some_and(|(own, theirs)| own.fingerprint != theirs);
+        theirs.newest == self.newest() && !differs
+    }
+
     fn activate(&mut self, now: Instant) {
-        let ready = self.theirs.map_or(0, |(_, ready)| ready);
-        let Some(newest) = self.generations.last_mut().filter(|g| !g.active && g.number <= ready) else { return };
+        let Some(theirs) = self.theirs.filter(|&t| self.is_common(t)) else { return };
+        let Some(newest) = self.generations.last_mut() else { return };
+        newest.common = true;
+        if newest.active || newest.number > theirs.ready {
+            return;
+        }
         newest.active = true;
         let number = newest.number;
         for older in self.generations.iter_mut().filter(|g| g.number < number) {
@@ -89,11 +102,18 @@ impl Engine {
         tracing::info!(peer = self.peer.name, generation = number, "generation active");
     }
 
-    /// The generation that a box may seal under now.
-    fn seals_under(&self, session: &Session, now: Instant) -> Option<&Generation> {
-        let active = self.generations.iter().rev().find(|g| g.active)?;
+    /// A box seals under generations above this one only.
+    fn bar(&self, node: &Node) -> u32 {
+        node.process.as_ref().map_or(u32::MAX, |p| p.bar).max(self.floor)
+    }
+
+    /// The generation that a box may seal under now. It goes on with the one that it has; to another it goes when the
+    /// other primary has said that this is the newest of both, for what is active by the store alone may be long over.
+    fn seals_under(&self, node: &Node, now: Instant) -> Option<&Generation> {
+        let sealed = node.process.as_ref()?.sealed;
+        let active = self.generations.iter().rev().find(|g| g.active && (g.common || g.number == sealed))?;
         let expired = now.saturating_duration_since(active.agreed_at) >= self.times.lifetime;
-        (active.number > session.bar && !expired).then_some(active)
+        (active.number > self.bar(node) && !expired).then_some(active)
     }
 
     /// Sends every box what it does not have yet. As long as nothing is known of any generation or of the other side's
@@ -106,7 +126,7 @@ impl Engine {
         let mut sets = Vec::new();
         for (name, node) in &self.nodes {
             let Some(session) = &node.session else { continue };
-            let generation = self.seals_under(session, now);
+            let generation = self.seals_under(node, now);
             let content = (self.version, generation.map(|g| g.number));
             if session.pushed == Some(content) {
                 continue;
@@ -125,19 +145,23 @@ impl Engine {
                 opening: self.opening.clone(),
                 clients: self.clients_of(node, session),
                 client_side: self.is_client_side(),
+                token: None,
             };
             sets.push((name.clone(), content, keys));
         }
-        for (name, content, keys) in sets {
+        for (name, content, mut keys) in sets {
             let Some(node) = self.nodes.get_mut(&name) else { continue };
-            let Some(session) = &mut node.session else { continue };
-            if let Some(generation) = content.1 {
-                let sealed = Some((session.instance, generation));
-                if node.sealed != sealed {
-                    node.sealed = sealed;
-                    self.effects.batch.push(persist::sealed(&name, &session.instance, generation));
-                }
+            let (Some(session), Some(process)) = (&mut node.session, &mut node.process) else { continue };
+            let (token, another) = process.hand_out();
+            let sealed = content.1.unwrap_or(process.sealed);
+            if another || sealed != process.sealed {
+                process.sealed = sealed;
+                self.effects.batch.push(persist::process(&name, process));
             }
+            if another || session.token_at.is_none() {
+                session.token_at = Some(keys.revision);
+            }
+            keys.token = Some((&token).into());
             session.revision = keys.revision;
             session.pushed = Some(content);
             session.sent.push_back((keys.revision, opens));
@@ -150,17 +174,18 @@ impl Engine {
 
     fn tell(&mut self) {
         let ready = self.generations.iter().rev().find(|g| g.ready_here).map_or(0, |g| g.number);
-        let state = (self.newest(), ready);
+        let fingerprint = self.generations.last().map(|g| g.fingerprint);
+        let state = Theirs { newest: self.newest(), ready, fingerprint };
         if self.link && self.told != Some(state) {
             self.told = Some(state);
-            self.effects.actions.push(Action::Tell(News::State { newest: state.0, ready: state.1 }));
+            self.effects.actions.push(Action::Tell(News::State { newest: state.newest, ready, fingerprint }));
         }
     }
 
     /// Why a new generation is due, if one is.
     fn reason(&self, now: Instant) -> Option<String> {
         let newest = self.newest();
-        let waiting = |n: &&Node| n.session.as_ref().is_some_and(|s| s.bar >= newest);
+        let waiting = |n: &&Node| n.session.is_some() && self.bar(n) >= newest && !n.is_held_back(now);
         if let Some(node) = self.nodes.values().find(waiting) {
             return Some(format!("{} has registered", node.config.name));
         }
@@ -175,7 +200,7 @@ impl Engine {
             return Some("the present one is old".to_owned());
         }
         // One of the two has lost, or never got, what the other has.
-        let apart = self.theirs.is_some_and(|(theirs, _)| theirs != newest);
+        let apart = self.theirs.is_some_and(|theirs| !self.is_common(theirs));
         (apart && self.peer.role == Role::Client).then(|| "the two primaries have different ones".to_owned())
     }
 
@@ -183,7 +208,7 @@ impl Engine {
     /// it waits, for `ack_timeout` at most.
     fn is_rolling_over(&self) -> bool {
         let Some(newest) = self.generations.last() else { return false };
-        let both_have_it = self.theirs.is_some_and(|(theirs, _)| theirs == newest.number);
+        let both_have_it = self.theirs.is_some_and(|theirs| self.is_common(theirs));
         both_have_it && !(newest.active && newest.ready_here)
     }
 

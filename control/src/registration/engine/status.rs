@@ -75,6 +75,19 @@ pub struct NodeStatus {
     pub opens: u32,
     /// The generation it was told to seal under; 0: none.
     pub seals: u32,
+    /// Where it connects from, if it is connected.
+    pub address: Option<String>,
+    /// Another process has asked for its place within the last minute.
+    pub contested: Option<ContestStatus>,
+}
+
+/// Another process asks for the place of a box.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContestStatus {
+    /// Where it connects from.
+    pub claimant: String,
+    /// How often it, or others, have asked.
+    pub claims: u64,
 }
 
 impl Engine {
@@ -102,6 +115,8 @@ impl Engine {
             revoked: n.revoked,
             opens: n.session.as_ref().map_or(0, |s| s.opens),
             seals: n.session.as_ref().and_then(|s| s.pushed?.1).unwrap_or(0),
+            address: n.session.as_ref().map(|s| s.from.clone()),
+            contested: n.contest.as_ref().map(|c| ContestStatus { claimant: c.claimant.clone(), claims: c.claims }),
         });
         EngineStatus {
             peer: self.peer.name.clone(),

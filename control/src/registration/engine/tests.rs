@@ -5,7 +5,10 @@ use crate::config::registrar::Role;
 use crate::key_file::Scope;
 use zeroize::Zeroizing;
 
+mod numbers;
+mod registering;
 mod scope_client;
+mod set_back;
 
 #[test]
 fn boxes_seal_when_the_other_side_can_open_and_not_before() {
@@ -87,8 +90,9 @@ fn whoever_may_not_register_is_told_why() {
         let who = Registering {
             node: NodeInfo { name: name.into(), id: [id; 16], prefixes, clients: Vec::new() },
             instance: [1; 16],
+            token: None,
         };
-        world.engines[0].connect(world.now, 1, &who).map(drop)
+        world.engines[0].connect(world.now, 1, &who, "somewhere").map(drop)
     };
     assert_eq!(register(&mut world, "box-9", 1, None), Err(Denied::Unknown("box-9".into())));
     assert_eq!(register(&mut world, "box-1", 2, None), Err(Denied::Id("box-1".into())));
@@ -262,8 +266,8 @@ fn two_thousand_boxes_take_one_negotiation_each_time() {
     world.connect(1).expect("registered");
     for (i, node) in nodes.iter().enumerate() {
         let info = NodeInfo { name: node.name.clone(), id: node.id, prefixes: Vec::new(), clients: Vec::new() };
-        let who = Registering { node: info, instance: [1; 16] };
-        let effects = world.engines[0].connect(world.now, 10_000 + i as u64, &who).expect("registered");
+        let who = Registering { node: info, instance: [1; 16], token: None };
+        let effects = world.engines[0].connect(world.now, 10_000 + i as u64, &who, "somewhere").expect("registered");
         world.apply(0, effects);
     }
     world.run(Generations::default().ack_timeout + 2000 * MS);
@@ -278,7 +282,7 @@ fn next(state: &mut u64) -> u64 {
     *state >> 33
 }
 
-/// Any order of restarts, lost links and lost answers: no process gets what another had, and in the end all seal under
+/// Any order of restarts, lost links and answers, stores that are set back and machines that are cloned: no process gets what another had, and in the end all seal under
 /// one generation that all can open.
 #[test]
 fn whatever_happens_it_converges() {
@@ -287,7 +291,7 @@ fn whatever_happens_it_converges() {
         let mut state = seed;
         let mut world = World::with_scope(2, if seed % 4 == 3 { Scope::Client } else { Scope::Node });
         for _ in 0..40 {
-            let (i, kind) = (next(&mut state) as usize % 4, (next(&mut state) % 12) as u8);
+            let (i, kind) = (next(&mut state) as usize % 4, (next(&mut state) % KINDS) as u8);
             world.disturb(kind, i);
             world.run(MS * (next(&mut state) % 3000) as u32);
         }

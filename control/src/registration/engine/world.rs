@@ -1,7 +1,7 @@
 //! Two registrars, their boxes, and the messages between them, in a time of their own. What must
 //! never be is asserted.
 
-use super::super::wire::Registering;
+use super::super::wire::{Registering, Token};
 use super::*;
 use crate::config::registrar::Role;
 use crate::key_file::Scope;
@@ -11,6 +11,10 @@ use protocol::suite::Suite;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use zeroize::Zeroizing;
+
+mod disturb;
+
+pub use disturb::KINDS;
 
 pub const MS: Duration = Duration::from_millis(1);
 
@@ -33,8 +37,8 @@ pub fn node(name: &str, number: u8, prefix: &str, peer: &str) -> NodeConfig {
     NodeConfig { name: name.into(), id: [number; 16], prefixes, clients: Vec::new(), peer: peer.into() }
 }
 
-/// A box as far as keys go.
-#[derive(Default)]
+/// A process of a box, as far as keys go. A clone of it is what a snapshot of its machine has.
+#[derive(Clone, Default)]
 pub struct BoxState {
     pub side: usize,
     pub name: String,
@@ -42,9 +46,16 @@ pub struct BoxState {
     pub prefix: String,
     /// In scope client, and on the client's side.
     pub clients: Vec<[u8; 16]>,
-    pub instance: u8,
+    /// Names the process to its registrar.
+    pub instance: u16,
+    /// Names it in the audit.
+    pub process: u16,
+    /// The last token that it was handed.
+    pub token: Option<Token>,
     pub session: Option<SessionId>,
     pub keys: Option<KeySet>,
+    /// Another process of a box that is there already.
+    pub second: bool,
 }
 
 impl BoxState {
@@ -77,7 +88,7 @@ pub struct World {
     pub now: Instant,
     pub start: Instant,
     pub engines: Vec<Engine>,
-    pub stores: [BTreeMap<String, Zeroizing<Vec<u8>>>; 2],
+    pub stores: [Values; 2],
     pub boxes: Vec<BoxState>,
     pub link: bool,
     pub sessions: SessionId,
@@ -88,8 +99,23 @@ pub struct World {
     pub mute: BTreeSet<usize>,
     pub tells: [VecDeque<News>; 2],
     /// Which process has sealed under which secret.
-    pub sealed: HashMap<Vec<u8>, (u8, u8)>,
+    pub sealed: HashMap<Vec<u8>, u16>,
+    pub processes: u16,
+    /// Copies of stores, by side.
+    pub backups: [Vec<Values>; 2],
+    /// What all was after each batch that was kept, when it is to be remembered.
+    pub history: Option<Vec<Moment>>,
+    /// A registrar dies when it has kept its next batch, and before it has done what follows.
+    pub dies: [bool; 2],
 }
+
+/// Both stores, and the boxes, at one moment.
+pub struct Moment {
+    pub stores: [Values; 2],
+    pub boxes: Vec<BoxState>,
+}
+
+pub type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
 impl World {
     pub fn new(boxes: u8) -> Self {
@@ -112,6 +138,10 @@ impl World {
             mute: BTreeSet::new(),
             tells: Default::default(),
             sealed: HashMap::new(),
+            processes: 0,
+            backups: Default::default(),
+            history: None,
+            dies: [false; 2],
         };
         for side in 0..2 {
             for i in 0..boxes {
@@ -121,7 +151,17 @@ impl World {
                     (Scope::Client, 0) => vec![client(i, 1), client(i, 2)],
                     _ => Vec::new(),
                 };
-                this.boxes.push(BoxState { side, name, number, prefix, clients, instance: 1, ..BoxState::default() });
+                let process = this.new_process();
+                this.boxes.push(BoxState {
+                    side,
+                    name,
+                    number,
+                    prefix,
+                    clients,
+                    instance: process,
+                    process,
+                    ..BoxState::default()
+                });
             }
         }
         for side in 0..2 {
@@ -135,10 +175,15 @@ impl World {
         1_000_000 + (self.now - self.start).as_millis() as u64
     }
 
+    pub fn new_process(&mut self) -> u16 {
+        self.processes += 1;
+        self.processes
+    }
+
     /// A registrar as it starts: from what its store has.
     pub fn engine(&self, side: usize) -> Engine {
         let (other, role) = [("east", Role::Client), ("west", Role::Server)][side];
-        let boxes = self.boxes.iter().filter(|b| b.side == side);
+        let boxes = self.boxes.iter().filter(|b| b.side == side && !b.second);
         let nodes: Vec<_> = boxes
             .map(|b| NodeConfig { clients: b.clients.clone(), ..node(&b.name, b.number, &b.prefix, other) })
             .collect();
@@ -149,17 +194,33 @@ impl World {
     }
 
     pub fn apply(&mut self, side: usize, effects: Effects) {
+        let kept = !effects.batch.is_empty();
         for (name, value) in effects.batch {
             match value {
                 Some(value) => self.stores[side].insert(name, value),
                 None => self.stores[side].remove(&name),
             };
         }
+        if kept && let Some(history) = &mut self.history {
+            history.push(Moment { stores: self.stores.clone(), boxes: self.boxes.clone() });
+        }
+        if kept && std::mem::take(&mut self.dies[side]) {
+            return self.restart_registrar(side);
+        }
+        let mut sent = Vec::new();
         for action in effects.actions {
             match action {
-                Action::Push { session, keys } => self.push(side, session, keys),
+                Action::Push { session, keys } => {
+                    sent.push((session, keys.revision));
+                    self.push(session, keys);
+                }
                 Action::Close { session, .. } => {
                     self.boxes.iter_mut().filter(|b| b.session == Some(session)).for_each(|b| b.session = None);
+                }
+                Action::Probe { session } => {
+                    if self.boxes.iter().any(|b| b.session == Some(session)) {
+                        self.engines[side].alive(session);
+                    }
                 }
                 Action::Tell(news) => self.tells[1 - side].push_back(news),
                 Action::Negotiate { last, .. } => {
@@ -168,22 +229,25 @@ impl World {
                 }
             }
         }
+        // What is acknowledged comes after all that was sent with it.
+        for (session, revision) in sent {
+            let to = self.boxes.iter().position(|b| b.session == Some(session));
+            if to.is_some_and(|i| !self.mute.contains(&i)) {
+                let effects = self.engines[side].ack(self.now, session, revision);
+                self.apply(side, effects);
+            }
+        }
     }
 
-    pub fn push(&mut self, side: usize, session: SessionId, keys: KeySet) {
-        let Some(i) = self.boxes.iter().position(|b| b.session == Some(session)) else { return };
-        let b = &mut self.boxes[i];
+    pub fn push(&mut self, session: SessionId, keys: KeySet) {
+        let Some(b) = self.boxes.iter_mut().find(|b| b.session == Some(session)) else { return };
         let revision = keys.revision;
         assert!(b.keys.as_ref().is_none_or(|k| k.revision < revision || revision == 1));
+        b.token = keys.token.as_ref().map(|t| Token::new(t.octets[..].try_into().expect("a token")));
         b.keys = Some(keys);
         for secret in b.may_seal_under() {
-            let process = (b.number, b.instance);
-            let first = *self.sealed.entry(secret).or_insert(process);
-            assert_eq!(first, process, "{} got a secret of generation {:?}", b.name, b.seals());
-        }
-        if !self.mute.contains(&i) {
-            let effects = self.engines[side].ack(self.now, session, revision);
-            self.apply(side, effects);
+            let first = *self.sealed.entry(secret).or_insert(b.process);
+            assert_eq!(first, b.process, "{} got a secret of generation {:?}", b.name, b.seals());
         }
     }
 
@@ -200,13 +264,23 @@ impl World {
             let effects = self.engines[0].negotiation_failed(self.now, "no answer");
             return self.apply(0, effects);
         }
+        let now = self.now;
+        if let Err(error) = self.engines[1].plausible(now, last) {
+            let effects = self.engines[0].negotiation_failed(now, &error.to_string());
+            return self.apply(0, effects);
+        }
         let generation = last.max(self.engines[1].last()) + 1;
+        if let Err(error) = self.engines[0].plausible(now, generation) {
+            let effects = self.engines[0].negotiation_failed(now, &error.to_string());
+            return self.apply(0, effects);
+        }
         let secret = [self.negotiations as u8, (self.negotiations >> 8) as u8].repeat(16);
         let agreed = self.agreed(generation, &secret);
         let (now, wall) = (self.now, self.wall());
         let effects = self.engines[1].negotiated(now, wall, &agreed);
         self.apply(1, effects);
-        let effects = if fault.is_some() {
+        // The server may have died of it, with its answer.
+        let effects = if fault.is_some() || !self.link {
             self.engines[0].negotiation_failed(self.now, "the answer was lost")
         } else {
             self.engines[0].negotiated(now, wall, &agreed)
@@ -230,11 +304,14 @@ impl World {
     pub fn connect(&mut self, i: usize) -> Result<(), Denied> {
         self.sessions += 1;
         let b = &mut self.boxes[i];
-        b.session = Some(self.sessions);
         let node = NodeInfo { name: b.name.clone(), id: [b.number; 16], prefixes: Vec::new(), clients: Vec::new() };
-        let who = Registering { node, instance: [b.instance; 16] };
+        let instance = [b.instance.to_be_bytes(); 8].concat().try_into().expect("16 octets");
+        let who = Registering { node, instance, token: b.token.clone() };
         let side = b.side;
-        let effects = self.engines[side].connect(self.now, self.sessions, &who)?;
+        let from = format!("machine {}", b.process);
+        let effects = self.engines[side].connect(self.now, self.sessions, &who, &from)?;
+        // Its stream is there before anything is sent over it.
+        self.boxes[i].session = Some(self.sessions);
         self.apply(side, effects);
         Ok(())
     }
@@ -242,7 +319,10 @@ impl World {
     pub fn connect_all(&mut self) {
         for i in 0..self.boxes.len() {
             if self.boxes[i].session.is_none() {
-                self.connect(i).expect("registered");
+                match self.connect(i) {
+                    Ok(()) | Err(Denied::Taken { .. }) => {}
+                    Err(denied) => panic!("{denied}"),
+                }
             }
         }
     }
@@ -250,8 +330,7 @@ impl World {
     /// kill -9 and a new process, without keys.
     pub fn restart_box(&mut self, i: usize) {
         self.disconnect(i);
-        self.boxes[i].instance += 1;
-        self.boxes[i].keys = None;
+        self.becomes_new(i);
     }
 
     pub fn disconnect(&mut self, i: usize) {
@@ -295,44 +374,6 @@ impl World {
             }
         }
         self.deliver();
-    }
-
-    /// Something happens, of twelve kinds, mostly to box `i`.
-    pub fn disturb(&mut self, kind: u8, i: usize) {
-        let (i, side) = (i % self.boxes.len(), i % 2);
-        match kind {
-            0 => self.set_link(false),
-            1 | 2 => self.set_link(true),
-            3 => self.restart_box(i),
-            4 => self.disconnect(i),
-            5 | 6 => self.connect_all(),
-            7 => self.restart_registrar(side),
-            8 => self.fault = Some(i / 2 % 2 == 0),
-            9 => {
-                let effects = self.engines[side].rotate(self.now);
-                self.apply(side, effects);
-            }
-            10 => {
-                // A registrar whose store is lost.
-                self.stores[side].clear();
-                self.restart_registrar(side);
-            }
-            _ => {
-                if !self.mute.remove(&i) {
-                    self.mute.insert(i);
-                }
-            }
-        }
-    }
-
-    /// All is mended: what can be in touch is, for as long as it takes.
-    pub fn come_to_rest(&mut self) {
-        self.mute.clear();
-        self.set_link(true);
-        for _ in 0..2 {
-            self.connect_all();
-            self.run(15_000 * MS);
-        }
     }
 
     /// What a box seals, every connected box of the other side can open.

@@ -1,8 +1,8 @@
 //! Key sets as a box takes them: checked as a whole before any of it is used.
 
 use super::{
-    ClientSecrets, KeySet, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, NodeInfo, array, bad, prefixes_from_wire,
-    proto, scope_from_wire,
+    ClientSecrets, KeySet, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, NodeInfo, Token, array, bad,
+    prefixes_from_wire, proto, scope_from_wire, token,
 };
 use pipeline::keyring::{self, GenerationKeys};
 use pipeline::policy::Prefix;
@@ -46,6 +46,8 @@ pub struct Keys {
     pub sealing: Option<SealingKeys>,
     /// Whom to open.
     pub opening: Vec<OpeningKeys>,
+    /// To be shown when the process registers again.
+    pub token: Option<Token>,
 }
 
 const KEY_SET: &str = "key set";
@@ -141,6 +143,11 @@ impl TryFrom<&KeySet> for Keys {
             }
             Ok(OpeningKeys { node, secrets })
         });
-        Ok(Self { revision: set.revision, sealing: sealing.transpose()?, opening: opening.collect::<Result<_, _>>()? })
+        Ok(Self {
+            revision: set.revision,
+            sealing: sealing.transpose()?,
+            opening: opening.collect::<Result<_, _>>()?,
+            token: token::from_wire(set.token.as_ref(), KEY_SET)?,
+        })
     }
 }

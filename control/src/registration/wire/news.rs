@@ -1,8 +1,8 @@
 //! What one primary tells the other beside the negotiation, and what a box says first, checked.
 
 use super::{
-    Coordination, GenerationState, Hello, MAX_CLIENTS, MAX_NODES, MAX_PREFIXES, MAX_REASON, Malformed, Node, Nodes,
-    Trouble, Wanted, array, bad, coordination, proto,
+    Coordination, FINGERPRINT, GenerationState, Hello, MAX_CLIENTS, MAX_NODES, MAX_PREFIXES, MAX_REASON, Malformed,
+    Node, Nodes, Token, Trouble, Wanted, array, bad, coordination, proto, token,
 };
 use crate::key_file;
 use pipeline::policy::Prefix;
@@ -95,6 +95,8 @@ pub enum News {
         newest: u32,
         /// The highest that all its boxes can open.
         ready: u32,
+        /// Tells the newest from another of the same number.
+        fingerprint: Option<[u8; FINGERPRINT]>,
     },
     /// It wants a generation above this one.
     Wanted {
@@ -124,7 +126,11 @@ impl From<&News> for Coordination {
         use coordination::Message;
         let message = match news {
             News::Nodes(nodes) => Message::Nodes(Nodes { nodes: nodes.iter().map(Into::into).collect() }),
-            News::State { newest, ready } => Message::State(GenerationState { newest: *newest, ready: *ready }),
+            News::State { newest, ready, fingerprint } => Message::State(GenerationState {
+                newest: *newest,
+                ready: *ready,
+                fingerprint: fingerprint.map(Vec::from).unwrap_or_default(),
+            }),
             News::Wanted { above, reason } => Message::Wanted(Wanted { above: *above, reason: reason.clone() }),
             News::Trouble { reason } => Message::Trouble(Trouble { reason: reason.clone() }),
         };
@@ -146,7 +152,11 @@ impl TryFrom<Coordination> for News {
                 nodes.into_iter().map(|n| n.checked(MESSAGE)).collect::<Result<_, _>>().map(Self::Nodes)
             }
             Some(Message::Nodes(_)) => bad(MESSAGE, "too many nodes"),
-            Some(Message::State(GenerationState { newest, ready })) => Ok(Self::State { newest, ready }),
+            Some(Message::State(GenerationState { newest, ready, fingerprint })) => {
+                let said = Some(fingerprint).filter(|f| !f.is_empty());
+                let fingerprint = said.map(|f| array(&f, MESSAGE, "a fingerprint has 16 octets")).transpose()?;
+                Ok(Self::State { newest, ready, fingerprint })
+            }
             Some(Message::Wanted(Wanted { above, reason })) if reason.len() <= MAX_REASON => {
                 Ok(Self::Wanted { above, reason: reason.escape_debug().to_string() })
             }
@@ -166,6 +176,8 @@ pub struct Registering {
     pub node: NodeInfo,
     /// Which process of it.
     pub instance: [u8; 16],
+    /// The last that it was handed.
+    pub token: Option<Token>,
 }
 
 impl TryFrom<Hello> for Registering {
@@ -176,6 +188,6 @@ impl TryFrom<Hello> for Registering {
         let instance = array(&hello.instance, MESSAGE, "an instance has 16 octets")?;
         let node = Node { name: hello.name, id: hello.id, prefixes: hello.prefixes, clients: Vec::new() };
         let node = node.checked(MESSAGE)?;
-        Ok(Self { node, instance })
+        Ok(Self { node, instance, token: token::from_wire(hello.token.as_ref(), MESSAGE)? })
     }
 }

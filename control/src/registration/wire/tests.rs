@@ -33,7 +33,8 @@ fn messages_there_and_back() {
     }
     let news = [
         News::Nodes(vec![node()]),
-        News::State { newest: 4, ready: 3 },
+        News::State { newest: 4, ready: 3, fingerprint: None },
+        News::State { newest: 4, ready: 3, fingerprint: Some([5; FINGERPRINT]) },
         News::Wanted { above: 4, reason: "box-a restarted".into() },
         News::trouble("kem: no answer"),
     ];
@@ -54,13 +55,15 @@ fn a_prefix_within_another() {
 fn what_is_out_of_bounds_is_refused() {
     let hello = |change: &dyn Fn(&mut Hello)| {
         let Node { name, id, prefixes, .. } = Node::from(&node());
-        let mut hello = Hello { name, id, prefixes, instance: vec![1; 16] };
+        let token = Some(proto::Token { octets: vec![2; TOKEN] });
+        let mut hello = Hello { name, id, prefixes, instance: vec![1; 16], token };
         change(&mut hello);
         Registering::try_from(hello)
     };
     assert!(hello(&|_| ()).is_ok());
     type Change = fn(&mut Hello);
-    let changes: [Change; 8] = [
+    let changes: [Change; 9] = [
+        |h| h.token.iter_mut().for_each(|t| t.octets.push(0)),
         |h| h.name.clear(),
         |h| h.name = "a b".into(),
         |h| h.id.truncate(15),
@@ -102,9 +105,10 @@ fn secrets_do_not_show_and_go_with_their_message() {
     let opening = Opening { node: None, secrets: vec![secret] };
     let secrets = vec![ClientSecret { address: vec![1; 16], secret: vec![0xAB; 32] }];
     let clients = vec![ClientSecrets { generation: 3, suite: None, secrets }];
-    let keys =
-        KeySet { revision: 1, scope: 1, sealing: Some(sealing), opening: vec![opening], clients, client_side: false };
-    let message = ToNode { keys: Some(keys) };
+    let token = Some(proto::Token { octets: vec![0xAB; TOKEN] });
+    let (sealing, opening) = (Some(sealing), vec![opening]);
+    let keys = KeySet { revision: 1, scope: 1, sealing, opening, clients, client_side: false, token };
+    let message = ToNode { keys: Some(keys), probe: false };
     let shown = format!("{message:?}");
     assert!(shown.contains("redacted") && !shown.contains("171"), "{shown}");
     let back = ToNode::decode(&*message.encode_to_vec()).expect("what was encoded");
@@ -123,7 +127,8 @@ fn clients_secrets_stand_in_one_place() {
         let opening = vec![Opening { node: Some((&node()).into()), secrets: Vec::new() }];
         let clients = vec![of(3, &[1]), of(4, &[1, 2])];
         let scope = proto::Scope::Client.into();
-        let mut set = KeySet { revision: 1, scope, sealing: Some(sealing), opening, clients, client_side: true };
+        let sealing = Some(sealing);
+        let mut set = KeySet { revision: 1, scope, sealing, opening, clients, client_side: true, token: None };
         change(&mut set);
         Keys::try_from(&set)
     };

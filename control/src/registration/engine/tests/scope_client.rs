@@ -52,10 +52,10 @@ fn prefixes_that_a_box_leaves_out_bring_no_clients() {
     let mut world = World::with_scope(1, Scope::Client);
     let one = "2001:db8:a::1/128".parse().expect("a prefix");
     let node = NodeInfo { name: "box-1".into(), id: [1; 16], prefixes: vec![one], clients: Vec::new() };
-    let who = Registering { node, instance: [1; 16] };
+    let who = Registering { node, instance: [1; 16], token: None };
     world.set_link(true);
     world.boxes[0].session = Some(77);
-    let effects = world.engines[0].connect(world.now, 77, &who).expect("registered");
+    let effects = world.engines[0].connect(world.now, 77, &who, "somewhere").expect("registered");
     world.apply(0, effects);
     world.connect(1).expect("registered");
     world.run(2000 * MS);
