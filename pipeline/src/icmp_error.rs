@@ -26,7 +26,7 @@ use mending::Mending;
 pub(crate) use mending::checksum;
 use protocol::wire::dest_opts::{RemovePlan, plan_remove};
 use protocol::wire::ext_chain::{self, Chain, MAX_HEADERS, WalkError};
-use protocol::wire::ipv6;
+use protocol::wire::{ethernet, ipv6};
 use protocol::wire::option::Form;
 
 /// Octets of an error before the quotation.
@@ -105,7 +105,7 @@ impl Default for ErrorBudget {
 /// Whether a frame holds an ICMPv6 error that [`mend`] knows. Cheap: nearly all frames that come here are none.
 #[inline]
 pub(crate) fn is_one(frame: &[u8]) -> bool {
-    let Some(packet) = parse::l3_offset(frame).and_then(|l3| frame.get(l3..)) else { return false };
+    let Some(packet) = ethernet::ipv6_offset(frame).and_then(|l3| frame.get(l3..)) else { return false };
     let Some(&(mut next)) = packet.get(ipv6::NEXT_HEADER_AT) else { return false };
     let mut at = ipv6::HEADER_LEN;
     for _ in 0..=MAX_HEADERS {

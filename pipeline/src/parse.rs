@@ -4,14 +4,8 @@ use crate::buffer::PacketBuf;
 use crate::counters::Reason;
 use crate::mss;
 use protocol::wire::ext_chain::{self, Chain};
-use protocol::wire::ipv6;
 use protocol::wire::option::{self, Form};
-
-/// VLAN tags that are stepped over at most (QinQ needs two).
-const MAX_TAGS: usize = 4;
-
-/// Octets before the first EtherType.
-const ETHERTYPE_AT: usize = 12;
+use protocol::wire::{ethernet, ipv6};
 
 /// Octets of an Ethernet header without tags.
 pub(crate) const ETHERNET: usize = 14;
@@ -71,7 +65,7 @@ fn quick<B: PacketBuf>(
     let len = ipv6::HEADER_LEN + ipv6::payload_len(&head[ETHERNET..]);
     let whole = (len + ETHERNET <= packet.frame_len()) & (len + ETHERNET >= upper + 8);
     // EtherType and version in one comparison.
-    let &[a, b, c, d] = head[ETHERTYPE_AT..].first_chunk()?;
+    let &[a, b, c, d] = head[ethernet::TYPE_AT..].first_chunk()?;
     let is_ipv6 = u32::from_be_bytes([a, b, c, d]) & 0xFFFF_F000 == 0x86DD_6000;
     if syn | !is_ipv6 | !whole {
         return None;
@@ -97,20 +91,6 @@ pub struct Parsed {
     pub chain: Chain,
 }
 
-/// Offset of the IPv6 header, if the frame carries one under at most [`MAX_TAGS`] VLAN tags.
-#[inline]
-pub(crate) fn l3_offset(frame: &[u8]) -> Option<usize> {
-    let mut at = ETHERTYPE_AT;
-    for _ in 0..=MAX_TAGS {
-        match *frame.get(at..at + 2)? {
-            [0x86, 0xDD] => return Some(at + 2),
-            [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8] => at += 4,
-            _ => return None,
-        }
-    }
-    None
-}
-
 /// Parses one frame.
 ///
 /// # Errors
@@ -118,34 +98,7 @@ pub(crate) fn l3_offset(frame: &[u8]) -> Option<usize> {
 #[inline]
 pub fn parse<B: PacketBuf>(packet: &B) -> Result<Parsed, Reason> {
     let frame = packet.data();
-    let l3 = l3_offset(frame).ok_or(Reason::NotIpv6)?;
+    let l3 = ethernet::ipv6_offset(frame).ok_or(Reason::NotIpv6)?;
     let chain = ext_chain::walk(&frame[l3..], packet.frame_len() - l3)?;
     Ok(Parsed { l3, chain })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_over_tags_and_nothing_else() {
-        let frame = |types: &[[u8; 2]]| {
-            let mut f = vec![0; 12];
-            for (i, t) in types.iter().enumerate() {
-                f.extend_from_slice(t);
-                if i + 1 < types.len() {
-                    f.extend_from_slice(&[0, 5]);
-                }
-            }
-            f
-        };
-        let six = [0x86, 0xDD];
-        assert_eq!(l3_offset(&frame(&[six])), Some(14));
-        assert_eq!(l3_offset(&frame(&[[0x81, 0], six])), Some(18));
-        assert_eq!(l3_offset(&frame(&[[0x88, 0xA8], [0x81, 0], six])), Some(22));
-        assert_eq!(l3_offset(&frame(&[[0x81, 0]; 6])), None);
-        assert_eq!(l3_offset(&frame(&[[8, 0]])), None);
-        assert_eq!(l3_offset(&[0; 13]), None);
-        assert_eq!(l3_offset(&[]), None);
-    }
 }

@@ -1,0 +1,79 @@
+//! Where IPv6 begins behind Ethernet's types: one list of the VLAN tags that are stepped over, for the box and for what
+//! reads its captures.
+
+/// VLAN tags that are stepped over at most (`QinQ` needs two).
+pub const MAX_TAGS: usize = 4;
+
+/// Offset of the first EtherType in an Ethernet frame.
+pub const TYPE_AT: usize = 12;
+
+/// Octets of a type, and of a tag's control information.
+const TYPE: usize = 2;
+
+/// Offset of the IPv6 header in an Ethernet frame that carries one under at most [`MAX_TAGS`] VLAN tags.
+#[inline]
+#[must_use]
+pub fn ipv6_offset(frame: &[u8]) -> Option<usize> {
+    ipv6_behind(*frame.get(TYPE_AT..)?.first_chunk()?, frame, TYPE_AT + TYPE)
+}
+
+/// The same where the first type does not stand directly before what it names: `at` is where that begins.
+#[inline]
+#[must_use]
+pub fn ipv6_behind(mut ethertype: [u8; 2], frame: &[u8], mut at: usize) -> Option<usize> {
+    for _ in 0..=MAX_TAGS {
+        match ethertype {
+            [0x86, 0xDD] => return Some(at),
+            // 802.1Q, 802.1ad, and what stood for the outer tag before 802.1ad.
+            [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8] => {
+                ethertype = *frame.get(at + TYPE..)?.first_chunk()?;
+                at += 2 * TYPE;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_over_tags_and_nothing_else() {
+        let frame = |types: &[[u8; 2]]| {
+            let mut f = vec![0; 12];
+            for (i, t) in types.iter().enumerate() {
+                f.extend_from_slice(t);
+                if i + 1 < types.len() {
+                    f.extend_from_slice(&[0, 5]);
+                }
+            }
+            f
+        };
+        let six = [0x86, 0xDD];
+        assert_eq!(ipv6_offset(&frame(&[six])), Some(14));
+        for tag in [[0x81, 0], [0x88, 0xA8], [0x91, 0], [0x92, 0]] {
+            assert_eq!(ipv6_offset(&frame(&[tag, six])), Some(18));
+            assert_eq!(ipv6_offset(&frame(&[tag, [0x81, 0], six])), Some(22));
+        }
+        assert_eq!(ipv6_offset(&frame(&[[0x81, 0], [0x81, 0], [0x81, 0], [0x81, 0], six])), Some(30));
+        assert_eq!(ipv6_offset(&frame(&[[0x81, 0], [0x81, 0], [0x81, 0], [0x81, 0], [0x81, 0], six])), None);
+        assert_eq!(ipv6_offset(&frame(&[[0x81, 0]; 6])), None);
+        assert_eq!(ipv6_offset(&frame(&[[8, 0]])), None);
+        assert_eq!(ipv6_offset(&frame(&[[0x93, 0], six])), None);
+        assert_eq!(ipv6_offset(&[0; 13]), None);
+        assert_eq!(ipv6_offset(&[]), None);
+        // A tag with nothing behind it.
+        assert_eq!(ipv6_offset(&frame(&[[0x81, 0]])), None);
+    }
+
+    #[test]
+    fn the_first_type_may_stand_elsewhere() {
+        assert_eq!(ipv6_behind([0x86, 0xDD], &[], 20), Some(20));
+        let mut cooked = [0; 24];
+        cooked[22..].copy_from_slice(&[0x86, 0xDD]);
+        assert_eq!(ipv6_behind([0x81, 0], &cooked, 20), Some(24));
+        assert_eq!(ipv6_behind([0x81, 0], &cooked[..23], 20), None);
+    }
+}
