@@ -1,17 +1,30 @@
-//! Frames out of pcap and pcapng files, one at a time: a capture may be larger than memory.
+//! Frames out of pcap and pcapng files, one at a time: a capture may be larger than memory. What a file claims costs no more
+//! memory than it has octets.
 
-use pcap_parser::pcapng::Block;
-use pcap_parser::traits::PcapReaderIterator;
-use pcap_parser::{Linktype, PcapBlockOwned, PcapError, create_reader};
+mod classic;
+mod link;
+mod octets;
+mod pcapng;
+mod source;
+mod time;
+mod write;
+
+pub use link::{LinkType, ipv6_offset};
+pub use write::Writer;
+
+use classic::Classic;
+use pcapng::Pcapng;
+use source::{Got, Source};
+use std::borrow::Cow;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+use time::Resolution;
 
-/// Octets of a file that are looked at together, at first and at most: a record has to fit.
-const WINDOW: usize = 1 << 18;
-const MAX_WINDOW: usize = 1 << 26;
-const NANOS: u64 = 1_000_000_000;
+/// Octets of a record at most, more than any tool writes: what goes beyond is a length that was overwritten.
+const MAX_RECORD: u64 = 1 << 26;
 
 /// Why a capture cannot be read, or not further.
 #[derive(Debug, Error)]
@@ -20,14 +33,62 @@ pub enum CaptureError {
     #[error("{0}: cannot read the capture: {1}")]
     Io(PathBuf, io::Error),
     /// Another kind of file.
-    #[error("{0}: not a pcap or pcapng file; name a capture as tcpdump or Wireshark write it")]
-    NotACapture(PathBuf),
+    #[error("{0}: not a pcap or pcapng file; {1}")]
+    NotACapture(PathBuf, &'static str),
     /// It ends early.
-    #[error("{0}: cut off within the record behind frame {1}; capture again, or go on with the frames before it")]
-    CutOff(PathBuf, u64),
-    /// A record contradicts itself.
-    #[error("{0}: broken in the record behind frame {1}; capture again, or go on with the frames before it")]
-    Broken(PathBuf, u64),
+    #[error("{path}: cut off at octet {at}, within the record behind frame {behind}; {REMEDY}")]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// Its octets.
+        at: u64,
+        /// Frames before.
+        behind: u64,
+    },
+    /// A record contradicts itself, or what is before it.
+    #[error("{path}: broken at octet {at}, in the record behind frame {behind}: {what}; {REMEDY}")]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins.
+        at: u64,
+        /// Frames before.
+        behind: u64,
+        /// What is wrong.
+        what: Cow<'static, str>,
+    },
+}
+
+const REMEDY: &str = "capture again, or go on with the frames before it";
+
+/// What is wrong in a file, without the file.
+#[derive(Debug)]
+enum Fault {
+    Io(io::Error),
+    CutOff,
+    Broken { at: u64, what: Cow<'static, str> },
+}
+
+impl Fault {
+    fn broken(at: u64, what: impl Into<Cow<'static, str>>) -> Self {
+        Self::Broken { at, what: what.into() }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Source {
+    /// Fills `into`, or the file is cut off.
+    fn whole(&mut self, into: &mut [u8]) -> Result<(), Fault> {
+        match self.fill(into)? {
+            Got::All => Ok(()),
+            Got::Part | Got::Nothing => Err(Fault::CutOff),
+        }
+    }
 }
 
 /// One frame.
@@ -37,40 +98,83 @@ pub struct Frame<'c> {
     pub number: u64,
     /// Nanoseconds since 1970; `None` when the record has no time.
     pub time_ns: Option<u64>,
+    /// Whether the clock that this is from has ticks shorter than a microsecond.
+    pub is_fine: bool,
     /// What `data` starts with.
-    pub link: Linktype,
-    /// The octets captured.
+    pub link: LinkType,
+    /// The octets captured, without check sequence.
     pub data: &'c [u8],
-    /// The octets on the wire; more than captured when the frame was snapped.
+    /// The octets on the wire, without check sequence; more than captured when the frame was snapped.
     pub original_len: usize,
+    /// Octets of check sequence behind the frame, which the capture says are there, and which were taken off as a NIC does.
+    pub check_sequence: usize,
+}
+
+impl Frame<'_> {
+    /// Octets that were not captured.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        self.original_len - self.data.len()
+    }
+}
+
+/// What the frames of one interface have in common.
+#[derive(Clone, Copy, Debug)]
+struct Interface {
+    link: LinkType,
+    resolution: Resolution,
+    /// Seconds to be added to every time.
+    offset_s: i64,
+    /// Octets captured per frame at most; 0: no limit.
+    snaplen: u32,
+    /// Octets of check sequence behind every frame.
+    check_sequence: usize,
+}
+
+/// A frame in the buffer that it was read into.
+struct FrameAt {
+    interface: Interface,
+    ticks: Option<u64>,
+    data: Range<usize>,
+    original_len: usize,
+    /// The packet's own word on its check sequence.
+    check_sequence: Option<usize>,
+}
+
+impl FrameAt {
+    fn frame<'c>(&self, number: u64, buffer: &'c [u8]) -> Frame<'c> {
+        let Interface { link, resolution, offset_s, check_sequence, .. } = self.interface;
+        let data = buffer.get(self.data.clone()).unwrap_or_default();
+        let on_wire = self.original_len.max(data.len());
+        // A frame that is no longer than that has none.
+        let check_sequence = Some(self.check_sequence.unwrap_or(check_sequence)).filter(|&n| n < on_wire).unwrap_or(0);
+        let original_len = on_wire - check_sequence;
+        Frame {
+            number,
+            time_ns: self.ticks.and_then(|ticks| resolution.time_ns(ticks, offset_s)),
+            is_fine: resolution.is_finer_than_microseconds(),
+            link,
+            data: data.get(..original_len).unwrap_or(data),
+            original_len,
+            check_sequence,
+        }
+    }
+}
+
+/// The two kinds of file.
+enum Format {
+    Classic(Classic),
+    Pcapng(Pcapng),
 }
 
 /// A capture that is being read.
 pub struct Capture {
     path: PathBuf,
-    reader: Box<dyn PcapReaderIterator + Send>,
-    window: usize,
+    source: Source,
+    format: Format,
     number: u64,
-    interfaces: Vec<Interface>,
-}
-
-/// What the frames of one interface have in common.
-#[derive(Clone, Copy)]
-struct Interface {
-    link: Linktype,
-    /// Ticks per second.
-    resolution: u64,
-    /// Seconds.
-    offset: i64,
-    /// Octets captured per frame at most; 0: no limit.
-    snap: u32,
-}
-
-impl Interface {
-    fn time_ns(&self, ticks: u64) -> Option<u64> {
-        let nanos = u128::from(ticks) * u128::from(NANOS) / u128::from(self.resolution.max(1));
-        u64::try_from(i128::try_from(nanos).ok()? + i128::from(self.offset) * i128::from(NANOS)).ok()
-    }
+    /// What the last record was read into.
+    buffer: Vec<u8>,
 }
 
 impl Capture {
@@ -79,12 +183,41 @@ impl Capture {
     /// # Errors
     /// [`CaptureError`].
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let path = path.to_owned();
-        let file = File::open(&path).map_err(|e| CaptureError::Io(path.clone(), e))?;
-        match create_reader(WINDOW, file) {
-            Ok(reader) => Ok(Self { path, reader, window: WINDOW, number: 0, interfaces: Vec::new() }),
-            Err(PcapError::ReadError) => Err(CaptureError::Io(path, io::Error::other("read error"))),
-            Err(_) => Err(CaptureError::NotACapture(path)),
+        let file = File::open(path).map_err(|e| CaptureError::Io(path.to_owned(), e))?;
+        Self::read(path, Box::new(file))
+    }
+
+    /// A capture from elsewhere; errors name it `path`.
+    ///
+    /// # Errors
+    /// [`CaptureError`].
+    pub fn read(path: &Path, reader: Box<dyn Read + Send>) -> Result<Self, CaptureError> {
+        let mut source = Source::new(reader);
+        let opened = open(&mut source);
+        let format = match opened {
+            Ok(Ok(format)) => format,
+            Ok(Err(remedy)) => return Err(CaptureError::NotACapture(path.to_owned(), remedy)),
+            Err(fault) => return Err(named(path, source.at(), 0, fault)),
+        };
+        Ok(Self { path: path.to_owned(), source, format, number: 0, buffer: Vec::new() })
+    }
+
+    /// The next frame; `None`: that was all.
+    ///
+    /// # Errors
+    /// [`CaptureError`].
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        let next = match &mut self.format {
+            Format::Classic(classic) => classic.next(&mut self.source, &mut self.buffer),
+            Format::Pcapng(pcapng) => pcapng.next(&mut self.source, &mut self.buffer),
+        };
+        match next {
+            Ok(Some(at)) => {
+                self.number += 1;
+                Ok(Some(at.frame(self.number, &self.buffer)))
+            }
+            Ok(None) => Ok(None),
+            Err(fault) => Err(named(&self.path, self.source.at(), self.number, fault)),
         }
     }
 
@@ -96,117 +229,40 @@ impl Capture {
         &mut self,
         mut each: impl FnMut(Frame<'_>) -> Result<bool, E>,
     ) -> Result<(), E> {
-        loop {
-            let len = match self.reader.next() {
-                Ok((len, block)) => {
-                    if let Some(frame) = frame(block, &mut self.interfaces, &mut self.number)
-                        && !each(frame)?
-                    {
-                        return Ok(());
-                    }
-                    len
-                }
-                Err(PcapError::Eof) => return Ok(()),
-                Err(PcapError::Incomplete(_) | PcapError::BufferTooSmall) => {
-                    self.refill()?;
-                    continue;
-                }
-                Err(PcapError::UnexpectedEof) => {
-                    return Err(CaptureError::CutOff(self.path.clone(), self.number).into());
-                }
-                Err(_) => return Err(CaptureError::Broken(self.path.clone(), self.number).into()),
-            };
-            self.reader.consume(len);
-        }
-    }
-
-    /// Reads on; widens the window when a record fills it.
-    fn refill(&mut self) -> Result<(), CaptureError> {
-        let before = self.reader.data().len();
-        let refilled = self.reader.refill().is_ok();
-        if !refilled {
-            return Err(CaptureError::Io(self.path.clone(), io::Error::other("read error")));
-        }
-        if self.reader.data().len() > before || self.reader.reader_exhausted() {
-            return Ok(());
-        }
-        self.window *= 2;
-        if self.window > MAX_WINDOW || !self.reader.grow(self.window) {
-            return Err(CaptureError::Broken(self.path.clone(), self.number));
+        while let Some(frame) = self.next_frame()? {
+            if !each(frame)? {
+                break;
+            }
         }
         Ok(())
     }
 }
 
-/// The frame in a block, if it is one; notes headers and interfaces.
-fn frame<'b>(block: PcapBlockOwned<'b>, interfaces: &mut Vec<Interface>, number: &mut u64) -> Option<Frame<'b>> {
-    let (interface, ticks, data, original_len) = match block {
-        PcapBlockOwned::LegacyHeader(header) => {
-            let resolution = if header.is_nanosecond_precision() { NANOS } else { 1_000_000 };
-            interfaces.push(Interface { link: header.network, resolution, offset: 0, snap: 0 });
-            return None;
+/// Finds out what kind of file it is; a remedy if it is none.
+fn open(source: &mut Source) -> Result<Result<Format, &'static str>, Fault> {
+    let mut magic = [0; 4];
+    if source.fill(&mut magic)? == Got::All {
+        if magic == pcapng::SECTION {
+            return Ok(Ok(Format::Pcapng(Pcapng::new())));
         }
-        PcapBlockOwned::NG(Block::SectionHeader(_)) => {
-            interfaces.clear();
-            return None;
+        if let Some(kind) = Classic::recognise(magic) {
+            return Ok(Ok(Format::Classic(Classic::open(kind, source)?)));
         }
-        PcapBlockOwned::NG(Block::InterfaceDescription(block)) => {
-            let resolution = block.ts_resolution().unwrap_or(1_000_000);
-            let (link, offset, snap) = (block.linktype, block.if_tsoffset, block.snaplen);
-            interfaces.push(Interface { link, resolution, offset, snap });
-            return None;
-        }
-        PcapBlockOwned::Legacy(block) => {
-            *number += 1;
-            let interface = *interfaces.first()?;
-            let ticks = u64::from(block.ts_sec) * interface.resolution + u64::from(block.ts_usec);
-            (interface, Some(ticks), block.data, block.origlen)
-        }
-        PcapBlockOwned::NG(Block::EnhancedPacket(block)) => {
-            *number += 1;
-            let interface = *interfaces.get(block.if_id as usize)?;
-            let ticks = u64::from(block.ts_high) << 32 | u64::from(block.ts_low);
-            (interface, Some(ticks), block.data.get(..block.caplen as usize)?, block.origlen)
-        }
-        PcapBlockOwned::NG(Block::SimplePacket(block)) => {
-            *number += 1;
-            let interface = *interfaces.first()?;
-            let captured = if interface.snap == 0 { block.origlen } else { block.origlen.min(interface.snap) };
-            (interface, None, block.data.get(..captured as usize)?, block.origlen)
-        }
-        PcapBlockOwned::NG(_) => return None,
-    };
-    Some(Frame {
-        number: *number,
-        time_ns: ticks.and_then(|t| interface.time_ns(t)),
-        link: interface.link,
-        data,
-        original_len: (original_len as usize).max(data.len()),
-    })
+    }
+    Ok(Err(match magic {
+        [0x1F, 0x8B, ..] => "it is compressed: gunzip it first",
+        [0x28, 0xB5, 0x2F, 0xFD] => "it is compressed: unzstd it first",
+        [0x04, 0x22, 0x4D, 0x18] => "it is compressed: unlz4 it first",
+        [0xFD, b'7', b'z', b'X'] => "it is compressed: unxz it first",
+        _ => "name a capture as tcpdump or Wireshark write it",
+    }))
 }
 
-/// Where the IPv6 header starts in a frame of this link type: behind the link header and VLAN tags. `None` when there
-/// is none, or the link type is not one of Ethernet, raw IP, Linux cooked (both), and BSD loopback.
-#[must_use]
-pub fn ipv6_offset(link: Linktype, data: &[u8]) -> Option<usize> {
-    const IPV6: u16 = 0x86DD;
-    const TAGS: [u16; 3] = [0x8100, 0x88A8, 0x9100];
-    let word = |at: usize| Some(u16::from_be_bytes([*data.get(at)?, *data.get(at + 1)?]));
-    let tagged = |mut at: usize| {
-        while TAGS.contains(&word(at)?) {
-            at += 4;
-        }
-        (word(at)? == IPV6).then_some(at + 2)
-    };
-    let offset = match link {
-        Linktype::ETHERNET => tagged(12)?,
-        Linktype::LINUX_SLL => tagged(14)?,
-        // The protocol stands first, the header has 20 octets.
-        Linktype::LINUX_SLL2 => (word(0)? == IPV6).then_some(20)?,
-        // 12 and 14: what raw IP is called on some systems.
-        Linktype::RAW | Linktype::IPV6 | Linktype(12 | 14) => 0,
-        Linktype::NULL | Linktype::LOOP => 4,
-        _ => return None,
-    };
-    (data.get(offset)? >> 4 == 6).then_some(offset)
+fn named(path: &Path, at: u64, behind: u64, fault: Fault) -> CaptureError {
+    let path = path.to_owned();
+    match fault {
+        Fault::Io(error) => CaptureError::Io(path, error),
+        Fault::CutOff => CaptureError::CutOff { path, at, behind },
+        Fault::Broken { at, what } => CaptureError::Broken { path, at, behind, what },
+    }
 }

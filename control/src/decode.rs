@@ -1,6 +1,6 @@
 //! `pdmv2 decode`: shows the PDM options of a capture, opened where the key file allows.
 
-use crate::capture::{Capture, CaptureError, Frame, ipv6_offset};
+use crate::capture::{Capture, CaptureError, Frame, LinkType, ipv6_offset};
 use crate::key_file::KeyFile;
 use crate::state_file::known_generations;
 use anyhow::Context;
@@ -27,8 +27,12 @@ const MAX_FLOWS: usize = 1 << 20;
 
 /// Arguments of `pdmv2 decode`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Exit status: 0 when the capture was read to its end; 1 when it could not be, when the key file could not be, \
+or when no frame of it has a link type that is known. Frames of other link types beside known ones are counted and said."
+)]
 pub struct DecodeArgs {
-    /// A pcap or pcapng file
+    /// A pcap or pcapng file (Ethernet, raw IP, Linux cooked, PPP, BSD loopback; up to four VLAN tags)
     pub capture: PathBuf,
     /// Key file to open sealed options with; without it only what is in clear is shown
     #[arg(long, value_name = "FILE")]
@@ -54,7 +58,7 @@ pub struct DecodeArgs {
 }
 
 /// What was seen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Summary {
     /// Frames in the capture.
     pub frames: u64,
@@ -68,13 +72,36 @@ pub struct Summary {
     pub not_opened: u64,
     /// Packets with an option that is malformed.
     pub malformed: u64,
+    /// Packets of which too little was captured to tell.
+    pub cut: u64,
+    /// Frames that were not looked into, since their link type is not known, by link type.
+    pub unknown: BTreeMap<u16, u64>,
+}
+
+impl Summary {
+    /// Whether there were frames, and none of a link type that is known.
+    #[must_use]
+    pub fn nothing_known(&self) -> bool {
+        self.frames > 0 && self.unknown.values().sum::<u64>() == self.frames
+    }
 }
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { frames, pdm, clear, opened, not_opened, malformed } = self;
+        let Self { frames, pdm, clear, opened, not_opened, malformed, cut, unknown } = self;
         write!(f, "{frames} frames: {pdm} PDM, {clear} PDMv2 in clear, {} sealed ", opened + not_opened)?;
-        write!(f, "({opened} opened, {not_opened} not), {malformed} malformed options")
+        write!(f, "({opened} opened, {not_opened} not), {malformed} malformed options")?;
+        if *cut > 0 {
+            write!(
+                f,
+                "\n{cut} packets were cut within their headers when they were captured; capture with tcpdump -s 0"
+            )?;
+        }
+        for (&link, count) in unknown {
+            write!(f, "\n{count} frames of link type {} were not looked into: ", LinkType(link))?;
+            write!(f, "it is not known here; capture as one of {}", LinkType::KNOWN)?;
+        }
+        Ok(())
     }
 }
 
@@ -239,6 +266,10 @@ fn show_ns(ns: u64) -> String {
 }
 
 fn decode(frame: &Frame<'_>, opener: Option<&mut Opener>, summary: &mut Summary) -> Option<Record> {
+    if !frame.link.is_known() {
+        *summary.unknown.entry(frame.link.0).or_default() += 1;
+        return None;
+    }
     let start = ipv6_offset(frame.link, frame.data)?;
     let packet = frame.data.get(start..)?;
     let chain = match ext_chain::walk(packet, frame.original_len - start) {
@@ -248,6 +279,10 @@ fn decode(frame: &Frame<'_>, opener: Option<&mut Opener>, summary: &mut Summary)
             let (src, dst) = (packet.get(ipv6::SRC_AT..ipv6::DST_AT)?, packet.get(ipv6::DST_AT..ipv6::HEADER_LEN)?);
             let ends = FiveTuple { src: src.try_into().ok()?, dst: dst.try_into().ok()?, ..FiveTuple::default() };
             return Some(Record::new(frame, &ends, "malformed", &[]));
+        }
+        Err(WalkError::Truncated) => {
+            summary.cut += u64::from(frame.missing() > 0);
+            return None;
         }
         Err(_) => return None,
     };

@@ -1,5 +1,8 @@
-//! `pdmv2 decode` over captures made here.
+//! `pdmv2 decode` over captures made here, and over those in `data`.
 
+mod captures;
+
+use captures::{MICRO, Order, Pcap, Pcapng};
 use clap::Parser;
 use control::decode::{self, DecodeArgs, Summary};
 use control::key_file::{KeyFile, Node, Scope, Side};
@@ -89,43 +92,21 @@ fn ethernet(packet: &[u8]) -> Vec<u8> {
 
 /// A pcap of this link type, microseconds.
 fn pcap(link: u32, frames: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xA1B2_C3D4, 4 << 16 | 2, 0, 0, 65535, link] {
-        file.extend(u32::to_le_bytes(word));
+    let mut pcap = Pcap::new(Order::Little, MICRO, 65_535, link);
+    for (frame, i) in frames.iter().zip(0..) {
+        pcap.whole(1_700_000_000, i, frame);
     }
-    for (i, frame) in frames.iter().enumerate() {
-        for word in [1_700_000_000, i as u32, frame.len() as u32, frame.len() as u32] {
-            file.extend(word.to_le_bytes());
-        }
-        file.extend(frame);
-    }
-    file
+    pcap.file
 }
 
+/// A pcapng of raw IPv6, nanoseconds.
 fn pcapng(frames: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = Vec::new();
-    let mut block = |kind: u32, body: &[u8]| {
-        let padded = body.len().next_multiple_of(4);
-        let len = (padded + 12) as u32;
-        file.extend(kind.to_le_bytes());
-        file.extend(len.to_le_bytes());
-        file.extend(body);
-        file.resize(file.len() + padded - body.len(), 0);
-        file.extend(len.to_le_bytes());
-    };
-    block(0x0A0D_0D0A, &[0x4D, 0x3C, 0x2B, 0x1A, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
-    // Raw IPv6, and nanoseconds (if_tsresol 9).
-    block(1, &[229, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
+    let mut ng = Pcapng::new(Order::Little);
+    ng.interface(229, 0, &[(9, &[9])]);
     for frame in frames {
-        let mut body = Vec::new();
-        let ticks = 1_700_000_000_123_456_789u64;
-        for word in [0, (ticks >> 32) as u32, ticks as u32, frame.len() as u32, frame.len() as u32] {
-            body.extend(word.to_le_bytes());
-        }
-        body.extend(frame);
-        block(6, &body);
+        ng.enhanced(0, 1_700_000_000_123_456_789, frame);
     }
-    file
+    ng.file
 }
 
 fn run(dir: &Path, capture: &[u8], more: &[&str]) -> (Result<Summary, String>, Vec<String>) {
@@ -163,7 +144,8 @@ fn every_form_is_shown() {
     .chain([vec![0; 60], vec![], vec![0x60]])
     .collect();
     let (result, lines) = run(dir.path(), &pcap(1, &frames), &["--keys", file]);
-    let expected = Summary { frames: 10, pdm: 1, clear: 1, opened: 2, not_opened: 2, malformed: 1 };
+    let expected =
+        Summary { frames: 10, pdm: 1, clear: 1, opened: 2, not_opened: 2, malformed: 1, ..Summary::default() };
     assert_eq!(result, Ok(expected));
     let metrics = "psntp 5 psnlr 7 dtlr 999.988us dtls 999.992ms";
     let to = "[2001:db8:a::1]:1 > [2001:db8:b::2]:443 udp";
@@ -253,4 +235,110 @@ fn broken_captures_give_errors_and_what_came_before() {
     for nothing in [&b""[..], b"#!/bin/sh\n", &[0; 4096]] {
         assert!(run(dir.path(), nothing, &[]).0.expect_err("refused").contains("not a pcap or pcapng file"));
     }
+}
+
+/// What is in `data`: nothing with a key, three frames each, and what is right for it.
+#[test]
+fn captures_that_went_wrong_are_read() {
+    let dir = tempfile::tempdir().expect("directory");
+    let data = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).with_extension("pcap");
+        std::fs::read(path).expect("a capture")
+    };
+    for name in [
+        "snap_lt_caplen",
+        "ng_pb",
+        "ng_pb_epb",
+        "ng_res2_10",
+        "ng_res2_32",
+        "fcs_p",
+        "link_ppp",
+        "link_sll2_vlan",
+        "link_vlan9200",
+    ] {
+        let (result, lines) = run(dir.path(), &data(name), &[]);
+        let summary = Summary { frames: 3, pdm: 3, ..Summary::default() };
+        assert_eq!(result, Ok(summary), "{name}");
+        let time = match name {
+            "ng_res2_10" | "ng_res2_32" => " 1700000000.500000000 ",
+            _ => " 1700000000.000005000 ",
+        };
+        assert!(lines.len() == 3 && lines.iter().all(|l| l.contains(time)), "{name}: {lines:#?}");
+    }
+    let (result, lines) = run(dir.path(), &data("ng_bad_if"), &[]);
+    let error = result.expect_err("an interface that was not described");
+    assert!(error.contains("octet 168") && error.contains("interface 7"), "{error}");
+    assert_eq!(lines.len(), 1, "what came before is shown");
+}
+
+#[test]
+fn every_form_is_read_behind_every_link_header() {
+    let (dir, keys) = (tempfile::tempdir().expect("directory"), keys(Scope::Node));
+    let file = save_keys(dir.path(), &keys);
+    let clear = emit_clear(&Prefix6 { reserved: 0, prseq: 9, f: 1 }, &METRICS);
+    let packets = [
+        packet(&flow(1), &emit_pdm(&METRICS), Form::Pdm),
+        packet(&flow(1), &clear, Form::Clear),
+        sealed(&keys, "box-a", &flow(1), 3, 0),
+    ];
+    let mac = [2; 12];
+    let sll = [0, 0, 0, 1, 0, 6, 2, 2, 2, 2, 2, 2, 0, 0];
+    let sll2 = [0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 2, 2, 2, 2, 2, 0, 0];
+    let (ip, tags) = ([0x86, 0xDD], [0x88, 0xA8, 0, 5, 0x81, 0, 0, 6]);
+    let links: [(u32, Vec<u8>); 17] = [
+        (1, [&mac[..], &ip].concat()),
+        (1, [&mac[..], &tags, &ip].concat()),
+        (1, [&mac[..], &[0x92, 0, 0, 5, 0x91, 0, 0, 6], &tags, &ip].concat()),
+        (0x1400_0001, [&mac[..], &ip].concat()),
+        (101, vec![]),
+        (229, vec![]),
+        (113, [&sll[..], &ip].concat()),
+        (113, [&sll[..], &tags, &ip].concat()),
+        (276, [&ip[..], &sll2].concat()),
+        // The first tag's type stands in the header, the rest of it behind.
+        (276, [&tags[..2], &sll2, &tags[2..], &ip].concat()),
+        (276, [&[0x81, 0][..], &sll2, &[0, 5], &ip].concat()),
+        (0, vec![10, 0, 0, 0]),
+        (108, vec![0, 0, 0, 24]),
+        (9, vec![0xFF, 3, 0, 0x57]),
+        (9, vec![0x57]),
+        (50, vec![0xFF, 3, 0, 0x57]),
+        (51, vec![0x11, 0, 0, 1, 0, 80, 0, 0x57]),
+    ];
+    for (link, header) in links {
+        let check_sequence: &[u8] = if link > 0xFFFF { b"FC" } else { b"" };
+        let frames: Vec<_> = packets.iter().map(|p| [&header[..], p, check_sequence].concat()).collect();
+        let (result, lines) = run(dir.path(), &pcap(link, &frames), &["--keys", file.to_str().expect("text")]);
+        let expected = Summary { frames: 3, pdm: 1, clear: 1, opened: 1, ..Summary::default() };
+        assert_eq!(result, Ok(expected), "{link}: {header:02x?}");
+        assert_eq!(lines.len(), 3);
+    }
+}
+
+#[test]
+fn what_is_not_looked_into_is_said_once() {
+    let dir = tempfile::tempdir().expect("directory");
+    let packet = packet(&flow(1), &emit_pdm(&METRICS), Form::Pdm);
+    let (result, lines) = run(dir.path(), &pcap(105, &vec![packet.clone(); 3]), &[]);
+    let summary = result.expect("read");
+    assert!(summary.nothing_known() && lines.is_empty());
+    let text = summary.to_string();
+    let said = "3 frames of link type 105 (IEEE 802.11) were not looked into";
+    assert!(text.contains(said) && text.lines().count() == 2, "{text}");
+    // Beside others it is said, and no failure.
+    let mut ng = Pcapng::new(Order::Big);
+    ng.interface(101, 0, &[]).interface(40_000, 0, &[]).enhanced(0, 1, &packet).enhanced(1, 1, &packet);
+    ng.simple(&packet, packet.len()).packet(1, 1, &packet);
+    let summary = run(dir.path(), &ng.file, &[]).0.expect("read");
+    assert!((summary.pdm, summary.frames) == (2, 4) && !summary.nothing_known());
+    assert!(summary.to_string().contains("2 frames of link type 40000 were not looked into"), "{summary}");
+    // Nor is it a failure when there is nothing.
+    assert!(!run(dir.path(), &pcap(105, &[]), &[]).0.expect("read").nothing_known());
+    // Cut within its headers, and behind them.
+    let mut cut = Pcap::new(Order::Little, MICRO, 56, 101);
+    let len = packet.len() as u32;
+    cut.record(1, 1, [50, len], &packet[..50]).record(1, 1, [len - 2, len], &packet[..packet.len() - 2]);
+    let summary = run(dir.path(), &cut.file, &[]).0.expect("read");
+    assert_eq!((summary.pdm, summary.cut), (1, 1), "{summary}");
+    assert!(summary.to_string().contains("1 packets were cut within their headers"), "{summary}");
 }

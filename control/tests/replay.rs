@@ -1,7 +1,9 @@
 //! `pdmv2-middlebox replay`, the program itself: no root, no hugepages, no namespaces.
 
+mod captures;
 mod common;
 
+use captures::{MICRO, NANO, ORDERS, Order, Pcap, Pcapng};
 use common::{A, B, ENCRYPTED, Site, capture, ethernet, frames, udp};
 use std::collections::HashSet;
 
@@ -123,12 +125,13 @@ fn every_replay_seals_under_a_generation_of_its_own() {
 fn what_cannot_be_replayed_says_why_and_loses_nothing() {
     let site = Site::new(ENCRYPTED);
     let frame = udp(A, B, 1, 2, 100);
-    let long = vec![0x55; 65_500];
     std::fs::write(site.path("precious"), "text").expect("file");
+    let mut other_interface = Pcapng::new(Order::Little);
+    other_interface.interface(1, 0, &[]).enhanced(1, 1, &frame);
     let cases: [(&str, Vec<u8>, &str); 6] = [
         ("cooked", capture(113, &[(&frame, frame.len())]), "link type 113"),
         ("raw", capture(101, &[(&frame[14..], frame.len())]), "link type 101"),
-        ("long", capture(1, &[(&long, long.len())]), "65500 octets"),
+        ("undescribed", other_interface.file, "octet 48"),
         ("cut", capture(1, &[(&frame, frame.len())])[..100].to_vec(), "cut off"),
         ("text", b"hello".to_vec(), "not a pcap"),
         ("none", Vec::new(), "not a pcap"),
@@ -140,6 +143,7 @@ fn what_cannot_be_replayed_says_why_and_loses_nothing() {
         assert!(!output.status.success() && text.contains(message) && text.contains(name), "{name}: {text}");
         assert_eq!(std::fs::read(site.path("precious")).expect("file"), b"text");
     }
+    assert!(!site.path("pdmv2.a.state").exists(), "no generation was taken for it");
     let output = site.replay("a", &["--inside", "absent", "--out", "precious"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("absent"));
 }
@@ -176,4 +180,144 @@ fn an_mtu_keeps_large_packets_without_the_option() {
     assert_eq!(counts["outbound"]["added"]["encrypted"], 2);
     assert_eq!(counts["outbound"]["passed"]["oversize"], 2);
     assert_eq!(frames(&site.path("wire.pcap"))[2..], input[2..]);
+}
+
+/// Frames with their times.
+fn timed(path: &std::path::Path) -> Vec<(u64, Vec<u8>)> {
+    let mut frames = Vec::new();
+    let mut capture = control::capture::Capture::open(path).expect("capture");
+    while let Some(frame) = capture.next_frame().expect("a frame") {
+        frames.push((frame.time_ns.unwrap_or_default(), frame.data.to_vec()));
+    }
+    frames
+}
+
+#[test]
+fn captures_that_went_wrong_are_replayed_to_the_octet() {
+    let site = Site::new(ENCRYPTED);
+    for name in [
+        "plain_snap_lt_caplen",
+        "plain_ng_pb",
+        "plain_ng_pb_epb",
+        "plain_link_vlan9200",
+        "plain_ng_two_snap",
+        "plain_ng_snap_lt",
+    ] {
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).with_extension("pcap");
+        let input = timed(&path);
+        let out = site.counters("a", &["--inside", path.to_str().expect("text"), "--out", "wire.pcap"]);
+        assert_eq!((input.len(), &out["outbound"]["added"]["encrypted"]), (3, &3.into()), "{name}");
+        let lengths: Vec<_> = frames(&site.path("wire.pcap")).iter().map(Vec::len).collect();
+        assert_eq!(lengths, input.iter().map(|(_, f)| f.len() + 40).collect::<Vec<_>>(), "{name}");
+        site.counters("b", &["--outside", "wire.pcap", "--out", "back.pcap"]);
+        assert_eq!(timed(&site.path("back.pcap")), input, "{name}");
+    }
+}
+
+#[test]
+fn every_kind_of_capture_comes_back_with_its_times() {
+    let site = Site::new(ENCRYPTED);
+    let frames: Vec<_> = [0, 1, 2, 3, 1400, 9000].map(|n| udp(A, B, 1, 2, n)).into();
+    let longest = frames.iter().map(Vec::len).max().expect("frames") as u32;
+    for order in ORDERS {
+        let mut files = Vec::new();
+        // Header's or interface's snaplen below, at and above what the records hold, and none.
+        for snaplen in [64, longest, 262_144, 0] {
+            for magic in [MICRO, NANO] {
+                let mut pcap = Pcap::new(order, magic, snaplen, 1);
+                for f in &frames {
+                    pcap.whole(1_700_000_000, 123_457, f);
+                }
+                files.push((pcap.file, if magic == NANO { 123_457 } else { 123_457_000 }));
+            }
+            for (resolution, ticks, nanos) in
+                [(6, 1_700_000_000_123_457, 123_457_000), (9, 1_700_000_000_000_123_457, 123_457)]
+            {
+                let mut ng = Pcapng::new(order);
+                ng.interface(1, snaplen, &[(9, &[resolution])]).interface(1, 96, &[(9, &[resolution])]);
+                for (i, frame) in frames.iter().enumerate() {
+                    if i % 2 == 0 {
+                        ng.enhanced(i as u32 / 2 % 2, ticks, frame)
+                    } else {
+                        ng.packet(1, ticks, frame)
+                    };
+                }
+                files.push((ng.file, nanos));
+            }
+        }
+        for (file, nanos) in files {
+            std::fs::write(site.path("in"), file).expect("a capture");
+            let out = site.counters("a", &["--inside", "in", "--out", "wire.pcap"]);
+            assert_eq!(out["outbound"]["added"]["encrypted"], frames.len());
+            let expected: Vec<_> = frames.iter().map(|f| (1_700_000_000_000_000_000 + nanos, f.clone())).collect();
+            let wire = timed(&site.path("wire.pcap"));
+            assert!(wire.iter().zip(&expected).all(|((time, f), (at, g))| time == at && f.len() == g.len() + 40));
+            site.counters("b", &["--outside", "wire.pcap", "--out", "back.pcap"]);
+            assert!(timed(&site.path("back.pcap")) == expected);
+        }
+    }
+}
+
+#[test]
+fn what_is_written_can_be_replayed_however_long_it_is() {
+    let site = Site::new(ENCRYPTED);
+    // The longest packet that takes an option, one that is too long for it, and what segmentation offload leaves.
+    let mut input: Vec<_> = [65_000 - 62, 65_535 - 8 - 40, 65_535 - 8 - 39].map(|n| udp(A, B, 1, 2, n)).into();
+    let mut offloaded = udp(A, B, 1, 2, 100);
+    offloaded.resize(200_000, 7);
+    input.push(offloaded);
+    assert_eq!(input[0].len(), 65_000);
+    ethernet(&site.path("in.pcap"), &input);
+    let out = site.counters("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
+    assert_eq!(
+        (&out["outbound"]["added"]["encrypted"], &out["outbound"]["passed"]["oversize"]),
+        (&3.into(), &1.into())
+    );
+    let lengths: Vec<_> = frames(&site.path("wire.pcap")).iter().map(Vec::len).collect();
+    assert_eq!(lengths, [65_040, 65_589, 65_550, 200_040]);
+    site.counters("b", &["--outside", "wire.pcap", "--out", "back.pcap"]);
+    assert!(frames(&site.path("back.pcap")) == input);
+}
+
+#[test]
+fn check_sequences_are_taken_off_as_by_a_nic() {
+    let site = Site::new(ENCRYPTED);
+    let frame = udp(A, B, 1, 2, 100);
+    for (link, octets) in [(0x1400_0001, 2), (0x2400_0001, 4)] {
+        let mut pcap = Pcap::new(Order::Big, MICRO, 65_535, link);
+        pcap.whole(1, 1, &[&frame[..], &[0xFC; 4][..octets]].concat());
+        std::fs::write(site.path("in.pcap"), pcap.file).expect("a capture");
+        let output = site.replay("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && text.contains("1 of 1 frames had their check sequence behind them"),
+            "{text}"
+        );
+        site.counters("b", &["--outside", "wire.pcap", "--out", "back.pcap"]);
+        assert_eq!(frames(&site.path("back.pcap")), std::slice::from_ref(&frame));
+    }
+}
+
+#[test]
+fn a_cut_capture_is_said_and_stays_what_it_is() {
+    let site = Site::new(ENCRYPTED);
+    let frame = udp(A, B, 1, 2, 200);
+    let records: Vec<(&[u8], usize)> =
+        vec![(&frame[..64], frame.len()), (&frame, frame.len()), (&frame[..96], frame.len())];
+    std::fs::write(site.path("in.pcap"), capture(1, &records)).expect("capture");
+    let output = site.replay("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("in.pcap: 2 of 3 frames were cut"), "{text}");
+    // Octets and lengths are those that it had.
+    let mut wire = control::capture::Capture::open(&site.path("wire.pcap")).expect("capture");
+    for (captured, len) in [(64, 262), (302, 302), (96, 262)] {
+        let frame = wire.next_frame().expect("readable").expect("a frame");
+        assert_eq!((frame.data.len(), frame.original_len), (captured, len));
+    }
+    std::fs::write(site.path("precious"), "text").expect("file");
+    let output = site.replay("a", &["--inside", "in.pcap", "--out", "precious", "--whole"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("2 of 3 frames were cut"), "{text}");
+    assert_eq!(std::fs::read(site.path("precious")).expect("file"), b"text");
 }

@@ -1,8 +1,10 @@
 //! `pdmv2 decode`: any capture is read to its end or refused with a message.
 
 use crate::corpus;
+use control::capture::{Capture, CaptureError};
 use control::decode::{self, DecodeArgs};
-use std::path::PathBuf;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
 /// A file of this process that goes with it: the reader takes a path, as people give it.
 struct Place(PathBuf);
@@ -17,8 +19,28 @@ thread_local! {
     static PLACE: Place = Place(std::env::temp_dir().join(format!("pdmv2-fuzz-{}.pcap", std::process::id())));
 }
 
+/// What the reader gives is within the file, and it ends.
+fn read(data: &[u8]) {
+    let (mut frames, mut octets) = (0, 0);
+    let done = Capture::read(Path::new("capture"), Box::new(Cursor::new(data.to_vec()))).and_then(|mut capture| {
+        capture.for_each::<CaptureError>(|frame| {
+            frames += 1;
+            octets += frame.data.len();
+            assert_eq!(frame.number, frames);
+            assert!(frame.original_len >= frame.data.len(), "more captured than there was");
+            Ok(true)
+        })
+    });
+    assert!(octets <= data.len(), "more octets than the file has");
+    assert!(frames <= data.len() as u64 / 12, "more frames than records fit");
+    if let Err(error) = done {
+        assert!(!error.to_string().is_empty(), "refused without a word");
+    }
+}
+
 /// A capture of any octets.
 pub fn capture(data: &[u8]) {
+    read(data);
     let capture = PLACE.with(|place| place.0.clone());
     std::fs::write(&capture, data).expect("a temporary file can be written");
     let mut args = DecodeArgs {
@@ -40,34 +62,67 @@ pub fn capture(data: &[u8]) {
     assert!(String::from_utf8(out).is_ok(), "what is shown is text");
 }
 
-/// Classic captures in either byte order, and pcapng.
+/// Captures of both formats in either byte order: all kinds of clocks and packet blocks, check sequences, two sections.
 pub fn captures() -> Vec<Vec<u8>> {
     let frames: Vec<_> = corpus::frames().into_iter().skip(20).step_by(9).collect();
-    vec![classic(&frames, u32::to_le_bytes), classic(&frames, u32::to_be_bytes), next_generation(&frames)]
+    let mut all = Vec::new();
+    for word in [u32::to_le_bytes, u32::to_be_bytes] {
+        for magic in [0xA1B2_C3D4, 0xA1B2_3C4D, 0xA1B2_CD34] {
+            all.push(classic(&frames, magic, 1, word));
+        }
+        all.push(classic(&frames, 0xA1B2_C3D4, 0x2400_0001, word));
+        all.push([next_generation(&frames, word), next_generation(&frames, u32::to_be_bytes)].concat());
+    }
+    all
 }
 
-fn classic(frames: &[Vec<u8>], word: fn(u32) -> [u8; 4]) -> Vec<u8> {
-    let version = if word(1)[0] == 1 { [2, 0, 4, 0] } else { [0, 2, 0, 4] };
-    let mut file = [word(0xA1B2_C3D4), version, word(0), word(0), word(65535), word(1)].concat();
+/// A number of two octets, in the same order.
+fn half(word: fn(u32) -> [u8; 4], n: u16) -> [u8; 2] {
+    if word(1)[0] == 1 { n.to_le_bytes() } else { n.to_be_bytes() }
+}
+
+fn classic(frames: &[Vec<u8>], magic: u32, link: u32, word: fn(u32) -> [u8; 4]) -> Vec<u8> {
+    let version = [half(word, 2), half(word, 4)].concat();
+    let mut file = [&word(magic)[..], &version, &word(0), &word(0), &word(65535), &word(link)].concat();
     for (i, frame) in frames.iter().enumerate() {
         let len = frame.len() as u32;
         file.extend([word(i as u32), word(7), word(len), word(len)].concat());
+        if magic == 0xA1B2_CD34 {
+            file.extend([0; 8]);
+        }
         file.extend_from_slice(frame);
     }
     file
 }
 
-fn next_generation(frames: &[Vec<u8>]) -> Vec<u8> {
-    let word = u32::to_le_bytes;
-    let mut file = [word(0x0A0D_0D0A), word(28), word(0x1A2B_3C4D), word(1), word(!0), word(!0), word(28)].concat();
-    file.extend([word(1), word(20), word(1), word(0), word(20)].concat());
-    for frame in frames {
-        let padded = frame.len().next_multiple_of(4);
-        let (len, total) = (frame.len() as u32, padded as u32 + 32);
-        file.extend([word(6), word(total), word(0), word(0), word(9), word(len), word(len)].concat());
-        file.extend_from_slice(frame);
-        file.resize(file.len() + padded - frame.len(), 0);
-        file.extend(word(total));
+fn next_generation(frames: &[Vec<u8>], word: fn(u32) -> [u8; 4]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut block = |kind: u32, body: &[u8]| {
+        let padded = body.len().next_multiple_of(4);
+        let total = word(padded as u32 + 12);
+        file.extend([word(kind), total].concat());
+        file.extend_from_slice(body);
+        file.extend(vec![0; padded - body.len()]);
+        file.extend(total);
+    };
+    block(0x0A0D_0D0A, &[&word(0x1A2B_3C4D)[..], &half(word, 1), &half(word, 0), &word(!0), &word(!0)].concat());
+    // Ethernet; ticks of 2^-10 seconds, an offset, and a check sequence.
+    let options = [
+        &[&half(word, 9)[..], &half(word, 1), &[0x8A, 0, 0, 0]].concat()[..],
+        &[&half(word, 14)[..], &half(word, 8), &word(1), &word(0)].concat(),
+        &[&half(word, 13)[..], &half(word, 1), &[32, 0, 0, 0]].concat(),
+        &[0; 4],
+    ]
+    .concat();
+    block(1, &[&half(word, 1)[..], &[0; 2], &word(0), &options].concat());
+    for (i, frame) in frames.iter().enumerate() {
+        let len = frame.len() as u32;
+        match i % 3 {
+            0 => block(6, &[&[word(0), word(0), word(9), word(len), word(len)].concat()[..], frame].concat()),
+            1 => block(2, &[&[word(0), word(0), word(9), word(len), word(len)].concat()[..], frame].concat()),
+            _ => block(3, &[&word(len)[..], frame].concat()),
+        }
+        block(0x0BAD, &[1; 9]);
     }
     file
 }

@@ -55,6 +55,7 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
             let summary = decode::run(args, out)?;
             out.flush()?;
             eprintln!("{summary}");
+            return Ok(ExitCode::from(u8::from(summary.nothing_known())));
         }
         Command::Selftest(args) => return selftest::run(args, out).map(|passed| ExitCode::from(u8::from(!passed))),
     }

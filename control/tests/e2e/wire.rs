@@ -1,6 +1,6 @@
 //! Captures as the tests read them.
 
-use control::capture::{Capture, CaptureError, ipv6_offset};
+use control::capture::{Capture, CaptureError, LinkType, ipv6_offset};
 use protocol::five_tuple::FiveTuple;
 use protocol::wire::ext_chain::{self, WalkError};
 use protocol::wire::ipv6;
@@ -25,7 +25,7 @@ pub fn frames(path: &Path) -> Vec<Octets> {
 
 /// Where the IPv6 header of a frame is.
 pub fn ipv6_at(frame: &[u8]) -> Option<usize> {
-    ipv6_offset(pcap_parser::Linktype::ETHERNET, frame)
+    ipv6_offset(LinkType::ETHERNET, frame)
 }
 
 /// A packet of a kind that a policy measures.
