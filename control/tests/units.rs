@@ -83,3 +83,60 @@ fn the_programs_know_their_command_lines() {
         }
     }
 }
+
+#[test]
+fn they_start_without_the_network_and_never_give_up() {
+    for name in UNITS {
+        let text = unit(name);
+        let all = assignments(&text);
+        let of = |section, key| {
+            all.iter().filter(move |(s, k, _)| *s == section && *k == key).map(|(.., v)| *v).collect::<Vec<_>>()
+        };
+        assert_eq!(of("Unit", "StartLimitIntervalSec"), ["0"], "{name}");
+        assert_eq!(of("Service", "Restart"), ["on-failure"], "{name}");
+        for (_, key, value) in &all {
+            assert!(!value.contains("network-online.target"), "{name}: {key} waits for the management network");
+        }
+    }
+}
+
+#[test]
+fn the_box_may_lock_memory_use_vfio_and_little_else() {
+    let text = unit("pdmv2-middlebox.service");
+    let all = assignments(&text);
+    let of = |key| all.iter().filter(move |(_, k, _)| *k == key).map(|(.., v)| *v).collect::<Vec<_>>();
+    assert_eq!(of("CapabilityBoundingSet"), ["CAP_IPC_LOCK"]);
+    assert_eq!(of("LimitMEMLOCK"), ["infinity"]);
+    assert_eq!((of("DevicePolicy"), of("DeviceAllow")), (vec!["closed"], vec!["/dev/vfio/vfio rw", "char-vfio rw"]));
+    // These would take away what DPDK needs.
+    assert!(of("PrivateDevices").is_empty() && of("PrivateUsers").is_empty() && of("ProcSubset").is_empty());
+    // DPDK places its memory and its threads.
+    assert!(of("SystemCallFilter").iter().all(|f| !f.contains("@resources")));
+}
+
+#[test]
+fn what_they_expose_stays_small() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in UNITS {
+        let path = dir.path().join(name);
+        std::fs::write(&path, unit(name)).expect("written");
+        // Tenths; 92 is a unit without any protection.
+        let mut analyze = Command::new("systemd-analyze");
+        analyze.args(["security", "--no-pager", "--offline=true", "--threshold=40"]).arg(&path);
+        match analyze.output() {
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(said.contains("Overall exposure level"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+                assert!(output.status.success(), "{name}: {}", said.lines().last().unwrap_or_default());
+            }
+            Err(error) => eprintln!("{name} is not looked at: systemd-analyze: {error}"),
+        }
+    }
+}
+
+#[test]
+fn the_readme_makes_a_directory_that_both_users_can_enter() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("README.md");
+    let line = readme.lines().find(|l| l.trim_start().starts_with("sudo install -d")).expect("a line that makes it");
+    assert!(line.trim_end().ends_with("-m 755 /etc/pdmv2"), "{line}");
+}
