@@ -39,17 +39,56 @@ impl Figure {
 pub fn interleave<C>(
     rounds: usize,
     candidates: &mut [C],
-    mut measure: impl FnMut(&mut C) -> anyhow::Result<f64>,
+    measure: impl FnMut(&mut C) -> anyhow::Result<f64>,
 ) -> anyhow::Result<Vec<Figure>> {
-    let mut samples = vec![Vec::new(); candidates.len()];
+    interleave_with_peers(rounds, candidates, |_| false, measure)?.into_iter().collect()
+}
+
+/// The same beside peers, which are only there to compare with: one that fails is left out from then on, and has its error
+/// in the place of a figure.
+///
+/// # Errors
+/// Of the first candidate that fails and is no peer.
+pub fn interleave_with_peers<C>(
+    rounds: usize,
+    candidates: &mut [C],
+    is_peer: impl Fn(&C) -> bool,
+    mut measure: impl FnMut(&mut C) -> anyhow::Result<f64>,
+) -> anyhow::Result<Vec<anyhow::Result<Figure>>> {
+    let mut samples: Vec<anyhow::Result<Vec<f64>>> = candidates.iter().map(|_| Ok(Vec::new())).collect();
     for round in 0..rounds.max(1) {
         for i in 0..candidates.len() {
             // Each round begins with another one: none always runs behind the same neighbour.
             let at = (i + round) % candidates.len();
-            samples[at].push(measure(&mut candidates[at])?);
+            let Ok(taken) = &mut samples[at] else { continue };
+            match measure(&mut candidates[at]) {
+                Ok(figure) => taken.push(figure),
+                Err(error) if is_peer(&candidates[at]) => samples[at] = Err(error),
+                Err(error) => return Err(error),
+            }
         }
     }
-    Ok(samples.iter().map(|s| Figure::of(s)).collect())
+    Ok(samples.into_iter().map(|s| s.map(|s| Figure::of(&s))).collect())
+}
+
+/// What a report says of a peer that is not there: on one line, and of what the peer itself has said the end.
+#[must_use]
+pub fn not_measured(peer: &str, error: &anyhow::Error) -> String {
+    /// Octets of it that are of use.
+    const END: usize = 300;
+    let text = format!("{error:#}");
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let (first, rest) = lines.split_first().map_or(("", &[][..]), |(first, rest)| (*first, rest));
+    let rest = rest.join(" | ");
+    let from = (rest.len().saturating_sub(END)..=rest.len()).find(|&at| rest.is_char_boundary(at)).unwrap_or(0);
+    let end = if from > 0 {
+        format!(" ...{}", &rest[from..])
+    } else if rest.is_empty() {
+        rest
+    } else {
+        format!(" {rest}")
+    };
+    format!("{peer}: not measured: {first}{end}")
 }
 
 /// Time that this thread has had a core: what else runs on the machine takes turns with it, but is not counted.
@@ -110,6 +149,36 @@ mod tests {
             std::hint::black_box(random.next());
         }
         assert!(cpu_time() > before);
+    }
+
+    #[test]
+    fn a_peer_that_fails_is_left_out_and_ours_that_fails_ends_it() {
+        let mut asked = Vec::new();
+        let mut candidates = [("ours", 1.0), ("peer", 2.0), ("broken", 3.0)];
+        let figures = interleave_with_peers(
+            3,
+            &mut candidates,
+            |c| c.0 != "ours",
+            |c| {
+                asked.push(c.0);
+                anyhow::ensure!(c.0 != "broken", "it ended:\nEAL: no memory\n\n  so it is\n");
+                Ok(c.1)
+            },
+        )
+        .expect("ours is measured");
+        let medians: Vec<_> = figures.iter().map(|f| f.as_ref().map(|f| f.median).ok()).collect();
+        assert_eq!(medians, [Some(1.0), Some(2.0), None]);
+        assert_eq!(asked.iter().filter(|a| **a == "broken").count(), 1, "it is not asked again");
+        let error = figures.into_iter().find_map(Result::err).expect("an error");
+        assert_eq!(not_measured("broken", &error), "broken: not measured: it ended: EAL: no memory | so it is");
+        let long = anyhow::anyhow!("it ended:\n{}\u{e4}end", "\u{e4}".repeat(1000));
+        let note = not_measured("x", &long);
+        assert!(
+            note.starts_with("x: not measured: it ended: ...") && note.ends_with("end") && note.len() < 400,
+            "{note}"
+        );
+        let failed = interleave_with_peers(1, &mut candidates, |c| c.0 == "ours", |_| anyhow::bail!("no"));
+        assert!(failed.is_err());
     }
 
     #[test]

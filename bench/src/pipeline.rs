@@ -1,7 +1,7 @@
 //! `bench pipeline`: packets per second per core of the real worker loop through real DPDK ports, against
 //! `dpdk-testpmd` on the same ports in the same run.
 
-use crate::measure::{Figure, interleave};
+use crate::measure::{Figure, interleave_with_peers, not_measured};
 use crate::plot::Plot;
 use crate::ports::child::{Task, measure_task};
 use crate::ports::frames::{self, Frame};
@@ -56,6 +56,17 @@ enum Program {
     Testpmd(Forwarding),
     Secgw,
     Ours(Action, OptionForm, u32),
+}
+
+impl Program {
+    /// Its name, if it is only there to compare with.
+    const fn peer(self) -> Option<&'static str> {
+        match self {
+            Self::Testpmd(_) => Some("dpdk-testpmd"),
+            Self::Secgw => Some("DPDK's ipsec-secgw"),
+            Self::Ours(..) => None,
+        }
+    }
 }
 
 /// A set of ports: what all its programs have in common.
@@ -167,11 +178,12 @@ pub fn report(args: &PipelineArgs) -> Result<Report> {
     let mut report = Report::new("pipeline", title, "packets per second", "of testpmd mac");
     let there = testpmd::is_there();
     if !there {
-        report.notes.push("dpdk-testpmd is not there (apt install dpdk): nothing to compare with.".to_owned());
+        let error = anyhow::anyhow!("it is not there (apt install dpdk-dev)");
+        report.notes.push(not_measured("dpdk-testpmd", &error));
     }
     let gateway = if args.no_secgw { Err(anyhow::anyhow!("--no-secgw")) } else { secgw::find() };
     if let Err(error) = &gateway {
-        report.notes.push(format!("DPDK's ipsec-secgw is not there: {error:#}."));
+        report.notes.push(not_measured("DPDK's ipsec-secgw", error));
     }
     for (ports, mut programs) in args.cases() {
         if !there {
@@ -203,24 +215,34 @@ fn measure_group(
         Job { frame, action, form, flows, workers, captures: captures.to_vec(), seconds: args.seconds }
     };
     let mut off_core = 0f64;
-    let figures = interleave(args.rounds, programs, |program| {
-        let mut job = job(*program, &[]);
-        job.captures = captures(&job, dir.path())?;
-        let sample = match *program {
-            Program::Testpmd(forwarding) => testpmd::measure(&job, forwarding, dir.path()),
-            Program::Secgw => secgw::measure(&job, gateway.unwrap_or(Path::new("ipsec-secgw")), dir.path()),
-            Program::Ours(..) => {
-                let limit = Duration::from_secs_f64(job.seconds * 20.0 + 60.0);
-                measure_task("ours", &Task::Pipeline(job), dir.path(), limit)
-            }
-        };
-        let sample = sample.with_context(|| format!("{program:?} on {ports:?}"))?;
-        off_core = off_core.max(1.0 - sample.on_core / sample.seconds);
-        Ok(sample.rate())
-    })?;
-    let mac = programs.iter().position(|p| *p == Program::Testpmd(Forwarding::Mac)).map(|i| figures[i]);
+    let figures = interleave_with_peers(
+        args.rounds,
+        programs,
+        |p| p.peer().is_some(),
+        |program| {
+            let mut job = job(*program, &[]);
+            job.captures = captures(&job, dir.path())?;
+            let sample = match *program {
+                Program::Testpmd(forwarding) => testpmd::measure(&job, forwarding, dir.path()),
+                Program::Secgw => secgw::measure(&job, gateway.unwrap_or(Path::new("ipsec-secgw")), dir.path()),
+                Program::Ours(..) => {
+                    let limit = Duration::from_secs_f64(job.seconds * 20.0 + 60.0);
+                    measure_task("ours", &Task::Pipeline(job), dir.path(), limit)
+                }
+            };
+            let sample = sample.with_context(|| format!("{program:?} on {ports:?}"))?;
+            off_core = off_core.max(1.0 - sample.on_core / sample.seconds);
+            Ok(sample.rate())
+        },
+    )?;
+    let mac = programs.iter().position(|p| *p == Program::Testpmd(Forwarding::Mac));
+    let mac = mac.and_then(|i| figures.get(i)?.as_ref().ok().copied());
     for (program, figure) in programs.iter().zip(&figures) {
-        push(report, ports, *program, *figure, mac);
+        match figure {
+            Ok(figure) => push(report, ports, *program, *figure, mac),
+            // Each in its own place: another one goes on.
+            Err(error) => report.notes.push(not_measured(program.peer().unwrap_or("ours"), error)),
+        }
     }
     if off_core > 0.02 {
         let (frame, percent) = (ports.frame, off_core * 100.0);

@@ -12,7 +12,7 @@ mod ours;
 #[cfg(test)]
 mod tests;
 
-use crate::measure::{Figure, cpu_time, interleave};
+use crate::measure::{Figure, cpu_time, interleave_with_peers, not_measured};
 use crate::plot::Plot;
 use crate::report::Report;
 use anyhow::{Result, ensure};
@@ -73,7 +73,7 @@ pub fn measure(args: &AeadArgs) -> Result<Report> {
     let mut filling = Vec::new();
     for &keys in &args.keys {
         let mut feed = Feed::new(keys);
-        let mut candidates = candidates(&feed)?;
+        let mut candidates = candidates(&feed, &mut report.notes)?;
         for aead in [Aead::Aes128Gcm, Aead::Aes256Gcm] {
             if let Some(first) = candidates.iter_mut().find(|c| c.candidate.aead() == aead) {
                 feed.prepare(&mut *first.candidate);
@@ -82,22 +82,30 @@ pub fn measure(args: &AeadArgs) -> Result<Report> {
         candidates.push(Turn::new(ours::Filling::default()));
         for operation in Operation::BOTH {
             let time = Duration::from_millis(args.milliseconds.max(1));
-            let figures = interleave(args.rounds, &mut candidates, |turn| turn.measure(&feed, operation, time))?;
-            let Some((fill, figures)) = figures.split_last() else { continue };
-            filling.push(fill.median);
-            push(&mut report, &feed, operation, &candidates, figures);
+            let measure = |turn: &mut Turn| turn.measure(&feed, operation, time);
+            let found = interleave_with_peers(args.rounds, &mut candidates, |turn| turn.is_peer, measure)?;
+            let mut figures: Vec<_> = candidates.iter().zip(found).collect();
+            let Some((_, fill)) = figures.pop() else { continue };
+            filling.push(fill?.median);
+            push(&mut report, &feed, operation, figures);
         }
     }
     notes(&mut report, &args.keys, &Figure::of(&filling));
     Ok(report)
 }
 
-fn push(report: &mut Report, feed: &Feed, operation: Operation, candidates: &[Turn], figures: &[Figure]) {
-    for (turn, figure) in candidates.iter().zip(figures) {
+fn push(report: &mut Report, feed: &Feed, operation: Operation, found: Vec<(&Turn, Result<Figure>)>) {
+    let mut all = Vec::new();
+    for (turn, figure) in found {
+        match figure {
+            Ok(figure) => all.push((turn, figure)),
+            Err(error) => report.notes.push(not_measured(&turn.candidate.name(), &error)),
+        }
+    }
+    for (turn, figure) in &all {
         let this = &turn.candidate;
-        let portable =
-            candidates.iter().position(|c| c.candidate.aead() == this.aead() && c.candidate.name() == PORTABLE);
-        let portable = portable.and_then(|at| figures.get(at));
+        let is_portable = |t: &Turn| t.candidate.aead() == this.aead() && t.candidate.name() == PORTABLE;
+        let portable = all.iter().find(|(turn, _)| is_portable(turn)).map(|(_, figure)| figure);
         let labels = [
             ("aead", this.aead().name().to_owned()),
             ("keys", feed.keys().len().to_string()),
@@ -109,10 +117,12 @@ fn push(report: &mut Report, feed: &Feed, operation: Operation, candidates: &[Tu
     }
 }
 
-/// Everyone, with their keys made ready.
-fn candidates(feed: &Feed) -> Result<Vec<Turn>> {
+/// Everyone, with their keys made ready. A peer that cannot do that is left out, and noted.
+fn candidates(feed: &Feed, notes: &mut Vec<String>) -> Result<Vec<Turn>> {
     let keys = feed.keys();
     let mut all = Vec::new();
+    #[cfg_attr(not(any(feature = "peers", have_openssl, have_ipsec_mb)), allow(unused_variables, unused_mut))]
+    let mut left_out = |peer: &str, error: &anyhow::Error| notes.push(not_measured(peer, error));
     for aead in [Aead::Aes128Gcm, Aead::Aes256Gcm] {
         let ready = ours::keys(aead, keys);
         for path in Path::ALL.into_iter().rev().filter(|p| p.is_available()) {
@@ -123,23 +133,41 @@ fn candidates(feed: &Feed) -> Result<Vec<Turn>> {
     all.push(Turn::new(crates::Table::<aes_gcm::Aes256Gcm>::new(keys, ())?));
     #[cfg(feature = "peers")]
     {
-        all.push(Turn::new(crates::Table::<ring::aead::LessSafeKey>::new(keys, ())?));
-        all.push(Turn::new(crates::Table::<aws_lc_rs::aead::LessSafeKey>::new(keys, ())?));
+        match crates::Table::<ring::aead::LessSafeKey>::new(keys, ()) {
+            Ok(table) => all.push(Turn::of_peer(table)),
+            Err(error) => left_out("ring", &error),
+        }
+        match crates::Table::<aws_lc_rs::aead::LessSafeKey>::new(keys, ()) {
+            Ok(table) => all.push(Turn::of_peer(table)),
+            Err(error) => left_out("aws-lc-rs", &error),
+        }
     }
     #[cfg(have_openssl)]
     {
         if let Some(shared) = openssl::Shared::new() {
-            all.push(Turn::new(crates::Table::<openssl::Rekeyed>::new(keys, shared)?));
+            match crates::Table::<openssl::Rekeyed>::new(keys, shared) {
+                Ok(table) => all.push(Turn::of_peer(table)),
+                Err(error) => left_out("OpenSSL", &error),
+            }
+        } else {
+            left_out("OpenSSL", &anyhow::anyhow!("it makes no context"));
         }
         if keys.len() <= openssl::MOST_CONTEXTS {
-            all.push(Turn::new(crates::Table::<openssl::PerKey>::new(keys, ())?));
+            match crates::Table::<openssl::PerKey>::new(keys, ()) {
+                Ok(table) => all.push(Turn::of_peer(table)),
+                Err(error) => left_out("OpenSSL", &error),
+            }
         }
     }
     #[cfg(have_ipsec_mb)]
     {
-        let expanded = std::rc::Rc::new(ipsec_mb::Keys::new(keys)?);
-        for call in ipsec_mb::Call::ALL {
-            all.push(Turn::new(ipsec_mb::IpsecMb::new(expanded.clone(), call)));
+        match ipsec_mb::Keys::new(keys).map(std::rc::Rc::new) {
+            Ok(expanded) => all.extend(
+                ipsec_mb::Call::ALL
+                    .into_iter()
+                    .map(|call| Turn::of_peer(ipsec_mb::IpsecMb::new(expanded.clone(), call))),
+            ),
+            Err(error) => left_out("intel-ipsec-mb", &error),
         }
     }
     Ok(all)
@@ -170,13 +198,20 @@ fn missing() -> Vec<String> {
 /// A candidate, and how far it has come in the feed.
 struct Turn {
     candidate: Box<dyn Candidate>,
+    /// Whether it is only there to compare with, and may be left out.
+    is_peer: bool,
     at: usize,
     number: u64,
 }
 
 impl Turn {
     fn new(candidate: impl Candidate + 'static) -> Self {
-        Self { candidate: Box::new(candidate), at: 0, number: 0 }
+        Self { candidate: Box::new(candidate), is_peer: false, at: 0, number: 0 }
+    }
+
+    #[cfg(any(feature = "peers", have_openssl, have_ipsec_mb))]
+    fn of_peer(candidate: impl Candidate + 'static) -> Self {
+        Self { is_peer: true, ..Self::new(candidate) }
     }
 
     /// Nanoseconds of this thread's own time per packet, filling the burst included: a worker does that too.

@@ -24,7 +24,7 @@ fn expected(aead: Aead, key: &[u8; 32], number: u64, text: &[u8; 16]) -> Packet 
 #[test]
 fn everyone_seals_bit_for_bit_as_the_aes_gcm_crate_and_refuses_a_flipped_bit() {
     let feed = Feed::new(100);
-    let mut all = candidates(&feed).expect("all there");
+    let mut all = candidates(&feed, &mut Vec::new()).expect("all there");
     assert!(all.len() >= 4, "two of ours and the crate, twice");
     for turn in &mut all {
         let (name, candidate) = (turn.candidate.name(), &mut turn.candidate);
@@ -66,7 +66,7 @@ fn everyone_seals_bit_for_bit_as_the_aes_gcm_crate_and_refuses_a_flipped_bit() {
 fn a_report_has_a_line_of_everyone_and_what_is_missing() {
     let args = AeadArgs { json: false, rounds: 1, milliseconds: 1, keys: vec![1, 300] };
     let report = measure(&args).expect("measured");
-    let everyone = candidates(&Feed::new(1)).expect("all there");
+    let everyone = candidates(&Feed::new(1), &mut Vec::new()).expect("all there");
     assert_eq!(report.rows.len(), everyone.len() * 4);
     for turn in &everyone {
         let (by, aead) = (turn.candidate.name(), turn.candidate.aead().name());

@@ -18,9 +18,10 @@ fn times(report: &Report, operation: &str) -> Found {
         |table| median(report, &[("flows", "1000000"), ("operation", operation), ("threads", "1"), ("table", table)]);
     match (by("rte_hash"), by("ours")) {
         (Ok(peer), Ok(ours)) => Ok(peer / ours),
-        // The report says why a size was left out.
+        // The report says why a size, or the peer, was left out.
         (Err(reason), _) | (_, Err(reason)) => {
-            Err(report.notes.first().filter(|_| report.rows.is_empty()).cloned().unwrap_or(reason))
+            let peer = report.notes.iter().find(|n| n.starts_with("rte_hash: not measured"));
+            Err(peer.or(report.notes.first().filter(|_| report.rows.is_empty())).cloned().unwrap_or(reason))
         }
     }
 }

@@ -56,5 +56,6 @@ fn ours(report: &Report, action: &str, form: &str, flows: &str, workers: &str) -
 fn peer(report: &Report, program: &str, action: &str) -> Found {
     let found = median(report, &[("frame", "80"), ("workers", "1"), ("program", program), ("action", action)]);
     // The report says why it is not there.
-    found.map_err(|reason| report.notes.iter().find(|n| n.contains(program)).cloned().unwrap_or(reason))
+    let why = |note: &&String| note.split_once(": not measured").is_some_and(|(peer, _)| peer.contains(program));
+    found.map_err(|reason| report.notes.iter().find(why).cloned().unwrap_or(reason))
 }

@@ -14,7 +14,7 @@ pub mod rte_hash;
 pub mod table;
 mod threads;
 
-use crate::measure::{Figure, cpu_time, interleave};
+use crate::measure::{Figure, cpu_time, interleave_with_peers, not_measured};
 use crate::plot::Plot;
 use crate::report::Report;
 use anyhow::{Context, Result, ensure};
@@ -37,6 +37,9 @@ const FILLED_BY_ONE: usize = 2_000_000;
 
 /// What every ratio compares with.
 const PEER: &str = "rte_hash";
+
+/// What is measured; all others are peers.
+const OURS: &str = "ours";
 
 /// Arguments of `bench flow`.
 #[derive(Args, Clone, Debug)]
@@ -94,10 +97,15 @@ pub fn measure(args: &FlowArgs) -> Result<Report> {
     ensure!(sizes.iter().all(|&s| s >= BURST), "--flows: a burst of {BURST} at least");
     let most = sizes.iter().map(|&s| memory::dpdk(s)).max().unwrap_or(0);
     let (eal, huge) = memory::eal(most);
-    let eal = Eal::init(&eal).context("rte_hash needs DPDK")?;
+    // Without it there is nothing to compare with, and still something to measure.
+    let eal = Eal::init(&eal).context("it needs DPDK, which does not start");
+    if let Err(error) = &eal {
+        report.notes.push(not_measured(PEER, error));
+    }
+    let eal = eal.ok();
     for &flows in &sizes {
         // What the other sizes have shown is not lost.
-        if let Err(error) = one_size(args, &eal, flows, &mut report) {
+        if let Err(error) = one_size(args, eal.as_ref(), flows, &mut report) {
             report.notes.push(format!("{flows} flows: not measured to the end: {error:#}"));
         }
     }
@@ -143,16 +151,24 @@ struct Turn<'t, 'a> {
 }
 
 /// Everything of one size.
-fn one_size(args: &FlowArgs, eal: &Eal, flows: usize, report: &mut Report) -> Result<()> {
+fn one_size(args: &FlowArgs, eal: Option<&Eal>, flows: usize, report: &mut Report) -> Result<()> {
     let keys = Keys::new(flows, flows.min(MOST_MISSES).max(memory::visitors(flows)));
     let room = flows + memory::visitors(flows);
     // DPDK's first, so that ours does not take all the hugepages.
-    let crc = RteHash::new(eal, PEER, room, HashedBy::Crc)?;
-    let keyed = RteHash::new(eal, "rte_hash keyed", room, HashedBy::Keyed)?;
+    let mut peers = Vec::new();
+    for (name, hashed_by) in [(PEER, HashedBy::Crc), ("rte_hash keyed", HashedBy::Keyed)] {
+        match eal.map(|eal| RteHash::new(eal, name, room, hashed_by)).transpose() {
+            Ok(peer) => peers.extend(peer),
+            Err(error) => report.notes.push(not_measured(name, &error.context(format!("{flows} flows")))),
+        }
+    }
     let own = FlowTable::new(memory::size(flows), [7; 16]);
     let ours = Ours::new(&own);
     let papaya = Papaya::new(room);
-    let tables: [&dyn Table<'_>; 4] = [&crc, &ours, &keyed, &papaya];
+    let mut tables: Vec<&dyn Table<'_>> = vec![&ours, &papaya];
+    tables.extend(peers.iter().map(|peer| -> &dyn Table<'_> { peer }));
+    // In the report's order: what is compared with, ours, the others.
+    tables.sort_by_key(|table| [PEER, OURS].iter().position(|name| *name == table.name()).unwrap_or(usize::MAX));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
 
     // Any records will do for this; ours gives its own out as it likes.
@@ -163,11 +179,15 @@ fn one_size(args: &FlowArgs, eal: &Eal, flows: usize, report: &mut Report) -> Re
     for threads in 1..=fillers {
         let mut turns = turns(&tables);
         let rounds = if flows > 500_000 { args.rounds.min(3) } else { args.rounds.min(5) };
-        let inserts = interleave(rounds, &mut turns, |turn| fill_and_empty(eal, turn, threads, &keys.known, &records))?;
-        push(report, flows, "insert", threads, &tables, &inserts);
+        let inserts =
+            measured(rounds, &mut turns, report, |turn| fill_and_empty(eal, turn, threads, &keys.known, &records))?;
+        // Who cannot be filled has nothing to be looked up in.
+        let filled = |table: &&dyn Table<'_>| turns.iter().any(|turn| turn.table.name() == table.name());
+        tables.retain(filled);
+        push(report, flows, "insert", threads, &turns, &inserts);
         if threads == 1 {
             let ages: Vec<Figure> = turns.iter().map(|t| Figure::of(&t.removal)).collect();
-            push(report, flows, "age", 1, &tables, &ages);
+            push(report, flows, "age", 1, &turns, &ages);
         }
     }
 
@@ -175,7 +195,7 @@ fn one_size(args: &FlowArgs, eal: &Eal, flows: usize, report: &mut Report) -> Re
     let records =
         keys.known.iter().map(|key| own.find(own.hash(key), key).map(|whole| whole.front).context("a flow is missing"));
     let records: Vec<&Flow> = records.collect::<Result<_>>()?;
-    for table in [tables[0], tables[2], tables[3]] {
+    for table in tables.iter().filter(|table| table.name() != OURS) {
         together(eal, 1, |_| table.insert(0, &keys.known, &records))?;
     }
     for threads in 1..=cores.min(2) {
@@ -184,7 +204,8 @@ fn one_size(args: &FlowArgs, eal: &Eal, flows: usize, report: &mut Report) -> Re
             ("hit, record read", &keys.hits, true, true),
             ("miss", &keys.misses, false, false),
         ] {
-            let figures = interleave(args.rounds, &mut turns(&tables), |turn| {
+            let mut turns = turns(&tables);
+            let figures = measured(args.rounds, &mut turns, report, |turn| {
                 let work = args.lookups.div_ceil(BURST);
                 let start = turn.at;
                 turn.at += work * threads;
@@ -193,7 +214,7 @@ fn one_size(args: &FlowArgs, eal: &Eal, flows: usize, report: &mut Report) -> Re
                 })?;
                 Ok(spent / (work * BURST * threads) as f64)
             })?;
-            push(report, flows, operation, threads, &tables, &figures);
+            push(report, flows, operation, threads, &turns, &figures);
         }
     }
     if cores > 1 && memory::visitors(flows) > 0 {
@@ -230,7 +251,7 @@ fn look_up(
 
 /// Nanoseconds per flow inserted; those per flow removed are left in `turn`. Small tables are filled several times.
 fn fill_and_empty<'a>(
-    eal: &Eal,
+    eal: Option<&Eal>,
     turn: &mut Turn<'_, 'a>,
     threads: usize,
     keys: &[Key],
@@ -253,7 +274,7 @@ fn fill_and_empty<'a>(
 /// One thread looks up, the other inserts and removes other flows meanwhile.
 fn beside_churn<'a>(
     args: &FlowArgs,
-    eal: &Eal,
+    eal: Option<&Eal>,
     keys: &Keys,
     records: &[&'a Flow],
     tables: &[&dyn Table<'a>],
@@ -262,7 +283,7 @@ fn beside_churn<'a>(
     let flows = keys.known.len();
     let visitors = &keys.unknown[..memory::visitors(flows)];
     let mut turns = turns(tables);
-    let hits = interleave(args.rounds, &mut turns, |turn| {
+    let hits = measured(args.rounds, &mut turns, report, |turn| {
         let (table, at, work) = (turn.table, turn.at, args.lookups.div_ceil(BURST));
         turn.at += work;
         let done = AtomicBool::new(false);
@@ -290,23 +311,47 @@ fn beside_churn<'a>(
         turn.removal.push(churning.into_inner().unwrap_or(0.0));
         Ok(looking.into_inner().unwrap_or(0.0))
     })?;
-    push(report, flows, "hit beside churn", 2, tables, &hits);
+    push(report, flows, "hit beside churn", 2, &turns, &hits);
     let churn: Vec<Figure> = turns.iter().map(|t| Figure::of(&t.removal)).collect();
-    push(report, flows, "churn", 2, tables, &churn);
+    push(report, flows, "churn", 2, &turns, &churn);
     Ok(())
 }
 
-/// A row for each table; ratios are against the first, [`PEER`].
+/// A figure for each table; a peer that fails is taken out of `turns`, and the report says so.
+fn measured<'t, 'a>(
+    rounds: usize,
+    turns: &mut Vec<Turn<'t, 'a>>,
+    report: &mut Report,
+    measure: impl FnMut(&mut Turn<'t, 'a>) -> Result<f64>,
+) -> Result<Vec<Figure>> {
+    let all = interleave_with_peers(rounds, turns, |turn| turn.table.name() != OURS, measure)?;
+    let mut figures = Vec::new();
+    let mut found = all.into_iter();
+    turns.retain(|turn| match found.next() {
+        Some(Ok(figure)) => {
+            figures.push(figure);
+            true
+        }
+        Some(Err(error)) => {
+            report.notes.push(not_measured(turn.table.name(), &error));
+            false
+        }
+        None => false,
+    });
+    Ok(figures)
+}
+
+/// A row for each table; ratios are against [`PEER`], if it was measured.
 fn push(
     report: &mut Report,
     flows: usize,
     operation: &str,
     threads: usize,
-    tables: &[&dyn Table<'_>],
+    turns: &[Turn<'_, '_>],
     figures: &[Figure],
 ) {
-    let peer = figures.first().map_or(0.0, |f| f.median);
-    for (table, figure) in tables.iter().zip(figures) {
+    let peer = turns.iter().position(|turn| turn.table.name() == PEER).and_then(|at| figures.get(at));
+    for (Turn { table, .. }, figure) in turns.iter().zip(figures) {
         report.push(
             &[
                 ("flows", flows.to_string()),
@@ -315,7 +360,7 @@ fn push(
                 ("table", table.name().to_owned()),
             ],
             *figure,
-            Some(peer / figure.median),
+            peer.map(|peer| peer.median / figure.median),
         );
     }
 }

@@ -149,7 +149,7 @@ impl<'a> Ours<'a> {
 
 impl<'a> Table<'a> for Ours<'a> {
     fn name(&self) -> &'static str {
-        "ours"
+        super::OURS
     }
 
     fn insert(&self, thread: usize, keys: &[Key], _records: &[&'a Flow]) -> Result<()> {

@@ -11,12 +11,12 @@ use std::time::Duration;
 ///
 /// # Errors
 /// Of the first thread that fails.
-pub fn together(eal: &Eal, threads: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<f64> {
+pub fn together(eal: Option<&Eal>, threads: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<f64> {
     let barrier = Barrier::new(threads);
     let run = |thread: usize| {
         let ready = pin(thread).and_then(|()| {
             // rte_hash keeps free places by DPDK's number of the thread.
-            ThreadRegistration::new(eal).context("a thread for DPDK")
+            eal.map(ThreadRegistration::new).transpose().context("a thread for DPDK")
         });
         barrier.wait(); // also by one that cannot go on: the others must not wait for ever
         let registration = ready?;
