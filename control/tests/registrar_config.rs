@@ -238,3 +238,58 @@ fn what_is_not_on_this_machine_is_named() {
     }
     assert_eq!(RegistrarConfig::admin_of(&path).expect("there"), PathBuf::from("/run/west.socket"));
 }
+
+#[test]
+fn a_file_that_is_wrong_has_the_place_of_the_key_that_names_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let pdmv2 = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pdmv2"));
+        let output = command.args(args).current_dir(dir.path()).output().expect("pdmv2");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    pdmv2(&["pki", "init"]);
+    pdmv2(&["pki", "issue", "--registrar", "west", "--host", "::1"]);
+    pdmv2(&["pki", "secret", "--out", "west.state.key"]);
+    pdmv2(&["pki", "secret", "--out", "lab.psk"]);
+    for (from, to) in [
+        ("pki/ca.crt", "ca.crt"),
+        ("pki/ca.crl", "ca.crl"),
+        ("pki/ca.crt", "east-ca.crt"),
+        ("west.static.pub", "east.static.pub"),
+    ] {
+        std::fs::copy(at(from), at(to)).expect("copied");
+    }
+    let psk = "psk_id = \"lab\"\npsk = \"lab.psk\"\nca = \"east-ca.crt\"\n";
+    let text = format!("{REGISTRAR}crl = \"ca.crl\"\n{PEER}{psk}{NODE}");
+    let config = at("west.toml");
+    let errors = || match RegistrarConfig::parse(&text, &config, Checks::Everything) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.0,
+    };
+    assert_eq!(errors(), [], "all are there");
+    for file in [
+        "west.state.key",
+        "west.static",
+        "east.static.pub",
+        "lab.psk",
+        "ca.crt",
+        "ca.crl",
+        "west.crt",
+        "west.key",
+        "east-ca.crt",
+    ] {
+        std::fs::rename(at(file), at("away")).expect("renamed");
+        let wrong = errors();
+        let named = format!("\"{file}\"");
+        let (line, column) = text
+            .lines()
+            .zip(1..)
+            .find_map(|(line, number)| line.find(&named).map(|at| (number, at + 1)))
+            .expect("a line");
+        let places: Vec<_> = wrong.iter().map(|e| (e.line, e.column)).collect();
+        assert_eq!(places, [(line, column)], "{file}: {wrong:#?}");
+        assert!(wrong[0].message.contains(&at(file).display().to_string()), "{}", wrong[0]);
+        std::fs::rename(at("away"), at(file)).expect("renamed");
+    }
+}

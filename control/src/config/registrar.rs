@@ -327,7 +327,7 @@ fn generations(root: &mut Table<'_>, report: &mut Report<'_>) -> Generations {
 /// What only this machine can tell: that the secrets are there, and theirs alone.
 fn check_files(config: &RegistrarConfig, at: usize, report: &mut Report<'_>) {
     use crate::{pki, private_file};
-    let mut wrong = |error: anyhow::Error| report.error(at, format!("{error:#}"), "see docs/registration.md");
+    let mut wrong = |error: anyhow::Error| report.error_in_files(at, format!("{error:#}"), "see docs/registration.md");
     for file in [&config.state_key, &config.static_key] {
         private_file::read_secret(file).map_or_else(&mut wrong, drop);
     }

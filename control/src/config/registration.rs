@@ -53,7 +53,7 @@ pub fn section(
     if checks == Checks::Everything
         && let Err(error) = node::check(&settings)
     {
-        report.error(at, format!("{error:#}"), "see docs/registration.md");
+        report.error_in_files(at, format!("{error:#}"), "see docs/registration.md");
     }
     Some(At { value: settings, at })
 }

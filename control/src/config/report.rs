@@ -1,6 +1,7 @@
 //! What is wrong in a file, where, and what to do about it. Everything is collected, so that one run shows it all.
 
 use std::fmt;
+use std::path::Path;
 
 /// One error or warning.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,13 +75,30 @@ pub struct Report<'t> {
     text: &'t str,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// Files that the text names, and where.
+    files: Vec<(String, usize)>,
 }
 
 impl<'t> Report<'t> {
     /// For this text of this file.
     #[must_use]
     pub fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, text, errors: Vec::new(), warnings: Vec::new() }
+        Self { file, text, errors: Vec::new(), warnings: Vec::new(), files: Vec::new() }
+    }
+
+    /// The text names a file here.
+    pub fn names(&mut self, path: &Path, at: usize) {
+        self.files.push((path.display().to_string(), at));
+    }
+
+    /// What is wrong with a file that the text names, and that the message names too: its place is where the text does.
+    /// A message that names none of them has its place at `at`.
+    pub fn error_in_files(&mut self, at: usize, message: impl Into<String>, remedy: impl Into<String>) {
+        let message = message.into();
+        // The longest: "west.static" stands in "west.static.pub" too.
+        let named = self.files.iter().filter(|(file, _)| message.contains(file.as_str()));
+        let at = named.max_by_key(|(file, _)| file.len()).map_or(at, |(_, at)| *at);
+        self.error(at, message, remedy);
     }
 
     /// Something that must be mended.

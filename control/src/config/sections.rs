@@ -271,7 +271,9 @@ pub(super) fn path(
         report.error(text.at, format!("'{}' is empty", table.path(key)), "name a file, or delete the line");
         return None;
     }
-    Some(At { value: dir.join(text.value), at: text.at })
+    let value = dir.join(text.value);
+    report.names(&value, text.at);
+    Some(At { value, at: text.at })
 }
 
 /// An optional section: `None` when it is of the wrong type, `Some(None)` when it is not there.
