@@ -41,8 +41,8 @@ pub enum StateError {
     /// Another process of this node runs.
     #[error("{0}: locked: another process runs as this node; stop it ('fuser {0}' names it)")]
     Locked(PathBuf),
-    /// The file system refuses.
-    #[error("{path}: cannot {action}: {error}; the box does not seal until this is mended")]
+    /// The file system refuses. What becomes of the keys then, the log line around it says: it differs.
+    #[error("{path}: cannot {action}: {error}; make room on its file system, or correct the rights of its directory")]
     Io {
         /// Which file.
         path: PathBuf,
