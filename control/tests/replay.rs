@@ -143,7 +143,8 @@ fn what_cannot_be_replayed_says_why_and_loses_nothing() {
         assert!(!output.status.success() && text.contains(message) && text.contains(name), "{name}: {text}");
         assert_eq!(std::fs::read(site.path("precious")).expect("file"), b"text");
     }
-    assert!(!site.path("pdmv2.a.state").exists(), "no generation was taken for it");
+    let mut files = std::fs::read_dir(site.0.path()).expect("a directory").flatten();
+    assert!(files.all(|f| f.path().extension().is_none_or(|e| e != "state")), "no generation was taken for it");
     let output = site.replay("a", &["--inside", "absent", "--out", "precious"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("absent"));
 }
