@@ -78,8 +78,12 @@ fn ring(node: usize, aead: usize, generation: u32) -> Arc<KeyRing> {
         let prefix = |node: usize| {
             vec![Prefix::new([A, B][node], 48).expect("a length"), Prefix::new([0xFE; 16], 7).expect("a length")]
         };
-        let sealer =
-            Sealer { generation, aead: suite.aead, keys: keys(suite, node as u8, generation), prefixes: prefix(node).into() };
+        let sealer = Sealer {
+            generation,
+            aead: suite.aead,
+            keys: keys(suite, node as u8, generation),
+            prefixes: prefix(node).into(),
+        };
         let peer = |number: u16, id: u8| Peer {
             number,
             aead: suite.aead,

@@ -26,8 +26,8 @@ use mending::Mending;
 pub(crate) use mending::checksum;
 use protocol::wire::dest_opts::{RemovePlan, plan_remove};
 use protocol::wire::ext_chain::{self, Chain, MAX_HEADERS, WalkError};
-use protocol::wire::{ethernet, ipv6};
 use protocol::wire::option::Form;
+use protocol::wire::{ethernet, ipv6};
 
 /// Octets of an error before the quotation.
 const HEADER: usize = 8;
