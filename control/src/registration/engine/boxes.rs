@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// A generation lasts at least this long, whatever a box says.
 const LEAST_AGE: Duration = Duration::from_secs(10);
 
+/// A box that is restarted soon after it got a generation waits for the next: the first time, the second, and from then on.
+const HELD_BACK: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5), LEAST_AGE];
+
 /// Why a box's connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Closing {
@@ -91,6 +94,8 @@ pub(super) struct Node {
     pub(super) restarted: bool,
     /// When a process that had come after another one last got a generation.
     pub(super) served: Option<Instant>,
+    /// How many generations it got for restarts that came soon after one another.
+    pub(super) streak: usize,
     /// Somebody else has asked for its place.
     pub(super) contest: Option<Contest>,
 }
@@ -105,13 +110,23 @@ impl Node {
             last_seen: None,
             restarted: false,
             served: None,
+            streak: 0,
             contest: None,
         }
     }
 
     /// Whether it has been restarted too often to get a new generation for it at once: all the others would get one too.
     pub(super) fn is_held_back(&self, now: Instant) -> bool {
-        self.restarted && self.served.is_some_and(|at| now.saturating_duration_since(at) < LEAST_AGE)
+        let hold = HELD_BACK[self.streak.saturating_sub(1).min(HELD_BACK.len() - 1)];
+        self.restarted && self.served.is_some_and(|at| now.saturating_duration_since(at) < hold)
+    }
+
+    /// A process has come after another one.
+    fn restarts(&mut self, now: Instant) {
+        if !self.restarted && self.served.is_none_or(|at| now.saturating_duration_since(at) >= LEAST_AGE) {
+            self.streak = 0;
+        }
+        self.restarted = true;
     }
 }
 
@@ -146,8 +161,10 @@ impl Engine {
             (Known::Newest, Some(process)) if who.token.is_some() => process.acknowledge(),
             (Known::Newest | Known::Before, Some(_)) => {}
             (_, before) => {
-                node.restarted |= before.is_some();
-                let process = before.insert(Process::new(who.instance, newest));
+                if before.is_some() {
+                    node.restarts(now);
+                }
+                let process = node.process.insert(Process::new(who.instance, newest));
                 self.effects.batch.push(persist::process(name, process));
             }
         }

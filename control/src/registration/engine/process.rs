@@ -147,7 +147,7 @@ impl Engine {
     pub(super) fn served(&mut self, now: Instant, before: u32, number: u32) {
         for node in self.nodes.values_mut() {
             if node.restarted && node.process.as_ref().is_some_and(|p| (before..number).contains(&p.bar)) {
-                (node.restarted, node.served) = (false, Some(now));
+                (node.restarted, node.served, node.streak) = (false, Some(now), node.streak.saturating_add(1));
             }
         }
     }
