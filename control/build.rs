@@ -10,6 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .skip_debug(
             ["Sealing", "OpeningSecret", "ClientSecret", "Token"].map(|name| format!("pdmv2.registration.v1.{name}")),
         )
+        // The same octets for all boxes, without a copy.
+        .bytes("pdmv2.registration.v1.ToNode.changes")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -268,6 +268,8 @@ pub struct Ports {
 pub struct RegistrationCounts {
     /// Whether a registrar has it at the moment.
     pub registered: bool,
+    /// Whether it has had none for so long that the others may use keys that it has not got.
+    pub out_of_touch: bool,
     /// Seconds until it stops sealing, unless it hears otherwise; `None`: it does not seal.
     pub keys_expire_seconds: Option<f64>,
 }

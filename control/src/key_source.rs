@@ -68,6 +68,7 @@ impl KeySource {
             Self::File(_) => None,
             Self::Registered(keys) => Some(RegistrationCounts {
                 registered: keys.registered(),
+                out_of_touch: keys.out_of_touch(),
                 keys_expire_seconds: keys.expires_in(Instant::now()).map(|d| d.as_secs_f64()),
             }),
         }

@@ -68,6 +68,7 @@ struct ControlCounts {
     resynced: AtomicU64,
     /// 0: the box does not register; 1: it is not registered; 2: it is.
     registered: AtomicU64,
+    out_of_touch: AtomicBool,
     /// Seconds until it stops sealing; 0: it does not seal.
     keys_expire: AtomicU64,
 }
@@ -208,6 +209,7 @@ impl RunningBox {
             control.generation.store(generation, Ordering::Relaxed);
             if let Some(registration) = self.keys.as_ref().and_then(KeySource::registration) {
                 control.registered.store(1 + u64::from(registration.registered), Ordering::Relaxed);
+                control.out_of_touch.store(registration.out_of_touch, Ordering::Relaxed);
                 let expires = registration.keys_expire_seconds.map_or(0, |s| s.max(1.0) as u64);
                 control.keys_expire.store(expires, Ordering::Relaxed);
             }
@@ -255,6 +257,7 @@ fn fill(counts: &mut Counts, control: &ControlCounts, started: Instant) {
     let registered = control.registered.load(Ordering::Relaxed);
     counts.registration = (registered > 0).then(|| RegistrationCounts {
         registered: registered == 2,
+        out_of_touch: control.out_of_touch.load(Ordering::Relaxed),
         keys_expire_seconds: Some(control.keys_expire.load(Ordering::Relaxed)).filter(|&s| s > 0).map(|s| s as f64),
     });
 }

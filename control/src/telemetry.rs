@@ -189,6 +189,11 @@ fn families(c: &Counts) -> Vec<MetricFamily> {
         let registered = f64::from(u8::from(registration.registered));
         f.gauge("pdmv2_registration_state", "1 when a registrar has the box, 0 when none can be reached.", registered);
         f.gauge(
+            "pdmv2_registration_out_of_touch",
+            "1 when no registrar has had the box for so long that others may use keys that it has not got.",
+            f64::from(u8::from(registration.out_of_touch)),
+        );
+        f.gauge(
             "pdmv2_registration_keys_expire_seconds",
             "Until the box stops sealing, unless it hears from a registrar; 0 when it does not seal.",
             registration.keys_expire_seconds.unwrap_or(0.0),
@@ -318,7 +323,8 @@ mod tests {
         worker.round_trip.record(1_500_000);
         let mut counts = Counts::of(&[worker], &[]);
         assert!(!text(&counts).expect("text").contains("pdmv2_registration"));
-        counts.registration = Some(RegistrationCounts { registered: true, keys_expire_seconds: Some(60.0) });
+        counts.registration =
+            Some(RegistrationCounts { registered: true, out_of_touch: false, keys_expire_seconds: Some(60.0) });
         let text = text(&counts).expect("text");
         assert!(text.contains("pdmv2_registration_state 1\n"), "{text}");
         assert!(text.contains("pdmv2_registration_keys_expire_seconds 60\n"), "{text}");

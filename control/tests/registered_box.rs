@@ -116,12 +116,14 @@ fn it_outlives_its_registrars() {
     wait_for("it goes on sealing", || added() > before);
     assert!(metric(port, "pdmv2_registration_keys_expire_seconds").is_some_and(|s| s > 0.0 && s <= 4.0));
     wait_for("it stops when they expire", || is("pdmv2_sealing", 0.0));
+    wait_for("it says so", || is("pdmv2_registration_out_of_touch", 1.0));
     assert!(log().contains("the keys have expired: packets pass without the option"));
     let before = forwarded();
     wait_for("packets flow", || forwarded() > before);
 
     lab.start_both();
     wait_for("it seals again", || is("pdmv2_sealing", 1.0) && is("pdmv2_registration_state", 1.0));
+    wait_for("in touch", || is("pdmv2_registration_out_of_touch", 0.0));
     let counts = running.stop();
     assert_eq!(counts["registration"]["registered"], true);
     assert!(counts["outbound"]["passed"]["no_key"].as_u64() > Some(0));

@@ -8,15 +8,15 @@ use control::config::registrar::RegistrarConfig;
 use control::registration::core::rng;
 use control::registration::engine::Engine;
 use control::registration::wire::{
-    Coordination, FromNode, Hello, KemRequest, KemResponse, KeySet, Keys, MAX_NODES, MAX_PREFIXES, MAX_SECRETS, News,
-    Node, NodeInfo, Nodes, Registering, SetupRequest, SetupResponse, ToNode, from_node,
+    Added, Coordination, Ended, FromNode, Hello, InUse, KemRequest, KemResponse, KeySet, MAX_NODES, MAX_PREFIXES, MAX_SECRETS, News,
+    Node, NodeInfo, Nodes, Opening, OpeningChanges, OpeningKeys, OpeningSecret, OpeningTable, Registering, SetupRequest, SetupResponse, ToNode, from_node,
 };
 use prost::Message;
 use protocol::negotiation as n;
 use protocol::suite::{Scope, Suite};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The two primaries, without certificates: who they are to each other.
@@ -46,13 +46,15 @@ fn primaries() -> &'static Primaries {
 }
 
 /// Names of values in a registrar's store.
-const STORED: [&str; 6] = [
+const STORED: [&str; 8] = [
     "peer/east/last",
     "peer/east/nodes",
     "peer/east/assignment",
     "peer/east/generation/00000001",
     "node/box-a/sealed",
     "node/box-a/revoked",
+    "peer/east/in_use",
+    "node/box-a/in_use",
 ];
 
 /// The target.
@@ -120,11 +122,25 @@ fn from_box(octets: &[u8]) {
     assert_eq!(Node::from(&node).checked("node"), Ok(node));
 }
 
-fn to_box(octets: &[u8]) {
-    let Ok(ToNode { keys: Some(set), .. }) = ToNode::decode(octets) else { return };
-    if let Ok(keys) = Keys::try_from(&set) {
+/// Messages one after another, each behind its length (2 octets); the last one takes all.
+fn to_box(mut octets: &[u8]) {
+    let mut table = OpeningTable::default();
+    while let Some((len, behind)) = octets.split_first_chunk() {
+        let (message, rest) = behind.split_at(behind.len().min(u16::from_be_bytes(*len).into()));
+        octets = rest;
+        match ToNode::decode(message) {
+            Ok(ToNode { keys: Some(set), .. }) => key_set(&table, &set),
+            // As a box does: it begins anew.
+            Ok(ToNode { changes, .. }) if table.take(&changes).is_err() => return,
+            _ => {}
+        }
+    }
+}
+
+fn key_set(table: &OpeningTable, set: &KeySet) {
+    if let Ok(keys) = table.keys(set) {
         assert!(keys.opening.len() <= MAX_NODES && keys.opening.iter().all(|o| o.secrets.len() <= MAX_SECRETS));
-        let ascends = |o: &control::registration::wire::OpeningKeys| o.secrets.is_sorted_by(|(a, _), (b, _)| a < b);
+        let ascends = |o: &Arc<OpeningKeys>| o.secrets.is_sorted_by(|(a, _), (b, _)| a < b);
         assert!(keys.opening.iter().all(ascends));
     }
 }
@@ -150,6 +166,15 @@ fn stored(octets: &[u8]) {
     }
 }
 
+fn secret(generation: u32) -> OpeningSecret {
+    OpeningSecret { generation, suite: Some(Suite::default().ids().into()), secret: vec![generation as u8; 32] }
+}
+
+fn opening(node: &NodeInfo) -> Opening {
+    let node = Node { clients: Vec::new(), ..node.into() };
+    Opening { node: Some(node), secrets: vec![secret(8)], client: Vec::new() }
+}
+
 /// Messages of each kind, and a store.
 pub fn corpus() -> Vec<Vec<u8>> {
     let node = NodeInfo {
@@ -171,9 +196,25 @@ pub fn corpus() -> Vec<Vec<u8>> {
     let kem = n::KemRequest { negotiation: [1; 16], enc: vec![3; 32], salt: [4; 32], confirmation: vec![5; 32] };
     let proof = n::KemResponse { negotiation: [1; 16], enc: vec![3; 32], confirmation: vec![5; 32] };
     let hello =
-        Hello { name: "box-a".into(), id: vec![7; 16], prefixes: Node::from(&node).prefixes, instance: vec![9; 16] };
+        Hello { name: "box-a".into(), id: vec![7; 16], prefixes: Node::from(&node).prefixes, instance: vec![9; 16], differences: true };
     let hello = FromNode { message: Some(from_node::Message::Hello(hello)) };
-    let keys = ToNode { keys: Some(KeySet { revision: 1, scope: 1, ..KeySet::default() }) };
+    let whole = KeySet { revision: 1, scope: 1, opening: vec![opening(&node)], ..KeySet::default() };
+    let set = KeySet { revision: 2, scope: 1, opening_version: 5, ..KeySet::default() };
+    let first = OpeningChanges { version: 4, last: true, set: whole.opening.clone(), ..OpeningChanges::default() };
+    let second = OpeningChanges {
+        base: 4,
+        version: 5,
+        last: true,
+        ended: vec![Ended { generation: 8, ..Ended::default() }],
+        added: vec![Added { id: vec![7; 16], is_client: false, secrets: vec![secret(9)] }],
+        ..OpeningChanges::default()
+    };
+    let changes = |changes: &OpeningChanges| ToNode { keys: None, changes: changes.encode_to_vec().into() };
+    let keys = |set| ToNode { keys: Some(set), ..ToNode::default() };
+    let to_box = [keys(whole), changes(&first), changes(&second), keys(set)].map(|message| {
+        let octets = message.encode_to_vec();
+        [&(octets.len() as u16).to_be_bytes()[..], &octets].concat()
+    });
     let nodes = Nodes { nodes: vec![Node::from(&node)] }.encode_to_vec();
     let store = [&[0b11, 4, 0, 0, 0, 9, nodes.len() as u8][..], &nodes].concat();
     let mut all: Vec<(u8, Vec<u8>)> = vec![
@@ -182,13 +223,14 @@ pub fn corpus() -> Vec<Vec<u8>> {
         (2, KemRequest::from(kem).encode_to_vec()),
         (3, KemResponse::from(proof).encode_to_vec()),
         (5, hello.encode_to_vec()),
-        (6, keys.encode_to_vec()),
+        (6, to_box.concat()),
         (7, store),
         (7, [&[0b1000, 0][..], &[1; 120]].concat()),
     ];
     let wanted = News::Wanted { above: 4, reason: "box-a restarted".into() };
     let trouble = News::trouble("kem: no answer");
-    for news in [News::Nodes(vec![node]), News::State { newest: 4, ready: 3 }, wanted, trouble] {
+    let in_use = News::InUse(InUse { since: 4, behind: [([7; 16], 2..=3)].into(), keeps: Duration::from_secs(9) });
+    for news in [News::Nodes(vec![node]), News::State { newest: 4, ready: 3 }, in_use, wanted, trouble] {
         all.push((4, Coordination::from(&news).encode_to_vec()));
     }
     all.into_iter().map(|(kind, octets)| [&[kind][..], &octets].concat()).collect()

@@ -1,13 +1,14 @@
 //! The sources that one box speaks for: found in a few steps, however many prefixes there are.
 
 use crate::policy::Prefix;
+use std::sync::Arc;
 
-/// Prefixes, and the ranges of addresses that they come to.
+/// Prefixes, and the ranges of addresses that they come to. Key rings one after another share them.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Prefixes {
-    listed: Vec<Prefix>,
+    listed: Arc<[Prefix]>,
     /// First and last address of each, ascending; no two of them touch.
-    ranges: Vec<(u128, u128)>,
+    ranges: Arc<[(u128, u128)]>,
 }
 
 impl Prefixes {
@@ -36,7 +37,7 @@ impl From<Vec<Prefix>> for Prefixes {
                 _ => ranges.push((first, last)),
             }
         }
-        Self { listed, ranges }
+        Self { listed: listed.into(), ranges: ranges.into() }
     }
 }
 
@@ -48,7 +49,7 @@ impl FromIterator<Prefix> for Prefixes {
 
 impl core::fmt::Debug for Prefixes {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_list().entries(&self.listed).finish()
+        f.debug_list().entries(self.listed.iter()).finish()
     }
 }
 

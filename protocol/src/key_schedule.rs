@@ -5,6 +5,7 @@ use crate::five_tuple::FiveTuple;
 use crate::suite::{Aead, Kdf, Suite};
 use hkdf::Hkdf;
 use sha2::{Sha256, Sha384, Sha512};
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -147,7 +148,7 @@ pub enum ScopeId {
 #[derive(Clone)]
 pub struct Prk {
     suite: Suite,
-    ready: Ready,
+    ready: Arc<Ready>,
 }
 
 impl core::fmt::Debug for Prk {
@@ -164,7 +165,7 @@ impl Prk {
     pub fn new(suite: Suite, salt: &[u8; 32], shared: &SharedSecret) -> Result<Self, WrongLength> {
         check(suite.kdf, shared.len)?;
         let prk = labeled_extract(&suite, salt, b"pdmv2_secret", shared.as_bytes());
-        Ok(Self { suite, ready: Ready::new(suite.kdf, &prk)? })
+        Ok(Self { suite, ready: Arc::new(Ready::new(suite.kdf, &prk)?) })
     }
 
     /// Their suite.
@@ -188,10 +189,14 @@ impl Prk {
     }
 }
 
-/// What session keys come from.
+/// What session keys come from. Key sets and rings that have the same one share it; it is overwritten with the last of them.
 #[derive(Clone)]
 pub struct Secret {
     suite: Suite,
+    state: Arc<SecretState>,
+}
+
+struct SecretState {
     octets: SharedSecret,
     ready: Ready,
 }
@@ -211,7 +216,7 @@ impl Secret {
             Kdf::Sha512 => Hkdf::from_prk(octets).map(Ready::Sha512),
         };
         let ready = ready.unwrap_or_else(|_| unreachable!("Nh octets are long enough for a PRK"));
-        Self { suite, octets: SharedSecret::new(octets), ready }
+        Self { suite, state: Arc::new(SecretState { octets: SharedSecret::new(octets), ready }) }
     }
 
     /// A secret that was handed over.
@@ -226,7 +231,7 @@ impl Secret {
     /// Its octets, to hand over.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.octets.as_bytes()
+        self.state.octets.as_bytes()
     }
 
     /// Its suite.
@@ -240,7 +245,12 @@ impl Secret {
     pub fn session(&self, tuple: &FiveTuple, kri: u32) -> SessionKey {
         let nk = self.suite.aead.nk();
         let mut out = [0; 32 + NN];
-        self.ready.expand(&self.suite, b"pdmv2_session", &[&tuple.octets(), &kri.to_be_bytes()], &mut out[..nk + NN]);
+        self.state.ready.expand(
+            &self.suite,
+            b"pdmv2_session",
+            &[&tuple.octets(), &kri.to_be_bytes()],
+            &mut out[..nk + NN],
+        );
         let mut session = SessionKey { key: [0; 32], base_nonce: [0; NN] };
         session.key[..nk].copy_from_slice(&out[..nk]);
         session.base_nonce.copy_from_slice(&out[nk..nk + NN]);

@@ -9,16 +9,23 @@ use crate::keys::{LEAST_AGE, fills_up, sweep_tombstones};
 use anyhow::Context;
 use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
 use pipeline::path::Shared;
+use pipeline::prefixes::Prefixes;
 use protocol::key_schedule::Secret;
 use protocol::suite::Aead;
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
+/// A box that has been without a registrar for so long is out of touch: from then on the other boxes may seal under what it
+/// has not got. Well below the time that they wait for its acknowledgement; above what one more attempt to register takes.
+const OUT_OF_TOUCH: Duration = Duration::from_secs(1);
+/// A box that was not told for how long the others open what it seals stops so long after it has lost touch: the other
+/// side's registrar is of an earlier version, which gives it the grace time, unless configured otherwise.
+const UNTOLD: Duration = Duration::from_secs(30);
 /// Between wishes for a new generation.
 const NEED_AGAIN: Duration = Duration::from_secs(30);
 
@@ -63,7 +70,7 @@ struct PeerSlot {
     /// Never another peer's in this process.
     number: u16,
     newest: Arc<AtomicU32>,
-    prefixes: Vec<pipeline::policy::Prefix>,
+    prefixes: Prefixes,
     /// Opened at present, ascending.
     generations: Vec<Numbered>,
     last: u32,
@@ -76,6 +83,8 @@ struct Sealing {
     keys: Numbered,
     prefixes: Vec<pipeline::policy::Prefix>,
     expires: Instant,
+    /// Until then the others open it though the box is out of touch; `None`: not known.
+    opened_until: Option<Instant>,
     since: Instant,
 }
 
@@ -94,6 +103,9 @@ pub struct RegisteredKeys {
     peers: Vec<PeerSlot>,
     last_peer: u16,
     received: Option<Received>,
+    /// Since when there has been no registrar that has sent keys; `None`: there is one, or none has sent any yet.
+    lost: Option<Instant>,
+    out_of_touch: bool,
     needed: Option<Instant>,
     swept: (u64, u64),
     thread: Option<JoinHandle<()>>,
@@ -138,6 +150,8 @@ impl RegisteredKeys {
             peers: Vec::new(),
             last_peer: 0,
             received: None,
+            lost: None,
+            out_of_touch: false,
             needed: None,
             swept: (0, 0),
             thread: None,
@@ -156,10 +170,22 @@ impl RegisteredKeys {
         self.registration.registered()
     }
 
+    /// Whether it has been without a registrar for so long that the others may use what it has not got.
+    #[must_use]
+    pub fn out_of_touch(&self) -> bool {
+        self.out_of_touch
+    }
+
     /// Until the box stops sealing, unless it hears otherwise.
     #[must_use]
     pub fn expires_in(&self, now: Instant) -> Option<Duration> {
-        self.sealing.as_ref().map(|s| s.expires.saturating_duration_since(now))
+        self.sealing.as_ref().map(|s| self.seals_until(s).saturating_duration_since(now))
+    }
+
+    /// The secret's end, or, without a registrar, when the others may no longer open it.
+    fn seals_until(&self, sealing: &Sealing) -> Instant {
+        let opened = self.lost.map(|lost| sealing.opened_until.unwrap_or(lost + UNTOLD));
+        opened.map_or(sealing.expires, |opened| opened.min(sealing.expires))
     }
 
     /// Waits until keys have come that [`RegisteredKeys::tick`] takes into use, so long at most.
@@ -192,12 +218,46 @@ impl RegisteredKeys {
             received.acknowledge();
             self.received = Some(received);
         }
-        if self.sealing.as_ref().is_some_and(|s| now >= s.expires) {
+        self.look_for_touch(now);
+        if let Some(sealing) = self.sealing.as_ref().filter(|s| now >= self.seals_until(s)) {
+            let expired = now >= sealing.expires;
             self.sealing = None;
             self.publish();
-            tracing::error!("the keys have expired: packets pass without the option until a registrar gives new ones");
+            if expired {
+                tracing::error!(
+                    "the keys have expired: packets pass without the option until a registrar gives new ones"
+                );
+            } else {
+                tracing::error!(
+                    "out of touch with the registrars for longer than the other side's boxes are known to open what this \
+                     one seals: packets pass without the option until a registrar gives keys"
+                );
+            }
         }
         self.cell.sweep();
+    }
+
+    /// Tells the workers when the box is out of touch, and when it has keys of a registrar again.
+    fn look_for_touch(&mut self, now: Instant) {
+        let Some(received) = &self.received else { return };
+        if !self.registration.registered() {
+            self.lost.get_or_insert(now);
+        } else if received.registration == self.registration.registrations() {
+            self.lost = None;
+        }
+        let out = self.lost.is_some_and(|lost| now.saturating_duration_since(lost) >= OUT_OF_TOUCH);
+        if out != self.out_of_touch {
+            self.out_of_touch = out;
+            self.publish();
+            if out {
+                tracing::warn!(
+                    "out of touch with the registrars: what comes under keys that this box has not got is \
+                    passed on without its option"
+                );
+            } else {
+                tracing::info!("in touch with a registrar again");
+            }
+        }
     }
 
     /// What has to be done now and then: forgetting flows of generations that have ended, asking for a new one when their
@@ -228,16 +288,25 @@ impl RegisteredKeys {
         let keys = &received.keys;
         let before = self.generation();
         self.sealing = keys.sealing.as_ref().and_then(|sealing| self.sealing_from(sealing, received.at));
-        let mut peers = Vec::new();
+        let slots = std::mem::take(&mut self.peers);
+        let mut slots: HashMap<_, _> = slots.into_iter().map(|p| ((p.id, p.aead.id()), p)).collect();
+        let mut peers = Vec::with_capacity(keys.opening.len());
         for opening in &keys.opening {
-            let mut aeads: Vec<Aead> = opening.secrets.iter().map(|(_, k)| k.suite().aead).collect();
-            aeads.dedup();
+            let mut aeads: Vec<Aead> = Vec::new();
+            for aead in opening.secrets.iter().map(|(_, k)| k.suite().aead) {
+                if !aeads.contains(&aead) {
+                    aeads.push(aead);
+                }
+            }
             for aead in aeads {
                 let secrets = opening.secrets.iter().map(|(_, k)| k).filter(|k| k.suite().aead == aead);
-                match self.slot(opening.node.id, aead) {
+                let known = slots.remove(&(opening.node.id, aead.id()));
+                match known.or_else(|| self.new_slot(opening.node.id, aead)) {
                     Some(mut slot) => {
                         slot.renumber(secrets);
-                        slot.prefixes.clone_from(&opening.node.prefixes);
+                        if !slot.prefixes.iter().eq(&opening.node.prefixes) {
+                            slot.prefixes = opening.node.prefixes.clone().into();
+                        }
                         peers.push(slot);
                     }
                     None => {
@@ -282,21 +351,19 @@ impl RegisteredKeys {
         let keys = Numbered { number: self.last_sealed, keys: sealing.keys.clone() };
         let since = self.sealing.as_ref().filter(|s| s.keys.number == keys.number).map_or(at, |s| s.since);
         let (generation, prefixes) = (sealing.generation, sealing.prefixes.clone());
-        Some(Sealing { generation, keys, prefixes, expires: at + sealing.expires_in, since })
+        let opened_until = sealing.opened_for.map(|opened| at + opened);
+        Some(Sealing { generation, keys, prefixes, expires: at + sealing.expires_in, opened_until, since })
     }
 
-    /// The peer as it was, or a new one.
-    fn slot(&mut self, id: [u8; 16], aead: Aead) -> Option<PeerSlot> {
-        if let Some(at) = self.peers.iter().position(|p| p.id == id && p.aead == aead) {
-            return Some(self.peers.swap_remove(at));
-        }
+    /// A peer that was not there before.
+    fn new_slot(&mut self, id: [u8; 16], aead: Aead) -> Option<PeerSlot> {
         self.last_peer = self.last_peer.checked_add(1)?;
         Some(PeerSlot {
             id,
             aead,
             number: self.last_peer,
             newest: Arc::default(),
-            prefixes: Vec::new(),
+            prefixes: Prefixes::default(),
             generations: Vec::new(),
             last: 0,
         })
@@ -312,12 +379,12 @@ impl RegisteredKeys {
         let peers = self.peers.iter().map(|p| Peer {
             number: p.number,
             aead: p.aead,
-            prefixes: p.prefixes.clone().into(),
+            prefixes: p.prefixes.clone(),
             generations: p.generations.iter().map(|g| (g.number, g.keys.clone())).collect(),
             newest: Arc::clone(&p.newest),
         });
         let peers = peers.collect();
-        self.cell.publish(KeyRing { sealer, peers, ..KeyRing::default() });
+        self.cell.publish(KeyRing { sealer, peers, out_of_touch: self.out_of_touch, ..KeyRing::default() });
     }
 }
 
@@ -358,6 +425,7 @@ mod tests {
                 keys: GenerationKeys::Ready(secret(octet)),
                 prefixes: prefixes.clone(),
                 expires_in,
+                opened_for: None,
             }),
             opening: opening
                 .iter()
@@ -370,6 +438,7 @@ mod tests {
                     },
                     secrets: secrets.iter().map(|&(g, octet)| (g, GenerationKeys::Ready(secret(octet)))).collect(),
                 })
+                .map(Arc::new)
                 .collect(),
         }
     }
@@ -483,7 +552,7 @@ mod tests {
         ] {
             let mut set = keys(revision, Some((9, 0, LONG)), &[(7, &[(9, 0)])]);
             let of = of_clients(clients);
-            set.opening[0].secrets = vec![(9, of.clone())];
+            Arc::make_mut(&mut set.opening[0]).secrets = vec![(9, of.clone())];
             set.sealing.as_mut().expect("sealing").keys = of;
             feed(set, &mut box_keys);
             assert_eq!(shape(&box_keys.cell.current.load()).0, expected, "set {revision}");
@@ -503,12 +572,69 @@ mod tests {
         assert_eq!(shape(&box_keys.cell.current.load()), (None, vec![(1, vec![1])]));
     }
 
+    /// Keys, opened for a minute though the box is out of touch, or without a word of that.
+    fn promised(revision: u64, opened_for: Option<Duration>) -> Keys {
+        let mut set = keys(revision, Some((5, 1, LONG)), &[(7, &[(5, 50)])]);
+        set.sealing.as_mut().expect("sealing").opened_for = opened_for;
+        set
+    }
+
+    #[test]
+    fn a_box_out_of_touch_seals_as_long_as_the_others_open_it() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        for (opened_for, until) in [(Some(MINUTE), MINUTE), (None, UNTOLD), (Some(LONG * 2), LONG)] {
+            let mut box_keys = RegisteredKeys::without_thread(Arc::default());
+            let registration = Arc::clone(&box_keys.registration);
+            let state = |box_keys: &RegisteredKeys| {
+                let ring = box_keys.cell.current.load();
+                (ring.out_of_touch, ring.sealer.is_some())
+            };
+            let feed = |revision, box_keys: &mut RegisteredKeys| {
+                let mut set = Received::for_tests(promised(revision, opened_for));
+                set.registration = registration.registrations();
+                registration.put(set);
+                box_keys.tick(Instant::now());
+            };
+            registration.register_for_tests();
+            feed(1, &mut box_keys);
+            let lost = Instant::now();
+            box_keys.tick(lost + OUT_OF_TOUCH);
+            assert_eq!(state(&box_keys), (false, true), "in touch");
+            registration.set(false, Some("no answer"));
+            box_keys.tick(lost);
+            assert_eq!(state(&box_keys), (false, true), "a short while is nothing");
+            box_keys.tick(lost + OUT_OF_TOUCH);
+            assert_eq!(state(&box_keys), (true, true));
+            // Some milliseconds went by between the keys' receipt and the loss.
+            box_keys.tick(lost + until - OUT_OF_TOUCH);
+            assert_eq!(state(&box_keys), (true, true), "{opened_for:?}");
+            box_keys.tick(lost + until);
+            assert_eq!(state(&box_keys), (true, false), "{opened_for:?}");
+            // A registrar alone is not enough: it may have nothing to say yet.
+            registration.register_for_tests();
+            box_keys.tick(lost + until);
+            assert_eq!(state(&box_keys), (true, false));
+            feed(2, &mut box_keys);
+            assert_eq!(state(&box_keys), (false, true), "the same secret goes on where it was");
+            assert_eq!(shape(&box_keys.cell.current.load()).0, Some(1));
+        }
+    }
+
+    #[test]
+    fn a_box_that_never_had_keys_is_not_out_of_touch() {
+        let mut box_keys = RegisteredKeys::without_thread(Arc::default());
+        box_keys.tick(Instant::now());
+        box_keys.tick(Instant::now() + LONG);
+        assert!(!box_keys.cell.current.load().out_of_touch);
+    }
+
     #[test]
     fn another_aead_is_another_peer_to_the_workers() {
         let mut box_keys = RegisteredKeys::without_thread(Arc::default());
         let other = Suite { aead: Aead::Aes256Gcm, ..Suite::default() };
         let mut set = keys(1, None, &[(7, &[(5, 50), (6, 60)])]);
-        set.opening[0].secrets[1].1 = GenerationKeys::Ready(Secret::from_octets(other, &[60; 32]).expect("Nh octets"));
+        Arc::make_mut(&mut set.opening[0]).secrets[1].1 =
+            GenerationKeys::Ready(Secret::from_octets(other, &[60; 32]).expect("Nh octets"));
         feed(set, &mut box_keys);
         let ring = box_keys.cell.current.load();
         let aeads: Vec<_> = ring.peers.iter().map(|p| (p.number, p.aead)).collect();

@@ -4,10 +4,11 @@
 mod operator;
 
 use super::engine::{Action, Closing, Denied, Effects, Engine, SessionId};
+use super::opening::Handout;
 use super::seat::Seat;
 use super::store::{Store, StoreError};
 use super::tls::Tls;
-use super::wire::{KeySet, News, Registering};
+use super::wire::{News, Registering};
 use crate::config::registrar::{PeerConfig, RegistrarConfig};
 use crate::{fault, pki, private_file};
 use anyhow::Context;
@@ -32,7 +33,7 @@ pub enum Outgoing {
     /// Nothing yet.
     Nothing,
     /// Its keys.
-    Keys(Arc<KeySet>),
+    Keys(Arc<Handout>),
     /// The end.
     Close(Ending),
 }
@@ -359,12 +360,13 @@ impl Core {
         }
     }
 
-    /// The other primary says something on that stream.
-    pub fn news(&self, peer: &str, id: u64, news: News) {
+    /// The other primary says something on that stream, and what it takes itself.
+    pub fn news(&self, peer: &str, id: u64, features: u32, news: News) {
         let state = &mut *self.state();
         if state.links.get(peer).is_some_and(|link| link.id == id)
             && let Some(engine) = state.engines.get_mut(peer)
         {
+            engine.features(features);
             let effects = engine.news(Instant::now(), news);
             self.apply(state, peer, effects);
         }

@@ -6,7 +6,8 @@
 //! 1. *agreed*: both primaries have its secret. Each pushes the secrets to open with to its boxes, which acknowledge.
 //! 2. *ready here*: all boxes have acknowledged, or a time limit has passed. The other primary is told.
 //! 3. *active*: the other side is ready; this side's boxes get the secrets to seal with.
-//! 4. *superseded* by the next; opened for the grace time.
+//! 4. *superseded* by the next; opened for the grace time, and for a box that may still seal under it for longer
+//!    ([`in_use`]).
 //!
 //! A process of a box never gets a secret to seal with that another process of that box may have had (profile section 6):
 //! a process that is new here waits for a generation that is negotiated after it has come ([`process`] says why that is
@@ -16,6 +17,7 @@ mod boxes;
 mod clients;
 mod contest;
 mod generation;
+mod in_use;
 mod numbers;
 mod persist;
 mod primary;
@@ -28,6 +30,9 @@ mod tests;
 #[cfg(test)]
 mod world;
 
+#[cfg(test)]
+pub(super) use world::shown;
+
 use boxes::Node;
 pub use boxes::{Closing, Denied};
 pub use clients::Disjoint;
@@ -35,10 +40,12 @@ pub use generation::Generation;
 pub use persist::revoked_key;
 pub use status::{ContestStatus, EngineStatus, GenerationStatus, NodeStatus};
 
+use super::opening::{Entries, Handout, Key, OpeningPart};
 use super::store::Batch;
-use super::wire::{self, ClientSecrets, FINGERPRINT, KeySet, News, NodeInfo, Opening};
+use super::wire::{self, FINGERPRINT, InUse, MAX_SECRETS, News, NodeInfo, Opening, OpeningSecret};
 use crate::config::registrar::{Generations, NodeConfig, PeerConfig};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Names a box's connection.
@@ -61,7 +68,7 @@ pub enum Action {
         /// To this one.
         session: SessionId,
         /// All of them.
-        keys: KeySet,
+        keys: Handout,
     },
     /// End a box's connection.
     Close {
@@ -112,13 +119,13 @@ pub struct Engine {
     generations: Vec<Generation>,
     /// The highest number known to be used.
     last: u32,
-    /// Grows when what can be opened changes.
-    version: u64,
-    opening: Vec<Opening>,
-    /// Scope client, on the server primary's side: the secrets of all clients.
-    all_clients: Vec<ClientSecrets>,
+    /// What this side's boxes open; in scope client and on the server primary's side with the secrets of all clients.
+    opening: Arc<OpeningPart>,
     /// No box seals under this generation or an earlier one.
     floor: u32,
+    /// What the other side's boxes may seal under; `None`: never heard.
+    in_use: Option<InUse>,
+    in_use_told: in_use::Told,
     link: bool,
     /// What the other primary has said of itself since the link is up.
     theirs: Option<Theirs>,
@@ -157,10 +164,10 @@ impl Engine {
             peer_nodes: None,
             generations: Vec::new(),
             last: 0,
-            version: 1,
-            opening: Vec::new(),
-            all_clients: Vec::new(),
+            opening: Arc::default(),
             floor: 0,
+            in_use: None,
+            in_use_told: in_use::Told::default(),
             link: false,
             theirs: None,
             told: None,
@@ -251,16 +258,47 @@ impl Engine {
         }
     }
 
-    /// What can be opened has changed.
+    /// The generations that a box of the other side is opened under.
+    fn opened_of(&self, id: &[u8; 16]) -> impl Iterator<Item = &Generation> {
+        let mut of: Vec<_> = self.generations.iter().filter(|g| self.opens_for(g, id)).collect();
+        // The oldest is what the box has acknowledged; of what it was handed since, the latest are likelier.
+        while of.len() > MAX_SECRETS {
+            of.remove(1);
+        }
+        of.into_iter()
+    }
+
+    /// What can be opened may have changed. Secrets that are there are not made again.
     fn reopen(&mut self) {
-        self.version += 1;
-        let nodes = self.peer_nodes.as_deref().unwrap_or_default();
-        let opening = nodes.iter().map(|node| Opening {
+        let mut entries = Entries::new();
+        for node in self.peer_nodes.iter().flatten() {
             // The clients stand beside their secrets.
-            node: Some(wire::Node { clients: Vec::new(), ..node.into() }),
-            secrets: self.generations.iter().filter_map(|g| g.opening(&node.id)).collect(),
-        });
-        self.opening = opening.collect();
-        self.all_clients = self.look_up_clients(nodes);
+            let of = wire::Node { clients: Vec::new(), ..node.into() };
+            let entry = self.entry(Key::Node(node.id), Some(of), self.opened_of(&node.id), |g| g.opening(&node.id));
+            entries.insert(Key::Node(node.id), entry);
+            for client in self.clients_there(node) {
+                let generations = self.generations_of_clients().filter(|g| self.opens_for(g, &node.id));
+                let entry = self.entry(Key::Client(*client), None, generations, |g| Some(g.client(client)));
+                entries.insert(Key::Client(*client), entry);
+            }
+        }
+        if let Some(next) = self.opening.next(entries) {
+            self.opening = Arc::new(next);
+        }
+    }
+
+    fn entry<'g>(
+        &self,
+        key: Key,
+        node: Option<wire::Node>,
+        generations: impl Iterator<Item = &'g Generation>,
+        secret: impl Fn(&Generation) -> Option<OpeningSecret>,
+    ) -> Arc<Opening> {
+        let before = self.opening.entry(&key);
+        let known = |g: &Generation| before.and_then(|b| b.secrets.iter().find(|s| s.generation == g.number)).cloned();
+        let client = if let Key::Client(address) = key { address.to_vec() } else { Vec::new() };
+        let secrets = generations.filter_map(|g| known(g).or_else(|| secret(g))).collect();
+        let entry = Opening { node, secrets, client };
+        before.filter(|b| ***b == entry).cloned().unwrap_or_else(|| Arc::new(entry))
     }
 }

@@ -9,6 +9,7 @@ pub mod forward;
 pub mod metrics;
 pub mod net;
 pub mod node;
+pub mod opening;
 pub mod primary_client;
 pub mod registrar;
 pub mod seat;

@@ -4,7 +4,9 @@
 use super::net;
 use super::tls::{Tls, TlsFiles};
 use super::wire::proto::secondary_client::SecondaryClient;
-use super::wire::{Ack, Alive, FromNode, Hello, Keys, MAX_MESSAGE, Need, Token, from_node, prefixes_to_wire};
+use super::wire::{
+    Ack, Alive, FromNode, Hello, Keys, MAX_MESSAGE, Need, OpeningTable, Token, from_node, prefixes_to_wire,
+};
 use crate::pki::Kind;
 use anyhow::{Context, anyhow, ensure};
 use pipeline::policy::Prefix;
@@ -50,6 +52,8 @@ pub struct Received {
     pub at: Instant,
     /// The process that it came for: [`Process::number`].
     process: u64,
+    /// In which registration, counted from 1.
+    pub registration: u64,
     ack: mpsc::Sender<FromNode>,
 }
 
@@ -68,7 +72,7 @@ impl Received {
 
     #[cfg(test)]
     pub(super) fn for_tests(keys: Keys) -> Self {
-        Self { keys, at: Instant::now(), process: 0, ack: mpsc::channel(1).0 }
+        Self { keys, at: Instant::now(), process: 0, registration: 0, ack: mpsc::channel(1).0 }
     }
 
     #[cfg(test)]
@@ -142,9 +146,15 @@ impl Registration {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, registered: bool, why: Option<&str>) -> bool {
+    pub(super) fn set(&self, registered: bool, why: Option<&str>) -> bool {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = why.map(str::to_owned);
         self.registered.swap(registered, Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn register_for_tests(&self) {
+        self.registrations.fetch_add(1, Ordering::Relaxed);
+        self.set(true, None);
     }
 
     /// What came for a process that this one is no longer is forgotten.
@@ -277,15 +287,19 @@ async fn once(
         prefixes: prefixes_to_wire(&settings.prefixes),
         instance: instance.into(),
         token: token.as_ref().map(Into::into),
+        differences: true,
     };
     ack.try_send(FromNode { message: Some(from_node::Message::Hello(hello)) }).context("a message")?;
     let outgoing = futures_util::stream::unfold(acks, |mut acks| async move { acks.recv().await.map(|m| (m, acks)) });
     let answer = tokio::time::timeout(net::ANSWER, client.register(Request::new(outgoing))).await;
     let said = |status| connection.why(&status);
     let mut incoming = answer.map_err(|_| anyhow!("no answer"))?.map_err(said)?.into_inner();
-    registration.set(true, None);
+    // Counted first: keys that came in an earlier one are not taken for this one's.
     registration.registrations.fetch_add(1, Ordering::Relaxed);
+    registration.set(true, None);
     tracing::info!(registrar = format!("{}:{}", registrar.0, registrar.1), "registered");
+    // What came in an earlier call counts no more: in this one the registrar begins anew.
+    let mut table = OpeningTable::default();
     loop {
         tokio::select! {
             message = incoming.message() => {
@@ -294,16 +308,25 @@ async fn once(
                     let alive = from_node::Message::Alive(Alive {});
                     // Were so many messages waiting, nobody would read this one.
                     let _ = ack.try_send(FromNode { message: Some(alive) });
+                    if message.keys.is_none() && message.changes.is_empty() {
+                        continue;
+                    }
                 }
-                if message.probe && message.keys.is_none() {
+                let Some(set) = message.keys else {
+                    table.take(&message.changes)?;
                     continue;
-                }
-                let set = message.keys.context("a message without keys")?;
-                let keys = Keys::try_from(&set)?;
+                };
+                let keys = table.keys(&set)?;
                 let opens = keys.opening.iter().flat_map(|o| o.secrets.iter().map(|(g, _)| *g)).max().unwrap_or(0);
                 let seals = keys.sealing.as_ref().map_or(0, |s| s.generation);
                 tracing::debug!(opens, seals, revision = keys.revision, "keys received");
-                registration.put(Received { keys, at: Instant::now(), process: number, ack: ack.clone() });
+                registration.put(Received {
+                    keys,
+                    at: Instant::now(),
+                    process: number,
+                    registration: registration.registrations(),
+                    ack: ack.clone(),
+                });
             }
             () = tokio::time::sleep(REFRESH) => match tls.refresh() {
                 Ok(false) => {}

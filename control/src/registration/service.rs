@@ -3,6 +3,7 @@
 use super::core::{Chain, Core, Ending, Outgoing, PeerEntry, Registered};
 use super::engine::{Denied, SessionId};
 use super::forward;
+use super::opening::Handout;
 use super::seat::Seat;
 use super::tls::Named;
 use super::wire::proto::primary_server::{Primary, PrimaryServer};
@@ -13,12 +14,14 @@ use super::wire::{
 };
 use crate::config::registrar::Role;
 use crate::pki::Kind;
+use bytes::Bytes;
 use futures_util::Stream;
 use protocol::negotiation as n;
 use rustls::pki_types::CertificateDer;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -195,7 +198,7 @@ pub(super) async fn read_news(
     stream: &mut Streaming<Coordination>,
 ) -> Result<(), Status> {
     while let Some(message) = stream.message().await? {
-        core.news(peer, id, News::try_from(message)?);
+        core.news(peer, id, message.features, News::try_from(message)?);
     }
     Ok(())
 }
@@ -277,6 +280,7 @@ impl Secondary for Services {
             }
             _ => return Err(Status::invalid_argument("the first message must be hello")),
         };
+        let differences = hello.differences;
         let who = Registering::try_from(hello)?;
         if named.kind != Kind::Node || named.name != who.node.name {
             let why = format!("the certificate names {named}, but '{}' registers with it", who.node.name);
@@ -296,7 +300,7 @@ impl Secondary for Services {
             core.gone(id);
             tracing::info!(node, why, "a box's connection has ended");
         });
-        Ok(Response::new(Box::pin(push(outgoing, probes, open))))
+        Ok(Response::new(Box::pin(push(outgoing, probes, open, differences))))
     }
 }
 
@@ -332,36 +336,78 @@ impl Drop for SessionGuard {
     }
 }
 
+/// A box's stream: what it has, and what is to be sent next.
+struct ToBox {
+    outgoing: watch::Receiver<Outgoing>,
+    probes: watch::Receiver<u64>,
+    open: SessionGuard,
+    /// It takes changes.
+    differences: bool,
+    /// The version of the opening part that it has.
+    has: u64,
+    /// The messages that lead to the version of the next key set, shared with the other boxes' streams.
+    changes: VecDeque<Bytes>,
+    keys: Option<Arc<Handout>>,
+}
+
+impl ToBox {
+    /// The next message; `None`: the end.
+    async fn next(&mut self) -> Option<Result<ToNode, Status>> {
+        loop {
+            // The end does not wait for what has not been sent.
+            if let Outgoing::Close(ending) = &*self.outgoing.borrow() {
+                return Some(Err(status(ending)));
+            }
+            // Nor does the question whether the box lives.
+            if self.probes.has_changed().is_ok_and(|changed| changed) {
+                self.probes.mark_unchanged();
+                return Some(Ok(ToNode { probe: true, ..ToNode::default() }));
+            }
+            if let Some(changes) = self.changes.pop_front() {
+                // One message at a time: what is sent is written out before the next is made.
+                tokio::task::yield_now().await;
+                return Some(Ok(ToNode { changes, ..ToNode::default() }));
+            }
+            if let Some(keys) = self.keys.take() {
+                // What has lain here while another took over is not handed out.
+                if !self.open.core.leads() {
+                    return Some(Err(forward::follower(&self.open.core.seat())));
+                }
+                let now = Instant::now();
+                self.has = keys.opening.version;
+                let keys = if self.differences { keys.by_version(now) } else { keys.for_an_earlier_version(now) };
+                return Some(Ok(ToNode { keys: Some(keys), ..ToNode::default() }));
+            }
+            tokio::select! {
+                biased;
+                changed = self.outgoing.changed() => changed.ok()?,
+                Ok(()) = self.probes.changed() => return Some(Ok(ToNode { probe: true, ..ToNode::default() })),
+            }
+            let next = self.outgoing.borrow_and_update().clone();
+            if let Outgoing::Keys(keys) = next {
+                if self.differences {
+                    self.changes = keys.opening.since(self.has);
+                }
+                self.keys = Some(keys);
+            }
+        }
+    }
+}
+
 /// The newest key set each time there is one, and questions whether the box lives. A box that does not read gets, when it
 /// reads again, the newest only.
 fn push(
     outgoing: watch::Receiver<Outgoing>,
     probes: watch::Receiver<u64>,
     open: SessionGuard,
+    differences: bool,
 ) -> impl Stream<Item = Result<ToNode, Status>> {
-    futures_util::stream::unfold(Some((outgoing, probes, open)), |state| async move {
-        let (mut outgoing, mut probes, open) = state?;
-        loop {
-            tokio::select! {
-                biased;
-                changed = outgoing.changed() => changed.ok()?,
-                Ok(()) = probes.changed() => {
-                    return Some((Ok(ToNode { keys: None, probe: true }), Some((outgoing, probes, open))));
-                }
-            }
-            let next = outgoing.borrow_and_update().clone();
-            match next {
-                Outgoing::Nothing => {}
-                // What has lain here while another took over is not handed out.
-                Outgoing::Keys(_) if !open.core.leads() => {
-                    return Some((Err(forward::follower(&open.core.seat())), None));
-                }
-                Outgoing::Keys(keys) => {
-                    let message = ToNode { keys: Some((*keys).clone()), probe: false };
-                    return Some((Ok(message), Some((outgoing, probes, open))));
-                }
-                Outgoing::Close(ending) => return Some((Err(status(&ending)), None)),
-            }
+    let to_box = ToBox { outgoing, probes, open, differences, has: 0, changes: VecDeque::new(), keys: None };
+    futures_util::stream::unfold(Some(to_box), |to_box| async move {
+        let mut to_box = to_box?;
+        match to_box.next().await? {
+            Ok(message) => Some((Ok(message), Some(to_box))),
+            Err(status) => Some((Err(status), None)),
         }
     })
 }

@@ -8,6 +8,7 @@ use zeroize::Zeroize;
 
 mod keys;
 mod news;
+mod table;
 mod token;
 
 /// As generated from the `.proto`, which is the documentation.
@@ -17,12 +18,13 @@ pub mod proto {
 }
 
 pub use keys::{Keys, OpeningKeys, SealingKeys};
-pub use news::{News, NodeInfo, Registering, is_within, prefixes_from_wire, prefixes_to_wire};
+pub use news::{FEATURES, InUse, News, NodeInfo, Registering, is_within, prefixes_from_wire, prefixes_to_wire};
 pub use proto::{
-    Ack, Alive, ClientSecret, ClientSecrets, Coordination, Forwarded, FromNode, GenerationState, Hello, KemRequest,
-    KemResponse, KeySet, Need, Node, Nodes, Opening, OpeningSecret, Sealing, SetupRequest, SetupResponse, ToNode,
-    Trouble, Wanted, coordination, from_node,
+    Ack, Added, Alive, Behind, ClientSecret, ClientSecrets, Coordination, Ended, Forwarded, FromNode, GenerationState,
+    Hello, KemRequest, KemResponse, KeySet, Need, Node, Nodes, Opening, OpeningChanges, OpeningSecret, Sealing,
+    SetupRequest, SetupResponse, ToNode, Trouble, Wanted, coordination, from_node,
 };
+pub use table::OpeningTable;
 pub use token::{TOKEN, Token};
 
 /// Certificates of a box that a registrar passes on, at most.
@@ -35,8 +37,9 @@ pub const MAX_NODES: usize = 4096;
 pub const MAX_CLIENTS: usize = 4096;
 /// Most prefixes of a box.
 pub const MAX_PREFIXES: usize = 64;
-/// Most secrets of a box of the other side: the previous, the present and the coming generation.
-pub const MAX_SECRETS: usize = 3;
+/// Most secrets of a box of the other side: of the previous, the present and the coming generation, and of those that it has
+/// not left.
+pub const MAX_SECRETS: usize = 8;
 /// Octets of a reason for the log.
 pub const MAX_REASON: usize = 200;
 /// Octets of an address for the log.
@@ -273,5 +276,7 @@ impl KemResponse {
     }
 }
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use super::super::wire::{self, Registering};
 use super::contest::{Contest, Probe};
+use super::in_use::Use;
 use super::process::{Known, Process};
 use super::{Action, Effects, Engine, SessionId, persist};
 use crate::config::registrar::NodeConfig;
@@ -69,10 +70,11 @@ pub(super) struct Session {
     pub(super) from: String,
     pub(super) prefixes: Vec<pipeline::policy::Prefix>,
     pub(super) revision: u64,
-    /// What it was last sent: the version of the secrets to open with, and the generation to seal under.
-    pub(super) pushed: Option<(u64, Option<u32>)>,
-    /// Revisions on their way, and the newest generation that can be opened by each.
-    pub(super) sent: VecDeque<(u64, u32)>,
+    /// What it was last sent: the version of the secrets to open with, the generation to seal under, and
+    /// until when that is opened.
+    pub(super) pushed: Option<(u64, Option<u32>, Option<Instant>)>,
+    /// Revisions on their way, each with the newest generation that can be opened by it, and the one to seal under.
+    pub(super) sent: VecDeque<(u64, u32, Option<u32>)>,
     /// The newest generation it has said it can open.
     pub(super) opens: u32,
     /// The first revision that has the token which is on its way, if one is.
@@ -98,6 +100,10 @@ pub(super) struct Node {
     pub(super) streak: usize,
     /// Somebody else has asked for its place.
     pub(super) contest: Option<Contest>,
+    /// What it may be sealing under; `None`: it was never handed anything.
+    pub(super) in_use: Option<Use>,
+    /// That has changed and is not durable.
+    pub(super) unkept: bool,
 }
 
 impl Node {
@@ -112,6 +118,8 @@ impl Node {
             served: None,
             streak: 0,
             contest: None,
+            in_use: None,
+            unkept: false,
         }
     }
 
@@ -164,6 +172,8 @@ impl Engine {
                 if before.is_some() {
                     node.restarts(now);
                 }
+                // The record of the process before it, which is replaced, had the newest that the box was handed.
+                self.effects.batch.extend(node.in_use.map(|u| persist::node_in_use(name, u)));
                 let process = node.process.insert(Process::new(who.instance, newest));
                 self.effects.batch.push(persist::process(name, process));
             }
@@ -204,11 +214,12 @@ impl Engine {
     pub fn ack(&mut self, now: Instant, id: SessionId, revision: u64) -> Effects {
         if let Some(node) = self.session(id) {
             node.last_seen = Some(now);
+            let mut seals = None;
             if let Some(session) = &mut node.session {
-                while let Some(&(sent, opens)) = session.sent.front()
+                while let Some(&(sent, opens, sealing)) = session.sent.front()
                     && sent <= revision
                 {
-                    session.opens = opens;
+                    (session.opens, seals) = (opens, sealing);
                     session.sent.pop_front();
                 }
                 if let Some(process) = &mut node.process
@@ -216,6 +227,9 @@ impl Engine {
                 {
                     process.acknowledge();
                 }
+            }
+            if let Some(generation) = seals {
+                node.unkept |= node.seals_now(generation, now);
             }
         }
         self.settle(now)

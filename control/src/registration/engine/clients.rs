@@ -81,24 +81,18 @@ impl Engine {
         (self.peer.scope == Scope::Client).then(|| claims.refuse(node, !self.is_client_side())).flatten()
     }
 
-    /// What a box is sent of the clients' secrets.
+    /// What a box is sent of the clients' secrets for itself: on the client primary's side those of its own.
     pub(super) fn clients_of(&self, node: &Node, session: &Session) -> Vec<ClientSecrets> {
-        if self.peer.scope != Scope::Client {
+        if self.peer.scope != Scope::Client || !self.is_client_side() {
             return Vec::new();
-        }
-        if !self.is_client_side() {
-            return self.all_clients.clone();
         }
         let speaks_for = |c: &&[u8; 16]| session.prefixes.iter().any(|p| p.contains(c));
-        self.generations.iter().map(|g| g.clients(node.config.clients.iter().filter(speaks_for))).collect()
+        self.generations_of_clients().map(|g| g.clients(node.config.clients.iter().filter(speaks_for))).collect()
     }
 
-    /// The secrets of all clients of the other side.
-    pub(super) fn look_up_clients(&self, nodes: &[NodeInfo]) -> Vec<ClientSecrets> {
-        if self.peer.scope != Scope::Client || self.is_client_side() {
-            return Vec::new();
-        }
-        self.generations.iter().map(|g| g.clients(nodes.iter().flat_map(|n| &n.clients))).collect()
+    /// The clients of a box of the other side whose secrets all boxes of this one get.
+    pub(super) fn clients_there<'n>(&self, node: &'n NodeInfo) -> &'n [[u8; 16]] {
+        if self.peer.scope == Scope::Client && !self.is_client_side() { &node.clients } else { &[] }
     }
 
     /// A hash of who has which prefixes and clients.

@@ -21,6 +21,8 @@ pub struct Generation {
     /// The same in milliseconds since 1970, for after a restart.
     pub(super) wall_ms: u64,
     pub(super) active: bool,
+    /// In this process.
+    pub(super) active_at: Option<Instant>,
     pub(super) ready_here: bool,
     /// Both primaries have had it as their newest, as far as this process knows.
     pub(super) common: bool,
@@ -28,6 +30,8 @@ pub struct Generation {
     pub(super) fingerprint: [u8; FINGERPRINT],
     /// A later one has become active then.
     pub(super) superseded: Option<Instant>,
+    /// Opened for boxes that may still seal under it, and for no others.
+    pub(super) over: bool,
 }
 
 impl std::fmt::Debug for Generation {
@@ -60,10 +64,12 @@ impl Generation {
             pushed_since: now,
             wall_ms,
             active: false,
+            active_at: None,
             ready_here: false,
             common: false,
             fingerprint: fingerprint(agreed),
             superseded: None,
+            over: false,
         })
     }
 
@@ -95,12 +101,24 @@ impl Generation {
         Some(OpeningSecret { generation: self.number, suite: Some(self.suite().ids().into()), secret })
     }
 
+    /// The secret of a client.
+    pub(super) fn client(&self, client: &[u8; 16]) -> OpeningSecret {
+        let secret = self.secret(&ScopeId::Client(*client));
+        OpeningSecret { generation: self.number, suite: Some(self.suite().ids().into()), secret }
+    }
+
     /// The secrets of these clients.
     pub(super) fn clients<'c>(&self, clients: impl IntoIterator<Item = &'c [u8; 16]>) -> ClientSecrets {
         let secrets = clients
             .into_iter()
             .map(|client| ClientSecret { address: client.to_vec(), secret: self.secret(&ScopeId::Client(*client)) });
         ClientSecrets { generation: self.number, suite: Some(self.suite().ids().into()), secrets: secrets.collect() }
+    }
+
+    /// When boxes must no longer seal under it.
+    pub(super) fn expires(&self, lifetime: Duration) -> Instant {
+        // No configuration has a lifetime that the clock has no room for; without room it is over.
+        self.agreed_at.checked_add(lifetime).unwrap_or(self.agreed_at)
     }
 
     pub(super) fn expires_in(&self, lifetime: Duration, now: Instant) -> Duration {

@@ -3,12 +3,15 @@
 //! * `peer/NAME/last`: the highest generation used (4 octets);
 //! * `peer/NAME/generation/NUMBER`: a generation with its secret;
 //! * `peer/NAME/nodes`: the other side's boxes (the message `Nodes`);
+//! * `peer/NAME/in_use`: what the other side's boxes may still seal under (the message `InUse`);
 //! * `peer/NAME/assignment`: in scope client, a hash of which box has what (32 octets), and up to which generation that was
 //!   otherwise (4);
 //! * `node/NAME/sealed`: which process registered last, what it may seal under and was handed, and its tokens;
+//! * `node/NAME/in_use`: the oldest and the newest generation that it may seal under (4 octets each);
 //! * `node/NAME/revoked`: there when the operator has struck it out.
 
-use super::super::wire::{NodeInfo, Nodes};
+use super::super::wire::{InUse, NodeInfo, Nodes, proto};
+use super::in_use::Use;
 use super::process::{Process, WITHOUT_TOKENS};
 use super::{Engine, Generation};
 use prost::Message;
@@ -45,6 +48,23 @@ fn sealed_key(node: &str) -> String {
 
 pub fn process(node: &str, process: &Process) -> Entry {
     (sealed_key(node), Some(process.octets()))
+}
+
+pub fn in_use(peer: &str, in_use: &InUse) -> Entry {
+    (format!("peer/{peer}/in_use"), Some(proto::InUse::from(in_use).encode_to_vec().into()))
+}
+
+pub fn no_in_use(peer: &str) -> Entry {
+    (format!("peer/{peer}/in_use"), None)
+}
+
+fn node_in_use_key(node: &str) -> String {
+    format!("node/{node}/in_use")
+}
+
+pub(super) fn node_in_use(node: &str, in_use: Use) -> Entry {
+    let octets = [in_use.oldest.to_be_bytes(), in_use.newest.to_be_bytes()].concat();
+    (node_in_use_key(node), Some(octets.into()))
 }
 
 /// The name of the mark that a box was revoked.
@@ -90,6 +110,10 @@ impl Engine {
                         let nodes = nodes.into_iter().map(|n| n.checked("nodes")).collect::<Result<_, _>>();
                         self.peer_nodes = Some(nodes.map_err(|_| bad(name))?);
                     }
+                    "in_use" => {
+                        let in_use = proto::InUse::decode(value.as_slice()).map_err(|_| bad(name))?;
+                        self.in_use = Some(in_use.checked("in use").map_err(|_| bad(name))?);
+                    }
                     "assignment" => {
                         let parts = value
                             .split_first_chunk()
@@ -119,15 +143,30 @@ impl Engine {
         }
         for (name, node) in &mut self.nodes {
             node.revoked = values.contains_key(&revoked_key(name));
+            let mut handed = 0;
             if let Some(value) = values.get(&sealed_key(name)) {
-                // Whom a version without tokens has known is a new process to this one.
-                if value.len() != WITHOUT_TOKENS {
+                if value.len() == WITHOUT_TOKENS {
+                    // Whom a version without tokens has known is a new process to this one. What that was handed last it may
+                    // not have acknowledged.
+                    let newest = value.last_chunk().map_or(0, |newest| u32::from_be_bytes(*newest));
+                    node.in_use = Some(Use::new(newest.saturating_sub(1), newest));
+                } else {
                     let process = Process::restore(value).ok_or_else(|| bad(&sealed_key(name)))?;
                     self.last = self.last.max(process.bar);
+                    handed = process.sealed;
                     node.process = Some(process);
                 }
                 // It may be back any moment.
                 node.last_seen = Some(now);
+            }
+            if let Some(value) = values.get(&node_in_use_key(name)) {
+                let parts = value.split_first_chunk().and_then(|(oldest, newest)| {
+                    let (oldest, newest) = (u32::from_be_bytes(*oldest), u32::from_be_bytes(newest.try_into().ok()?));
+                    // What it was handed last stands in one place, unless that was before all that this side knows.
+                    let newest = newest.max(handed);
+                    (oldest <= newest).then(|| Use::new(oldest, newest))
+                });
+                node.in_use = Some(parts.ok_or_else(|| bad(&node_in_use_key(name)))?);
             }
         }
         self.take_assignment(assignment);

@@ -15,6 +15,7 @@ impl Engine {
     /// The other primary is in touch.
     pub fn link_up(&mut self, now: Instant) -> Effects {
         (self.link, self.theirs, self.told, self.told_wish) = (true, None, None, None);
+        self.forget_told();
         self.effects.actions.push(Action::Tell(News::Nodes(self.own_nodes())));
         self.settle(now)
     }
@@ -29,8 +30,10 @@ impl Engine {
     pub fn news(&mut self, now: Instant, news: News) -> Effects {
         match news {
             News::Nodes(nodes) => self.peer_nodes(nodes),
+            News::InUse(in_use) => self.hear_in_use(in_use),
             News::State { newest, ready, fingerprint } => match self.plausible(now, newest) {
                 Ok(()) => {
+                    self.take_for_lost(newest);
                     self.last = self.last.max(newest);
                     self.theirs = Some(Theirs { newest, ready, fingerprint });
                 }

@@ -1,9 +1,11 @@
 //! The conclusions that the engine draws from its state, after every event and as time passes.
 
-use super::super::wire::{self, KeySet, MAX_SECRETS, News, Sealing};
+use super::super::opening::{Handout, SealingOut};
+use super::super::wire::News;
 use super::boxes::Node;
 use super::{Action, Due, Effects, Engine, Generation, Theirs, persist};
 use crate::config::registrar::Role;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A box that was in touch so recently is waited for, though it is not connected at the moment.
@@ -17,32 +19,15 @@ impl Engine {
     /// Draws the conclusions, until nothing follows any more.
     pub(super) fn settle(&mut self, now: Instant) -> Effects {
         self.end_silent(now);
-        self.end_generations(now);
         self.get_ready(now);
         self.activate(now);
+        // After that: what has just become active supersedes others.
+        self.end_generations(now);
         self.push(now);
         self.tell();
+        self.tell_in_use(now);
         self.look_for_need(now);
         std::mem::take(&mut self.effects)
-    }
-
-    /// Superseded ones go after the grace time; at most three are kept.
-    fn end_generations(&mut self, now: Instant) {
-        let active = self.active();
-        let grace = self.times.grace;
-        let excess = self.generations.len().saturating_sub(MAX_SECRETS);
-        let mut ended = Vec::new();
-        for (i, generation) in self.generations.iter().enumerate() {
-            let over = generation.superseded.is_some_and(|at| now.saturating_duration_since(at) >= grace);
-            if i < excess || (generation.number < active && over) {
-                ended.push(generation.number);
-            }
-        }
-        if !ended.is_empty() {
-            self.generations.retain(|g| !ended.contains(&g.number));
-            self.effects.batch.extend(ended.iter().map(|&n| persist::no_generation(&self.peer.name, n)));
-            self.reopen();
-        }
     }
 
     fn get_ready(&mut self, now: Instant) {
@@ -90,6 +75,7 @@ impl Engine {
             return;
         }
         newest.active = true;
+        newest.active_at = Some(now);
         let number = newest.number;
         for older in self.generations.iter_mut().filter(|g| g.number < number) {
             older.superseded.get_or_insert(now);
@@ -127,30 +113,35 @@ impl Engine {
         for (name, node) in &self.nodes {
             let Some(session) = &node.session else { continue };
             let generation = self.seals_under(node, now);
-            let content = (self.version, generation.map(|g| g.number));
+            let opened_until = generation.and_then(|g| self.opened_until(g));
+            let content = (self.opening.version, generation.map(|g| g.number), opened_until);
             if session.pushed == Some(content) {
                 continue;
             }
-            let sealing = generation.map(|g| Sealing {
+            let sealing = generation.map(|g| SealingOut {
                 generation: g.number,
-                suite: Some(g.suite().ids().into()),
-                secret: g.sealing(&node.config.id),
-                prefixes: wire::prefixes_to_wire(&session.prefixes),
-                expires_in_ms: g.expires_in(self.times.lifetime, now).as_millis().try_into().unwrap_or(u64::MAX),
+                suite: g.suite(),
+                secret: g.sealing(&node.config.id).into(),
+                prefixes: session.prefixes.clone(),
+                expires: g.expires(self.times.lifetime),
+                opened_until,
             });
-            let keys = KeySet {
+            let keys = Handout {
                 revision: session.revision + 1,
-                scope: wire::scope_to_wire(self.peer.scope).into(),
+                scope: self.peer.scope,
                 sealing,
-                opening: self.opening.clone(),
                 clients: self.clients_of(node, session),
                 client_side: self.is_client_side(),
                 token: None,
+                opening: Arc::clone(&self.opening),
             };
             sets.push((name.clone(), content, keys));
         }
         for (name, content, mut keys) in sets {
             let Some(node) = self.nodes.get_mut(&name) else { continue };
+            let handed = content.1.filter(|g| node.process.as_ref().is_some_and(|p| p.sealed != *g));
+            let in_use = handed.and_then(|generation| node.handed(generation));
+            self.effects.batch.extend(in_use.map(|u| persist::node_in_use(&name, u)));
             let (Some(session), Some(process)) = (&mut node.session, &mut node.process) else { continue };
             let (token, another) = process.hand_out();
             let sealed = content.1.unwrap_or(process.sealed);
@@ -161,10 +152,10 @@ impl Engine {
             if another || session.token_at.is_none() {
                 session.token_at = Some(keys.revision);
             }
-            keys.token = Some((&token).into());
+            keys.token = Some(token);
             session.revision = keys.revision;
             session.pushed = Some(content);
-            session.sent.push_back((keys.revision, opens));
+            session.sent.push_back((keys.revision, opens, content.1));
             if session.sent.len() > MAX_SENT {
                 session.sent.pop_front();
             }

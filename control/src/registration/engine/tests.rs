@@ -6,6 +6,7 @@ use crate::key_file::Scope;
 use zeroize::Zeroizing;
 
 mod numbers;
+mod out_of_touch;
 mod registering;
 mod scope_client;
 mod set_back;
@@ -276,6 +277,54 @@ fn two_thousand_boxes_take_one_negotiation_each_time() {
     assert!(status.nodes.iter().all(|n| n.seals == 1));
 }
 
+/// What boxes open is made once, however many there are on either side, and each box's own part is small. What the engine
+/// takes for it, while others wait, is shown.
+#[test]
+fn two_thousand_boxes_on_both_sides_share_what_they_open() {
+    use prost::Message;
+    let mut world = World::new(1);
+    let make = |side: &str, i: u16| {
+        let mut node = node(&format!("box-{i}"), 0, &format!("2001:db8:{side}:{i:x}::/64"), "east");
+        node.id[..2].copy_from_slice(&i.to_be_bytes());
+        node.id[2] = side.as_bytes()[0];
+        node
+    };
+    let info = |n: &NodeConfig, prefixes| NodeInfo { name: n.name.clone(), id: n.id, prefixes, clients: Vec::new() };
+    let nodes: Vec<_> = (0..2000).map(|i| make("a", i)).collect();
+    let theirs = (0..2000).map(|i| make("b", i)).map(|n| info(&n, n.prefixes.clone())).collect();
+    let east = peer("east", Role::Client, "2001:db8:b::/48", Scope::Node);
+    world.engines[0] = Engine::new(east, Generations::default(), &nodes);
+    let now = world.now;
+    let engine = &mut world.engines[0];
+    engine.link_up(now);
+    engine.features(wire::FEATURES);
+    engine.news(now, News::Nodes(theirs));
+    for (i, node) in nodes.iter().enumerate() {
+        let who = Registering { node: info(node, Vec::new()), instance: [1; 16], token: None };
+        engine.connect(now, 10_000 + i as u64, &who, "a machine").expect("registered");
+    }
+    engine.news(now, News::State { newest: 0, ready: 0, fingerprint: None });
+    for number in 1..=3u8 {
+        let agreed = world.agreed(number.into(), &[number; 32]);
+        let began = Instant::now();
+        let effects = world.engines[0].negotiated(now, 1, &agreed);
+        let took = began.elapsed();
+        let sets = effects.actions.iter().filter_map(|a| match a {
+            Action::Push { keys, .. } => Some(keys),
+            _ => None,
+        });
+        let sets: Vec<_> = sets.collect();
+        assert_eq!(sets.len(), 2000);
+        assert!(sets.iter().all(|set| Arc::ptr_eq(&set.opening, &sets[0].opening)), "made once");
+        let own: usize = sets.iter().map(|set| set.by_version(now).encoded_len()).max().expect("sets");
+        assert!(own < 200, "{own} octets for each box alone");
+        let shared: usize = sets[0].opening.since(sets[0].opening.version - 1).iter().map(bytes::Bytes::len).sum();
+        println!("generation {number}: {shared} octets for all, {own} at most for each; engine {took:?}");
+        let _ =
+            world.engines[0].news(now, News::State { newest: number.into(), ready: number.into(), fingerprint: None });
+    }
+}
+
 /// A small generator, so that a failing seed can be run again.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -302,6 +351,23 @@ fn whatever_happens_it_converges() {
             world.boxes.iter().map(BoxState::seals).collect::<Vec<_>>()
         );
         world.check_open();
+    }
+}
+
+/// Whatever happens but the loss of a store: what a box seals, in touch or not, the others can open.
+#[test]
+fn whatever_happens_what_is_sealed_is_opened() {
+    for seed in 0..30u64 {
+        let mut state = seed;
+        let mut world = World::with_scope(2, if seed % 4 == 3 { Scope::Client } else { Scope::Node });
+        for _ in 0..40 {
+            let (i, kind) = (next(&mut state) as usize % 4, (next(&mut state) % 12) as u8);
+            if kind != 10 {
+                world.disturb(kind, i);
+            }
+            world.run(MS * (next(&mut state) % 20_000) as u32);
+            world.check_open();
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Two registrars, their boxes, and the messages between them, in a time of their own. What must
 //! never be is asserted.
 
-use super::super::wire::{Registering, Token};
+use super::super::wire::{FEATURES, KeySet, Keys, OpeningTable, Registering, Token};
 use super::*;
 use crate::config::registrar::Role;
 use crate::key_file::Scope;
+use pipeline::keyring::GenerationKeys;
 use protocol::key_schedule::SharedSecret;
 use protocol::negotiation::{Agreed, Prefer};
 use protocol::suite::Suite;
@@ -56,6 +57,9 @@ pub struct BoxState {
     pub keys: Option<KeySet>,
     /// Another process of a box that is there already.
     pub second: bool,
+    /// What its connection's changes have made, and of which version that is.
+    pub table: OpeningTable,
+    pub has: u64,
 }
 
 impl BoxState {
@@ -98,6 +102,8 @@ pub struct World {
     /// Boxes that do not acknowledge.
     pub mute: BTreeSet<usize>,
     pub tells: [VecDeque<News>; 2],
+    /// Registrars of an earlier version, which know nothing of what is in use.
+    pub older: [bool; 2],
     /// Which process has sealed under which secret.
     pub sealed: HashMap<Vec<u8>, u16>,
     pub processes: u16,
@@ -137,6 +143,7 @@ impl World {
             fault: None,
             mute: BTreeSet::new(),
             tells: Default::default(),
+            older: [false; 2],
             sealed: HashMap::new(),
             processes: 0,
             backups: Default::default(),
@@ -212,7 +219,7 @@ impl World {
             match action {
                 Action::Push { session, keys } => {
                     sent.push((session, keys.revision));
-                    self.push(session, keys);
+                    self.push(session, &keys);
                 }
                 Action::Close { session, .. } => {
                     self.boxes.iter_mut().filter(|b| b.session == Some(session)).for_each(|b| b.session = None);
@@ -222,6 +229,7 @@ impl World {
                         self.engines[side].alive(session);
                     }
                 }
+                Action::Tell(News::InUse(_)) if self.older[side] => {}
                 Action::Tell(news) => self.tells[1 - side].push_back(news),
                 Action::Negotiate { last, .. } => {
                     assert_eq!(side, 0, "only the client starts");
@@ -239,8 +247,15 @@ impl World {
         }
     }
 
-    pub fn push(&mut self, session: SessionId, keys: KeySet) {
+    pub fn push(&mut self, session: SessionId, keys: &Handout) {
         let Some(b) = self.boxes.iter_mut().find(|b| b.session == Some(session)) else { return };
+        for changes in keys.opening.since(b.has) {
+            b.table.take(&changes).expect("changes that fit");
+        }
+        b.has = keys.opening.version;
+        let by_version = b.table.keys(&keys.by_version(self.now)).expect("a key set that fits");
+        let keys = keys.whole(self.now);
+        assert_eq!(shown(&by_version), shown(&Keys::try_from(&keys).expect("in bounds")), "{}", b.name);
         let revision = keys.revision;
         assert!(b.keys.as_ref().is_none_or(|k| k.revision < revision || revision == 1));
         b.token = keys.token.as_ref().map(|t| Token::new(t.octets[..].try_into().expect("a token")));
@@ -292,7 +307,7 @@ impl World {
         for _ in 0..100 {
             for side in 0..2 {
                 while let Some(news) = self.tells[side].pop_front() {
-                    if self.link {
+                    if self.link && !(self.older[side] && matches!(news, News::InUse(_))) {
                         let effects = self.engines[side].news(self.now, news);
                         self.apply(side, effects);
                     }
@@ -304,6 +319,7 @@ impl World {
     pub fn connect(&mut self, i: usize) -> Result<(), Denied> {
         self.sessions += 1;
         let b = &mut self.boxes[i];
+        (b.table, b.has) = (OpeningTable::default(), 0);
         let node = NodeInfo { name: b.name.clone(), id: [b.number; 16], prefixes: Vec::new(), clients: Vec::new() };
         let instance = [b.instance.to_be_bytes(); 8].concat().try_into().expect("16 octets");
         let who = Registering { node, instance, token: b.token.clone() };
@@ -349,6 +365,9 @@ impl World {
                 let now = self.now;
                 let engine = &mut self.engines[side];
                 let effects = if up { engine.link_up(now) } else { engine.link_down(now) };
+                if up {
+                    engine.features(if self.older[1 - side] { 0 } else { FEATURES });
+                }
                 self.apply(side, effects);
             }
         }
@@ -412,6 +431,21 @@ impl World {
         assert_eq!(this.all_seal(), Some(1));
         this
     }
+}
+
+/// All that a box has, to compare.
+pub fn shown(keys: &Keys) -> String {
+    let secrets = |keys: &GenerationKeys| {
+        let mut all: Vec<_> = keys.secrets().map(|s| hex::encode(s.as_bytes())).collect();
+        all.sort();
+        all.join(" ")
+    };
+    let mut all = vec![format!("{:?}", keys.sealing.as_ref().map(|s| (s.generation, secrets(&s.keys))))];
+    for opening in &keys.opening {
+        let of: Vec<_> = opening.secrets.iter().map(|(g, keys)| (g, secrets(keys))).collect();
+        all.push(format!("{:?} {of:?}", opening.node));
+    }
+    all.join("\n")
 }
 
 /// A client of the first side's box number `1 + i`.

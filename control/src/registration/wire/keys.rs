@@ -26,6 +26,8 @@ pub struct SealingKeys {
     pub prefixes: Vec<Prefix>,
     /// From its receipt on.
     pub expires_in: Duration,
+    /// For so long the other side's boxes open what this one seals with it, though it is out of touch. `None`: not known.
+    pub opened_for: Option<Duration>,
 }
 
 /// A box of the other side, with what its packets are opened with, ascending by generation.
@@ -44,39 +46,48 @@ pub struct Keys {
     pub revision: u64,
     /// What to seal with.
     pub sealing: Option<SealingKeys>,
-    /// Whom to open.
-    pub opening: Vec<OpeningKeys>,
+    /// Whom to open; shared with the sets before and after it, as far as they are the same.
+    pub opening: Vec<Arc<OpeningKeys>>,
     /// To be shown when the process registers again.
     pub token: Option<Token>,
 }
 
 const KEY_SET: &str = "key set";
 
-fn known(suite: Option<proto::Suite>) -> Result<Suite, Malformed> {
-    let Some(suite) = suite else { return bad(KEY_SET, "a secret without suite") };
-    suite.known(KEY_SET)
+fn known(suite: Option<proto::Suite>, message: &'static str) -> Result<Suite, Malformed> {
+    let Some(suite) = suite else { return bad(message, "a secret without suite") };
+    suite.known(message)
 }
 
-fn secret(suite: Suite, octets: &[u8]) -> Result<Secret, Malformed> {
-    Secret::from_octets(suite, octets).or(bad(KEY_SET, "a secret that has not Nh octets"))
+fn secret(suite: Suite, octets: &[u8], message: &'static str) -> Result<Secret, Malformed> {
+    Secret::from_octets(suite, octets).or(bad(message, "a secret that has not Nh octets"))
+}
+
+/// A secret, with its suite, as it stands in a message.
+pub(super) fn secret_of(
+    message: &'static str,
+    suite: Option<proto::Suite>,
+    octets: &[u8],
+) -> Result<Secret, Malformed> {
+    secret(known(suite, message)?, octets, message)
 }
 
 /// Each generation's secrets, ascending.
-type OfClients = Vec<(u32, Arc<keyring::ClientSecrets>)>;
+pub(super) type OfClients = Vec<(u32, Arc<keyring::ClientSecrets>)>;
 
 fn of_clients(set: &KeySet) -> Result<OfClients, Malformed> {
     if set.clients.len() > MAX_SECRETS || set.clients.iter().any(|c| c.secrets.len() > MAX_CLIENTS) {
         return bad(KEY_SET, "too many clients or generations of them");
     }
     let one = |ClientSecrets { generation, suite, secrets }: &ClientSecrets| {
-        let suite = known(*suite)?;
+        let suite = known(*suite, KEY_SET)?;
         let mut seen = HashSet::new();
         let secrets = secrets.iter().map(|c| {
             let address = array(&c.address, KEY_SET, "a client's address has 16 octets")?;
             if !seen.insert(address) {
                 return bad(KEY_SET, "a client that stands there twice");
             }
-            Ok((address, secret(suite, &c.secret)?))
+            Ok((address, secret(suite, &c.secret, KEY_SET)?))
         });
         let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
         Ok((*generation, Arc::new(keyring::ClientSecrets::new(suite, secrets))))
@@ -87,15 +98,45 @@ fn of_clients(set: &KeySet) -> Result<OfClients, Malformed> {
 impl TryFrom<&KeySet> for Keys {
     type Error = Malformed;
 
+    /// Of a set that has all in it.
     fn try_from(set: &KeySet) -> Result<Self, Malformed> {
-        let client = scope_from_wire(set.scope, KEY_SET)? == Scope::Client;
+        if set.opening_version != 0 {
+            return bad(KEY_SET, "a version of what to open, without the changes that make it");
+        }
         if set.opening.len() > MAX_NODES || set.opening.iter().any(|o| o.secrets.len() > MAX_SECRETS) {
             return bad(KEY_SET, "too many boxes or secrets");
         }
-        let of_clients = of_clients(set)?;
+        let opening = set.opening.iter().map(|o| {
+            let Some(node) = o.node.clone() else { return bad(KEY_SET, "secrets of nobody") };
+            let node = node.checked(KEY_SET)?;
+            let secrets = o
+                .secrets
+                .iter()
+                .map(|s| Ok((s.generation, GenerationKeys::Ready(secret_of(KEY_SET, s.suite, &s.secret)?))));
+            let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
+            if !secrets.is_sorted_by(|(a, _), (b, _)| a < b) {
+                return bad(KEY_SET, "generations that do not ascend");
+            }
+            Ok(Arc::new(OpeningKeys { node, secrets }))
+        });
+        Self::of(set, opening.collect::<Result<_, _>>()?, Vec::new())
+    }
+}
+
+impl Keys {
+    /// A set, with whom to open. The clients' secrets of the whole side, where there are any, or those in the set.
+    pub(super) fn of(set: &KeySet, opening: Vec<Arc<OpeningKeys>>, all_clients: OfClients) -> Result<Self, Malformed> {
+        let client = scope_from_wire(set.scope, KEY_SET)? == Scope::Client;
+        let mut of_clients = of_clients(set)?;
+        if !all_clients.is_empty() {
+            if !of_clients.is_empty() || all_clients.len() > MAX_SECRETS {
+                return bad(KEY_SET, "too many clients or generations of them");
+            }
+            of_clients = all_clients;
+        }
         // In scope client all secrets stand in one place, in the others there are none of clients.
         let elsewhere =
-            set.sealing.iter().any(|s| !s.secret.is_empty()) || set.opening.iter().any(|o| !o.secrets.is_empty());
+            set.sealing.iter().any(|s| !s.secret.is_empty()) || opening.iter().any(|o| !o.secrets.is_empty());
         if if client { elsewhere } else { !of_clients.is_empty() } {
             return bad(KEY_SET, "secrets of another scope");
         }
@@ -107,14 +148,18 @@ impl TryFrom<&KeySet> for Keys {
             sealer_is_client,
         };
         let sealing = set.sealing.as_ref().map(|s| {
-            let suite = known(s.suite)?;
+            let suite = known(s.suite, KEY_SET)?;
             let keys = if client {
-                let Some((_, of)) = of_clients.iter().find(|(g, _)| *g == s.generation) else {
-                    return bad(KEY_SET, "a generation without its clients' secrets");
-                };
-                keys_of(of, set.client_side)
+                match of_clients.iter().find(|(g, _)| *g == s.generation) {
+                    Some((_, of)) => keys_of(of, set.client_side),
+                    // The other side has named no clients yet.
+                    None if set.opening_version != 0 && !set.client_side => {
+                        keys_of(&Arc::new(keyring::ClientSecrets::new(suite, [])), false)
+                    }
+                    None => return bad(KEY_SET, "a generation without its clients' secrets"),
+                }
             } else {
-                GenerationKeys::Ready(secret(suite, &s.secret)?)
+                GenerationKeys::Ready(secret(suite, &s.secret, KEY_SET)?)
             };
             if keys.suite() != suite {
                 return bad(KEY_SET, "two suites in one generation");
@@ -124,30 +169,17 @@ impl TryFrom<&KeySet> for Keys {
                 keys,
                 prefixes: prefixes_from_wire(s.prefixes.clone(), KEY_SET)?,
                 expires_in: Duration::from_millis(s.expires_in_ms).min(MAX_LIFETIME),
+                opened_for: s.opened_for_ms.map(|ms| Duration::from_millis(ms).min(MAX_LIFETIME)),
             })
         });
-        let opening = set.opening.iter().map(|o| {
-            let Some(node) = o.node.clone() else { return bad(KEY_SET, "secrets of nobody") };
-            let node = node.checked(KEY_SET)?;
-            if client {
-                let secrets = of_clients.iter().map(|(g, of)| (*g, keys_of(of, !set.client_side))).collect();
-                return Ok(OpeningKeys { node, secrets });
-            }
-            let secrets = o
-                .secrets
-                .iter()
-                .map(|s| Ok((s.generation, GenerationKeys::Ready(secret(known(s.suite)?, &s.secret)?))));
-            let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
-            if !secrets.is_sorted_by(|(a, _), (b, _)| a < b) {
-                return bad(KEY_SET, "generations that do not ascend");
-            }
-            Ok(OpeningKeys { node, secrets })
-        });
-        Ok(Self {
-            revision: set.revision,
-            sealing: sealing.transpose()?,
-            opening: opening.collect::<Result<_, _>>()?,
-            token: token::from_wire(set.token.as_ref(), KEY_SET)?,
-        })
+        let opening = if client {
+            let secrets: Vec<_> = of_clients.iter().map(|(g, of)| (*g, keys_of(of, !set.client_side))).collect();
+            let with = |o: Arc<OpeningKeys>| Arc::new(OpeningKeys { node: o.node.clone(), secrets: secrets.clone() });
+            opening.into_iter().map(with).collect()
+        } else {
+            opening
+        };
+        let token = token::from_wire(set.token.as_ref(), KEY_SET)?;
+        Ok(Self { revision: set.revision, sealing: sealing.transpose()?, opening, token })
     }
 }

@@ -1,11 +1,17 @@
 //! What one primary tells the other beside the negotiation, and what a box says first, checked.
 
 use super::{
-    Coordination, FINGERPRINT, GenerationState, Hello, MAX_CLIENTS, MAX_NODES, MAX_PREFIXES, MAX_REASON, Malformed,
-    Node, Nodes, Token, Trouble, Wanted, array, bad, coordination, proto, token,
+    Behind, Coordination, FINGERPRINT, GenerationState, Hello, MAX_CLIENTS, MAX_NODES, MAX_PREFIXES, MAX_REASON,
+    Malformed, Node, Nodes, Token, Trouble, Wanted, array, bad, coordination, proto, token,
 };
 use crate::key_file;
 use pipeline::policy::Prefix;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// What a primary of this version takes beside the first messages, as it says in each of its own.
+pub const FEATURES: u32 = 1;
 
 /// A box as the other side knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +90,62 @@ impl Node {
     }
 }
 
+/// What a side's boxes may still seal under.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InUse {
+    /// Boxes that are not in `behind` have left all generations below this one.
+    pub since: u32,
+    /// The others, by id.
+    pub behind: BTreeMap<[u8; 16], RangeInclusive<u32>>,
+    /// How long after a generation was agreed the side that says this opens it for a box that has not left it.
+    pub keeps: Duration,
+}
+
+impl InUse {
+    /// Whether the box of this id may still seal under this generation.
+    #[must_use]
+    pub fn has(&self, id: &[u8; 16], generation: u32) -> bool {
+        generation >= self.since || self.behind.get(id).is_some_and(|range| range.contains(&generation))
+    }
+}
+
+impl From<&InUse> for proto::InUse {
+    fn from(in_use: &InUse) -> Self {
+        let behind = in_use.behind.iter();
+        let behind = behind.map(|(id, range)| Behind { id: id.into(), oldest: *range.start(), newest: *range.end() });
+        Self {
+            since: in_use.since,
+            behind: behind.collect(),
+            keeps_ms: in_use.keeps.as_millis().try_into().unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl proto::InUse {
+    /// Checks it.
+    ///
+    /// # Errors
+    /// Malformed.
+    pub fn checked(self, message: &'static str) -> Result<InUse, Malformed> {
+        if self.behind.len() > MAX_NODES {
+            return bad(message, "too many boxes that are behind");
+        }
+        let behind = self.behind.into_iter().map(|b| {
+            let id = array(&b.id, message, "a node's id has 16 octets")?;
+            if b.oldest > b.newest {
+                bad(message, "generations that do not ascend")
+            } else {
+                Ok((id, b.oldest..=b.newest))
+            }
+        });
+        Ok(InUse {
+            since: self.since,
+            behind: behind.collect::<Result<_, _>>()?,
+            keeps: Duration::from_millis(self.keeps_ms),
+        })
+    }
+}
+
 /// What one primary tells the other beside the negotiation, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum News {
@@ -98,6 +160,8 @@ pub enum News {
         /// Tells the newest from another of the same number.
         fingerprint: Option<[u8; FINGERPRINT]>,
     },
+    /// What its boxes may still seal under.
+    InUse(InUse),
     /// It wants a generation above this one.
     Wanted {
         /// This one.
@@ -131,10 +195,11 @@ impl From<&News> for Coordination {
                 ready: *ready,
                 fingerprint: fingerprint.map(Vec::from).unwrap_or_default(),
             }),
+            News::InUse(in_use) => Message::InUse(in_use.into()),
             News::Wanted { above, reason } => Message::Wanted(Wanted { above: *above, reason: reason.clone() }),
             News::Trouble { reason } => Message::Trouble(Trouble { reason: reason.clone() }),
         };
-        Self { message: Some(message) }
+        Self { message: Some(message), features: FEATURES }
     }
 }
 
@@ -157,6 +222,7 @@ impl TryFrom<Coordination> for News {
                 let fingerprint = said.map(|f| array(&f, MESSAGE, "a fingerprint has 16 octets")).transpose()?;
                 Ok(Self::State { newest, ready, fingerprint })
             }
+            Some(Message::InUse(in_use)) => in_use.checked(MESSAGE).map(Self::InUse),
             Some(Message::Wanted(Wanted { above, reason })) if reason.len() <= MAX_REASON => {
                 Ok(Self::Wanted { above, reason: reason.escape_debug().to_string() })
             }

@@ -1,6 +1,8 @@
 use super::*;
+use bytes::Bytes;
 use prost::Message as _;
 use protocol::key_schedule::Secret;
+use std::time::Duration;
 
 fn node() -> NodeInfo {
     NodeInfo {
@@ -35,6 +37,7 @@ fn messages_there_and_back() {
         News::Nodes(vec![node()]),
         News::State { newest: 4, ready: 3, fingerprint: None },
         News::State { newest: 4, ready: 3, fingerprint: Some([5; FINGERPRINT]) },
+        News::InUse(InUse { since: 4, behind: [([7; 16], 2..=3)].into(), keeps: Duration::from_secs(9) }),
         News::Wanted { above: 4, reason: "box-a restarted".into() },
         News::trouble("kem: no answer"),
     ];
@@ -56,7 +59,7 @@ fn what_is_out_of_bounds_is_refused() {
     let hello = |change: &dyn Fn(&mut Hello)| {
         let Node { name, id, prefixes, .. } = Node::from(&node());
         let token = Some(proto::Token { octets: vec![2; TOKEN] });
-        let mut hello = Hello { name, id, prefixes, instance: vec![1; 16], token };
+        let mut hello = Hello { name, id, prefixes, instance: vec![1; 16], token, differences: false };
         change(&mut hello);
         Registering::try_from(hello)
     };
@@ -79,6 +82,15 @@ fn what_is_out_of_bounds_is_refused() {
     let many = News::Nodes(vec![node(); MAX_NODES + 1]);
     assert!(News::try_from(Coordination::from(&many)).is_err());
     assert!(News::try_from(Coordination::default()).is_err());
+    let in_use = |behind| {
+        let message = proto::InUse { since: 9, behind, keeps_ms: u64::MAX };
+        News::try_from(Coordination { message: Some(coordination::Message::InUse(message)), features: 0 })
+    };
+    let behind = |id: &[u8], oldest, newest| Behind { id: id.into(), oldest, newest };
+    assert!(in_use(vec![behind(&[1; 16], 0, u32::MAX)]).is_ok());
+    assert!(in_use(vec![behind(&[1; 15], 1, 2)]).is_err());
+    assert!(in_use(vec![behind(&[1; 16], 2, 1)]).is_err());
+    assert!(in_use(vec![behind(&[1; 16], 1, 2); MAX_NODES + 1]).is_err());
     let clients = vec![[0; 16]; MAX_CLIENTS / 2 + 1];
     let many = News::Nodes(vec![NodeInfo { clients, ..node() }; 2]);
     assert!(News::try_from(Coordination::from(&many)).is_err());
@@ -100,15 +112,17 @@ fn what_is_out_of_bounds_is_refused() {
 #[test]
 fn secrets_do_not_show_and_go_with_their_message() {
     let secret = vec![0xAB; 32];
-    let sealing = Sealing { generation: 3, secret, suite: None, prefixes: Vec::new(), expires_in_ms: 1 };
+    let sealing =
+        Sealing { generation: 3, secret, suite: None, prefixes: Vec::new(), expires_in_ms: 1, opened_for_ms: None };
     let secret = OpeningSecret { generation: 3, secret: vec![0xAB; 32], suite: None };
-    let opening = Opening { node: None, secrets: vec![secret] };
+    let opening = Opening { secrets: vec![secret], ..Opening::default() };
     let secrets = vec![ClientSecret { address: vec![1; 16], secret: vec![0xAB; 32] }];
     let clients = vec![ClientSecrets { generation: 3, suite: None, secrets }];
     let token = Some(proto::Token { octets: vec![0xAB; TOKEN] });
-    let (sealing, opening) = (Some(sealing), vec![opening]);
-    let keys = KeySet { revision: 1, scope: 1, sealing, opening, clients, client_side: false, token };
-    let message = ToNode { keys: Some(keys), probe: false };
+    let (opening, sealing) = (vec![opening], Some(sealing));
+    let keys =
+        KeySet { revision: 1, scope: 1, sealing, opening, clients, client_side: false, token, opening_version: 0 };
+    let message = ToNode { keys: Some(keys), probe: false, changes: Bytes::new() };
     let shown = format!("{message:?}");
     assert!(shown.contains("redacted") && !shown.contains("171"), "{shown}");
     let back = ToNode::decode(&*message.encode_to_vec()).expect("what was encoded");
@@ -123,12 +137,14 @@ fn clients_secrets_stand_in_one_place() {
         ClientSecrets { generation, suite, secrets: addresses.iter().map(secret).collect() }
     };
     let set = |change: &dyn Fn(&mut KeySet)| {
-        let sealing = Sealing { generation: 4, secret: Vec::new(), suite, prefixes: Vec::new(), expires_in_ms: 1 };
-        let opening = vec![Opening { node: Some((&node()).into()), secrets: Vec::new() }];
+        let (secret, prefixes) = (Vec::new(), Vec::new());
+        let sealing = Sealing { generation: 4, secret, suite, prefixes, expires_in_ms: 1, opened_for_ms: Some(2) };
+        let opening = vec![Opening { node: Some((&node()).into()), ..Opening::default() }];
         let clients = vec![of(3, &[1]), of(4, &[1, 2])];
         let scope = proto::Scope::Client.into();
         let sealing = Some(sealing);
-        let mut set = KeySet { revision: 1, scope, sealing, opening, clients, client_side: true, token: None };
+        let (revision, client_side, token, opening_version) = (1, true, None, 0);
+        let mut set = KeySet { revision, scope, sealing, opening, clients, client_side, token, opening_version };
         change(&mut set);
         Keys::try_from(&set)
     };
