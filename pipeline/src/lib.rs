@@ -54,6 +54,8 @@ pub mod worker;
 #[cfg(all(test, not(loom)))]
 mod allocations;
 #[cfg(all(test, not(loom)))]
+mod in_clear;
+#[cfg(all(test, not(loom)))]
 mod many_peers;
 #[cfg(all(test, not(loom)))]
 mod nonce_promise;

@@ -13,7 +13,7 @@ use crate::flow::{Flow, Stamp};
 use crate::keyring::KeyRing;
 use crate::lookup::{Likely, look_up};
 use crate::parse::{self, Quick};
-use crate::path::{BURST, Clock, Oversize, Shared, Way, Worker, classify, expired, form_of};
+use crate::path::{BURST, Clock, IN_CLEAR, Oversize, Shared, Way, Worker, classify, expired, form_of};
 use crate::path_mtu::Known;
 use crate::policy::OutboundAction;
 use crate::{mss, too_big};
@@ -253,7 +253,7 @@ fn choose<'a, B: PacketBuf>(
     Ok(Chosen { flow, number: Number::default(), policy: index as u32, packet: 0, plan, form, link_local })
 }
 
-/// Gives each packet its number under this generation; those that get none pass. Then takes the Global Pointers of the
+/// Gives each packet its number, those to be sealed under this generation; those that get none pass. Then takes the Global Pointers of the
 /// whole burst at once, and as late as may be: no value is skipped. Gives the first ones for global and for link-local
 /// sources.
 #[inline(never)]
@@ -269,6 +269,7 @@ fn number(
         if c.form == Form::Sealed {
             c.flow.will_seal();
         }
+        let generation = if c.form == Form::Sealed { generation } else { IN_CLEAR };
         match c.flow.sender.take(generation) {
             Ok(number) => {
                 rotations += u64::from(number.index == 0 && number.kri > 0);

@@ -59,6 +59,10 @@ pub enum Oversize {
     PacketTooBig,
 }
 
+/// The generation that numbers of options in clear are of. They need no key: which ones there are, and whether there are any,
+/// is nothing to them. (The numbers of those that seal begin with 1.)
+pub(crate) const IN_CLEAR: u32 = 0;
+
 /// Settings of the path, fixed while workers run.
 #[derive(Clone, Debug)]
 pub struct PathConfig {
@@ -183,7 +187,8 @@ impl Shared {
         ring: &KeyRing,
         now: u64,
     ) -> Result<(WholeFlow<'_>, bool), NoFlow> {
-        let generation = ring.sealer.as_ref().map(|s| s.generation);
+        let sealed = self.ways.get(policy).is_none_or(|way| way.form == Form::Sealed);
+        let generation = if sealed { ring.sealer.as_ref().map(|s| s.generation) } else { Some(IN_CLEAR) };
         self.table.insert(tuple, hash, policy as u32, now, |flow, fingerprint, rest: Option<Rest>| {
             let psntp = self.master.first_psntp(fingerprint.bits());
             if rest.is_some_and(|r| r.sender.is_some()) {

@@ -6,7 +6,7 @@ use crate::flow::WholeFlow;
 use crate::keyring::KeyRing;
 use crate::open::SealedOption;
 use crate::outbound::{generation_of, order_of};
-use crate::path::Shared;
+use crate::path::{IN_CLEAR, Shared};
 use protocol::aead::KeyState;
 use protocol::key_schedule::ReadyKey;
 use protocol::sender::{Given, PACKETS_PER_KRI};
@@ -44,10 +44,11 @@ pub(super) fn lately_sent(
     now: u64,
 ) -> Proof {
     // A flow whose numbers are of another generation: an error of a moment ago, or a packet sent again will bring a new one.
-    let Some(given) = flow.sender.given(generation_of(ring)) else { return Proof::NotSent };
+    let generation = if form == Form::Sealed { generation_of(ring) } else { IN_CLEAR };
+    let Some(given) = flow.sender.given(generation) else { return Proof::NotSent };
     let sent = match form {
         Form::Pdm => pdm(given, octets),
-        Form::Clear => clear(shared, ring, flow, given, octets),
+        Form::Clear => clear(shared, flow, given, octets),
         Form::Sealed => match sealed(ring, counters, budget, flow, given, octets, now) {
             Err(TooMany) => return Proof::TooMany,
             Ok(sent) => sent,
@@ -61,11 +62,11 @@ fn pdm(given: Given, octets: &[u8]) -> Option<()> {
     given.number(metrics.psntp, PDM_BACK).map(drop)
 }
 
-fn clear(shared: &Shared, ring: &KeyRing, flow: WholeFlow<'_>, given: Given, octets: &[u8]) -> Option<()> {
+fn clear(shared: &Shared, flow: WholeFlow<'_>, given: Given, octets: &[u8]) -> Option<()> {
     let head = Prefix6::parse(octets.first_chunk()?)?;
     let metrics = Metrics::parse(octets.get(6..)?.first_chunk()?);
     let number = given.number(metrics.psntp, CLEAR_BACK)?;
-    let prseq = order_of(shared, flow.front, generation_of(ring), number.kri).prseq(number.index);
+    let prseq = order_of(shared, flow.front, IN_CLEAR, number.kri).prseq(number.index);
     (head.prseq == prseq && (head.f != 0) == number.f()).then_some(())
 }
 

@@ -4,7 +4,7 @@ use super::Chosen;
 use crate::counters::WorkerCounters;
 use crate::flow::Flow;
 use crate::keyring::{KeyRing, Sealer};
-use crate::path::{BURST, Scratch, Shared};
+use crate::path::{BURST, IN_CLEAR, Scratch, Shared};
 use protocol::aead::KeyState;
 use protocol::delta_time;
 use protocol::key_line::{Found, SecretId};
@@ -44,7 +44,7 @@ fn fill_forms(
     form_of: impl Fn(&Chosen<'_>) -> Form,
 ) -> Option<usize> {
     let mut slots = Slots::default();
-    let in_clear = SecretId::new(IN_CLEAR, generation_of(ring));
+    let in_clear = SecretId::new(NO_SECRET, IN_CLEAR);
     let sealed = ring.sealer.as_ref().map_or(in_clear, Sealer::id);
     // The flow, form and Kri before, what was found for them, and where its key is.
     let mut before: Option<(&Chosen<'_>, Found<2>, u8)> = None;
@@ -118,7 +118,7 @@ impl Slots {
 }
 
 /// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
-const IN_CLEAR: u16 = u16::MAX;
+const NO_SECRET: u16 = u16::MAX;
 
 /// The order of PRSEQ in a flow's options under this generation and Kri.
 pub(crate) fn order_of(shared: &Shared, flow: &Flow, generation: u32, kri: u32) -> PrseqKey {
