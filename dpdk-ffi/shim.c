@@ -1,6 +1,8 @@
 /* DPDK's static inline functions, called once per burst; and three that are macros. */
 #include "shim.h"
 #include <rte_cycles.h>
+#include <rte_malloc.h>
+#include <string.h>
 
 uint16_t pdm_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t most)
 {
@@ -20,6 +22,47 @@ struct rte_mbuf *pdm_alloc(struct rte_mempool *pool)
 void pdm_free(struct rte_mbuf *mbuf)
 {
     rte_pktmbuf_free(mbuf);
+}
+
+struct rte_mbuf *pdm_copy(const struct rte_mbuf *mbuf)
+{
+    /* A pool of mbufs without room of their own would never hold a copy. */
+    if (rte_pktmbuf_data_room_size(mbuf->pool) <= 2 * RTE_PKTMBUF_HEADROOM)
+        return NULL;
+    return rte_pktmbuf_copy(mbuf, mbuf->pool, 0, UINT32_MAX);
+}
+
+struct rte_mbuf *pdm_clone(struct rte_mbuf *mbuf, struct rte_mempool *pool)
+{
+    return rte_pktmbuf_clone(mbuf, pool);
+}
+
+static void free_external(void *memory, void *unused)
+{
+    (void)unused;
+    rte_free(memory);
+}
+
+struct rte_mbuf *pdm_external(struct rte_mempool *pool, const uint8_t *octets, uint16_t len)
+{
+    /* The octets, then what DPDK keeps with them, aligned as it wants it. */
+    size_t whole = (size_t)len + sizeof(uintptr_t) + sizeof(struct rte_mbuf_ext_shared_info);
+    uint8_t *memory = whole > UINT16_MAX ? NULL : rte_malloc(NULL, whole, 0);
+    struct rte_mbuf *mbuf = memory ? rte_pktmbuf_alloc(pool) : NULL;
+    uint16_t room = (uint16_t)whole;
+    struct rte_mbuf_ext_shared_info *info;
+
+    if (mbuf == NULL) {
+        rte_free(memory);
+        return NULL;
+    }
+    memcpy(memory, octets, len);
+    info = rte_pktmbuf_ext_shinfo_init_helper(memory, &room, free_external, NULL);
+    rte_pktmbuf_attach_extbuf(mbuf, memory, rte_malloc_virt2iova(memory), room, info);
+    mbuf->data_off = 0;
+    mbuf->data_len = len;
+    mbuf->pkt_len = len;
+    return mbuf;
 }
 
 int pdm_errno(void)

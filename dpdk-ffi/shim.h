@@ -13,6 +13,11 @@ uint16_t pdm_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, 
 uint16_t pdm_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t count);
 struct rte_mbuf *pdm_alloc(struct rte_mempool *pool);
 void pdm_free(struct rte_mbuf *mbuf);
+/* From the pool that it is from. */
+struct rte_mbuf *pdm_copy(const struct rte_mbuf *mbuf);
+struct rte_mbuf *pdm_clone(struct rte_mbuf *mbuf, struct rte_mempool *pool);
+/* With its octets in memory that is not the pool's. */
+struct rte_mbuf *pdm_external(struct rte_mempool *pool, const uint8_t *octets, uint16_t len);
 int pdm_errno(void);
 uint64_t pdm_tsc(void);
 uint32_t pdm_pool_size(const struct rte_mempool *pool);

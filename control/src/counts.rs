@@ -309,6 +309,8 @@ pub struct Counts {
     /// ICMPv6 errors that quote an option, and what is known of paths.
     #[serde(flatten)]
     pub paths: Paths,
+    /// Packets that were copied to be changed, since their buffers may not be written to.
+    pub copied: u64,
     /// Worker by worker.
     pub by_worker: Vec<WorkerCounts>,
     /// The drivers' counters.
@@ -352,6 +354,7 @@ impl Counts {
             },
             mss_clamped: sum(|w| &w.mss_clamped),
             paths: Paths::of(workers),
+            copied: sum(|w| &w.copied),
             by_worker: workers
                 .iter()
                 .map(|w| WorkerCounts {

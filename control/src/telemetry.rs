@@ -265,6 +265,11 @@ fn families(c: &Counts) -> Vec<MetricFamily> {
     f.counter("pdmv2_path_mtu_learnt_total", "Times that something new was learnt of a path.", c.paths.path_mtu.learnt);
     f.gauge("pdmv2_path_mtu_known", "Destinations of whose path something is known.", c.paths.path_mtu.known as f64);
     f.gauge("pdmv2_path_mtu_capacity", "Places for them.", c.paths.path_mtu.capacity as f64);
+    f.counter(
+        "pdmv2_copied_packets_total",
+        "Packets copied to be changed, since their buffers may not be written to.",
+        c.copied,
+    );
     let worker = |value: fn(&crate::counts::WorkerCounts) -> u64| {
         c.by_worker.iter().enumerate().map(|(i, w)| counter(&[("worker", &i.to_string())], value(w))).collect()
     };

@@ -5,8 +5,8 @@ use core::ptr::NonNull;
 
 /// A packet. Dropping it gives its buffers back to their pool.
 ///
-/// Invariant: it is the only handle to the first segment (reference count 1 as far as this process is concerned), and its
-/// pool's memory is mapped (see [`Mempool`]).
+/// Invariant: it is the only handle to this mbuf, and the memory of its pool, and of its octets if they are elsewhere, is
+/// mapped (see [`Mempool`]). The octets may be shared with other mbufs: then nobody writes to them.
 #[repr(transparent)]
 pub struct Mbuf(NonNull<sys::rte_mbuf>);
 
@@ -47,10 +47,43 @@ impl Mbuf {
         NonNull::new(unsafe { sys::pdm_alloc(pool.as_ptr()) }).map(Self)
     }
 
-    /// Whether its data may be written: not shared with another mbuf, nor in somebody else's memory.
+    /// Whether its first segment may be written: not shared with another mbuf, nor in somebody else's memory.
     #[inline]
-    fn writable(&self) -> bool {
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
         self.refcnt() == 1 && self.ol_flags() & sys::PDM_NOT_OURS == 0
+    }
+
+    /// Makes it a copy of itself if it may not be written: from the pool it is from, with headroom as packets have it there;
+    /// what was shared is given back. `false`: the pool is empty, or has no room for data; nothing changed.
+    #[cold]
+    pub fn make_writable(&mut self) -> bool {
+        if self.is_writable() {
+            return true;
+        }
+        // SAFETY: the mbuf is ours and mapped, and so is its pool. What comes back is nobody else's.
+        match NonNull::new(unsafe { sys::pdm_copy(self.0.as_ptr()) }) {
+            Some(copy) => *self = Self(copy), // and the one before goes back to where it is from
+            None => return false,
+        }
+        true
+    }
+
+    /// Another packet with the same octets: neither may be written while the other is there. `None`: the pool is empty.
+    #[must_use]
+    pub fn share(&self, pool: &Mempool) -> Option<Self> {
+        // SAFETY: the mbuf is ours and the pool alive. DPDK counts references to the octets, and both handles refuse to
+        // write while there is more than one.
+        NonNull::new(unsafe { sys::pdm_clone(self.0.as_ptr(), pool.as_ptr()) }).map(Self)
+    }
+
+    /// A packet with these octets in memory that is not the pool's, as some drivers hand packets over. `None`: the pool is
+    /// empty, there is no memory, or there are more octets than a packet may have.
+    #[must_use]
+    pub fn outside_of_pool(pool: &Mempool, octets: &[u8]) -> Option<Self> {
+        let len = u16::try_from(octets.len()).ok()?;
+        // SAFETY: the pool is alive, and as many octets are copied as there are. What comes back is nobody else's.
+        NonNull::new(unsafe { sys::pdm_external(pool.as_ptr(), octets.as_ptr(), len) }).map(Self)
     }
 
     /// The first segment's octets.
@@ -66,7 +99,7 @@ impl Mbuf {
     /// The first segment's octets, to write to. Empty when they are shared with another mbuf.
     #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
-        if !self.writable() {
+        if !self.is_writable() {
             return &mut [];
         }
         // SAFETY: as above; the data is not shared, and `&mut self` makes this the only view of it.
@@ -96,13 +129,13 @@ impl Mbuf {
     #[inline]
     #[must_use]
     pub fn headroom(&self) -> usize {
-        if self.writable() { usize::from(self.data_off()) } else { 0 }
+        if self.is_writable() { usize::from(self.data_off()) } else { 0 }
     }
 
     /// Free octets behind the data of a packet of one segment.
     #[must_use]
     pub fn tailroom(&self) -> usize {
-        if !self.writable() || self.nb_segs() != 1 {
+        if !self.is_writable() || self.nb_segs() != 1 {
             return 0;
         }
         usize::from(self.buf_len()).saturating_sub(usize::from(self.data_off()) + usize::from(self.seg_len()))

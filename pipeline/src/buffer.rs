@@ -1,5 +1,18 @@
 //! The one thing the stages ask of a packet: its first segment, and room before it.
 
+use crate::counters::Counter;
+
+/// Whether a packet's first segment may be written to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writable {
+    /// It may.
+    Yes,
+    /// It may: it is a copy now of what was shared with somebody, or in somebody else's memory.
+    Copied,
+    /// It may not, and there is no buffer to copy it into. It is as it came.
+    No,
+}
+
 /// A packet's buffer: an mbuf on a port, a vector in tests.
 pub trait PacketBuf {
     /// The first segment's octets, from the Ethernet header on.
@@ -15,8 +28,13 @@ pub trait PacketBuf {
             }
         }
     }
-    /// The same, to write to.
+    /// The same, to write to; empty when it may not be written to.
     fn data_mut(&mut self) -> &mut [u8];
+    /// Makes its first segment one that may be written to, and has [`HEADROOM`] before it if it had to be copied for that.
+    #[inline]
+    fn make_writable(&mut self) -> Writable {
+        Writable::Yes
+    }
     /// Octets of the frame over all segments.
     fn frame_len(&self) -> usize;
     /// Free octets before the first segment's data.
@@ -27,6 +45,19 @@ pub trait PacketBuf {
     fn trim_front(&mut self, n: usize) -> bool;
     /// Cuts a frame of one segment to `len` octets. `false`: several segments, or shorter already; nothing changed.
     fn truncate(&mut self, len: usize) -> bool;
+}
+
+/// Makes a packet ready to be changed, and counts it when it is copied for that. `false`: it cannot be changed.
+#[inline]
+pub(crate) fn make_ready<B: PacketBuf>(packet: &mut B, copied: &Counter) -> bool {
+    match packet.make_writable() {
+        Writable::Yes => true,
+        Writable::Copied => {
+            copied.add(1);
+            true
+        }
+        Writable::No => false,
+    }
 }
 
 /// A frame in a vector, with headroom as an mbuf has it.

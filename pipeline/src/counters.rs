@@ -74,6 +74,8 @@ reasons! {
     ClearOutsideEsp = "clear_outside_esp",
     /// The buffer has no room before the packet.
     NoHeadroom = "no_headroom",
+    /// The packet's buffer may not be written to, and there is none to copy it into.
+    ReadOnly = "read_only",
     /// There is no key to seal or open with.
     NoKey = "no_key",
     /// The source address is not in the prefixes that this node speaks for.
@@ -347,6 +349,8 @@ pub struct WorkerCounters {
     pub quotations: [Counter; FINDINGS],
     /// Changes of what is known of paths.
     pub path_mtus_learnt: Counter,
+    /// Packets that were copied to be changed, since their buffer may not be written to.
+    pub copied: Counter,
     /// Round-trip times between the boxes.
     pub round_trip: Histogram,
     /// Delays at the other side.

@@ -15,7 +15,7 @@
 mod mending;
 mod proof;
 
-use crate::buffer::PacketBuf;
+use crate::buffer::{PacketBuf, make_ready};
 use crate::counters::{Reason, WorkerCounters};
 use crate::keyring::KeyRing;
 use crate::parse;
@@ -175,11 +175,12 @@ pub(crate) fn mend<B: PacketBuf>(
     now: u64,
 ) -> Option<Reason> {
     let error = Error::parse(packet)?;
-    // A buffer that is shared with somebody may not be written to.
-    if packet.data_mut().len() < error.end {
+    if packet.data().len() < error.end {
         return None;
     }
     let finding = match examine(shared, ring, counters, budget, packet.data(), &error, now) {
+        // With no buffer to copy it into it passes as it came.
+        Ok(_) if !make_ready(packet, &counters.copied) => return None,
         Ok(quotation) => act(shared, counters, budget, packet, &error, &quotation, now),
         Err(finding) => finding?,
     };

@@ -8,7 +8,7 @@
 mod accounting;
 mod opening;
 
-use crate::buffer::PacketBuf;
+use crate::buffer::{PacketBuf, make_ready};
 use crate::counters::{Outcome, Reason, Runs, WorkerCounters};
 use crate::flow::WholeFlow;
 use crate::flow_hash::FlowHash;
@@ -127,11 +127,9 @@ impl Worker {
                 }
                 Err((OnFailure::Drop, reason)) => Outcome::Dropped(reason),
                 Err((OnFailure::Strip, reason)) => match plan_of(packet) {
-                    Some((l3, plan)) => {
-                        rewrite::strip(packet, l3, &plan);
-                        Outcome::Stripped(reason)
-                    }
-                    None => Outcome::Passed(reason),
+                    Some(_) if !make_ready(packet, &counters.copied) => Outcome::Passed(Reason::ReadOnly),
+                    Some((l3, plan)) if rewrite::strip(packet, l3, &plan) => Outcome::Stripped(reason),
+                    _ => Outcome::Passed(reason),
                 },
                 Err((OnFailure::Pass, reason)) => Outcome::Passed(reason),
             });
@@ -177,11 +175,13 @@ impl Worker {
                 }
             };
             if let Some(reason) = failure {
-                counters.policies[c.policy as usize].failed.add(1);
+                if let Some(policy) = counters.policies.get(c.policy as usize) {
+                    policy.failed.add(1);
+                }
                 if let Some(flow) = c.flow {
                     flow.back.count_failed();
                 }
-                fail(shared, ring, packets, outcomes, &plans, c, reason);
+                fail(shared, ring, counters, packets, outcomes, &plans, c, reason);
                 continue;
             }
             if first + further > 0 {
@@ -189,8 +189,11 @@ impl Worker {
                 trials.give_back(Purse::Further, further);
             }
             accepted.count(c.policy);
-            if let (false, Some(packet)) = (c.keeps, packets.get_mut(usize::from(c.packet))) {
-                strip(packet, &plans, c);
+            if let (false, Some(packet)) = (c.keeps, packets.get_mut(usize::from(c.packet)))
+                && !strip(packet, &plans, c, counters)
+                && let Some(outcome) = outcomes.get_mut(usize::from(c.packet))
+            {
+                *outcome = Outcome::Passed(Reason::ReadOnly);
             }
         }
         accepted.end();
@@ -292,9 +295,8 @@ fn choose<'a, B: PacketBuf>(
     };
     let rule = config.policies.get(policy).ok_or(pass(Reason::Off))?;
     let form = form_of(rule.mode).ok_or(pass(Reason::Off))?;
-    if mss::clamp_packet(packet, l3, &chain, config, form, |len| shared.mtu_with(&tuple.src, len, now)) {
-        counters.mss_clamped.add(1);
-    }
+    mss::clamp_packet(packet, l3, &chain, config, form, counters, |len| shared.mtu_with(&tuple.src, len, now))
+        .map_err(pass)?;
     let option = chain.option.ok_or(pass(Reason::NoOption))?;
     if rule.inbound == InboundAction::Pass {
         return Err(pass(Reason::PolicyPass));
@@ -313,7 +315,9 @@ fn choose<'a, B: PacketBuf>(
         let option = SealedOption::parse(octets).ok_or(pass(Reason::MalformedOption))?;
         guess = first_guess(ring, flow, &tuple, option.head.f != 0);
         if guess.is_none() {
-            counters.policies[policy].failed.add(1);
+            if let Some(policy) = counters.policies.get(policy) {
+                policy.failed.add(1);
+            }
             return Err(consequence(ring, rule.on_failure, Reason::UnknownPeer));
         }
     }
@@ -335,8 +339,12 @@ fn choose<'a, B: PacketBuf>(
     })
 }
 
+/// Takes the option out. `false`: the packet's buffer does not allow it.
 #[inline]
-fn strip<B: PacketBuf>(packet: &mut B, plans: &Plans, c: &Chosen<'_>) {
+fn strip<B: PacketBuf>(packet: &mut B, plans: &Plans, c: &Chosen<'_>, counters: &WorkerCounters) -> bool {
+    if !make_ready(packet, &counters.copied) {
+        return false;
+    }
     match (c.plan(plans), c.form) {
         (Some(plan), _) => rewrite::strip(packet, plan.l3, &plan.remove),
         (None, Form::Sealed) => rewrite::strip_plain::<B, { Form::Sealed.header_len() }>(packet),
@@ -353,9 +361,11 @@ fn consequence(ring: &KeyRing, rule: OnFailure, reason: Reason) -> (OnFailure, R
 }
 
 #[cold]
+#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 fn fail<B: PacketBuf>(
     shared: &Shared,
     ring: &KeyRing,
+    counters: &WorkerCounters,
     packets: &mut [B],
     outcomes: &mut ArrayVec<Outcome, BURST>,
     plans: &Plans,
@@ -372,9 +382,7 @@ fn fail<B: PacketBuf>(
     *outcome = match on_failure {
         OnFailure::Drop => Outcome::Dropped(reason),
         OnFailure::Pass => Outcome::Passed(reason),
-        OnFailure::Strip => {
-            strip(packet, plans, c);
-            Outcome::Stripped(reason)
-        }
+        OnFailure::Strip if strip(packet, plans, c, counters) => Outcome::Stripped(reason),
+        OnFailure::Strip => Outcome::Passed(Reason::ReadOnly),
     };
 }

@@ -60,6 +60,8 @@ mod many_peers;
 #[cfg(all(test, not(loom)))]
 mod nonce_promise;
 #[cfg(all(test, not(loom)))]
+mod read_only;
+#[cfg(all(test, not(loom)))]
 mod refused;
 #[cfg(all(test, not(loom)))]
 mod second_reading;

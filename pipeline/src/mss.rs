@@ -1,6 +1,7 @@
 //! TCP MSS clamping on SYNs, so that full-sized segments still fit the network's MTU with the option in them.
 
-use crate::buffer::PacketBuf;
+use crate::buffer::{PacketBuf, make_ready};
+use crate::counters::{Reason, WorkerCounters};
 use crate::path::PathConfig;
 use protocol::wire::ext_chain::Chain;
 use protocol::wire::ipv6;
@@ -10,7 +11,10 @@ use protocol::wire::option::Form;
 const HEADERS: usize = 60;
 
 /// Clamps a packet of a measured flow, if it is a TCP SYN; `mtu_with` says how long hosts' packets may be that get so many
-/// octets more. Returns whether it changed.
+/// octets more.
+///
+/// # Errors
+/// It ought to be clamped, and its buffer may not be written to.
 #[inline]
 pub(crate) fn clamp_packet<B: PacketBuf>(
     packet: &mut B,
@@ -18,20 +22,29 @@ pub(crate) fn clamp_packet<B: PacketBuf>(
     chain: &Chain,
     config: &PathConfig,
     form: Form,
+    counters: &WorkerCounters,
     mtu_with: impl FnOnce(usize) -> usize,
-) -> bool {
+) -> Result<(), Reason> {
     if !config.mss_clamp || chain.five_tuple.protocol != ipv6::TCP {
-        return false;
+        return Ok(());
+    }
+    let segment = |data: &[u8]| l3 + chain.upper_offset..data.len().min(l3 + chain.payload_end);
+    let data = packet.data();
+    let Some(tcp) = data.get(segment(data)).filter(|tcp| tcp.get(FLAGS).is_some_and(|f| f & SYN != 0)) else {
+        return Ok(());
+    };
+    let limit = mtu_with(form.header_len()).saturating_sub(HEADERS).min(usize::from(u16::MAX)) as u16;
+    let Some(at) = place(tcp, limit) else { return Ok(()) };
+    if !make_ready(packet, &counters.copied) {
+        return Err(Reason::ReadOnly);
     }
     let data = packet.data_mut();
-    let end = data.len().min(l3 + chain.payload_end);
-    match data.get_mut(l3 + chain.upper_offset..end) {
-        Some(tcp) if tcp.get(FLAGS).is_some_and(|f| f & SYN != 0) => {
-            let limit = mtu_with(form.header_len()).saturating_sub(HEADERS).min(usize::from(u16::MAX)) as u16;
-            clamp(tcp, limit)
-        }
-        _ => false,
+    let within = segment(data);
+    if let Some(tcp) = data.get_mut(within) {
+        lower(tcp, at, limit);
+        counters.mss_clamped.add(1);
     }
+    Ok(())
 }
 
 /// Where a TCP header's flags are, and SYN among them.
@@ -45,12 +58,21 @@ const AUTHENTICATION: u8 = 29;
 /// Returns whether anything changed; the checksum follows incrementally (RFC 1624).
 #[must_use]
 pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
-    if tcp.len() < 20 || tcp[13] & SYN == 0 {
-        return false;
+    let at = place(tcp, limit);
+    if let Some(at) = at {
+        lower(tcp, at, limit);
+    }
+    at.is_some()
+}
+
+/// Where the MSS of a TCP SYN is that has to be lowered to `limit`.
+fn place(tcp: &[u8], limit: u16) -> Option<usize> {
+    if tcp.len() < 20 || tcp[FLAGS] & SYN == 0 {
+        return None;
     }
     let header = usize::from(tcp[12] >> 4) * 4;
     if header < 20 || header > tcp.len() {
-        return false;
+        return None;
     }
     let (mut at, mut mss) = (20, None);
     while at < header {
@@ -58,13 +80,12 @@ pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
             0 => break,
             1 => at += 1,
             kind => {
-                let Some(&len) = tcp[..header].get(at + 1) else { return false };
-                let len = usize::from(len);
+                let len = usize::from(*tcp[..header].get(at + 1)?);
                 if len < 2 || at + len > header {
-                    return false;
+                    return None;
                 }
                 if kind == MD5 || kind == AUTHENTICATION {
-                    return false;
+                    return None;
                 }
                 if kind == 2 && len == 4 && mss.is_none() {
                     mss = Some(at + 2);
@@ -73,14 +94,12 @@ pub fn clamp(tcp: &mut [u8], limit: u16) -> bool {
             }
         }
     }
-    mss.is_some_and(|at| lower(tcp, at, limit))
+    mss.filter(|&at| u16::from_be_bytes([tcp[at], tcp[at + 1]]) > limit)
 }
 
-fn lower(tcp: &mut [u8], at: usize, limit: u16) -> bool {
+/// Lowers the MSS at this place.
+fn lower(tcp: &mut [u8], at: usize, limit: u16) {
     let old = u16::from_be_bytes([tcp[at], tcp[at + 1]]);
-    if old <= limit {
-        return false;
-    }
     tcp[at..at + 2].copy_from_slice(&limit.to_be_bytes());
     let sum = u16::from_be_bytes([tcp[16], tcp[17]]);
     // The option need not stand on an even offset; then its octets count with their places exchanged.
@@ -89,7 +108,6 @@ fn lower(tcp: &mut [u8], at: usize, limit: u16) -> bool {
     new = (new & 0xFFFF) + (new >> 16);
     new = (new & 0xFFFF) + (new >> 16);
     tcp[16..18].copy_from_slice(&(!(new as u16)).to_be_bytes());
-    true
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 mod filling;
 mod inserting;
 
-use crate::buffer::PacketBuf;
+use crate::buffer::{PacketBuf, make_ready};
 use crate::counters::{Outcome, Reason, WorkerCounters};
 use crate::flow::{Flow, Stamp};
 use crate::keyring::KeyRing;
@@ -100,6 +100,7 @@ impl Worker {
                 Err(Reason::Oversize | Reason::PathMtu)
                     if shared.config.oversize == Oversize::PacketTooBig
                         && too_big.take(now)
+                        && make_ready(packet, &counters.copied)
                         && too_big::answer(packet, |destination| shared.mtu_to(destination, now)) =>
                 {
                     Outcome::TooBig
@@ -208,9 +209,7 @@ fn choose<'a, B: PacketBuf>(
     };
     let policy = config.policies.get(index).ok_or(Reason::Off)?;
     let form = form_of(policy.mode).ok_or(Reason::Off)?;
-    if mss::clamp_packet(packet, l3, &chain, config, form, |len| shared.mtu_with(&tuple.dst, len, now)) {
-        counters.mss_clamped.add(1);
-    }
+    mss::clamp_packet(packet, l3, &chain, config, form, counters, |len| shared.mtu_with(&tuple.dst, len, now))?;
     if policy.outbound == OutboundAction::Pass {
         return Err(Reason::PolicyPass);
     }
@@ -234,6 +233,9 @@ fn choose<'a, B: PacketBuf>(
         Some(Known::Refused) => return Err(Reason::OptionRefused),
         Some(known) if chain.payload_end > known.room(plan.len) => return Err(Reason::PathMtu),
         _ => {}
+    }
+    if !make_ready(packet, &counters.copied) {
+        return Err(Reason::ReadOnly);
     }
     if packet.headroom() < plan.len {
         return Err(Reason::NoHeadroom);

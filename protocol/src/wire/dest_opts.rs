@@ -176,6 +176,17 @@ fn rearrange(header: &[u8], OptionAt { header: at, offset, .. }: OptionAt) -> Op
 }
 
 impl RemovePlan {
+    /// Where what it changes ends, octets from the IPv6 header on.
+    #[inline]
+    #[must_use]
+    pub const fn reaches(&self) -> usize {
+        let padding = match self.edit {
+            Edit::Unlink(_) => 0,
+            Edit::Shrink { padding, .. } => padding,
+        };
+        self.at + self.len + padding
+    }
+
     /// Changes what the option's removal changes: Next Header or Hdr Ext Len, padding, and Payload Length. After it the
     /// caller moves the `at` octets at the front up by `len`, over those that vanish.
     ///
