@@ -26,3 +26,4 @@ pub mod selftest;
 pub mod setup;
 pub mod state_file;
 pub mod telemetry;
+pub mod workers;

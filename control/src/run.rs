@@ -6,7 +6,8 @@ use crate::key_source::KeySource;
 use crate::link::LinkFollower;
 use crate::setup;
 use crate::telemetry::Listener;
-use anyhow::{Context, bail};
+use crate::workers::Workers;
+use anyhow::Context;
 use dpdk_ffi::{Eal, Mempool, Port, PortConfig, Started, ThreadRegistration};
 use pipeline::counters::WorkerCounters;
 use pipeline::dpdk::{DpdkQueue, TscClock};
@@ -16,7 +17,6 @@ use pipeline::resync::Resync;
 use pipeline::worker;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The control loop's step.
@@ -34,6 +34,7 @@ const SLOW_TICKS: u64 = 20;
 /// The box cannot start, or a worker has died.
 pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
     crate::logging::start(&config.telemetry);
+    crate::workers::log_panics();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -52,10 +53,11 @@ pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
 
 /// Ports and workers at work.
 struct RunningBox {
+    /// In front, so that they have ended before what they work on goes.
+    workers: Workers,
     shared: Arc<Shared>,
     keys: Option<KeySource>,
     ports: Arc<Mutex<(Port<Started>, Port<Started>)>>,
-    workers: Vec<JoinHandle<anyhow::Result<()>>>,
     counters: Vec<Arc<WorkerCounters>>,
     clock: TscClock,
 }
@@ -107,7 +109,7 @@ impl RunningBox {
             shared,
             keys,
             ports: Arc::new(Mutex::new((inside, outside))),
-            workers: Vec::new(),
+            workers: Workers::new(Arc::clone(stop)),
             counters: Vec::new(),
             clock,
         };
@@ -123,15 +125,14 @@ impl RunningBox {
                 Idle::Yield => worker::Idle::Yield,
                 Idle::Sleep => worker::Idle::Sleep,
             };
-            let thread = std::thread::Builder::new().name(format!("worker-{i}"));
-            this.workers.push(thread.spawn(move || work(&eal, core, worker, queues, clock, idle, &stop))?);
+            this.workers.start(format!("worker-{i}"), move || work(&eal, core, worker, queues, clock, idle, &stop))?;
         }
         let ports = this.ports.lock().unwrap_or_else(PoisonError::into_inner);
         tracing::info!(
             "ready: forwarding between {} and {} with {} worker(s), {}; flow table {} flows, {} MiB; outside MTU {outside_mtu}",
             ports.0.name(),
             ports.1.name(),
-            this.workers.len(),
+            this.workers.count(),
             this.keys
                 .as_ref()
                 .and_then(KeySource::generation)
@@ -182,8 +183,7 @@ impl RunningBox {
         let idle_ns = config.flow_table.idle_timeout.as_nanos().min(u128::from(u64::MAX)) as u64;
         let step = config.flow_table.capacity.div_ceil(AGE_TICKS);
         let mut ticks = 0u64;
-        let mut dead = false;
-        while !stop.load(Ordering::Relaxed) && !dead {
+        while !stop.load(Ordering::Relaxed) && self.workers.all_at_work() {
             match &self.keys {
                 Some(keys) => keys.wait(TICK),
                 None => std::thread::sleep(TICK),
@@ -215,11 +215,12 @@ impl RunningBox {
             }
             control.expired.store(ager.expired, Ordering::Relaxed);
             control.resynced.store(resync.found, Ordering::Relaxed);
-            dead = self.workers.iter().any(JoinHandle::is_finished);
         }
-        stop.store(true, Ordering::SeqCst);
         tracing::info!("stopping");
-        let ended = self.join();
+        let ended = self.workers.end();
+        if let Err(error) = &ended {
+            tracing::error!("the box stops: {error:#}");
+        }
         if let Some(keys) = &mut self.keys {
             keys.persist();
         }
@@ -236,16 +237,6 @@ impl RunningBox {
         }
         setup::print(&counts, json)?;
         ended
-    }
-
-    fn join(&mut self) -> anyhow::Result<()> {
-        for worker in self.workers.drain(..) {
-            match worker.join() {
-                Ok(result) => result?,
-                Err(_) => bail!("a worker has panicked: this is a defect; please report the lines above"),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -276,6 +267,7 @@ fn work(
         tracing::warn!(core, "a worker could not be pinned to its core and runs where the kernel lets it");
     }
     let _registered = ThreadRegistration::new(eal)?;
+    crate::fault::panic_point(&format!("worker-{}-panics", worker.index()));
     worker::run(&mut worker, &mut inside, &mut outside, &clock, idle, stop);
     Ok(())
 }

@@ -132,6 +132,38 @@ fn a_damaged_state_file_costs_measuring_and_no_packet_and_is_tried_again() {
     assert_eq!(running.stop()["generation"], 2);
 }
 
+/// A defect in one worker does not end the box silently, nor the other workers: the process ends with a message and a failure,
+/// which is what a supervisor starts it again for.
+#[test]
+fn a_worker_that_panics_ends_the_box_with_a_message() {
+    let site = Site::new(ENCRYPTED);
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        eprintln!("one core only: this test needs two");
+        return;
+    }
+    ethernet(&site.path("one.pcap"), &vec![udp(A, B, 1, 2, 3); 1000]);
+    let inside = format!("net_pcap0,rx_pcap={0}/one.pcap,rx_pcap={0}/one.pcap", site.0.path().display());
+    let inside = format!("{inside},tx_pcap={0}/none1,tx_pcap={0}/none2", site.0.path().display());
+    config(&site, &inside, "cores = [0, 1]", "[keys]\nfile = \"pdmv2.keys\"\n");
+    let output = std::process::Command::new(common::BOX)
+        .args(["run", "--json", "--config", "a.toml"])
+        .env("PDMV2_FAULT", "worker-1-panics")
+        .current_dir(site.0.path())
+        .output()
+        .expect("box");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let last = text.lines().last().unwrap_or_default();
+    assert!(last.starts_with("pdmv2-middlebox: worker-1 panicked at control/src/fault.rs:"), "{text}");
+    assert!(last.contains("a defect that a test asked for"), "{text}");
+    assert!(text.contains("a thread has panicked") && text.contains("the box stops"), "in the log too: {text}");
+    // Ports and counters are as at any other end; the other worker has handed on what it had taken.
+    let counts = common::last_json(&output.stdout);
+    let out = &counts["outbound"];
+    assert_eq!(out["forwarded"], out["received"], "{counts}");
+    assert_eq!(counts["by_worker"][1]["received"], 0, "{counts}");
+}
+
 #[test]
 fn what_cannot_start_says_why() {
     let site = Site::new(ENCRYPTED);

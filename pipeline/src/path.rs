@@ -274,6 +274,12 @@ impl Worker {
         }
     }
 
+    /// Which of the workers it is.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
     /// A burst begins: from here on no record that a look-up finds is used for another flow.
     #[inline]
     pub(crate) fn enter(&mut self) {
