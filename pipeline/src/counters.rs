@@ -60,7 +60,7 @@ reasons! {
     MalformedOption = "malformed_option",
     /// A Routing header of an unknown type with segments left: the final destination is not known.
     UnknownRouting = "unknown_routing",
-    /// The packet already carries a PDM option.
+    /// The packet already carries an option of the policy's form: its host measures by itself.
     AlreadyMeasured = "already_measured",
     /// The Destination Options header would become longer than 2,048 octets.
     HeaderFull = "header_full",
@@ -92,6 +92,8 @@ reasons! {
     NoOption = "no_option",
     /// The option is of another form than the policy's; it belongs to somebody else.
     OtherForm = "other_form",
+    /// The option is the hosts' own: the one on the inside measures by itself, or no box would have put it there.
+    HostsOwn = "hosts_own",
     /// No peer speaks for the packet's source address.
     UnknownPeer = "unknown_peer",
     /// The tag does not verify under any key that was tried.

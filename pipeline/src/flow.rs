@@ -71,6 +71,8 @@ pub struct FlowBack {
     pub late: AtomicU64,
     /// Highest PSNTP received in clear, and a validity bit (16).
     clear_high: AtomicU32,
+    /// Whether the host on the inside puts options into its packets by itself.
+    host_measures: AtomicU32,
 }
 
 /// A whole record.
@@ -253,6 +255,20 @@ impl FlowBack {
         (if seen & VALID != 0 && ahead <= LEAP { u32::from(ahead) - 1 } else { 0 }, false)
     }
 
+    /// The host on the inside has put an option into a packet by itself.
+    #[inline]
+    pub(crate) fn set_host_measures(&self) {
+        if !self.host_measures() {
+            self.host_measures.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has. Then options that come for it are left to it.
+    #[inline]
+    pub(crate) fn host_measures(&self) -> bool {
+        self.host_measures.load(Ordering::Relaxed) != 0
+    }
+
     /// One option did not.
     #[inline]
     pub(crate) fn count_failed(&self) {
@@ -272,7 +288,9 @@ impl FlowBack {
 
     fn clear(&self) {
         self.receiver.clear();
-        self.clear_high.store(0, Ordering::Relaxed);
+        for word in [&self.clear_high, &self.host_measures] {
+            word.store(0, Ordering::Relaxed);
+        }
         for word in [&self.failed, &self.skipped, &self.late] {
             word.store(0, Ordering::Relaxed);
         }

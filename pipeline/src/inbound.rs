@@ -244,7 +244,7 @@ fn choose_known<'a, B: PacketBuf>(
     let flow = shared.table.whole(flow)?;
     let policy = flow.policy();
     let way = shared.ways.get(policy)?;
-    if way.opens != Some(form) {
+    if way.opens != Some(form) || flow.back.host_measures() {
         return None;
     }
     let option_at = parse::PLAIN_UPPER + form.option_at();
@@ -307,6 +307,11 @@ fn choose<'a, B: PacketBuf>(
     let data = &packet.data()[l3..];
     let octets = data.get(option.offset..option.offset + form.option_len()).ok_or(pass(Reason::Truncated))?;
     let remove = plan_remove(&chain, data).ok_or(pass(Reason::MalformedOption))?;
+    // A sealed option says by itself whose it is.
+    let others = form != Form::Sealed && !remove.as_inserted;
+    if others || flow.is_some_and(|flow| flow.back.host_measures()) {
+        return Err(pass(Reason::HostsOwn));
+    }
     let mut guess = None;
     if form == Form::Sealed {
         if ring.peers.is_empty() {

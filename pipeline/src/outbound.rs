@@ -9,13 +9,15 @@ mod inserting;
 
 use crate::buffer::{PacketBuf, make_ready};
 use crate::counters::{Outcome, Reason, WorkerCounters};
-use crate::flow::{Flow, Stamp};
+use crate::flow::{Flow, Stamp, WholeFlow};
+use crate::flow_hash::FlowHash;
+use crate::flow_table::NoFlow;
 use crate::keyring::KeyRing;
 use crate::lookup::{Likely, look_up};
 use crate::parse::{self, Quick};
 use crate::path::{BURST, Clock, IN_CLEAR, Oversize, Shared, Way, Worker, classify, expired, form_of};
 use crate::path_mtu::Known;
-use crate::policy::OutboundAction;
+use crate::policy::{InboundAction, OutboundAction};
 use crate::{mss, too_big};
 use arrayvec::ArrayVec;
 use filling::fill;
@@ -210,14 +212,23 @@ fn choose<'a, B: PacketBuf>(
     let policy = config.policies.get(index).ok_or(Reason::Off)?;
     let form = form_of(policy.mode).ok_or(Reason::Off)?;
     mss::clamp_packet(packet, l3, &chain, config, form, counters, |len| shared.mtu_with(&tuple.dst, len, now))?;
+    let measured = chain.option.map(|option| option.form);
+    if measured == Some(form) && policy.inbound != InboundAction::Pass {
+        // What comes back with an option may be the other host's, and is left to this one.
+        let flow = known.or_else(|| enter(shared, ring, counters, &tuple, hash, index, now).ok());
+        if let Some(flow) = flow {
+            flow.back.set_host_measures();
+            flow.seen(now);
+        }
+    }
     if policy.outbound == OutboundAction::Pass {
         return Err(Reason::PolicyPass);
     }
     if expired(config, policy, now) {
         return Err(Reason::PolicyExpired);
     }
-    if chain.option.is_some() {
-        return Err(Reason::AlreadyMeasured);
+    if let Some(measured) = measured {
+        return Err(if measured == form { Reason::AlreadyMeasured } else { Reason::OtherForm });
     }
     match (form, &ring.sealer) {
         (Form::Sealed, None) => return Err(Reason::NoKey),
@@ -242,17 +253,28 @@ fn choose<'a, B: PacketBuf>(
     }
     let flow = match known {
         Some(flow) => flow.front,
-        None => {
-            let (flow, new) = shared.insert(&tuple, hash, index, ring, now)?;
-            counters.flows_inserted.add(u64::from(new));
-            flow.front
-        }
+        None => enter(shared, ring, counters, &tuple, hash, index, now)?.front,
     };
     flow.seen(now);
     let link_local = ipv6::is_link_local(words[0]);
     plans.push((l3, plan));
     let plan = Some(plans.len() as u8 - 1);
     Ok(Chosen { flow, number: Number::default(), policy: index as u32, packet: 0, plan, form, link_local })
+}
+
+/// Brings a flow into the table.
+fn enter<'a>(
+    shared: &'a Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    tuple: &FiveTuple,
+    hash: FlowHash,
+    policy: usize,
+    now: u64,
+) -> Result<WholeFlow<'a>, NoFlow> {
+    let (flow, new) = shared.insert(tuple, hash, policy, ring, now)?;
+    counters.flows_inserted.add(u64::from(new));
+    Ok(flow)
 }
 
 /// Gives each packet its number, those to be sealed under this generation; those that get none pass. Then takes the Global Pointers of the

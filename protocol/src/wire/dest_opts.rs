@@ -118,6 +118,8 @@ pub struct RemovePlan {
     pub at: usize,
     /// Octets that vanish.
     pub len: usize,
+    /// Whether the option stands as [`plan_insert`] would have put it, and so may be a box's; else it is another sender's.
+    pub as_inserted: bool,
     edit: Edit,
 }
 
@@ -139,12 +141,13 @@ pub fn plan_remove(chain: &Chain, packet: &[u8]) -> Option<RemovePlan> {
     let place = option.offset - at.offset;
     let end = place + option.form.option_len();
     let fill_at = if option.form == Form::Pdm { end } else { tlv::FIRST_AT };
+    let as_inserted = chain.last_dest_opts == Some(at);
     if at.len == option.form.header_len() && header.get(fill_at..fill_at + FILL.len()) == Some(&FILL) {
-        return Some(RemovePlan { at: at.offset, len: at.len, edit: Edit::Unlink(at) });
+        return Some(RemovePlan { at: at.offset, len: at.len, as_inserted, edit: Edit::Unlink(at) });
     }
     if header.get(end..) == Some(&TAIL) {
         let edit = Edit::Shrink { header: at.offset, padding: 0 };
-        return Some(RemovePlan { at: option.offset, len: option.form.grow_len(), edit });
+        return Some(RemovePlan { at: option.offset, len: option.form.grow_len(), as_inserted, edit });
     }
     rearrange(header, option)
 }
@@ -168,11 +171,11 @@ fn rearrange(header: &[u8], OptionAt { header: at, offset, .. }: OptionAt) -> Op
         }
     }
     if from == tlv::FIRST_AT && until == header.len() {
-        return Some(RemovePlan { at: at.offset, len: at.len, edit: Edit::Unlink(at) });
+        return Some(RemovePlan { at: at.offset, len: at.len, as_inserted: false, edit: Edit::Unlink(at) });
     }
     let padding = (until - from) % 8;
     let edit = Edit::Shrink { header: at.offset, padding };
-    Some(RemovePlan { at: at.offset + from, len: until - from - padding, edit })
+    Some(RemovePlan { at: at.offset + from, len: until - from - padding, as_inserted: false, edit })
 }
 
 impl RemovePlan {
