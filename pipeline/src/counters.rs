@@ -381,6 +381,14 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_reason() {
+        let text = include_str!("../../docs/counters.md");
+        for reason in Reason::ALL {
+            assert!(text.contains(&format!("\n| `{}` | ", reason.name())), "docs/counters.md lacks {}", reason.name());
+        }
+    }
+
+    #[test]
     fn reasons_have_distinct_names() {
         let names: std::collections::HashSet<_> = Reason::ALL.iter().map(|r| r.name()).collect();
         assert_eq!(names.len(), REASONS);

@@ -291,7 +291,8 @@ pub struct KeyRingCell {
 
 impl Default for KeyRingCell {
     fn default() -> Self {
-        Self { current: Arc::new(ArcSwap::from_pointee(KeyRing::default())), old: Vec::new() }
+        let none = KeyRing { index: OnceLock::from(RingIndex::default()), ..KeyRing::default() };
+        Self { current: Arc::new(ArcSwap::from_pointee(none)), old: Vec::new() }
     }
 }
 

@@ -151,6 +151,7 @@ fn honest_flows_are_not_held_back_when_all_keys_change() {
 /// The ring that workers see has been made ready for them: none of them makes it on the packet path.
 #[test]
 fn a_published_ring_has_its_index() {
+    assert!(crate::keyring::KeyRingCell::default().current.load().index.get().is_some());
     let (_, b) = boxes(100);
     assert!(b.shared.ring.load().index.get().is_some());
     let mut cell = b.cell;

@@ -31,7 +31,11 @@ pub fn answer<B: PacketBuf>(packet: &mut B, mtu_to: impl FnOnce(&[u8; 16]) -> us
     let added = ipv6::HEADER_LEN + ICMP;
     let quoted = chain.payload_end.min(MIN_MTU - added);
     // What may not be written to is empty to whoever wants to.
-    if packet.data_mut().is_empty() || packet.headroom() < added || !packet.truncate(l3 + quoted) || !packet.prepend(added) {
+    if packet.data_mut().is_empty()
+        || packet.headroom() < added
+        || !packet.truncate(l3 + quoted)
+        || !packet.prepend(added)
+    {
         return false;
     }
     let frame = packet.data_mut();
