@@ -125,7 +125,7 @@ impl RunningBox {
                 Idle::Yield => worker::Idle::Yield,
                 Idle::Sleep => worker::Idle::Sleep,
             };
-            this.workers.start(format!("worker-{i}"), move || work(&eal, core, worker, queues, clock, idle, &stop))?;
+            this.workers.start(&format!("worker-{i}"), move || work(&eal, core, worker, queues, clock, idle, &stop))?;
         }
         let ports = this.ports.lock().unwrap_or_else(PoisonError::into_inner);
         tracing::info!(

@@ -63,7 +63,7 @@ impl Workers {
     /// The system gives no more threads.
     pub fn start(
         &mut self,
-        name: String,
+        name: &str,
         work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
         // Whatever `work` has is gone when a panic has been caught: nothing half done is looked at again.
@@ -74,8 +74,8 @@ impl Workers {
                 Err(anyhow!("panicked at {place}: {}; this is a defect, please report it", what(&*payload)))
             }
         };
-        let thread = std::thread::Builder::new().name(name.clone()).spawn(work);
-        self.threads.push((name.clone(), thread.with_context(|| format!("{name} cannot start"))?));
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        self.threads.push((name.to_owned(), thread.with_context(|| format!("{name} cannot start"))?));
         Ok(())
     }
 
@@ -138,9 +138,9 @@ mod tests {
         let stop = Arc::new(AtomicBool::new(false));
         let (ended, seen) = channel();
         let mut workers = Workers::new(Arc::clone(&stop));
-        workers.start("worker-0".into(), orderly(Arc::clone(&stop), ended.clone())).expect("a thread");
-        workers.start("worker-1".into(), middle).expect("a thread");
-        workers.start("worker-2".into(), orderly(stop, ended)).expect("a thread");
+        workers.start("worker-0", orderly(Arc::clone(&stop), ended.clone())).expect("a thread");
+        workers.start("worker-1", middle).expect("a thread");
+        workers.start("worker-2", orderly(stop, ended)).expect("a thread");
         (workers, seen)
     }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn errors_of_several_are_all_told() {
         let (mut workers, _seen) = three(|| Err(anyhow!("no lcore")));
-        workers.start("worker-3".into(), || Err(anyhow!("no memory"))).expect("a thread");
+        workers.start("worker-3", || Err(anyhow!("no memory"))).expect("a thread");
         until_one_has_ended(&workers);
         let error = workers.end().expect_err("two have failed").to_string();
         assert_eq!(error, "worker-1 no lcore; worker-3 no memory");
