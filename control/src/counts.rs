@@ -249,9 +249,25 @@ pub struct PortCounts {
     pub tx_errors: u64,
     /// Times that no buffer was free to receive into.
     pub rx_no_buffer: u64,
-    /// Whether the link is up.
-    #[serde(skip)]
+    /// Its link.
+    #[serde(flatten)]
+    pub link: PortLink,
+}
+
+/// How the following of links may stand.
+pub const LINK_STATES: [&str; 6] = ["off", "waiting", "following", "down", "rising", "lost"];
+
+/// What is known of a port's link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PortLink {
+    /// Whether it is up.
     pub link_up: bool,
+    /// How often it has gone up or down since the start.
+    pub link_changes: u64,
+    /// Whether this box has taken it down, since the other port has none.
+    pub link_taken_down: bool,
+    /// Whether the device is gone, or asked back by the kernel.
+    pub device_gone: bool,
 }
 
 /// Both ports.
@@ -315,6 +331,8 @@ pub struct Counts {
     pub by_worker: Vec<WorkerCounts>,
     /// The drivers' counters.
     pub ports: Ports,
+    /// How the following of links stands: one of [`LINK_STATES`].
+    pub link_follow: &'static str,
 }
 
 impl Counts {
@@ -363,6 +381,7 @@ impl Counts {
                     empty_polls: w.empty_polls.get(),
                 })
                 .collect(),
+            link_follow: LINK_STATES[0],
             ..Self::default()
         }
     }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod counts;
 pub mod decode;
 pub mod fault;
+pub mod follow;
 pub mod key_file;
 #[cfg(feature = "dpdk")]
 pub mod key_source;

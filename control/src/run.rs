@@ -3,7 +3,7 @@
 use crate::config::{Config, Device, Idle, Port as PortSettings};
 use crate::counts::{Counts, Ports, RegistrationCounts};
 use crate::key_source::KeySource;
-use crate::link::LinkFollower;
+use crate::link::{LinkStatus, Links};
 use crate::setup;
 use crate::telemetry::Listener;
 use crate::workers::Workers;
@@ -73,6 +73,8 @@ struct ControlCounts {
     out_of_touch: AtomicBool,
     /// Seconds until it stops sealing; 0: it does not seal.
     keys_expire: AtomicU64,
+    /// Held for a copy only.
+    links: Mutex<LinkStatus>,
 }
 
 impl RunningBox {
@@ -177,7 +179,7 @@ impl RunningBox {
         }
 
         let pci = [&config.inside, &config.outside].iter().all(|p| matches!(p.device, Device::Pci(_)));
-        let mut links = LinkFollower::new(config.forwarding.link_follow && pci);
+        let mut links = Links::new(config.forwarding.link_follow && pci);
         let mut ager = Ager::new(self.shared.quiescence.clone());
         let mut resync = Resync::default();
         let idle_ns = config.flow_table.idle_timeout.as_nanos().min(u128::from(u64::MAX)) as u64;
@@ -203,7 +205,9 @@ impl RunningBox {
                     keys.tick(&self.shared);
                 }
                 let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-                links.follow(&ports.0, &ports.1);
+                links.look(started.elapsed(), [&ports.0, &ports.1]);
+                drop(ports);
+                *control.links.lock().unwrap_or_else(PoisonError::into_inner) = links.status();
             }
             let generation = self.keys.as_ref().and_then(KeySource::generation).unwrap_or(0);
             control.generation.store(generation, Ordering::Relaxed);
@@ -245,6 +249,9 @@ fn fill(counts: &mut Counts, control: &ControlCounts, started: Instant) {
     counts.uptime_seconds = started.elapsed().as_secs_f64();
     counts.flows.expired = control.expired.load(Ordering::Relaxed);
     counts.keys.resynced = control.resynced.load(Ordering::Relaxed);
+    let links = *control.links.lock().unwrap_or_else(PoisonError::into_inner);
+    counts.link_follow = links.state.name();
+    [counts.ports.inside.link, counts.ports.outside.link] = links.ports;
     let registered = control.registered.load(Ordering::Relaxed);
     counts.registration = (registered > 0).then(|| RegistrationCounts {
         registered: registered == 2,

@@ -1,7 +1,7 @@
 //! What `run` and `replay` make alike: the shared state of the workers, out of the configuration.
 
 use crate::config::Config;
-use crate::counts::{Counts, Flows, PortCounts};
+use crate::counts::{Counts, Flows, PortCounts, PortLink};
 use crate::keys::KeyManager;
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -65,7 +65,7 @@ pub fn port_counts<S>(port: &Port<S>) -> PortCounts {
         rx_errors: s.rx_errors,
         tx_errors: s.tx_errors,
         rx_no_buffer: s.rx_no_buffer,
-        link_up: port.link().is_ok_and(|l| l.up),
+        link: PortLink { link_up: port.link().is_ok_and(|l| l.up), ..PortLink::default() },
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/metrics` for Prometheus and `/healthz`, on a thread of its own. Names and meanings: `docs/counters.md`.
 
-use crate::counts::{ByForm, ByReason, Counts, Delay, PortCounts};
+use crate::counts::{ByForm, ByReason, Counts, Delay, LINK_STATES, PortCounts};
 use anyhow::Context;
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -166,6 +166,10 @@ impl Families {
         self.add(name, help, MetricType::COUNTER, metrics);
     }
 
+    fn gauges(&mut self, name: &str, help: &str, metrics: Vec<Metric>) {
+        self.add(name, help, MetricType::GAUGE, metrics);
+    }
+
     fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.add(name, help, MetricType::GAUGE, vec![gauge(&[], value)]);
     }
@@ -310,15 +314,34 @@ fn families(c: &Counts) -> Vec<MetricFamily> {
         "Times that no buffer was free to receive into.",
         port(|p| p.rx_no_buffer),
     );
-    let links = ports.iter().map(|(p, x)| gauge(&[("port", p)], f64::from(u8::from(x.link_up)))).collect();
-    f.add("pdmv2_port_link_up", "Whether the port's link is up.", MetricType::GAUGE, links);
+    let flag = |value: fn(&PortCounts) -> bool| {
+        ports.iter().map(|(p, x)| gauge(&[("port", p)], f64::from(u8::from(value(x))))).collect::<Vec<_>>()
+    };
+    f.gauges("pdmv2_port_link_up", "Whether the port's link is up.", flag(|p| p.link.link_up));
+    f.counters(
+        "pdmv2_port_link_changes_total",
+        "Times that the port's link went up or down.",
+        port(|p| p.link.link_changes),
+    );
+    f.gauges(
+        "pdmv2_port_link_taken_down",
+        "Whether the box has taken the port's link down, since the other port has none.",
+        flag(|p| p.link.link_taken_down),
+    );
+    f.gauges(
+        "pdmv2_port_device_gone",
+        "Whether the port's device is gone, or asked back by the kernel.",
+        flag(|p| p.link.device_gone),
+    );
+    let states = LINK_STATES.map(|s| gauge(&[("state", s)], f64::from(u8::from(s == c.link_follow))));
+    f.gauges("pdmv2_link_follow_state", "How the following of links stands: 1 for the present state.", states.into());
     f.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counts::RegistrationCounts;
+    use crate::counts::{PortLink, RegistrationCounts};
     use pipeline::counters::WorkerCounters;
 
     #[test]
@@ -330,6 +353,9 @@ mod tests {
         assert!(!text(&counts).expect("text").contains("pdmv2_registration"));
         counts.registration =
             Some(RegistrationCounts { registered: true, out_of_touch: false, keys_expire_seconds: Some(60.0) });
+        counts.link_follow = "rising";
+        counts.ports.outside.link =
+            PortLink { link_up: false, link_changes: 3, link_taken_down: true, device_gone: false };
         let text = text(&counts).expect("text");
         assert!(text.contains("pdmv2_registration_state 1\n"), "{text}");
         assert!(text.contains("pdmv2_registration_keys_expire_seconds 60\n"), "{text}");
@@ -338,6 +364,16 @@ mod tests {
         assert!(text.contains("pdmv2_round_trip_seconds_bucket{le=\"0.001048576\"} 0\n"), "{text}");
         assert!(text.contains("pdmv2_round_trip_seconds_bucket{le=\"0.004194304\"} 1\n"));
         assert!(text.contains("pdmv2_round_trip_seconds_sum 0.0015\n"));
+        for line in [
+            "pdmv2_link_follow_state{state=\"rising\"} 1\n",
+            "pdmv2_link_follow_state{state=\"following\"} 0\n",
+            "pdmv2_port_link_changes_total{port=\"outside\"} 3\n",
+            "pdmv2_port_link_taken_down{port=\"outside\"} 1\n",
+            "pdmv2_port_link_taken_down{port=\"inside\"} 0\n",
+            "pdmv2_port_device_gone{port=\"outside\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
         let families = text.lines().filter(|l| l.starts_with("# TYPE")).count();
         assert_eq!(text.lines().filter(|l| l.starts_with("# HELP")).count(), families);
         assert!(families > 20);

@@ -27,6 +27,8 @@ impl Port<Stopped> {
             return Err(Error::Unable { port: self.name().to_owned(), what });
         }
         let mut conf = sys::rte_eth_conf::default();
+        // Some drivers notice on their own that the device is pulled.
+        conf.intr_conf.set_rmv(u32::from(flags_of(&info) & sys::PDM_INTR_RMV != 0));
         conf.rxmode.mq_mode = sys::PDM_MQ_NONE as _;
         conf.rxmode.mtu = u32::from(config.mtu.unwrap_or(0));
         if config.mtu.is_none() {
@@ -133,6 +135,11 @@ const PACKET_SOCKET: &str = "net_af_packet";
 /// At most so many frames are thrown away at the start of a queue: more than any ring holds, and an end where more come
 /// all the time.
 const PACKET_SOCKET_FRAMES: usize = 1 << 17;
+
+fn flags_of(info: &sys::rte_eth_dev_info) -> u32 {
+    // SAFETY: DPDK points to the flags of a port that exists, or nowhere.
+    unsafe { info.dev_flags.as_ref() }.copied().unwrap_or(0)
+}
 
 fn socket_of(id: u16) -> i32 {
     // SAFETY: plain look-up.

@@ -3,7 +3,7 @@
 use crate::error::{Error, last, text};
 use crate::mempool::Pool;
 use crate::port::{PortInner, Stopped};
-use crate::{Port, sys};
+use crate::{Port, removal, sys};
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,6 +95,7 @@ impl Eal {
             core::mem::forget(owned);
             return Err(Error::Eal { reason });
         }
+        removal::listen();
         Ok(Self {
             inner: Arc::new(EalInner {
                 taken: Mutex::default(),
@@ -227,5 +228,9 @@ pub fn version() -> String {
 }
 
 pub(crate) fn check(port: &str, call: &'static str, result: i32) -> Result<(), Error> {
-    if result < 0 { Err(Error::Call { port: port.to_owned(), call, reason: text(result) }) } else { Ok(()) }
+    if result < 0 {
+        Err(Error::Call { port: port.to_owned(), call, reason: text(result), number: result.abs() })
+    } else {
+        Ok(())
+    }
 }

@@ -61,6 +61,8 @@ pub enum Error {
         call: &'static str,
         /// DPDK's text.
         reason: String,
+        /// Its error number, positive.
+        number: i32,
     },
     /// A port cannot be stopped while its queues are out.
     #[error("port '{0}' cannot be stopped: a worker still has one of its queues")]
@@ -68,6 +70,14 @@ pub enum Error {
     /// The thread could not be registered.
     #[error("this thread could not be registered with DPDK: {0}")]
     Thread(String),
+}
+
+impl Error {
+    /// Whether the driver has no such function at all.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Call { number: libc::ENOTSUP, .. })
+    }
 }
 
 /// DPDK's text for an error number, which it gives with either sign.

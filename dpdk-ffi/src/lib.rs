@@ -12,8 +12,11 @@ mod mbuf;
 mod mempool;
 mod port;
 mod queue;
+mod removal;
 mod rss;
 mod sys;
+#[cfg(test)]
+mod testing;
 
 pub use eal::{Eal, ThreadRegistration, tsc, tsc_hz, version};
 pub use error::Error;

@@ -4,7 +4,7 @@ use crate::eal::{EalInner, check};
 use crate::error::Error;
 use crate::queue::{RxQueue, TxQueue};
 use crate::rss::Hash;
-use crate::{Mempool, sys};
+use crate::{Mempool, removal, sys};
 use core::cell::Cell;
 use std::ffi::CStr;
 use std::marker::PhantomData;
@@ -50,6 +50,7 @@ pub(crate) struct PortInner {
 
 impl PortInner {
     pub fn new(id: u16, name: &str, eal: Arc<EalInner>) -> Self {
+        removal::watch(id);
         Self { id, name: name.to_owned(), started: AtomicBool::new(false), pools: Mutex::default(), eal }
     }
 
@@ -102,6 +103,7 @@ impl PortInner {
 impl Drop for PortInner {
     fn drop(&mut self) {
         let mut taken = self.eal.taken();
+        removal::unwatch(self.id);
         if self.close() {
             taken.retain(|&id| id != self.id);
         } else {
@@ -228,6 +230,13 @@ impl<State> Port<State> {
         let up = unsafe { sys::pdm_link(self.inner.id, &raw mut mbit_per_second) };
         self.check("rte_eth_link_get_nowait", up)?;
         Ok(Link { up: up == 1, mbit_per_second })
+    }
+
+    /// Whether the device is gone, or the kernel has asked for it back: whoever unbinds or removes a device that vfio-pci
+    /// has waits until this process has closed it.
+    #[must_use]
+    pub fn removed(&self) -> bool {
+        removal::removed(self.inner.id)
     }
 
     /// Brings the link up or takes it down, where the driver can.

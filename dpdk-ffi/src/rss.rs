@@ -143,7 +143,7 @@ impl Port<Started> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Eal, Mempool, PortConfig};
+    use crate::{Mempool, PortConfig, testing};
 
     /// Toeplitz, as Microsoft and the NICs have it.
     fn toeplitz(key: &[u8], input: &[u8]) -> u32 {
@@ -206,10 +206,8 @@ mod tests {
 
     #[test]
     fn the_key_lives_as_long_as_dpdk_may_read_it_and_is_in_force() {
-        let arguments = "--no-huge -m 64 --no-pci --no-shconf --no-telemetry --iova-mode=va -l 0 --log-level=error \
-                         --vdev=net_null0 --vdev=net_null1";
-        let eal = Eal::init(&arguments.split_whitespace().collect::<Vec<_>>()).expect("EAL");
-        let pool = Mempool::new(&eal, "p", 1023, 0, 2048 + 128, None).expect("pool");
+        let eal = testing::eal();
+        let pool = Mempool::new(&eal, "hash", 1023, 0, 2048 + 128, None).expect("pool");
         let config = PortConfig { queues: 2, rx_descriptors: 256, tx_descriptors: 256, mtu: None, promiscuous: true };
         let mut port = eal.port("net_null0").expect("port");
         port.configure(&config, &pool).expect("configured");

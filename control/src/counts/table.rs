@@ -64,8 +64,15 @@ impl fmt::Display for Counts {
         for (name, p) in [("inside", &self.ports.inside), ("outside", &self.ports.outside)] {
             writeln!(
                 f,
-                "port {name}: rx {} tx {} missed {} rx errors {} tx errors {} no buffer {}",
-                p.rx_packets, p.tx_packets, p.rx_missed, p.rx_errors, p.tx_errors, p.rx_no_buffer
+                "port {name}: rx {} tx {} missed {} rx errors {} tx errors {} no buffer {}, link {}, {} change(s)",
+                p.rx_packets,
+                p.tx_packets,
+                p.rx_missed,
+                p.rx_errors,
+                p.tx_errors,
+                p.rx_no_buffer,
+                if p.link.link_up { "up" } else { "down" },
+                p.link.link_changes
             )?;
         }
         Ok(())
