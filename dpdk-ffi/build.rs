@@ -59,7 +59,9 @@ fn bindings(flags: &[String]) {
             "rte_eth_(rx|tx)_queue_setup|rte_eth_find_next|rte_eth_macaddr_get|rte_eth_stats_(get|reset)",
         )
         .allowlist_function("rte_eth_(promiscuous|allmulticast)_(enable|disable)")
-        .allowlist_function("rte_eth_dev_(is_removed|callback_register)|rte_dev_(name|event_callback_(register|process))")
+        .allowlist_function(
+            "rte_eth_dev_(is_removed|callback_register)|rte_dev_(name|event_callback_(register|process))",
+        )
         .allowlist_function("rte_eth_dev_(conf_get|rss_hash_conf_get|rss_hash_update|rss_reta_query)")
         .allowlist_var("PDM_.*|RTE_MAX_ETHPORTS|RTE_ETH_NAME_MAX_LEN")
         .opaque_type("rte_mbuf|rte_mempool|rte_eth_rxseg_.*|rte_eth_fc_.*")

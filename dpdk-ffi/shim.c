@@ -70,6 +70,11 @@ int pdm_errno(void)
     return rte_errno;
 }
 
+int pdm_log_to_stderr(void)
+{
+    return rte_openlog_stream(stderr);
+}
+
 uint64_t pdm_tsc(void)
 {
     return rte_get_tsc_cycles();

@@ -6,6 +6,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <rte_version.h>
@@ -20,6 +21,8 @@ struct rte_mbuf *pdm_clone(struct rte_mbuf *mbuf, struct rte_mempool *pool);
 /* With its octets in memory that is not the pool's. */
 struct rte_mbuf *pdm_external(struct rte_mempool *pool, const uint8_t *octets, uint16_t len);
 int pdm_errno(void);
+/* DPDK's log lines go to standard error; left alone it writes them there and to syslog. */
+int pdm_log_to_stderr(void);
 uint64_t pdm_tsc(void);
 uint32_t pdm_pool_size(const struct rte_mempool *pool);
 /* 0: down, 1: up, negative: an error. */

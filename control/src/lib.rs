@@ -15,7 +15,10 @@ pub mod keys;
 #[cfg(feature = "dpdk")]
 pub mod link;
 pub mod logging;
+pub mod pci;
 pub mod pki;
+#[cfg(feature = "dpdk")]
+pub mod ports;
 pub mod private_file;
 pub mod registration;
 #[cfg(feature = "dpdk")]

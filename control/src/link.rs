@@ -3,14 +3,12 @@
 
 use crate::counts::PortLink;
 use crate::follow::{Done, Follower, Seen, State, Step};
+use crate::ports::SIDES;
 use dpdk_ffi::{Port, Started};
 use std::time::Duration;
 
 /// After this it is said that nothing is followed yet, or that a driver has not done what it said.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A port's name in messages and metrics.
-const SIDES: [&str; 2] = ["inside", "outside"];
 
 /// What is known of both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

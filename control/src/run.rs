@@ -1,14 +1,14 @@
 //! `pdmv2-middlebox run`: the box between two ports, until SIGTERM or SIGINT.
 
-use crate::config::{Config, Device, Idle, Port as PortSettings};
+use crate::config::{Config, Device, Idle};
 use crate::counts::{Counts, Ports, RegistrationCounts};
 use crate::key_source::KeySource;
 use crate::link::{LinkStatus, Links};
-use crate::setup;
 use crate::telemetry::Listener;
 use crate::workers::Workers;
+use crate::{ports, setup};
 use anyhow::Context;
-use dpdk_ffi::{Eal, Mempool, Port, PortConfig, Started, ThreadRegistration};
+use dpdk_ffi::{Eal, Mempool, Port, Started, ThreadRegistration};
 use pipeline::counters::WorkerCounters;
 use pipeline::dpdk::{DpdkQueue, TscClock};
 use pipeline::flow_table::Ager;
@@ -79,26 +79,19 @@ struct ControlCounts {
 
 impl RunningBox {
     fn start(config: &Config, eal: &Eal, mut keys: Option<KeySource>, stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
-        let (mut inside, mut outside) =
-            (eal.port(config.inside.device.name())?, eal.port(config.outside.device.name())?);
+        let (mut inside, mut outside) = (ports::take(eal, &config.inside)?, ports::take(eal, &config.outside)?);
         let mtu = [config.inside.mtu, config.outside.mtu].into_iter().flatten().max().unwrap_or(1500);
         // A packet should fit one buffer: headroom, Ethernet with two tags, and the MTU.
         let room = (usize::from(mtu) + 128 + 64).clamp(2048 + 128, usize::from(u16::MAX)) as u16;
         let pool = Mempool::new(eal, "packets", config.workers.mbufs, 256, room, outside.info()?.socket)?;
-        let set = |port: &PortSettings| PortConfig {
-            queues: config.workers.cores.len() as u16,
-            rx_descriptors: port.rx_descriptors,
-            tx_descriptors: port.tx_descriptors,
-            mtu: port.mtu,
-            promiscuous: port.promiscuous,
-        };
-        inside.configure(&set(&config.inside), &pool)?;
-        outside.configure(&set(&config.outside), &pool)?;
+        let workers = config.workers.cores.len();
+        ports::set_up(&mut inside, &config.inside, workers, &pool)?;
+        ports::set_up(&mut outside, &config.outside, workers, &pool)?;
         let outside_mtu = usize::from(outside.info()?.mtu);
 
         let clock = TscClock::new();
         let ring = keys.as_ref().map_or_else(Arc::default, KeySource::ring);
-        let shared = setup::shared(config, ring, outside_mtu, clock.now_ns(), config.workers.cores.len())?;
+        let shared = setup::shared(config, ring, outside_mtu, clock.now_ns(), workers)?;
         match &mut keys {
             Some(keys) => keys.start(),
             None => tracing::warn!(
@@ -106,6 +99,8 @@ impl RunningBox {
             ),
         }
         let (mut inside, mut outside) = (inside.start()?, outside.start()?);
+        ports::warn_of_spread(0, &inside);
+        ports::warn_of_spread(1, &outside);
         let queues: Vec<_> = inside.take_queues().into_iter().zip(outside.take_queues()).collect();
         let mut this = Self {
             shared,

@@ -46,7 +46,11 @@ fn two_workers_share_flows_through_restarts_and_use_no_nonce_twice() {
         let before = audited();
         let running = Running::start(site.0.path(), "a.toml", &log_name);
         wait_for("the box's start", || log(&site, &log_name).contains("ready"));
-        assert!(log(&site, &log_name).contains(&format!("generation {start}")), "{}", log(&site, &log_name));
+        let said = log(&site, &log_name);
+        assert!(said.contains(&format!("generation {start}")), "{said}");
+        // Neither port spreads packets over two queues in a way that could be relied on.
+        assert!(said.contains("'net_pcap' does not say that it spreads packets"), "{said}");
+        assert!(said.contains("outside: 2 workers") && said.contains("use 1 worker(s)"), "{said}");
         if start == 4 {
             at_least += 40_000;
             wait_for("all packets", || audited() >= at_least);
@@ -162,6 +166,25 @@ fn a_worker_that_panics_ends_the_box_with_a_message() {
     let out = &counts["outbound"];
     assert_eq!(out["forwarded"], out["received"], "{counts}");
     assert_eq!(counts["by_worker"][1]["received"], 0, "{counts}");
+}
+
+#[test]
+fn a_pci_device_that_is_not_there_is_named_by_check_and_by_run() {
+    let site = Site::new(ENCRYPTED);
+    let text = format!(
+        "[node]\nname = \"a\"\n[ports.inside]\ndevice = \"ff:1f.7\"\n[ports.outside]\ndevice = \"net_null1\"\n\
+         {}{ENCRYPTED}",
+        EAL.replace("\"--no-pci\", ", "")
+    );
+    std::fs::write(site.path("a.toml"), text).expect("configuration");
+    for more in [&["--check"][..], &[]] {
+        let mut run = std::process::Command::new(common::BOX);
+        let run = run.args(["run", "--config", "a.toml"]).args(more).current_dir(site.0.path()).output().expect("box");
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(1), "{said}");
+        let what = ["no PCI device has the address 0000:ff:1f.7; ", "this machine shows no PCI devices; "];
+        assert!(said.contains("a.toml:4:10: ") && what.iter().any(|w| said.contains(w)), "{said}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Setting a port up, and starting it.
 
-use crate::error::Error;
+use crate::error::{Error, text};
 use crate::port::{Port, PortConfig, Started, Stopped};
 use crate::queue::RxQueue;
 use crate::rss::Hash;
@@ -30,13 +30,10 @@ impl Port<Stopped> {
         // Some drivers notice on their own that the device is pulled.
         conf.intr_conf.set_rmv(u32::from(flags_of(&info) & sys::PDM_INTR_RMV != 0));
         conf.rxmode.mq_mode = sys::PDM_MQ_NONE as _;
-        conf.rxmode.mtu = u32::from(config.mtu.unwrap_or(0));
-        if config.mtu.is_none() {
-            let mut mtu = 0;
-            // SAFETY: the port exists.
-            self.check("rte_eth_dev_get_mtu", unsafe { sys::rte_eth_dev_get_mtu(id, &raw mut mtu) })?;
-            conf.rxmode.mtu = u32::from(mtu);
-        }
+        let mut now = 0;
+        // SAFETY: the port exists; the answer's place is of its type.
+        self.check("rte_eth_dev_get_mtu", unsafe { sys::rte_eth_dev_get_mtu(id, &raw mut now) })?;
+        conf.rxmode.mtu = u32::from(config.mtu.unwrap_or(now));
         // Only for frames that do not fit one buffer: many drivers have a faster path without.
         if conf.rxmode.mtu + FRAMING > u32::from(pool.room()) {
             conf.rxmode.offloads = info.rx_offload_capa & sys::PDM_RX_SCATTER;
@@ -49,9 +46,12 @@ impl Port<Stopped> {
         }
         // SAFETY: `conf` is initialised, and DPDK copies it. Of what it points to, the hash key, DPDK keeps the pointer; the
         // key lives for good.
-        self.check("rte_eth_dev_configure", unsafe {
-            sys::rte_eth_dev_configure(id, config.queues, config.queues, &raw const conf)
-        })?;
+        let done = unsafe { sys::rte_eth_dev_configure(id, config.queues, config.queues, &raw const conf) };
+        let limits = MtuLimits::of(&info);
+        match config.mtu {
+            Some(mtu) if done < 0 && !limits.allow(mtu) => return Err(self.refused_mtu(mtu, now, limits, done)),
+            _ => self.check("rte_eth_dev_configure", done)?,
+        }
         let (mut rx, mut tx) = (config.rx_descriptors, config.tx_descriptors);
         // SAFETY: the port is configured; both numbers are ours.
         self.check("rte_eth_dev_adjust_nb_rx_tx_desc", unsafe {
@@ -74,7 +74,10 @@ impl Port<Stopped> {
         }
         if let Some(mtu) = config.mtu {
             // SAFETY: the port exists.
-            self.check("rte_eth_dev_set_mtu", unsafe { sys::rte_eth_dev_set_mtu(id, mtu) })?;
+            let done = unsafe { sys::rte_eth_dev_set_mtu(id, mtu) };
+            if done < 0 {
+                return Err(self.refused_mtu(mtu, now, limits, done));
+            }
         }
         if config.promiscuous {
             // Virtual drivers may have neither; a bump in the wire on them gets everything anyway.
@@ -86,6 +89,12 @@ impl Port<Stopped> {
         }
         self.queues = config.queues;
         Ok(())
+    }
+
+    /// `now`: the MTU it had.
+    fn refused_mtu(&self, mtu: u16, now: u16, limits: MtuLimits, error: i32) -> Error {
+        let limits = limits.say(mtu, now, error.abs() == libc::ENOTSUP);
+        Error::Mtu { port: self.name().to_owned(), mtu, reason: text(error), limits }
     }
 
     /// Starts it.
@@ -136,6 +145,45 @@ const PACKET_SOCKET: &str = "net_af_packet";
 /// all the time.
 const PACKET_SOCKET_FRAMES: usize = 1 << 17;
 
+/// The MTUs a device says it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct MtuLimits {
+    least: u16,
+    most: u16,
+}
+
+impl MtuLimits {
+    /// As DPDK checks them: by the MTU, and by the longest frame.
+    fn of(info: &sys::rte_eth_dev_info) -> Self {
+        let longest = info.max_rx_pktlen;
+        let framing = match longest.checked_sub(u32::from(info.max_mtu)) {
+            Some(framing @ 1..) if info.max_mtu != u16::MAX => framing,
+            _ => 18, // Ethernet's header and checksum
+        };
+        let most = longest.saturating_sub(framing).min(u32::from(info.max_mtu));
+        Self { least: info.min_mtu, most: most.try_into().unwrap_or(u16::MAX) }
+    }
+
+    const fn allow(self, mtu: u16) -> bool {
+        self.least <= mtu && mtu <= self.most
+    }
+
+    /// What it takes, and what to write; `now`: the MTU it had.
+    fn say(self, mtu: u16, now: u16, cannot: bool) -> String {
+        let Self { least, most } = self;
+        if cannot {
+            return format!("its driver sets none; leave mtu out (it is {now}), or set it where the device comes from");
+        }
+        if mtu > most {
+            return format!("it takes {least} to {most}; set mtu = {most} or less");
+        }
+        if mtu < least {
+            return format!("it takes {least} to {most}; set mtu = {least} or more");
+        }
+        format!("it says that it takes {least} to {most}, and has {now} now; set mtu = {now}, or leave it out")
+    }
+}
+
 fn flags_of(info: &sys::rte_eth_dev_info) -> u32 {
     // SAFETY: DPDK points to the flags of a port that exists, or nowhere.
     unsafe { info.dev_flags.as_ref() }.copied().unwrap_or(0)
@@ -144,4 +192,46 @@ fn flags_of(info: &sys::rte_eth_dev_info) -> u32 {
 fn socket_of(id: u16) -> i32 {
     // SAFETY: plain look-up.
     unsafe { sys::rte_eth_dev_socket_id(id) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Mempool, testing};
+
+    fn limits(min_mtu: u16, max_mtu: u16, max_rx_pktlen: u32) -> MtuLimits {
+        MtuLimits::of(&sys::rte_eth_dev_info { min_mtu, max_mtu, max_rx_pktlen, ..Default::default() })
+    }
+
+    #[test]
+    fn the_limits_of_an_mtu_are_the_devices() {
+        assert_eq!(limits(68, 9702, 9728), MtuLimits { least: 68, most: 9702 });
+        assert_eq!(limits(68, u16::MAX, 1514), MtuLimits { least: 68, most: 1496 });
+        assert_eq!(limits(68, u16::MAX, u32::MAX), MtuLimits { least: 68, most: u16::MAX });
+        assert_eq!(limits(68, 9000, 1522), MtuLimits { least: 68, most: 1504 });
+        let igb = limits(68, 9712, 9730);
+        assert!(igb.allow(1500) && igb.allow(9712) && !igb.allow(9713) && !igb.allow(67));
+        assert_eq!(igb.say(9713, 1500, false), "it takes 68 to 9712; set mtu = 9712 or less");
+        assert_eq!(
+            igb.say(9000, 1500, false),
+            "it says that it takes 68 to 9712, and has 1500 now; set mtu = 1500, or leave it out"
+        );
+    }
+
+    #[test]
+    fn an_mtu_that_is_refused_is_named_with_what_to_write() {
+        let eal = testing::eal();
+        let pool = Mempool::new(&eal, "mtu", 1023, 0, 2048 + 128, None).expect("pool");
+        let mut port = eal.port("net_ring0").expect("port");
+        let config =
+            PortConfig { queues: 1, rx_descriptors: 256, tx_descriptors: 256, mtu: Some(9000), promiscuous: true };
+        let error = port.configure(&config, &pool).expect_err("net_ring sets no MTU").to_string();
+        assert!(
+            error.contains("'net_ring0' does not take an MTU of 9000") && error.contains("leave mtu out (it is 1500"),
+            "{error}"
+        );
+        // And a port that was refused can be set up otherwise: DPDK has noted the MTU, which changes nothing here.
+        port.configure(&PortConfig { mtu: None, ..config }, &pool).expect("configured");
+        port.start().map(drop).expect("started");
+    }
 }

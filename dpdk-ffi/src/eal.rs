@@ -85,6 +85,9 @@ impl Eal {
         // DPDK may exchange the pointers; the strings themselves stay ours.
         let mut argv: Vec<_> = owned.iter().map(|s| s.as_ptr().cast_mut()).collect();
         argv.push(core::ptr::null_mut());
+        // SAFETY: sets where lines go, and is meant to be called before the EAL starts: EAL's own choice is standard error
+        // and syslog, both of which end in the journal.
+        unsafe { sys::pdm_log_to_stderr() };
         let affinity = Affinity::of_this_thread();
         // SAFETY: argc strings and a null pointer, alive for as long as the EAL is (kept in EalInner). Called once.
         let done = unsafe { sys::rte_eal_init((argv.len() - 1) as i32, argv.as_mut_ptr()) };

@@ -52,6 +52,18 @@ pub enum Error {
         /// What it cannot do, and what would help.
         what: String,
     },
+    /// The device does not take this MTU.
+    #[error("port '{port}' does not take an MTU of {mtu} ({reason}): {limits}")]
+    Mtu {
+        /// Its name.
+        port: String,
+        /// What was asked for.
+        mtu: u16,
+        /// DPDK's text.
+        reason: String,
+        /// What it takes, and what to write.
+        limits: String,
+    },
     /// A call of DPDK failed.
     #[error("port '{port}': {call} failed: {reason}")]
     Call {

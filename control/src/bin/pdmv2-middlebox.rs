@@ -1,8 +1,10 @@
 //! The box: `run` between two ports, `replay` over captures.
 
+use anyhow::bail;
 use clap::{Parser, Subcommand};
 use control::config::Config;
-use control::{replay, run};
+use control::pci::Kernel;
+use control::{ports, replay, run};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,7 +29,7 @@ struct RunArgs {
     /// The configuration
     #[arg(long)]
     config: PathBuf,
-    /// Check the configuration and the key file, and start nothing
+    /// Check the configuration, the key file and the PCI devices, and start nothing
     #[arg(long)]
     check: bool,
     /// Print the counters as JSON when the box stops
@@ -61,6 +63,10 @@ fn start(command: &Command, config: Config) -> anyhow::Result<()> {
             if args.check {
                 for warning in &config.warnings {
                     eprintln!("warning: {warning}");
+                }
+                let problems = ports::examine(&config, &Kernel::default());
+                if !problems.is_empty() {
+                    bail!("{}", problems.join("\n"));
                 }
                 println!("{}: {} policies, no errors", args.config.display(), config.policies.len());
                 return Ok(());

@@ -60,6 +60,8 @@ pub struct Config {
 pub struct Port {
     /// What it is.
     pub device: Device,
+    /// Where the configuration names it: file, line and column.
+    pub place: String,
     /// Set on the device at start, octets from the IP header on; `None`: left as it is.
     pub mtu: Option<u16>,
     /// Descriptors of each receive queue.

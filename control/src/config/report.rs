@@ -130,6 +130,13 @@ impl<'t> Report<'t> {
         }
     }
 
+    /// File, line and column, for messages that come later.
+    #[must_use]
+    pub fn place(&self, at: usize) -> String {
+        let Problem { file, line, column, .. } = self.problem(at, String::new(), String::new());
+        format!("{file}:{line}:{column}")
+    }
+
     fn problem(&self, at: usize, message: String, remedy: String) -> Problem {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = before.bytes().filter(|&b| b == b'\n').count() + 1;

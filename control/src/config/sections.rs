@@ -84,7 +84,8 @@ fn port(ports: &mut Table<'_>, key: &'static str, report: &mut Report<'_>) -> Op
         let remedy = "write it like \"0000:3b:00.0\" ('dpdk-devbind.py --status' lists them) or \"net_tap0,iface=tA\"";
         report.error(at, message, remedy);
     }
-    Some(At { value: Port { device: parsed?, mtu, rx_descriptors, tx_descriptors, promiscuous }, at })
+    let place = report.place(at);
+    Some(At { value: Port { device: parsed?, place, mtu, rx_descriptors, tx_descriptors, promiscuous }, at })
 }
 
 fn parse_device(text: &str) -> Option<Device> {
