@@ -8,8 +8,9 @@ use control::config::registrar::RegistrarConfig;
 use control::registration::core::rng;
 use control::registration::engine::Engine;
 use control::registration::wire::{
-    Added, Coordination, Ended, FromNode, Hello, InUse, KemRequest, KemResponse, KeySet, MAX_NODES, MAX_PREFIXES, MAX_SECRETS, News,
-    Node, NodeInfo, Nodes, Opening, OpeningChanges, OpeningKeys, OpeningSecret, OpeningTable, Registering, SetupRequest, SetupResponse, ToNode, from_node,
+    Added, Coordination, Ended, FromNode, Hello, InUse, KemRequest, KemResponse, KeySet, MAX_NODES, MAX_PREFIXES,
+    MAX_SECRETS, News, Node, NodeInfo, Nodes, Opening, OpeningChanges, OpeningKeys, OpeningSecret, OpeningTable,
+    Registering, SetupRequest, SetupResponse, ToNode, from_node,
 };
 use prost::Message;
 use protocol::negotiation as n;
@@ -195,8 +196,13 @@ pub fn corpus() -> Vec<Vec<u8>> {
         n::SetupResponse { negotiation: [1; 16], suite: [0x20, 1, 1], generation: 8, public_key: vec![2; 32] };
     let kem = n::KemRequest { negotiation: [1; 16], enc: vec![3; 32], salt: [4; 32], confirmation: vec![5; 32] };
     let proof = n::KemResponse { negotiation: [1; 16], enc: vec![3; 32], confirmation: vec![5; 32] };
-    let hello =
-        Hello { name: "box-a".into(), id: vec![7; 16], prefixes: Node::from(&node).prefixes, instance: vec![9; 16], differences: true };
+    let hello = Hello {
+        name: "box-a".into(),
+        id: vec![7; 16],
+        prefixes: Node::from(&node).prefixes,
+        instance: vec![9; 16],
+        differences: true,
+    };
     let hello = FromNode { message: Some(from_node::Message::Hello(hello)) };
     let whole = KeySet { revision: 1, scope: 1, opening: vec![opening(&node)], ..KeySet::default() };
     let set = KeySet { revision: 2, scope: 1, opening_version: 5, ..KeySet::default() };

@@ -129,7 +129,7 @@ fn boxes_that_speak_wrongly_or_do_not_read() {
             prefixes: prefixes_to_wire(&mute.prefixes),
             instance: vec![1; 16],
             token: None,
-            differences: false,
+            differences: true,
         };
         FromNode { message: Some(from_node::Message::Hello(hello)) }
     };

@@ -75,14 +75,14 @@ impl OpeningTable {
             _ => return bad(CHANGES, "a part that does not follow on what came before"),
         }
         self.under_way = Some(UnderWay { base, version, next: part.saturating_add(1) });
-        self.change(changes)?;
+        self.change(&changes)?;
         if last {
             (self.version, self.under_way) = (version, None);
         }
         Ok(())
     }
 
-    fn change(&mut self, changes: OpeningChanges) -> Result<(), Malformed> {
+    fn change(&mut self, changes: &OpeningChanges) -> Result<(), Malformed> {
         for id in &changes.removed_nodes {
             if self.nodes.remove(id.as_slice()).is_none() {
                 return bad(CHANGES, "a box that is not there");

@@ -87,7 +87,7 @@ fn what_does_not_follow_or_fit_is_refused() {
                     one.node.iter_mut().for_each(|n| n.id[..2].copy_from_slice(&i.to_be_bytes()));
                     one
                 })
-                .collect()
+                .collect();
         },
         |c| c.added = vec![Added { id: vec![8; 16], is_client: false, secrets: vec![secret(6)] }],
         |c| c.added = vec![Added { id: vec![1; 16], is_client: true, secrets: vec![secret(6)] }],
@@ -98,14 +98,14 @@ fn what_does_not_follow_or_fit_is_refused() {
                 id: vec![1; 16],
                 is_client: false,
                 secrets: vec![OpeningSecret { generation: 6, suite: None, secret: vec![1; 32] }],
-            }]
+            }];
         },
         |c| {
             c.added = vec![Added {
                 id: vec![1; 16],
                 is_client: false,
                 secrets: vec![OpeningSecret { generation: 6, suite: secret(6).suite, secret: vec![1; 31] }],
-            }]
+            }];
         },
     ];
     for (i, change) in changes.iter().enumerate() {
