@@ -11,7 +11,7 @@ use super::report::{At, Errors, Problem, Report};
 use super::sections::{self, path, section};
 use super::{Checks, Telemetry, parsed, text_of};
 use crate::key_file::{self, Scope};
-use crate::registration::tls::{AuthorityFiles, TlsFiles};
+use crate::registration::tls::{AuthorityFiles, CrlExpired, Tls, TlsFiles};
 use pipeline::policy::Prefix;
 use protocol::negotiation::Prefer;
 use protocol::suite::Suite;
@@ -247,7 +247,13 @@ fn registrar<'t>(root: &mut Table<'t>, dir: &Path, report: &mut Report<'_>) -> O
             state_key: state_key?,
             static_key: static_key?,
             admin: admin?,
-            tls: TlsFiles { certificate: PathBuf::new(), key: PathBuf::new(), own: none, peers: Vec::new() },
+            tls: TlsFiles {
+                certificate: PathBuf::new(),
+                key: PathBuf::new(),
+                own: none,
+                peers: Vec::new(),
+                crl_expired: CrlExpired::default(),
+            },
             peers: Vec::new(),
             nodes: Vec::new(),
             generations: Generations::default(),
@@ -281,9 +287,11 @@ pub(super) fn tls(root: &mut Table<'_>, dir: &Path, report: &mut Report<'_>) -> 
     let certificate = file("certificate", "certificate = \"NAME.crt\"");
     let key = file("key", "key = \"NAME.key\"");
     let crl = path(&mut table, "crl", dir, report).map(|p| p.value);
+    let words = [CrlExpired::Warn, CrlExpired::Refuse].map(|e| (e.name(), e));
+    let crl_expired = table.choice("crl_expired", &words, report).map_or(CrlExpired::default(), |e| e.value);
     table.finish(report);
     let own = AuthorityFiles { ca: ca?, crl };
-    Some(TlsFiles { certificate: certificate?, key: key?, own, peers: Vec::new() })
+    Some(TlsFiles { certificate: certificate?, key: key?, own, peers: Vec::new(), crl_expired })
 }
 
 /// `HOST:PORT`, `[ADDRESS]:PORT`.
@@ -324,6 +332,11 @@ fn generations(root: &mut Table<'_>, report: &mut Report<'_>) -> Generations {
     times
 }
 
+/// Revocation lists that are near their end, or past it: the registrar or box starts, and takes a newer one when it comes.
+pub(super) fn late_lists(tls: &Tls, at: usize, report: &mut Report<'_>) {
+    tls.late().into_iter().for_each(|text| report.warn(at, text, "see docs/registration.md"));
+}
+
 /// What only this machine can tell: that the secrets are there, and theirs alone.
 fn check_files(config: &RegistrarConfig, at: usize, report: &mut Report<'_>) {
     use crate::{pki, private_file};
@@ -340,9 +353,11 @@ fn check_files(config: &RegistrarConfig, at: usize, report: &mut Report<'_>) {
             private_file::read_secret(file).map_or_else(&mut wrong, drop);
         }
     }
-    match crate::registration::tls::Material::load(&config.tls) {
+    match Tls::load(config.tls.clone()) {
         Err(error) => wrong(error),
-        Ok(material) => {
+        Ok(tls) => {
+            late_lists(&tls, at, report);
+            let material = tls.current();
             let me = material.me();
             if (me.kind, me.name.as_str()) != (pki::Kind::Registrar, config.name.as_str()) {
                 let message = format!("its certificate names {me}, but this is registrar '{}'", config.name);

@@ -50,10 +50,11 @@ pub fn section(
     let tls = registrar::tls(root, dir, report);
     let settings =
         NodeSettings { name: name?.value.to_owned(), id: id?, prefixes: prefixes?, registrars: registrars?, tls: tls? };
-    if checks == Checks::Everything
-        && let Err(error) = node::check(&settings)
-    {
-        report.error_in_files(at, format!("{error:#}"), "see docs/registration.md");
+    if checks == Checks::Everything {
+        match node::check(&settings) {
+            Ok(tls) => registrar::late_lists(&tls, at, report),
+            Err(error) => report.error_in_files(at, format!("{error:#}"), "see docs/registration.md"),
+        }
     }
     Some(At { value: settings, at })
 }

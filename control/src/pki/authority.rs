@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 
 /// Clocks differ: a certificate is good from a little before it was made.
 const BACKDATED: Duration = Duration::hours(1);
-/// Days until the next revocation list at the latest; it is replaced with every revocation.
-const CRL_DAYS: i64 = 365;
+/// Days until the next revocation list at the latest, unless told; it is replaced with every revocation.
+pub(super) const CRL_DAYS: u32 = 365;
 
 /// Whom a certificate names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -75,6 +75,9 @@ pub struct Authority {
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
     index: Index,
+    /// What the certificates that it issues are for, when that is not what they should be.
+    #[cfg(test)]
+    pub purposes: Option<Vec<ExtendedKeyUsagePurpose>>,
 }
 
 impl std::fmt::Debug for Authority {
@@ -150,10 +153,16 @@ impl Authority {
         let key = KeyPair::generate().context("cannot make a key")?;
         let certificate = params.self_signed(&key).context("cannot make the authority's certificate")?;
         let key_text = Zeroizing::new(key.serialize_pem());
-        let mut this = Self { dir: dir.to_owned(), issuer: Issuer::new(params, key), index: Index::default() };
+        let mut this = Self {
+            dir: dir.to_owned(),
+            issuer: Issuer::new(params, key),
+            index: Index::default(),
+            #[cfg(test)]
+            purposes: None,
+        };
         private_file::write_new(&this.key(), key_text.as_bytes())?;
         private_file::write_new_public(&this.certificate(), certificate.pem().as_bytes())?;
-        this.write_revocations()?;
+        this.write_revocations(Duration::days(CRL_DAYS.into()))?;
         this.write_index()?;
         Ok(this)
     }
@@ -177,7 +186,13 @@ impl Authority {
             format!("{}: cannot be read; without it nothing can be revoked, bring it back", place.display())
         })?;
         let index = serde_json::from_slice(&index).with_context(|| format!("{}: damaged", place.display()))?;
-        Ok(Self { dir: dir.to_owned(), issuer, index })
+        Ok(Self {
+            dir: dir.to_owned(),
+            issuer,
+            index,
+            #[cfg(test)]
+            purposes: None,
+        })
     }
 
     /// Issues a certificate with a key of its own, which is returned as PEM.
@@ -262,6 +277,10 @@ impl Authority {
             Kind::Node => vec![ExtendedKeyUsagePurpose::ClientAuth],
             Kind::Registrar => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
         };
+        #[cfg(test)]
+        if let Some(purposes) = &self.purposes {
+            params.extended_key_usages.clone_from(purposes);
+        }
         params.use_authority_key_identifier_extension = true;
         let serial = serial()?;
         params.serial_number = Some(SerialNumber::from_slice(&serial));
@@ -298,9 +317,25 @@ impl Authority {
             count += 1;
         }
         ensure!(count > 0, "no certificate of '{name}' in {} that is not revoked", self.dir.display());
-        self.write_revocations()?;
+        self.write_revocations(Duration::days(CRL_DAYS.into()))?;
         self.write_index()?;
         Ok(count)
+    }
+
+    /// Writes the list anew, with nobody more on it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn relist(&mut self, days: u32) -> anyhow::Result<()> {
+        self.write_revocations(Duration::days(days.into()))?;
+        self.write_index()
+    }
+
+    /// One that has expired already.
+    #[cfg(test)]
+    pub fn relist_expired(&mut self) -> anyhow::Result<()> {
+        self.write_revocations(-BACKDATED / 2)?;
+        self.write_index()
     }
 
     fn write_index(&self) -> anyhow::Result<()> {
@@ -308,7 +343,7 @@ impl Authority {
         private_file::replace(&self.index_path(), &text, 0o600)
     }
 
-    fn write_revocations(&mut self) -> anyhow::Result<()> {
+    fn write_revocations(&mut self, good_for: Duration) -> anyhow::Result<()> {
         self.index.crl_number += 1;
         let revoked_certs = self.index.issued.iter().filter_map(|issued| {
             let moment = OffsetDateTime::from_unix_timestamp(issued.revoked?).ok()?;
@@ -321,7 +356,7 @@ impl Authority {
         });
         let params = CertificateRevocationListParams {
             this_update: now() - BACKDATED,
-            next_update: now() + Duration::days(CRL_DAYS),
+            next_update: now() + good_for,
             crl_number: SerialNumber::from(self.index.crl_number),
             issuing_distribution_point: None,
             revoked_certs: revoked_certs.collect(),

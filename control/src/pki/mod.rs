@@ -4,6 +4,7 @@
 
 mod authority;
 
+use authority::CRL_DAYS;
 pub use authority::{Authority, Issued, Kind};
 
 use crate::private_file;
@@ -29,6 +30,8 @@ pub enum PkiCommand {
     Renew(RenewArgs),
     /// Put every certificate of a name on the revocation list
     Revoke(RevokeArgs),
+    /// Write the revocation list anew, before it expires
+    Crl(CrlArgs),
     /// Make a file with 32 random octets: a pre-shared key, or the key of a registrar's store
     Secret(SecretArgs),
 }
@@ -106,6 +109,17 @@ pub struct RevokeArgs {
     pub name: String,
 }
 
+/// Arguments of `pdmv2 pki crl`.
+#[derive(Args, Debug)]
+pub struct CrlArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap shows the fields' own")]
+    pub at: DirArgs,
+    /// Days until there has to be a newer one
+    #[arg(long, default_value_t = CRL_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+}
+
 /// Arguments of `pdmv2 pki secret`.
 #[derive(Args, Debug)]
 pub struct SecretArgs {
@@ -161,6 +175,12 @@ pub fn run(command: &PkiCommand, out: &mut dyn Write) -> anyhow::Result<()> {
                 "For a box also: pdmv2 registrar revoke {} (its peers then drop its secrets at once).",
                 args.name
             )?;
+        }
+        PkiCommand::Crl(args) => {
+            let mut authority = Authority::open(&args.at.dir)?;
+            authority.relist(args.days)?;
+            let list = authority.revocations();
+            writeln!(out, "Wrote {}, good for {} days. Copy it to the registrars.", list.display(), args.days)?;
         }
         PkiCommand::Secret(args) => {
             private_file::write_new_secret(&args.out)?;

@@ -4,9 +4,13 @@
 use super::core::Core;
 use super::net;
 use super::seat::Seat;
+use super::tls;
 use super::wire::proto::secondary_client::SecondaryClient;
 use super::wire::{Forwarded, FromNode, MAX_MESSAGE, ToNode, from_node};
 use rustls::pki_types::CertificateDer;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use tonic::{Request, Status, Streaming};
 
 /// Why a box or a primary is sent to another registrar.
@@ -20,16 +24,19 @@ pub fn follower(seat: &Seat) -> Status {
     })
 }
 
+/// Is there when the leader's certificate is no longer good.
+pub type Bad = Pin<Box<dyn Future<Output = anyhow::Error> + Send>>;
+
 /// Passes both directions on.
 ///
 /// # Errors
 /// Nobody leads, the leader cannot be reached or is none of this side's, or it refuses.
 pub async fn register(
-    core: &Core,
+    core: &Arc<Core>,
     chain: &[CertificateDer<'static>],
     address: String,
     incoming: Streaming<FromNode>,
-) -> Result<Streaming<ToNode>, Status> {
+) -> Result<(Streaming<ToNode>, Bad), Status> {
     let seat = core.seat();
     let Seat::Follows(Some(leader)) = &seat else { return Err(follower(&seat)) };
     let place = (leader.host.clone(), leader.port);
@@ -56,5 +63,8 @@ pub async fn register(
         }
     });
     let answer = tokio::time::timeout(net::ANSWER, client.register(Request::new(outgoing))).await;
-    Ok(answer.map_err(|_| Status::unavailable("no answer of the registrar that leads"))??.into_inner())
+    let answers = answer.map_err(|_| Status::unavailable("no answer of the registrar that leads"))??.into_inner();
+    let (core, shown) = (Arc::clone(core), connection.chain);
+    let bad = async move { tls::until_bad(&core.tls, None, &place.0, &shown).await };
+    Ok((answers, Box::pin(bad)))
 }

@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// `/metrics` and `/healthz`.
@@ -19,7 +20,7 @@ pub fn router(core: Arc<Core>) -> Router {
 }
 
 fn answer(core: &Core) -> impl IntoResponse + use<> {
-    match text(&core.status(), core.leads()) {
+    match text(&core.status(), core.leads(), &core.tls.lists_expire()) {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string()),
     }
@@ -29,7 +30,7 @@ fn answer(core: &Core) -> impl IntoResponse + use<> {
 ///
 /// # Errors
 /// The encoder refuses; it has no reason to.
-pub fn text(status: &[EngineStatus], leads: bool) -> Result<String, prometheus::Error> {
+pub fn text(status: &[EngineStatus], leads: bool, lists: &[(PathBuf, i64)]) -> Result<String, prometheus::Error> {
     let mut families = Vec::new();
     let mut add = |name: &str, help: &str, kind: MetricType, of: &dyn Fn(&EngineStatus) -> Metric| {
         let mut family = MetricFamily::default();
@@ -84,6 +85,14 @@ pub fn text(status: &[EngineStatus], leads: bool) -> Result<String, prometheus::
     family.set_field_type(MetricType::GAUGE);
     family.set_metric(vec![gauge(&[], flag(leads))]);
     families.push(family);
+    let mut family = MetricFamily::default();
+    family.set_name("pdmv2_registrar_crl_expires_seconds".to_owned());
+    family.set_help("Until a revocation list has expired; below 0: it has.".to_owned());
+    family.set_field_type(MetricType::GAUGE);
+    let lists = lists.iter().map(|(file, seconds)| gauge(&[("file", &file.display().to_string())], *seconds as f64));
+    family.set_metric(lists.collect());
+    // Without lists there is nothing to say, which the encoder takes for an error.
+    families.extend((!family.get_metric().is_empty()).then_some(family));
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())

@@ -1,8 +1,8 @@
 //! Connections: TCP, TLS with both sides' certificates, HTTP/2. Everything that waits for the other side waits only so
 //! long.
 
-use super::tls::{Tls, server_name};
-use anyhow::{Context as _, anyhow};
+use super::tls::{self, Tls, server_name};
+use anyhow::{Context as _, anyhow, ensure};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
@@ -68,6 +68,10 @@ pub async fn connect(tls: &Tls, peer: Option<&str>, (host, port): &(String, u16)
         .await
         .map_err(|_| anyhow!("{place}: no answer in TLS"))?
         .with_context(|| format!("{place}: TLS failed"))?;
+    ensure!(
+        stream.get_ref().1.alpn_protocol() == Some(tls::ALPN),
+        "{place}: does not speak HTTP/2 (no ALPN 'h2'): it is no registrar; correct the address"
+    );
     // The handshake has verified it, and whom it names.
     let chain = stream.get_ref().1.peer_certificates().with_context(|| format!("{place}: no certificate"))?;
     let chain = Arc::new(chain.iter().map(|c| c.clone().into_owned()).collect());
@@ -200,7 +204,7 @@ async fn handshake(
     let acceptor = TlsAcceptor::from(tls.current().server());
     match tokio::time::timeout(PATIENCE, acceptor.accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err((error, stream))) => Err((anyhow::Error::new(error).context("TLS failed"), Some(stream))),
+        Ok(Err((error, stream))) => Err((tls::why(error).context("TLS failed"), Some(stream))),
         Err(_) => Err((anyhow!("no TLS handshake within {} s", PATIENCE.as_secs()), None)),
     }
 }

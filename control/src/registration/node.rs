@@ -2,7 +2,7 @@
 //! was pushed stays in use; whoever uses it says so, and that is the acknowledgement.
 
 use super::net;
-use super::tls::{Tls, TlsFiles};
+use super::tls::{self, Tls, TlsFiles};
 use super::wire::proto::secondary_client::SecondaryClient;
 use super::wire::{
     Ack, Alive, FromNode, Hello, Keys, MAX_MESSAGE, Need, OpeningTable, Token, from_node, prefixes_to_wire,
@@ -24,8 +24,6 @@ const LEAST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A connection that lasted so long was a good one; two boxes that take turns under one name do not reach it.
 const GOOD: Duration = Duration::from_millis(500);
-/// Certificates are looked at so often.
-const REFRESH: Duration = Duration::from_secs(2);
 /// Acknowledgements that may wait.
 const ACKS: usize = 64;
 
@@ -237,15 +235,22 @@ pub fn check(settings: &NodeSettings) -> anyhow::Result<Tls> {
 /// # Errors
 /// The certificates cannot be read at the start, or name somebody else.
 pub async fn run(settings: NodeSettings, instance: [u8; 16], registration: Arc<Registration>) -> anyhow::Result<()> {
-    let tls = check(&settings)?;
-    let mut renewed = registration.renewed.subscribe();
+    let tls = Arc::new(check(&settings)?);
     registration.process().instance.get_or_insert(instance);
+    tokio::select! {
+        never = tls::keep_fresh(Arc::clone(&tls)) => match never {},
+        () = again_and_again(&settings, &registration, &tls) => Ok(()),
+    }
+}
+
+async fn again_and_again(settings: &NodeSettings, registration: &Registration, tls: &Tls) {
+    let mut renewed = registration.renewed.subscribe();
     let mut failures = 0;
     for registrar in settings.registrars.iter().cycle() {
         let began = Instant::now();
         let number = *renewed.borrow_and_update();
         let result = tokio::select! {
-            ended = once(&settings, number, &registration, &tls, registrar) => ended,
+            ended = once(settings, number, registration, tls, registrar) => ended,
             _ = renewed.changed() => Err(anyhow!("this is a new process from now on, which registers anew")),
         };
         let why = result.map_or_else(|error| format!("{error:#}"), |()| "closed".to_owned());
@@ -260,11 +265,7 @@ pub async fn run(settings: NodeSettings, instance: [u8; 16], registration: Arc<R
             "not registered; the keys at hand stay in use until they expire"
         );
         tokio::time::sleep(pause).await;
-        if let Err(error) = tls.refresh() {
-            tracing::error!(error = format!("{error:#}"), "new certificates are not taken; the old stay in use");
-        }
     }
-    Ok(())
 }
 
 /// One registration of the process of this number, until it ends.
@@ -298,8 +299,14 @@ async fn once(
     registration.registrations.fetch_add(1, Ordering::Relaxed);
     registration.set(true, None);
     tracing::info!(registrar = format!("{}:{}", registrar.0, registrar.1), "registered");
+<<<<<<< ours
     // What came in an earlier call counts no more: in this one the registrar begins anew.
     let mut table = OpeningTable::default();
+||||||| base
+=======
+    let bad = tls::until_bad(tls, None, &registrar.0, &connection.chain);
+    tokio::pin!(bad);
+>>>>>>> theirs
     loop {
         tokio::select! {
             message = incoming.message() => {
@@ -328,13 +335,7 @@ async fn once(
                     ack: ack.clone(),
                 });
             }
-            () = tokio::time::sleep(REFRESH) => match tls.refresh() {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("certificates read again; the next connection uses them"),
-                Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "new certificates are not taken; the old stay in use");
-                }
-            },
+            error = &mut bad => return Err(error),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::core::{Core, Negotiate, PeerEntry, rng};
 use super::net;
 use super::seat::Seat;
 use super::service::read_news;
+use super::tls;
 use super::wire::proto::primary_client::PrimaryClient;
 use super::wire::{Coordination, MAX_MESSAGE, News, SetupRequest};
 use crate::fault;
@@ -11,7 +12,7 @@ use anyhow::{Context, anyhow};
 use protocol::negotiation as n;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
@@ -82,16 +83,24 @@ async fn link(
     while wishes.try_recv().is_ok() {
         core.negotiation_failed(name, "the link was lost before it began");
     }
+    let (cut, was_cut) = watch::channel(false);
     let ended = {
         let reading = read_news(core, name, id, &mut incoming);
-        tokio::pin!(reading);
+        let bad = tls::until_bad(&core.tls, Some(name), &address.0, &connection.chain);
+        tokio::pin!(reading, bad);
         loop {
             tokio::select! {
                 ended = &mut reading => break ended,
+                // Nothing more is said to it, and nothing of what is under way with it comes about.
+                error = &mut bad => {
+                    let _ = cut.send(true); // nothing is under way
+                    return Err(error);
+                }
                 wish = wishes.recv() => {
                     let wish = wish.context("the program ends")?;
                     let (core, name, client) = (Arc::clone(core), name.to_owned(), client.clone());
-                    tokio::spawn(async move { negotiate(&core, &name, client, &wish).await });
+                    let was_cut = was_cut.clone();
+                    tokio::spawn(async move { negotiate(&core, &name, client, &wish, was_cut).await });
                 }
             }
         }
@@ -125,11 +134,27 @@ fn said(status: &Status) -> anyhow::Error {
     anyhow!("{}: {}", status.code(), status.message())
 }
 
-/// Steps 1 to 4; the engine hears how it went.
-async fn negotiate(core: &Core, name: &str, client: PrimaryClient<Channel>, wish: &Negotiate) {
+/// Steps 1 to 4, as long as the other side is not cut off; the engine hears how it went.
+async fn negotiate(
+    core: &Core,
+    name: &str,
+    client: PrimaryClient<Channel>,
+    wish: &Negotiate,
+    mut was_cut: watch::Receiver<bool>,
+) {
     let Some(peer) = core.peer(name) else { return };
     tracing::info!(peer = name, reason = wish.reason, "negotiating a new generation");
-    match steps(core, peer, client, wish.last).await {
+    let cut_off = async {
+        // A link that has ended otherwise does not end the call: its answer may be on its way.
+        if was_cut.wait_for(|cut| *cut).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let agreed = tokio::select! {
+        agreed = steps(core, peer, client, wish.last) => agreed,
+        () = cut_off => Err(anyhow!("the other primary's certificate is no longer good")),
+    };
+    match agreed {
         Ok(agreed) => core.negotiated(name, &agreed),
         Err(error) => {
             let why = format!("{error:#}");

@@ -6,7 +6,7 @@ use super::engine::{EngineStatus, NodeStatus};
 use super::etcd::Etcd;
 use super::service::{Services, say_refused};
 use super::store::FileStore;
-use super::{metrics, net, primary_client, seat};
+use super::{metrics, net, primary_client, seat, tls};
 use crate::config::registrar::RegistrarConfig;
 use crate::{logging, private_file};
 use anyhow::{Context, bail};
@@ -22,10 +22,8 @@ use tonic::service::Routes;
 
 /// Steps of the engines' time.
 const TICK: Duration = Duration::from_millis(50);
-/// Files of certificates are looked at so often.
-const REFRESH: Duration = Duration::from_secs(2);
 /// Certificates of open connections are checked at least so often: they expire.
-const RECHECK: u32 = 30;
+const RECHECK: Duration = Duration::from_secs(60);
 /// A registrar that is told to end tries so long to let another lead.
 const PARTING: Duration = Duration::from_secs(3);
 
@@ -253,7 +251,8 @@ async fn serve(config: RegistrarConfig) -> anyhow::Result<Option<Seated>> {
         tokio::spawn(primary_client::run(Arc::clone(&core), peer, wishes));
     }
     tokio::spawn(tick(Arc::clone(&core)));
-    tokio::spawn(refresh(Arc::clone(&core)));
+    tokio::spawn(tls::keep_fresh(Arc::clone(&core.tls)));
+    tokio::spawn(recheck(Arc::clone(&core)));
     let (peers, nodes) = (core.peers.len(), core.config.nodes.len());
     tracing::info!(name = core.config.name, %address, peers, nodes, "ready");
     Ok(seat)
@@ -266,25 +265,13 @@ async fn tick(core: Arc<Core>) {
     }
 }
 
-/// Reads certificates again when their files change, and looks whether those of open connections are still good.
-async fn refresh(core: Arc<Core>) {
-    let mut rounds = 0;
+/// Looks whether the certificates of open connections are still good: when there are new lists or authorities, and as time
+/// passes.
+async fn recheck(core: Arc<Core>) {
+    let mut changes = core.tls.changes();
     loop {
-        tokio::time::sleep(REFRESH).await;
-        rounds += 1;
-        let changed = match core.tls.refresh() {
-            Ok(changed) => changed,
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "new certificates are not taken; the old stay in use");
-                false
-            }
-        };
-        if changed {
-            tracing::info!("certificates read again");
-        }
-        if changed || rounds >= RECHECK {
-            rounds = 0;
-            core.check_certificates();
-        }
+        let _ = tokio::time::timeout(RECHECK, changes.changed()).await; // whichever it was
+        changes.borrow_and_update();
+        core.check_certificates();
     }
 }

@@ -88,15 +88,23 @@ async fn first(stream: &mut Streaming<FromNode>) -> Result<Option<from_node::Mes
 }
 
 /// What the leader answers a box, until there is another leader.
-fn forwarded(core: &Core, answers: Streaming<ToNode>) -> impl Stream<Item = Result<ToNode, Status>> + use<> {
+fn forwarded(
+    core: &Core,
+    answers: Streaming<ToNode>,
+    bad: forward::Bad,
+) -> impl Stream<Item = Result<ToNode, Status>> + use<> {
     let seats = core.seats();
-    futures_util::stream::unfold(Some((seats, answers)), |state| async move {
-        let (mut seats, mut answers) = state?;
+    futures_util::stream::unfold(Some((seats, answers, bad)), |state| async move {
+        let (mut seats, mut answers, mut bad) = state?;
         tokio::select! {
             message = answers.message() => match message {
-                Ok(message) => message.map(|m| (Ok(m), Some((seats, answers)))),
+                Ok(message) => message.map(|m| (Ok(m), Some((seats, answers, bad)))),
                 Err(status) => Some((Err(status), None)),
             },
+            error = &mut bad => {
+                tracing::warn!(error = format!("{error:#}"), "a box is no longer passed on to the registrar that leads");
+                Some((Err(Status::unavailable("the registrar that leads is not one that can be trusted any more")), None))
+            }
             _ = seats.changed() => Some((Err(Status::unavailable("another registrar of this side leads now")), None)),
         }
     })
@@ -269,8 +277,8 @@ impl Secondary for Services {
             if fellow || self.0.config.etcd.is_none() {
                 return Err(forward::follower(&self.0.seat()));
             }
-            let answers = forward::register(&self.0, &chains[0], from, stream).await?;
-            return Ok(Response::new(Box::pin(forwarded(&self.0, answers))));
+            let (answers, bad) = forward::register(&self.0, &chains[0], from, stream).await?;
+            return Ok(Response::new(Box::pin(forwarded(&self.0, answers, bad))));
         }
         let hello = match first(&mut stream).await? {
             Some(from_node::Message::Hello(hello)) => hello,
@@ -287,11 +295,16 @@ impl Secondary for Services {
             return Err(Status::permission_denied(why));
         }
         let Registered { id, outgoing, probes } =
-            self.0.register(&who, chains, &from).map_err(|error| match error {
+            self.0.register(&who, chains.clone(), &from).map_err(|error| match error {
                 Some(error @ Denied::Taken { .. }) => Status::already_exists(error.to_string()),
                 Some(error) => Status::permission_denied(error.to_string()),
                 None => forward::follower(&self.0.seat()),
             })?;
+        // A revocation list that has come since the first look was looked through without this session.
+        if let Err(status) = chains.iter().try_for_each(|chain| self.named(chain).map(drop)) {
+            self.0.gone(id);
+            return Err(status);
+        }
         tracing::info!(node = who.node.name, from, "registered");
         let (core, node) = (Arc::clone(&self.0), who.node.name);
         let open = SessionGuard { core: Arc::clone(&core), id };

@@ -3,7 +3,7 @@
 
 use crate::lab::{Lab, SIDES, SimBox, free_port, wait_for};
 use control::registration::net;
-use control::registration::tls::{AuthorityFiles, Tls, TlsFiles};
+use control::registration::tls::{AuthorityFiles, CrlExpired, Tls, TlsFiles};
 use control::registration::wire::proto::primary_client::PrimaryClient;
 use control::registration::wire::proto::primary_server::{Primary, PrimaryServer};
 use control::registration::wire::{Coordination, KemRequest, KemResponse, SetupRequest, SetupResponse};
@@ -223,6 +223,7 @@ fn stolen(lab: &Lab, side: usize) -> Tls {
         key: lab.path(&format!("{me}.key")),
         own: authority(side),
         peers: vec![(other.to_owned(), authority(1 - side))],
+        crl_expired: CrlExpired::Warn,
     };
     Tls::load(files).expect("certificates")
 }

@@ -7,7 +7,7 @@ pub use bench::rig::free_port;
 pub use bench::rig::registrars::NAMES as SIDES;
 use bench::rig::registrars::{Place, Registrars};
 use control::registration::node::{self, NodeSettings, Received, Registration};
-use control::registration::tls::{AuthorityFiles, TlsFiles};
+use control::registration::tls::{AuthorityFiles, CrlExpired, TlsFiles};
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -111,6 +111,7 @@ impl Lab {
                 key: self.path(&format!("{name}.key")),
                 own: AuthorityFiles { ca, crl: None },
                 peers: Vec::new(),
+                crl_expired: CrlExpired::Warn,
             },
             name,
         }

@@ -1,6 +1,7 @@
 //! Two registrars as processes, and boxes, on loopback: what must hold when all goes well, and when it does not.
 
 mod between;
+mod certificates;
 mod etcd;
 mod etcd_wrong;
 mod lab;

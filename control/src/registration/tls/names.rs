@@ -1,4 +1,4 @@
-//! Whom certificates name.
+//! Whom certificates name, and what they are for.
 
 use crate::key_file;
 use crate::pki::Kind;
@@ -6,7 +6,8 @@ use anyhow::{anyhow, bail, ensure};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, ExtendedKeyPurpose, SignatureScheme};
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,6 +59,89 @@ pub fn named(certificate: &CertificateDer<'_>) -> anyhow::Result<Named> {
     Ok(Named { kind, name: name.to_owned() })
 }
 
+/// The certificate says that it is for this. One without extended key usage is for anything by RFC 5280, and would pass in a
+/// handshake; here everybody says what he is.
+pub(super) fn check_purpose(
+    certificate: &CertificateDer<'_>,
+    purpose: &ExtendedKeyPurpose,
+) -> Result<(), rustls::Error> {
+    let encoding = || rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|_| encoding())?;
+    let usage = parsed.extended_key_usage().map_err(|_| encoding())?;
+    let has = |purpose: &ExtendedKeyPurpose| {
+        usage.as_ref().is_some_and(|u| match purpose {
+            ExtendedKeyPurpose::ClientAuth => u.value.client_auth,
+            ExtendedKeyPurpose::ServerAuth => u.value.server_auth,
+            ExtendedKeyPurpose::Other(_) => false,
+        })
+    };
+    if has(purpose) {
+        return Ok(());
+    }
+    let known = [ExtendedKeyPurpose::ClientAuth, ExtendedKeyPurpose::ServerAuth];
+    let presented = known.into_iter().filter(has).collect();
+    Err(CertificateError::InvalidPurposeContext { required: purpose.clone(), presented }.into())
+}
+
+/// The purposes that the certificate of a box or registrar needs.
+///
+/// # Errors
+/// One is missing.
+pub(super) fn check_purposes(certificate: &CertificateDer<'_>, kind: Kind) -> anyhow::Result<()> {
+    let (needed, words): (&[_], _) = match kind {
+        Kind::Node => (&[ExtendedKeyPurpose::ClientAuth], "a box's needs the extended key usage clientAuth"),
+        Kind::Registrar => (
+            &[ExtendedKeyPurpose::ServerAuth, ExtendedKeyPurpose::ClientAuth],
+            "a registrar's needs the extended key usages serverAuth and clientAuth",
+        ),
+    };
+    let check = needed.iter().try_for_each(|purpose| check_purpose(certificate, purpose));
+    check.map_err(|error| anyhow!("{error}: {words}; have it issued so"))
+}
+
+/// A client's certificate must be good, as always, and say that it is for clients.
+#[derive(Debug)]
+pub(super) struct ForClients(pub(super) Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for ForClients {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.0.verify_client_cert(certificate, others, now)?;
+        check_purpose(certificate, &ExtendedKeyPurpose::ClientAuth)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
 /// A server's certificate must be good, as always, and name the registrar that is expected. Looked at within the
 /// handshake, so that the server hears (by an alert) that its certificate is not taken.
 #[derive(Debug)]
@@ -94,7 +178,8 @@ impl ServerCertVerifier for NamedServer {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verified = self.signed.verify_server_cert(certificate, others, name, ocsp, now)?;
-        let other = |error| rustls::CertificateError::Other(rustls::OtherError(Arc::new(WrongName(error))));
+        check_purpose(certificate, &ExtendedKeyPurpose::ServerAuth)?;
+        let other = |error| CertificateError::Other(rustls::OtherError(Arc::new(WrongName(error))));
         self.check(certificate).map_err(other)?;
         Ok(verified)
     }

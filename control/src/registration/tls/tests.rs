@@ -28,7 +28,7 @@ impl Lab {
             (self.dir.path().join(format!("{name}.crt")), self.dir.path().join(format!("{name}.key")));
         private_file::write_new_public(&certificate, issued.pem.as_bytes()).expect("written");
         private_file::write_new(&key_file, key.as_bytes()).expect("written");
-        TlsFiles { certificate, key: key_file, own: self.own(), peers: Vec::new() }
+        TlsFiles { certificate, key: key_file, own: self.own(), peers: Vec::new(), crl_expired: CrlExpired::Warn }
     }
 }
 
@@ -225,4 +225,58 @@ fn certificates_that_name_nobody_or_several() {
         assert!(certificate(uris).is_err(), "{uris:?}");
     }
     assert!(named(&CertificateDer::from(vec![1, 2, 3])).is_err());
+}
+
+/// Every certificate says what it is for, though RFC 5280 lets one without that pass for anything.
+#[test]
+fn a_certificate_that_is_for_something_else_is_refused_by_both_sides() {
+    use rcgen::ExtendedKeyUsagePurpose as Purpose;
+    let mut lab = Lab::new();
+    let (registrar, node) = (load(&lab.issue(Kind::Registrar, "west")), load(&lab.issue(Kind::Node, "box-a")));
+    let certified = |files: &TlsFiles| {
+        let key = PrivateKeyDer::from_pem_slice(&std::fs::read(&files.key).expect("a key")).expect("a key");
+        let chain = certificates(&files.certificate).expect("certificates");
+        Arc::new(SingleCertAndKey::from(CertifiedKey::from_der(chain, key, &provider()).expect("a pair")))
+    };
+    let wrong = [
+        (Kind::Node, Vec::new(), "clientAuth"),
+        (Kind::Node, vec![Purpose::ServerAuth], "clientAuth"),
+        (Kind::Registrar, Vec::new(), "serverAuth"),
+        (Kind::Registrar, vec![Purpose::ClientAuth], "serverAuth"),
+    ];
+    for (i, (kind, purposes, missing)) in wrong.into_iter().enumerate() {
+        lab.authority.purposes = Some(purposes);
+        let files = lab.issue(kind, &format!("other-{i}"));
+        let error = format!("{:#}", Material::load(&files).expect_err("not for this"));
+        assert!(error.contains(&files.certificate.display().to_string()) && error.contains(missing), "{error}");
+        let result = if kind == Kind::Node {
+            let mut client = node.client(None).expect("a client");
+            client.client_auth_cert_resolver = certified(&files);
+            handshake(client, &registrar.server(), "localhost")
+        } else {
+            let mut server = (*registrar.server()).clone();
+            server.cert_resolver = certified(&files);
+            handshake(node.client(None).expect("a client"), &Arc::new(server), "localhost")
+        };
+        let (side, purpose) = if kind == Kind::Node { ("server", "client") } else { ("client", "server") };
+        let error = result.expect_err("for something else");
+        let words =
+            format!("{side}: invalid peer certificate: certificate does not allow extended key usage for {purpose}");
+        assert!(error.starts_with(&words), "{error}");
+    }
+}
+
+#[test]
+fn a_client_that_does_not_speak_http2_is_refused() {
+    let mut lab = Lab::new();
+    let (registrar, node) = (load(&lab.issue(Kind::Registrar, "west")), load(&lab.issue(Kind::Node, "box-a")));
+    for protocols in [vec![], vec![b"http/1.1".to_vec()]] {
+        let mut client = node.client(None).expect("a client");
+        client.alpn_protocols = protocols;
+        let error = handshake(client, &registrar.server(), "localhost").expect_err("another protocol");
+        assert!(error.starts_with("server: "), "{error}");
+    }
+    // As the log has it.
+    let error = std::io::Error::new(std::io::ErrorKind::InvalidData, rustls::Error::General(NOT_SHOWN.to_owned()));
+    assert!(why(error).to_string().contains("ALPN 'h2'"));
 }
