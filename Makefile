@@ -48,7 +48,7 @@ fuzz: setup
 # Two boxes between two kernels, in network namespaces.
 e2e: setup
 	$(if $(SUDO),CARGO_TARGET_$(TRIPLE)_RUNNER="$(SUDO)") \
-		$(CARGO) test --locked -p control --test e2e -- --test-threads=1
+		$(CARGO) test --locked -p control --test e2e --test registration -- --test-threads=1 e2e_
 
 demo: build
 	$(SUDO) target/release/bench demo

@@ -65,6 +65,8 @@ pub struct Registrars {
     pub detour: Option<(String, u16)>,
     /// Where a registrar that is started is to be killed (`PDMV2_FAULT`).
     pub fault: Option<&'static str>,
+    /// What stands in front of a side's programs: another program that starts them elsewhere.
+    pub within: [Vec<String>; 2],
 }
 
 impl Registrars {
@@ -83,6 +85,7 @@ impl Registrars {
             detour: None,
             etcd: [None, None],
             fault: None,
+            within: Default::default(),
         };
         for (side, (name, place)) in NAMES.into_iter().zip(places).enumerate() {
             let authority = format!("pki-{name}");
@@ -234,6 +237,7 @@ impl Registrars {
             args.extend(["ip", "netns", "exec", namespace]);
         }
         let fault = self.fault.map(|place| format!("PDMV2_FAULT={place}"));
+        args.extend(self.within[self.all[number].side].iter().map(String::as_str));
         args.push("env");
         args.extend(fault.as_deref());
         args.extend([&program, "registrar", "run", "--config", &config]);

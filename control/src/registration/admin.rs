@@ -1,6 +1,6 @@
 //! The local socket: one line of JSON asks, one answers. `pdmv2 registrar status|nodes|rotate|revoke` talk to it.
 
-use super::core::Core;
+use super::core::{Core, StoreStatus};
 use super::engine::EngineStatus;
 use super::seat::Seat;
 use anyhow::{Context, anyhow, bail, ensure};
@@ -57,6 +57,8 @@ pub enum Answer {
         leader: Option<String>,
         /// By peer; of a follower none.
         peers: Vec<EngineStatus>,
+        /// How it stands with what is to be kept; of a follower nothing.
+        store: Option<StoreStatus>,
     },
     /// Done, with these.
     Done(Vec<String>),
@@ -115,7 +117,7 @@ async fn answer_one(core: &Core, stream: Stream) -> anyhow::Result<()> {
     let mut line = String::new();
     tokio::io::BufReader::new(reading).take(MAX_QUESTION).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
-        Ok(question) => answer(core, &question),
+        Ok(question) => answer(core, &question).await,
         Err(error) => Answer::Error(format!("not a question: {error}")),
     };
     let mut text = serde_json::to_vec(&answer)?;
@@ -124,7 +126,7 @@ async fn answer_one(core: &Core, stream: Stream) -> anyhow::Result<()> {
     Ok(writing.shutdown().await?)
 }
 
-fn answer(core: &Core, question: &Question) -> Answer {
+async fn answer(core: &Core, question: &Question) -> Answer {
     let done = match question {
         Question::Status => {
             let (name, version) = (core.config.name.clone(), env!("CARGO_PKG_VERSION").to_owned());
@@ -132,10 +134,12 @@ fn answer(core: &Core, question: &Question) -> Answer {
                 Seat::Leads => ("leader", Some(core.config.etcd.as_ref().map_or(&name, |e| &e.member).clone())),
                 Seat::Follows(leader) => ("follower", leader.map(|l| l.member)),
             };
-            return Answer::Status { name, version, role: role.to_owned(), leader, peers: core.status() };
+            let status = core.status();
+            let (peers, store) = (status.peers.clone(), status.store.clone());
+            return Answer::Status { name, version, role: role.to_owned(), leader, peers, store };
         }
         Question::Rotate { peer } => core.rotate(peer.as_deref()),
-        Question::Revoke { node, undo } => core.revoke(node, !undo).map(|()| vec![node.clone()]),
+        Question::Revoke { node, undo } => core.revoke(node, !undo).await.map(|()| vec![node.clone()]),
     };
     done.map_or_else(|error| Answer::Error(format!("{error:#}")), Answer::Done)
 }

@@ -1,31 +1,36 @@
-//! A registrar at work: the engines, the connections of boxes and of other primaries, and the store, under one lock. All
-//! that the engines want done is done here, after what they want kept is durable.
+//! A registrar at work: the engines, and the connections of boxes and of other primaries, under one lock that nobody holds
+//! while he waits. All that the engines want done is done here, after what they want kept is durable.
 
+mod keeping;
 mod operator;
+mod writer;
 
-use super::engine::{Action, Closing, Denied, Effects, Engine, SessionId};
+use super::engine::{Action, Closing, Denied, Effects, Engine, EngineStatus, SessionId};
 use super::opening::Handout;
 use super::seat::Seat;
-use super::store::{Store, StoreError};
+use super::store::Store;
 use super::tls::Tls;
 use super::wire::{News, Registering};
 use crate::config::registrar::{PeerConfig, RegistrarConfig};
 use crate::{fault, pki, private_file};
 use anyhow::Context;
+use arc_swap::ArcSwap;
+use keeping::Keeping;
+pub use keeping::StoreStatus;
 use protocol::negotiation::{self as n, Identity};
 use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Messages to another primary that may wait; one that reads so slowly is cut off, and gets everything anew.
 const LINK_QUEUE: usize = 64;
 /// A negotiation whose kem request has not come by then is forgotten.
 const NEGOTIATION: Duration = Duration::from_secs(30);
-/// Between attempts to write to a store that refuses.
-const STORE_RETRY: Duration = Duration::from_secs(1);
+/// So long the answer to a kem request waits for the store: the client gives up a little later.
+const KEPT_WITHIN: Duration = Duration::from_secs(8);
 
 /// What a box's stream is to send next; the newest replaces what has not been sent.
 #[derive(Clone, Debug)]
@@ -100,6 +105,38 @@ struct State {
     links: HashMap<String, Link>,
     /// Negotiations between setup and kem, where this side is the server; one per peer.
     pending: HashMap<String, (Instant, n::ServerSetup)>,
+    /// What is on its way to the store.
+    keeping: Keeping,
+    /// Something has changed since the status was published.
+    changed: bool,
+    /// The program ends: what waits is written, if it can be, and no more.
+    ends: bool,
+    /// Threads that write, of this term and of those before whose store has not answered yet.
+    writers: usize,
+}
+
+/// How things stood a moment ago, for whoever asks.
+#[derive(Debug)]
+pub struct Published {
+    /// By peer; of a follower none.
+    pub peers: Vec<EngineStatus>,
+    /// Of one that leads.
+    pub store: Option<StoreStatus>,
+    at: Instant,
+}
+
+/// Why a generation of which both sides have the secret is refused all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum NotKept {
+    /// The negotiation has failed.
+    #[error(transparent)]
+    Refused(#[from] n::Error),
+    /// The store is behind.
+    #[error("the registrar cannot write its store at the moment; it goes on by itself when it can")]
+    Behind,
+    /// This registrar leads no more.
+    #[error("this registrar does not lead its side any more")]
+    Deposed,
 }
 
 /// The other primary, with its keys.
@@ -122,6 +159,9 @@ pub struct Core {
     /// Certificates.
     pub tls: Arc<Tls>,
     state: Mutex<State>,
+    /// There is something for the store, or the term is over.
+    work: Condvar,
+    published: ArcSwap<Published>,
     seat: watch::Sender<Seat>,
     wishes: HashMap<String, mpsc::UnboundedSender<Negotiate>>,
     ids: AtomicU64,
@@ -143,14 +183,10 @@ fn wall_ms() -> u64 {
     since.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// Where tests kill it, by what is written.
-fn faults(effects: &Effects, when: &str) {
-    for kind in ["generation", "sealed"] {
-        if effects.batch.iter().any(|(name, _)| name.contains(&format!("/{kind}"))) {
-            fault::point(&format!("{when}-{kind}"));
-        }
-    }
-}
+/// The status is published so often at least while things change.
+const PUBLISH: Duration = Duration::from_millis(200);
+/// And so often when nothing does: ages grow.
+const AGES: Duration = Duration::from_secs(1);
 
 /// Wishes for negotiations, by peer, as far as this registrar is the client towards it.
 pub type Wishes = Vec<(String, mpsc::UnboundedReceiver<Negotiate>)>;
@@ -188,6 +224,8 @@ impl Core {
             peers,
             tls,
             state: Mutex::default(),
+            work: Condvar::new(),
+            published: ArcSwap::from_pointee(Published { peers: Vec::new(), store: None, at: Instant::now() }),
             seat: watch::Sender::new(Seat::Follows(None)),
             wishes: senders,
             ids: AtomicU64::new(1),
@@ -205,73 +243,80 @@ impl Core {
         self.peers.iter().find(|p| p.config.name == name)
     }
 
-    /// Does what an engine wants: first what is to be durable, however long that takes, then the rest. Nothing, when this
-    /// registrar no longer leads.
-    fn apply(&self, state: &mut State, peer: &str, effects: Effects) {
+    /// Does what an engine wants: at once what comes after nothing that is to be kept; else the store's thread does, when it
+    /// is durable. Nothing, when this registrar no longer leads. `told` hears that all is kept.
+    fn apply(&self, state: &mut State, peer: &str, mut effects: Effects, told: Option<oneshot::Sender<()>>) {
+        state.changed = true;
         let Some(store) = state.store.clone() else { return };
-        if !effects.batch.is_empty() {
-            faults(&effects, "write");
-            // The store waits for the disk, or for etcd: let this thread's other tasks go on elsewhere.
-            let kept = tokio::task::block_in_place(|| {
-                loop {
-                    match store.write(&effects.batch) {
-                        Err(StoreError::Deposed) => return false,
-                        Err(error) => tracing::error!(%error, "the store cannot be written; trying again"),
-                        Ok(()) => return true,
-                    }
-                    std::thread::sleep(STORE_RETRY);
-                }
-            });
-            if !kept {
-                return self.step_down(state, None);
-            }
-            faults(&effects, "wrote");
-        }
         if !store.holds() {
             return self.step_down(state, None);
         }
-        for action in effects.actions {
-            match action {
-                Action::Push { session, keys } => {
-                    if let Some(entry) = state.sessions.get(&session) {
-                        entry.outgoing.send_replace(Outgoing::Keys(Arc::new(keys)));
-                    }
+        // That a connection ends, or is asked whether it lives, hands nobody anything, and is not to wait for a disk.
+        let at_once = |action: &Action| matches!(action, Action::Close { .. } | Action::Probe { .. });
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut effects.actions).into_iter().partition(at_once);
+        effects.actions = later;
+        now.into_iter().for_each(|action| self.perform(state, peer, action));
+        if effects.batch.is_empty() && state.keeping.is_idle() {
+            effects.actions.into_iter().for_each(|action| self.perform(state, peer, action));
+            let _ = told.map(|told| told.send(())); // who asked has gone
+        } else {
+            state.keeping.add(peer, effects, told);
+            self.work.notify_all();
+        }
+    }
+
+    /// Does it, now.
+    fn perform(&self, state: &mut State, peer: &str, action: Action) {
+        match action {
+            Action::Push { session, keys } => {
+                if let Some(entry) = state.sessions.get(&session) {
+                    entry.outgoing.send_replace(Outgoing::Keys(Arc::new(keys)));
                 }
-                Action::Close { session, why } => {
-                    if let Some(entry) = state.sessions.remove(&session) {
-                        entry.outgoing.send_replace(Outgoing::Close(match why {
-                            Closing::Anew => Ending::Anew,
-                            Closing::Revoked => Ending::Revoked,
-                            Closing::Silent => Ending::Silent,
-                        }));
-                    }
+            }
+            Action::Close { session, why } => {
+                if let Some(entry) = state.sessions.remove(&session) {
+                    entry.outgoing.send_replace(Outgoing::Close(match why {
+                        Closing::Anew => Ending::Anew,
+                        Closing::Revoked => Ending::Revoked,
+                        Closing::Silent => Ending::Silent,
+                    }));
                 }
-                Action::Probe { session } => {
-                    if let Some(entry) = state.sessions.get(&session) {
-                        entry.probes.send_modify(|n| *n = n.wrapping_add(1));
-                    }
+                state.keeping.forget(|_, a| matches!(a, Action::Push { session: of, .. } if *of == session));
+            }
+            Action::Probe { session } => {
+                if let Some(entry) = state.sessions.get(&session) {
+                    entry.probes.send_modify(|n| *n = n.wrapping_add(1));
                 }
-                Action::Tell(news) => {
-                    let full = state.links.get(peer).is_some_and(|link| link.news.try_send(news).is_err());
-                    if full {
-                        tracing::warn!(peer, "the other primary does not read; the connection is ended");
-                        state.links.remove(peer);
-                    }
+            }
+            Action::Tell(news) => {
+                let full = state.links.get(peer).is_some_and(|link| link.news.try_send(news).is_err());
+                if full {
+                    tracing::warn!(peer, "the other primary does not read; the connection is ended");
+                    state.links.remove(peer);
                 }
-                Action::Negotiate { last, reason } => {
-                    if let Some(wishes) = self.wishes.get(peer) {
-                        let _ = wishes.send(Negotiate { last, reason }); // the program ends
-                    }
+            }
+            Action::Negotiate { last, reason } => {
+                if let Some(wishes) = self.wishes.get(peer) {
+                    let _ = wishes.send(Negotiate { last, reason }); // the program ends
                 }
             }
         }
     }
 
     fn with(&self, peer: &str, what: impl FnOnce(&mut Engine, Instant) -> Effects) {
+        self.with_told(peer, what, None);
+    }
+
+    fn with_told(
+        &self,
+        peer: &str,
+        what: impl FnOnce(&mut Engine, Instant) -> Effects,
+        told: Option<oneshot::Sender<()>>,
+    ) {
         let state = &mut *self.state();
         let Some(engine) = state.engines.get_mut(peer) else { return };
         let effects = what(engine, Instant::now());
-        self.apply(state, peer, effects);
+        self.apply(state, peer, effects, told);
     }
 
     /// A box registers, with a certificate of its name, from this address. What its stream is to send comes through the
@@ -293,7 +338,7 @@ impl Core {
         let (outgoing, keys) = watch::channel(Outgoing::Nothing);
         let (probes, asked) = watch::channel(0);
         state.sessions.insert(id, SessionEntry { peer: peer.clone(), chains, outgoing, probes });
-        self.apply(state, &peer, effects);
+        self.apply(state, &peer, effects, None);
         Ok(Registered { id, outgoing: keys, probes: asked })
     }
 
@@ -324,7 +369,11 @@ impl Core {
 
     /// A box's stream has ended.
     pub fn gone(&self, session: SessionId) {
-        let entry = self.state().sessions.remove(&session);
+        let entry = {
+            let state = &mut *self.state();
+            state.keeping.forget(|_, a| matches!(a, Action::Push { session: of, .. } if *of == session));
+            state.sessions.remove(&session)
+        };
         if let Some(entry) = entry {
             self.with(&entry.peer, |engine, now| engine.gone(now, session));
         }
@@ -338,8 +387,10 @@ impl Core {
         // Without an engine (this registrar follows) the receiver ends at once.
         if let Some(engine) = state.engines.get_mut(peer) {
             state.links.insert(peer.to_owned(), Link { id, chain, news });
+            // What the one before was to be told is not for this one: it is told all anew.
+            state.keeping.forget(|of, action| of == peer && matches!(action, Action::Tell(_)));
             let effects = engine.link_up(Instant::now());
-            self.apply(state, peer, effects);
+            self.apply(state, peer, effects, None);
             tracing::info!(peer, "in touch with the other primary");
         }
         (id, receiver)
@@ -354,8 +405,9 @@ impl Core {
         }
         state.links.remove(peer);
         if let Some(engine) = state.engines.get_mut(peer).filter(|engine| engine.is_linked()) {
+            state.keeping.forget(|of, action| of == peer && matches!(action, Action::Tell(_)));
             let effects = engine.link_down(Instant::now());
-            self.apply(state, peer, effects);
+            self.apply(state, peer, effects, None);
             tracing::warn!(peer, "no longer in touch with the other primary");
         }
     }
@@ -368,7 +420,7 @@ impl Core {
         {
             engine.features(features);
             let effects = engine.news(Instant::now(), news);
-            self.apply(state, peer, effects);
+            self.apply(state, peer, effects, None);
         }
     }
 
@@ -376,8 +428,12 @@ impl Core {
     ///
     /// # Errors
     /// Why it refuses.
-    pub fn setup(&self, peer: &PeerEntry, request: &n::SetupRequest) -> Result<n::SetupResponse, n::Error> {
+    pub fn setup(&self, peer: &PeerEntry, request: &n::SetupRequest) -> Result<n::SetupResponse, NotKept> {
         let state = &mut *self.state();
+        // What would come of it could not be kept.
+        if state.keeping.is_behind() {
+            return Err(NotKept::Behind);
+        }
         let engine = state.engines.get_mut(&peer.config.name);
         let last = match engine {
             Some(engine) => {
@@ -398,17 +454,21 @@ impl Core {
     /// Steps 3 and 4, as the server. When this returns the generation is kept.
     ///
     /// # Errors
-    /// Why it refuses.
-    pub fn kem(&self, peer: &PeerEntry, request: &n::KemRequest) -> Result<n::KemResponse, n::Error> {
+    /// Why it refuses. A generation that is not kept in time may be later: the client, which has heard nothing of that, finds
+    /// that the two differ, and another is made.
+    pub async fn kem(&self, peer: &PeerEntry, request: &n::KemRequest) -> Result<n::KemResponse, NotKept> {
         let name = &peer.config.name;
         let waiting = self.state().pending.remove(name).filter(|(at, _)| at.elapsed() < NEGOTIATION);
         let (_, waiting) = waiting.ok_or(n::Error::OtherNegotiation)?;
         let (agreed, response) = waiting.finish(request, &mut rng())?;
         fault::point("kem-computed");
-        self.negotiated(name, &agreed);
-        // Deposed meanwhile: it is not kept.
-        if !self.leads() {
-            return Err(n::Error::OtherNegotiation);
+        let (told, kept) = oneshot::channel();
+        self.with_told(name, |engine, now| engine.negotiated(now, wall_ms(), &agreed), Some(told));
+        match tokio::time::timeout(KEPT_WITHIN, kept).await {
+            Ok(Ok(())) if self.leads() => {}
+            // Deposed meanwhile: it is not kept.
+            Ok(_) => return Err(NotKept::Deposed),
+            Err(_) => return Err(NotKept::Behind),
         }
         fault::point("kem-kept");
         Ok(response)
@@ -443,15 +503,26 @@ impl Core {
     pub fn tick(&self) {
         let state = &mut *self.state();
         state.pending.retain(|_, (at, _)| at.elapsed() < NEGOTIATION);
-        if state.store.as_ref().is_some_and(|store| !store.holds()) {
-            self.step_down(state, None);
+        let Some(store) = state.store.clone() else { return };
+        if !store.holds() {
+            return self.step_down(state, None);
+        }
+        if state.keeping.look(|| store.trouble(), Instant::now()) {
+            state.engines.values_mut().for_each(Engine::hold);
         }
         let peers: Vec<_> = state.engines.keys().cloned().collect();
         for peer in peers {
             if let Some(engine) = state.engines.get_mut(&peer) {
                 let effects = engine.tick(Instant::now());
-                self.apply(state, &peer, effects);
+                // Most of the time nothing follows.
+                if !effects.batch.is_empty() || !effects.actions.is_empty() {
+                    self.apply(state, &peer, effects, None);
+                }
             }
         }
+        self.publish(state, PUBLISH);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ mod boxes;
 mod clients;
 mod contest;
 mod generation;
+mod hold;
 mod in_use;
 mod numbers;
 mod persist;
@@ -143,6 +144,8 @@ pub struct Engine {
     /// When a number of the other side's was last said to be refused.
     refused_at: Option<Instant>,
     counts: status::Counts,
+    /// Nothing is decided at the moment.
+    held: bool,
     effects: Effects,
 }
 
@@ -181,6 +184,7 @@ impl Engine {
             counted_from: None,
             refused_at: None,
             counts: status::Counts::default(),
+            held: false,
             effects: Effects::default(),
         }
     }

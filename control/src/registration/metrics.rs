@@ -1,7 +1,8 @@
 //! The registrar's metrics for Prometheus. Names and meanings: `docs/registration.md`.
 
-use super::core::Core;
+use super::core::{Core, Published};
 use super::engine::EngineStatus;
+use super::seat::Seat;
 use crate::telemetry::{counter, gauge};
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -14,13 +15,24 @@ use std::sync::Arc;
 
 /// `/metrics` and `/healthz`.
 pub fn router(core: Arc<Core>) -> Router {
+    let of = Arc::clone(&core);
     Router::new()
+        .route("/healthz", get(move || async move { healthz(&of) }))
         .route("/metrics", get(move || async move { answer(&core) }))
-        .route("/healthz", get(|| async { "ok\n" }))
+}
+
+/// `ok`, or what is degraded. Both with status 200: what was handed out stays in use and boxes stay connected, which
+/// a supervisor that starts the registrar anew for a failed check would end.
+fn healthz(core: &Core) -> String {
+    match core.status().store.as_ref().and_then(|store| store.error.as_ref()) {
+        None => "ok\n".to_owned(),
+        Some(error) => format!("degraded: the store cannot be written: {error}\n"),
+    }
 }
 
 fn answer(core: &Core) -> impl IntoResponse + use<> {
-    match text(&core.status(), core.leads(), &core.tls.lists_expire()) {
+    let leads = core.seat() == Seat::Leads;
+    match text(&core.status(), leads, &core.tls.lists_expire()) {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string()),
     }
@@ -30,9 +42,14 @@ fn answer(core: &Core) -> impl IntoResponse + use<> {
 ///
 /// # Errors
 /// The encoder refuses; it has no reason to.
-pub fn text(status: &[EngineStatus], leads: bool, lists: &[(PathBuf, i64)]) -> Result<String, prometheus::Error> {
-    let mut families = Vec::new();
+pub fn text(status: &Published, leads: bool, lists: &[(PathBuf, i64)]) -> Result<String, prometheus::Error> {
+    let (mut families, store) = (Vec::new(), status.store.as_ref());
+    let status = &status.peers;
     let mut add = |name: &str, help: &str, kind: MetricType, of: &dyn Fn(&EngineStatus) -> Metric| {
+        // Of a follower there is nothing to say, and a family without metrics is an error to the encoder.
+        if status.is_empty() {
+            return;
+        }
         let mut family = MetricFamily::default();
         family.set_name(name.to_owned());
         family.set_help(help.to_owned());
@@ -79,20 +96,34 @@ pub fn text(status: &[EngineStatus], leads: bool, lists: &[(PathBuf, i64)]) -> R
     add("pdmv2_registrar_registrations_total", "Registrations of boxes.", MetricType::COUNTER, &|s| {
         counter(&[("peer", &s.peer)], s.registrations_total)
     });
-    let mut family = MetricFamily::default();
-    family.set_name("pdmv2_registrar_leader".to_owned());
-    family.set_help("1 when this registrar leads its side, or is the only one.".to_owned());
-    family.set_field_type(MetricType::GAUGE);
-    family.set_metric(vec![gauge(&[], flag(leads))]);
-    families.push(family);
-    let mut family = MetricFamily::default();
-    family.set_name("pdmv2_registrar_crl_expires_seconds".to_owned());
-    family.set_help("Until a revocation list has expired; below 0: it has.".to_owned());
-    family.set_field_type(MetricType::GAUGE);
+    let mut add = |name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>| {
+        if metrics.is_empty() {
+            return;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(metrics);
+        families.push(family);
+    };
+    let help = "1 when this registrar leads its side, or is the only one.";
+    add("pdmv2_registrar_leader", help, MetricType::GAUGE, vec![gauge(&[], flag(leads))]);
+    if let Some(store) = store {
+        let behind = store.behind_seconds;
+        let help =
+            "1 when all that is to be kept is kept; 0: the store cannot be written, and nothing new is handed out.";
+        add("pdmv2_registrar_store_up", help, MetricType::GAUGE, vec![gauge(&[], flag(behind.is_none()))]);
+        let help = "Since when the store cannot be written; 0: it can.";
+        let seconds = gauge(&[], behind.unwrap_or(0) as f64);
+        add("pdmv2_registrar_store_behind_seconds", help, MetricType::GAUGE, vec![seconds]);
+        let failures = counter(&[], store.failures_total);
+        let help = "Writes to the store that were refused.";
+        add("pdmv2_registrar_store_failures_total", help, MetricType::COUNTER, vec![failures]);
+    }
     let lists = lists.iter().map(|(file, seconds)| gauge(&[("file", &file.display().to_string())], *seconds as f64));
-    family.set_metric(lists.collect());
-    // Without lists there is nothing to say, which the encoder takes for an error.
-    families.extend((!family.get_metric().is_empty()).then_some(family));
+    let help = "Until a revocation list has expired; below 0: it has.";
+    add("pdmv2_registrar_crl_expires_seconds", help, MetricType::GAUGE, lists.collect());
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())

@@ -299,14 +299,10 @@ async fn once(
     registration.registrations.fetch_add(1, Ordering::Relaxed);
     registration.set(true, None);
     tracing::info!(registrar = format!("{}:{}", registrar.0, registrar.1), "registered");
-<<<<<<< ours
     // What came in an earlier call counts no more: in this one the registrar begins anew.
     let mut table = OpeningTable::default();
-||||||| base
-=======
     let bad = tls::until_bad(tls, None, &registrar.0, &connection.chain);
     tokio::pin!(bad);
->>>>>>> theirs
     loop {
         tokio::select! {
             message = incoming.message() => {

@@ -1,7 +1,7 @@
 //! `pdmv2 registrar …`: the program, and the commands that ask one that runs.
 
 use super::admin::{self, Answer, Question};
-use super::core::Core;
+use super::core::{Core, StoreStatus};
 use super::engine::{EngineStatus, NodeStatus};
 use super::etcd::Etcd;
 use super::service::{Services, say_refused};
@@ -26,6 +26,8 @@ const TICK: Duration = Duration::from_millis(50);
 const RECHECK: Duration = Duration::from_secs(60);
 /// A registrar that is told to end tries so long to let another lead.
 const PARTING: Duration = Duration::from_secs(3);
+/// So long it waits for its store to be closed.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// `pdmv2 registrar …`.
 #[derive(Subcommand, Debug)]
@@ -108,9 +110,12 @@ pub fn run(command: &RegistrarCommand, out: &mut dyn Write) -> anyhow::Result<()
             if ask.json { json(out, &nodes) } else { show_nodes(out, &nodes) }
         }
         (answer, _) if ask.json => json(out, &answer),
-        (Answer::Status { name, version, role, leader, peers }, _) => {
+        (Answer::Status { name, version, role, leader, peers, store }, _) => {
             let leader = leader.as_deref().unwrap_or("nobody known");
             writeln!(out, "registrar {name}, version {version}; {role}; leader: {leader}")?;
+            if let Some(store) = &store {
+                show_store(out, store)?;
+            }
             peers.iter().try_for_each(|p| show_peer(out, p))
         }
         (Answer::Done(with), _) => Ok(writeln!(out, "Done: {}.", with.join(", "))?),
@@ -120,6 +125,14 @@ pub fn run(command: &RegistrarCommand, out: &mut dyn Write) -> anyhow::Result<()
 
 fn json(out: &mut dyn Write, value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(writeln!(out, "{}", serde_json::to_string(value)?)?)
+}
+
+fn show_store(out: &mut dyn Write, store: &StoreStatus) -> anyhow::Result<()> {
+    let Some(seconds) = store.behind_seconds else { return Ok(()) };
+    let (place, error) = (&store.place, store.error.as_deref().unwrap_or_default());
+    writeln!(out, "\nNOT KEPT: {place} cannot be written since {seconds} s: {error}")?;
+    writeln!(out, "  nothing new is handed out; boxes go on with what they have, for as long as their keys are good")?;
+    Ok(writeln!(out, "  remedy: {}", store.remedy.as_deref().unwrap_or_default())?)
 }
 
 fn show_peer(out: &mut dyn Write, p: &EngineStatus) -> anyhow::Result<()> {
@@ -185,7 +198,7 @@ fn start(args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
         .context("cannot wait for signals")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
-    let seat = runtime.block_on(serve(config))?;
+    let (core, seat) = runtime.block_on(serve(config))?;
     let signal = signals.forever().next();
     tracing::info!(signal, "stopping");
     if let Some((stop, ended)) = seat {
@@ -194,6 +207,8 @@ fn start(args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         let _ = runtime.block_on(async { tokio::time::timeout(PARTING, ended).await });
     }
     runtime.shutdown_timeout(Duration::from_secs(1));
+    // A store that does not answer does not keep the program.
+    core.close(CLOSING);
     Ok(())
 }
 
@@ -201,7 +216,7 @@ fn start(args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 type Seated = (watch::Sender<bool>, JoinHandle<()>);
 
 /// Starts everything; returns when all listens.
-async fn serve(config: RegistrarConfig) -> anyhow::Result<Option<Seated>> {
+async fn serve(config: RegistrarConfig) -> anyhow::Result<(Arc<Core>, Option<Seated>)> {
     let key = private_file::read_secret(&config.state_key)?;
     let store = config.state.as_deref().map(|state| FileStore::open(state, &key)).transpose()?;
     let etcd = config.etcd.clone().map(Etcd::new).transpose().context("[etcd]")?;
@@ -255,7 +270,7 @@ async fn serve(config: RegistrarConfig) -> anyhow::Result<Option<Seated>> {
     tokio::spawn(recheck(Arc::clone(&core)));
     let (peers, nodes) = (core.peers.len(), core.config.nodes.len());
     tracing::info!(name = core.config.name, %address, peers, nodes, "ready");
-    Ok(seat)
+    Ok((core, seat))
 }
 
 async fn tick(core: Arc<Core>) {

@@ -1,6 +1,6 @@
 //! The two services of the `.proto`, for boxes and for client primaries.
 
-use super::core::{Chain, Core, Ending, Outgoing, PeerEntry, Registered};
+use super::core::{Chain, Core, Ending, NotKept, Outgoing, PeerEntry, Registered};
 use super::engine::{Denied, SessionId};
 use super::forward;
 use super::opening::Handout;
@@ -136,10 +136,15 @@ pub async fn say_refused(request: axum::extract::Request, next: axum::middleware
     response
 }
 
-/// What has gone wrong, in the log; the client is told by number.
-fn refuse(peer: &PeerEntry, step: &str, error: &n::Error) -> n::Refusal {
-    tracing::error!(peer = peer.config.name, step, %error, "negotiation refused");
-    error.refusal()
+/// What has gone wrong, in the log; the client is told by number, or that this is not the time.
+fn refuse(peer: &PeerEntry, step: &str, error: NotKept) -> Result<n::Refusal, Status> {
+    match error {
+        NotKept::Refused(error) => {
+            tracing::error!(peer = peer.config.name, step, %error, "negotiation refused");
+            Ok(error.refusal())
+        }
+        NotKept::Behind | NotKept::Deposed => Err(Status::unavailable(error.to_string())),
+    }
 }
 
 #[tonic::async_trait]
@@ -156,7 +161,7 @@ impl Primary for Services {
                 );
                 response.into()
             }
-            Err(error) => SetupResponse::refuse(refuse(peer, "setup", &error)),
+            Err(error) => SetupResponse::refuse(refuse(peer, "setup", error)?),
         };
         Ok(Response::new(response))
     }
@@ -164,12 +169,12 @@ impl Primary for Services {
     async fn kem(&self, request: Request<KemRequest>) -> Result<Response<KemResponse>, Status> {
         let peer = self.peer(&chain(&request)?)?;
         let request = n::KemRequest::try_from(request.into_inner())?;
-        let response = match self.0.kem(peer, &request) {
+        let response = match self.0.kem(peer, &request).await {
             Ok(response) => {
                 tracing::info!(peer = peer.config.name, "kem: the client has the same secret");
                 response.into()
             }
-            Err(error) => KemResponse::refuse(refuse(peer, "kem", &error)),
+            Err(error) => KemResponse::refuse(refuse(peer, "kem", error)?),
         };
         Ok(Response::new(response))
     }

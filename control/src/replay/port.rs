@@ -1,7 +1,7 @@
 //! A port of a box that is replayed through: it receives what a capture holds, and what it sends goes to another one.
 
 use crate::capture::{Capture, CaptureError, Writer};
-use crate::counts::PortCounts;
+use crate::counts::{PortCounts, PortLink};
 use anyhow::Context;
 use arrayvec::ArrayVec;
 use pipeline::buffer::{PacketBuf, VecBuf};
@@ -63,7 +63,8 @@ pub struct CapturePort {
 impl CapturePort {
     /// Receives what `input` holds, at most `burst` frames at once.
     pub fn new(input: Option<Capture>, output: Writer<BufWriter<File>>, output_path: PathBuf, burst: usize) -> Self {
-        let counts = PortCounts { link_up: true, ..PortCounts::default() };
+        let link = PortLink { link_up: true, ..PortLink::default() };
+        let counts = PortCounts { link, ..PortCounts::default() };
         Self { input, output, output_path, burst: burst.clamp(1, BURST), counts, failed: None }
     }
 

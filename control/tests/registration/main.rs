@@ -4,6 +4,7 @@ mod between;
 mod certificates;
 mod etcd;
 mod etcd_wrong;
+mod full_disk;
 mod lab;
 mod light;
 mod many;

@@ -1,21 +1,24 @@
 //! What comes over a registrar from outside its calls: it leads or follows, certificates end, the operator asks.
 
-use super::super::engine::{Engine, EngineStatus};
+use super::super::engine::Engine;
 use super::super::etcd::Leader;
 use super::super::seat::Seat;
 use super::super::store::Store;
-use super::{Core, Ending, Outgoing, State, wall_ms};
-use anyhow::{anyhow, bail};
+use super::{AGES, Core, Ending, Outgoing, Published, State, wall_ms};
+use anyhow::{Context, anyhow, bail};
 use std::sync::Arc;
-use std::time::Instant;
-use tokio::sync::watch;
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// So long the answer to the operator waits for the store.
+const KEPT_WITHIN: Duration = Duration::from_secs(5);
 
 impl Core {
     /// Leads from now on, with what the store has.
     ///
     /// # Errors
     /// A value in the store that is none of this version's.
-    pub fn lead(&self, store: Arc<dyn Store>) -> anyhow::Result<()> {
+    pub fn lead(self: &Arc<Self>, store: Arc<dyn Store>) -> anyhow::Result<()> {
         let values = store.load()?;
         let (now, wall) = (Instant::now(), wall_ms());
         let mut engines = std::collections::HashMap::new();
@@ -25,8 +28,17 @@ impl Core {
             engines.insert(peer.name.clone(), engine);
         }
         let state = &mut *self.state();
-        *state = State { store: Some(store), engines, ..State::default() };
+        let (core, of) = (Arc::clone(self), Arc::clone(&store));
+        let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
+            core.keep(&of);
+            drop(of);
+            core.state().writers -= 1;
+            core.work.notify_all();
+        });
+        thread.context("cannot start a thread")?;
+        *state = State { store: Some(store), engines, writers: state.writers + 1, ..State::default() };
         self.seat.send_replace(Seat::Leads);
+        self.publish(state, Duration::ZERO);
         tracing::info!("this registrar leads its side");
         Ok(())
     }
@@ -44,7 +56,10 @@ impl Core {
         for session in state.sessions.values() {
             session.outgoing.send_replace(Outgoing::Close(Ending::Follows));
         }
-        *state = State::default();
+        *state = State { writers: state.writers, ends: state.ends, ..State::default() };
+        // The thread that writes ends, if it does not wait for the store.
+        self.work.notify_all();
+        self.publish(state, Duration::ZERO);
         let seat = Seat::Follows(leader);
         self.seat.send_if_modified(|now| {
             let differs = *now != seat;
@@ -106,7 +121,7 @@ impl Core {
             session.outgoing.send_replace(Outgoing::Close(Ending::Certificate(text)));
             if let Some(engine) = state.engines.get_mut(&session.peer) {
                 let effects = engine.gone(Instant::now(), id);
-                self.apply(state, &session.peer, effects);
+                self.apply(state, &session.peer, effects, None);
             }
         }
         for (peer, id, chain) in links {
@@ -134,32 +149,60 @@ impl Core {
         for peer in &of {
             self.with(peer, Engine::rotate);
         }
+        if let Some(error) = self.status().store.as_ref().and_then(|store| store.error.clone()) {
+            bail!("noted; but the store cannot be written ({error}): the new generation follows when it can be");
+        }
         Ok(of)
     }
 
     /// The operator strikes a box out, or takes that back.
     ///
     /// # Errors
-    /// No such box.
-    pub fn revoke(&self, node: &str, revoked: bool) -> anyhow::Result<()> {
+    /// No such box; or it is in force, but not kept yet.
+    pub async fn revoke(&self, node: &str, revoked: bool) -> anyhow::Result<()> {
         self.leading()?;
-        let state = &mut *self.state();
-        let found = state.engines.iter_mut().find(|(_, engine)| engine.has_node(node));
-        let (peer, engine) = found.ok_or_else(|| anyhow!("no node '{node}' in the configuration of this registrar"))?;
-        let peer = peer.clone();
-        if let Some(effects) = engine.revoke(Instant::now(), node, revoked) {
-            self.apply(state, &peer, effects);
+        let (told, kept) = oneshot::channel();
+        {
+            let state = &mut *self.state();
+            let found = state.engines.iter_mut().find(|(_, engine)| engine.has_node(node));
+            let (peer, engine) =
+                found.ok_or_else(|| anyhow!("no node '{node}' in the configuration of this registrar"))?;
+            let peer = peer.clone();
+            if let Some(effects) = engine.revoke(Instant::now(), node, revoked) {
+                self.apply(state, &peer, effects, Some(told));
+            }
         }
         tracing::warn!(node, "{}", if revoked { "revoked" } else { "taken back" });
-        Ok(())
+        match tokio::time::timeout(KEPT_WITHIN, kept).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => bail!("this registrar does not lead its side any more; ask the one that does"),
+            Err(_) => bail!(
+                "in force here, but not kept yet: the store cannot be written; it is tried again, and until then a restart \
+                 would forget it; see 'pdmv2 registrar status'"
+            ),
+        }
     }
 
-    /// How things stand, by peer.
+    /// How things stand. Nobody waits for that: it is what was published last, or newer.
     #[must_use]
-    pub fn status(&self) -> Vec<EngineStatus> {
-        let state = self.state();
-        let mut all: Vec<_> = state.engines.values().map(|e| e.status(Instant::now())).collect();
-        all.sort_by(|a, b| a.peer.cmp(&b.peer));
-        all
+    pub fn status(&self) -> Arc<Published> {
+        if let Ok(mut state) = self.state.try_lock() {
+            self.publish(&mut state, Duration::ZERO);
+        }
+        self.published.load_full()
+    }
+
+    /// Publishes how things stand, when something has changed and the last time is so long ago, or ages have grown.
+    pub(super) fn publish(&self, state: &mut State, pause: Duration) {
+        let now = Instant::now();
+        let since = now.saturating_duration_since(self.published.load().at);
+        if !(state.changed && since >= pause || since >= AGES) {
+            return;
+        }
+        state.changed = false;
+        let mut peers: Vec<_> = state.engines.values().map(|e| e.status(now)).collect();
+        peers.sort_by(|a, b| a.peer.cmp(&b.peer));
+        let store = state.store.as_ref().map(|store| state.keeping.status(store.name(), now));
+        self.published.store(Arc::new(Published { peers, store, at: now }));
     }
 }

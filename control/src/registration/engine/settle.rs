@@ -19,6 +19,9 @@ impl Engine {
     /// Draws the conclusions, until nothing follows any more.
     pub(super) fn settle(&mut self, now: Instant) -> Effects {
         self.end_silent(now);
+        if self.held {
+            return std::mem::take(&mut self.effects);
+        }
         self.get_ready(now);
         self.activate(now);
         // After that: what has just become active supersedes others.

@@ -79,6 +79,8 @@ pub struct EtcdStore<P> {
     place: P,
     sealer: Sealer,
     kept: Mutex<Kept>,
+    /// Why the last request was not done; `None`: it was.
+    trouble: Mutex<Option<String>>,
 }
 
 impl<P: Place> std::fmt::Debug for EtcdStore<P> {
@@ -101,7 +103,7 @@ impl<P: Place> EtcdStore<P> {
     /// # Errors
     /// [`StoreError`]: no answer while this term is certain, another key, records that are missing.
     pub fn open(place: P, key: &[u8; 32]) -> Result<Self, StoreError> {
-        let this = Self { place, sealer: Sealer::new(key), kept: Mutex::default() };
+        let this = Self { place, sealer: Sealer::new(key), kept: Mutex::default(), trouble: Mutex::default() };
         let mut kept = Kept::default();
         let manifest = this.read("manifest", "manifest\0", 1)?;
         if let Some((name, value, revision)) = manifest.first() {
@@ -187,14 +189,21 @@ impl<P: Place> EtcdStore<P> {
     /// Tries until it is done or this term is no longer certain.
     fn commit(&self, kept: &Kept, commit: &Commit) -> Result<i64, StoreError> {
         let ours = commit.puts.iter().find(|(name, _)| name == "manifest").map(|(_, value)| value);
+        let mut said: Option<String> = None;
         while self.place.holds() {
-            match self.place.commit(kept.revision, commit) {
+            let outcome = self.place.commit(kept.revision, commit);
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().err().cloned();
+            match outcome {
                 Ok(Outcome::Done(revision)) => return Ok(revision),
                 // An attempt without an answer was done after all.
                 Ok(Outcome::Differs(revision, value)) if Some(&value) == ours => return Ok(revision),
                 Ok(Outcome::Differs(..) | Outcome::Deposed) => return Err(StoreError::Deposed),
                 Err(error) => {
-                    tracing::warn!(place = self.place.name(), error, "cannot be written; trying again");
+                    // Once for each reason: it may be so for hours.
+                    if said.as_ref() != Some(&error) {
+                        tracing::warn!(place = self.place.name(), error, "cannot be written; trying again");
+                        said = Some(error);
+                    }
                     std::thread::sleep(RETRY);
                 }
             }
@@ -246,6 +255,14 @@ impl<P: Place> Store for EtcdStore<P> {
         let revision = self.commit(kept, &last)?;
         *kept = Kept { values, first, last: number, revision };
         Ok(())
+    }
+
+    fn name(&self) -> String {
+        self.place.name()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn holds(&self) -> bool {

@@ -287,7 +287,11 @@ mod tests {
         runtime.block_on(async {
             let bad = until_bad(&node, None, "localhost", &chain);
             tokio::pin!(bad);
-            assert!(futures_util::poll!(&mut bad).is_pending());
+            tokio::select! {
+                biased;
+                error = &mut bad => panic!("{error:#}"),
+                () = std::future::ready(()) => {}
+            }
             lab.authority.revoke("west").expect("revoked");
             assert!(node.refresh().expect("read again"));
             let error = format!("{:#}", bad.await);
