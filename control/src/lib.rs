@@ -5,8 +5,10 @@ pub mod capture;
 pub mod config;
 pub mod counts;
 pub mod decode;
+pub mod descriptors;
 pub mod fault;
 pub mod follow;
+pub mod http;
 pub mod key_file;
 #[cfg(feature = "dpdk")]
 pub mod key_source;
@@ -17,6 +19,7 @@ pub mod link;
 pub mod logging;
 pub mod pci;
 pub mod pki;
+pub mod places;
 #[cfg(feature = "dpdk")]
 pub mod ports;
 pub mod private_file;
@@ -28,6 +31,7 @@ pub mod run;
 pub mod selftest;
 #[cfg(feature = "dpdk")]
 pub mod setup;
+pub mod sparing;
 pub mod state_file;
 pub mod telemetry;
 pub mod workers;

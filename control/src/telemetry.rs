@@ -1,4 +1,5 @@
-//! `/metrics` for Prometheus and `/healthz`, on a thread of its own. Names and meanings: `docs/counters.md`.
+//! `/metrics` for Prometheus and `/healthz`, on a thread of its own. Names and meanings: `docs/counters.md`. How connections
+//! are bounded: `http.rs`.
 
 use crate::counts::{ByForm, ByReason, Counts, Delay, LINK_STATES, PortCounts};
 use anyhow::Context;
@@ -60,13 +61,8 @@ impl Listener {
         let Self { runtime, listener, .. } = self;
         let thread = std::thread::Builder::new().name("telemetry".into()).spawn(move || {
             runtime.block_on(async {
-                let serve = async { axum::serve(listener, app).await };
                 tokio::select! {
-                    result = serve => {
-                        if let Err(error) = result {
-                            tracing::error!(%error, "telemetry has ended");
-                        }
-                    }
+                    never = crate::http::serve(listener, app) => match never {},
                     _ = stopped => {}
                 }
             });

@@ -67,6 +67,8 @@ pub struct Registrars {
     pub fault: Option<&'static str>,
     /// What stands in front of a side's programs: another program that starts them elsewhere.
     pub within: [Vec<String>; 2],
+    /// How many files a registrar that is started may have open; `None`: as many as this process.
+    pub files: Option<u32>,
 }
 
 impl Registrars {
@@ -86,6 +88,7 @@ impl Registrars {
             etcd: [None, None],
             fault: None,
             within: Default::default(),
+            files: None,
         };
         for (side, (name, place)) in NAMES.into_iter().zip(places).enumerate() {
             let authority = format!("pki-{name}");
@@ -235,6 +238,10 @@ impl Registrars {
         let mut args: Vec<&str> = Vec::new();
         if let Some(namespace) = &self.all[number].place.namespace {
             args.extend(["ip", "netns", "exec", namespace]);
+        }
+        let limit = self.files.map(|files| format!("ulimit -n {files} && exec \"$0\" \"$@\""));
+        if let Some(limit) = &limit {
+            args.extend(["sh", "-c", limit]);
         }
         let fault = self.fault.map(|place| format!("PDMV2_FAULT={place}"));
         args.extend(self.within[self.all[number].side].iter().map(String::as_str));

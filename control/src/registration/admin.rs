@@ -3,6 +3,9 @@
 use super::core::{Core, StoreStatus};
 use super::engine::EngineStatus;
 use super::seat::Seat;
+use crate::descriptors;
+use crate::http::Accepting;
+use crate::places::{Comer, Door, Place, Rules, Source, Stage};
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,6 +23,18 @@ const MAX_QUESTION: u64 = 4096;
 const MAX_ANSWER: u64 = 64 << 20;
 /// How long one side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections at once, at most.
+const PLACES: usize = 16;
+/// The slow are looked for so often.
+const SWEEP: Duration = Duration::from_millis(250);
+/// What one hears who finds no place.
+const BUSY: &str = "{\"error\":\"too many ask at once; ask again\"}\n";
+
+/// While the question is read, and while it is answered.
+const STAGES: &[Stage] = &[
+    Stage { safe: Some(Duration::ZERO), patience: Some(PATIENCE), crowded: Some(PATIENCE) },
+    Stage { safe: None, patience: Some(PATIENCE), crowded: Some(PATIENCE) },
+];
 
 /// What can be asked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -93,29 +108,44 @@ pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
 
 /// Answers, as long as the program runs.
 pub async fn serve(core: Arc<Core>, listener: UnixListener) {
+    let places = descriptors::share(PLACES, 32);
+    let door = Door::new(Rules { all: places, reserved: 0, stages: STAGES });
+    let mut accepting = Accepting::new("[registrar] admin");
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let core = Arc::clone(&core);
-                tokio::spawn(async move {
-                    let done = tokio::time::timeout(PATIENCE, answer_one(&core, stream)).await;
-                    if let Ok(Err(error)) = done {
-                        tracing::debug!(%error, "admin socket");
-                    }
-                });
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = sweep.tick() => {
+                door.sweep();
+                continue;
             }
-            Err(error) => {
-                tracing::warn!(%error, "admin socket");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let Some((stream, _)) = accepting.through(accepted).await else { continue };
+        let Some((place, lost)) = door.enter(Comer { source: Source::Local, known: true, most: places }) else {
+            // Those that are being answered have all of them; the socket's buffer has room for this.
+            drop(stream.try_write(BUSY.as_bytes()));
+            continue;
+        };
+        let core = Arc::clone(&core);
+        tokio::spawn(async move {
+            tokio::select! {
+                done = answer_one(&core, stream, &place) => if let Err(error) = done {
+                    tracing::debug!(%error, "admin socket");
+                },
+                why = lost => tracing::debug!(?why, "admin socket: a connection is ended"),
             }
-        }
+        });
+        // Whoever has lost a place closes its connection before there is another: no more are open than there are places.
+        tokio::task::yield_now().await;
     }
 }
 
-async fn answer_one(core: &Core, stream: Stream) -> anyhow::Result<()> {
+async fn answer_one(core: &Core, stream: Stream, place: &Place) -> anyhow::Result<()> {
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
     tokio::io::BufReader::new(reading).take(MAX_QUESTION).read_line(&mut line).await?;
+    place.advance(1);
     let answer = match serde_json::from_str(&line) {
         Ok(question) => answer(core, &question).await,
         Err(error) => Answer::Error(format!("not a question: {error}")),

@@ -2,7 +2,9 @@
 
 use super::core::{Core, Published};
 use super::engine::EngineStatus;
+use super::entrance::Doors;
 use super::seat::Seat;
+use crate::places::PlaceCounts;
 use crate::telemetry::{counter, gauge};
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -14,11 +16,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// `/metrics` and `/healthz`.
-pub fn router(core: Arc<Core>) -> Router {
+pub fn router(core: Arc<Core>, doors: Doors) -> Router {
     let of = Arc::clone(&core);
     Router::new()
         .route("/healthz", get(move || async move { healthz(&of) }))
-        .route("/metrics", get(move || async move { answer(&core) }))
+        .route("/metrics", get(move || async move { answer(&core, &doors) }))
 }
 
 /// `ok`, or what is degraded. Both with status 200: what was handed out stays in use and boxes stay connected, which
@@ -30,9 +32,9 @@ fn healthz(core: &Core) -> String {
     }
 }
 
-fn answer(core: &Core) -> impl IntoResponse + use<> {
+fn answer(core: &Core, doors: &Doors) -> impl IntoResponse + use<> {
     let leads = core.seat() == Seat::Leads;
-    match text(&core.status(), leads, &core.tls.lists_expire()) {
+    match text(&core.status(), leads, &core.tls.lists_expire(), doors.counts()) {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string()),
     }
@@ -42,7 +44,12 @@ fn answer(core: &Core) -> impl IntoResponse + use<> {
 ///
 /// # Errors
 /// The encoder refuses; it has no reason to.
-pub fn text(status: &Published, leads: bool, lists: &[(PathBuf, i64)]) -> Result<String, prometheus::Error> {
+pub fn text(
+    status: &Published,
+    leads: bool,
+    lists: &[(PathBuf, i64)],
+    [handshakes, connections]: [PlaceCounts; 2],
+) -> Result<String, prometheus::Error> {
     let (mut families, store) = (Vec::new(), status.store.as_ref());
     let status = &status.peers;
     let mut add = |name: &str, help: &str, kind: MetricType, of: &dyn Fn(&EngineStatus) -> Metric| {
@@ -124,6 +131,15 @@ pub fn text(status: &Published, leads: bool, lists: &[(PathBuf, i64)]) -> Result
     let lists = lists.iter().map(|(file, seconds)| gauge(&[("file", &file.display().to_string())], *seconds as f64));
     let help = "Until a revocation list has expired; below 0: it has.";
     add("pdmv2_registrar_crl_expires_seconds", help, MetricType::GAUGE, lists.collect());
+    let stages = [("handshake", handshakes), ("open", connections)];
+    let taken = stages.map(|(stage, counts)| gauge(&[("stage", stage)], amount(counts.taken)));
+    add("pdmv2_registrar_connections", "Connections, by stage.", MetricType::GAUGE, taken.into());
+    let refused = stages.map(|(stage, counts)| counter(&[("stage", stage)], counts.refused));
+    let help = "Connections for which there was no place.";
+    add("pdmv2_registrar_connections_refused_total", help, MetricType::COUNTER, refused.into());
+    let ended = stages.map(|(stage, counts)| counter(&[("stage", stage)], counts.lost));
+    let help = "Connections that were too slow, idle, or in the way of others.";
+    add("pdmv2_registrar_connections_ended_total", help, MetricType::COUNTER, ended.into());
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())

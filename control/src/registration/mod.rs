@@ -4,6 +4,7 @@ pub mod admin;
 pub mod box_keys;
 pub mod core;
 pub mod engine;
+pub mod entrance;
 pub mod etcd;
 pub mod forward;
 pub mod metrics;

@@ -1,19 +1,17 @@
-//! Connections: TCP, TLS with both sides' certificates, HTTP/2. Everything that waits for the other side waits only so
-//! long.
+//! Connections to registrars: TCP, TLS with both sides' certificates, HTTP/2. Everything that waits for the other side waits
+//! only so long. How a registrar takes connections: `entrance.rs`.
 
 use super::tls::{self, Tls, server_name};
 use anyhow::{Context as _, anyhow, ensure};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -25,11 +23,6 @@ pub const ANSWER: Duration = Duration::from_secs(10);
 pub const KEEPALIVE: Duration = Duration::from_secs(5);
 /// It is over when none comes within this.
 pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
-/// So long, and for so much, a refused client is given to read why.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_OCTETS: u64 = 64 << 10;
-/// Handshakes under way at once; what comes beyond waits in the kernel's queue.
-const HANDSHAKES: usize = 256;
 
 /// A connection to a registrar.
 #[derive(Clone, Debug)]
@@ -139,83 +132,6 @@ async fn channel(place: &str, stream: Noted) -> anyhow::Result<Channel> {
         .connect_with_connector(connector)
         .await
         .with_context(|| format!("{place}: HTTP/2 failed"))
-}
-
-/// Accepts connections and gives those that have shown a certificate.
-///
-/// # Errors
-/// The address cannot be listened on.
-pub async fn listen(
-    tls: Arc<Tls>,
-    address: SocketAddr,
-) -> anyhow::Result<(SocketAddr, mpsc::Receiver<std::io::Result<server::TlsStream<TcpStream>>>)> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("[registrar] listen: cannot listen on {address}; choose a free port, or an address of this machine")
-    })?;
-    let address = listener.local_addr().context("[registrar] listen")?;
-    let (accepted, connections) = mpsc::channel(16);
-    tokio::spawn(accept(tls, listener, accepted));
-    Ok((address, connections))
-}
-
-async fn accept(
-    tls: Arc<Tls>,
-    listener: TcpListener,
-    accepted: mpsc::Sender<std::io::Result<server::TlsStream<TcpStream>>>,
-) {
-    let places = Arc::new(Semaphore::new(HANDSHAKES));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let (stream, from) = match listener.accept().await {
-            Ok(connection) => connection,
-            Err(error) => {
-                // Out of descriptors, say: some will be free again.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (tls, accepted) = (Arc::clone(&tls), accepted.clone());
-        tokio::spawn(async move {
-            match handshake(&tls, stream).await {
-                Ok(stream) => {
-                    let _ = accepted.send(Ok(stream)).await; // the program ends
-                }
-                Err((error, stream)) => {
-                    tracing::warn!(%from, error = format!("{error:#}"), "connection refused");
-                    if let Some(stream) = stream {
-                        let _ = tokio::time::timeout(LINGER, read_out(stream)).await;
-                    }
-                }
-            }
-            drop(place);
-        });
-    }
-}
-
-/// On failure with the connection, when TLS has an alert under way on it.
-async fn handshake(
-    tls: &Tls,
-    stream: TcpStream,
-) -> Result<server::TlsStream<TcpStream>, (anyhow::Error, Option<TcpStream>)> {
-    if let Err(error) = stream.set_nodelay(true) {
-        return Err((error.into(), None));
-    }
-    let acceptor = TlsAcceptor::from(tls.current().server());
-    match tokio::time::timeout(PATIENCE, acceptor.accept(stream).into_fallible()).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err((error, stream))) => Err((tls::why(error).context("TLS failed"), Some(stream))),
-        Err(_) => Err((anyhow!("no TLS handshake within {} s", PATIENCE.as_secs()), None)),
-    }
-}
-
-/// Reads what a refused client still sends, and forgets it, until it closes. Whose handshake is over before its certificate is
-/// looked at (TLS 1.3) has sent its first call already; if that lay unread when the connection is closed, the kernel would
-/// reset it, and the client would not get to see the alert that says why.
-async fn read_out(mut stream: TcpStream) {
-    if stream.shutdown().await.is_ok() {
-        let _ = tokio::io::copy(&mut stream.take(LINGER_OCTETS), &mut tokio::io::sink()).await;
-    }
 }
 
 /// Between `least` and `most`, longer with every failure, and a random part of it, so that many do not come at once.

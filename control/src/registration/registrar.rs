@@ -3,12 +3,13 @@
 use super::admin::{self, Answer, Question};
 use super::core::{Core, StoreStatus};
 use super::engine::{EngineStatus, NodeStatus};
+use super::entrance::{self, Doors};
 use super::etcd::Etcd;
 use super::service::{Services, say_refused};
 use super::store::FileStore;
 use super::{metrics, net, primary_client, seat, tls};
 use crate::config::registrar::RegistrarConfig;
-use crate::{logging, private_file};
+use crate::{http, logging, private_file};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use futures_util::stream;
@@ -24,6 +25,8 @@ use tonic::service::Routes;
 const TICK: Duration = Duration::from_millis(50);
 /// Certificates of open connections are checked at least so often: they expire.
 const RECHECK: Duration = Duration::from_secs(60);
+/// The answer to a call begins within this: longer than a box's first message, and what a follower asks its leader, may take.
+const CALL: Duration = Duration::from_secs(45);
 /// A registrar that is told to end tries so long to let another lead.
 const PARTING: Duration = Duration::from_secs(3);
 /// So long it waits for its store to be closed.
@@ -222,6 +225,15 @@ async fn serve(config: RegistrarConfig) -> anyhow::Result<(Arc<Core>, Option<Sea
     let etcd = config.etcd.clone().map(Etcd::new).transpose().context("[etcd]")?;
     let admin = admin::listen(&config.admin)?;
     let (address, telemetry) = (config.listen, config.telemetry.listen);
+    let (doors, nodes) = (Doors::new(), config.nodes.len());
+    if doors.connections() < nodes {
+        let most = doors.connections();
+        tracing::warn!(
+            most,
+            nodes,
+            "fewer connections can be open than there are boxes; raise the limit of open files (LimitNOFILE)"
+        );
+    }
     let (core, wishes) = Core::new(config)?;
     let seat = match (store, etcd) {
         (Some(store), _) => {
@@ -238,15 +250,11 @@ async fn serve(config: RegistrarConfig) -> anyhow::Result<(Arc<Core>, Option<Sea
         let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
             format!("[telemetry] listen: cannot listen on {listen}; choose a free port, or an address of this machine")
         })?;
-        let router = metrics::router(Arc::clone(&core));
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "telemetry has ended");
-            }
-        });
+        let router = metrics::router(Arc::clone(&core), doors.clone());
+        tokio::spawn(http::serve(listener, router));
     }
     tokio::spawn(admin::serve(Arc::clone(&core), admin));
-    let (address, connections) = net::listen(Arc::clone(&core.tls), address).await?;
+    let (address, connections) = entrance::listen(Arc::clone(&core.tls), doors, address).await?;
     let services = Services(Arc::clone(&core));
     let connections = stream::unfold(connections, |mut c| async move { c.recv().await.map(|next| (next, c)) });
     let routes = Routes::new(services.primary()).add_service(services.secondary()).prepare().into_axum_router();
@@ -256,6 +264,8 @@ async fn serve(config: RegistrarConfig) -> anyhow::Result<(Arc<Core>, Option<Sea
         .http2_keepalive_timeout(Some(net::KEEPALIVE_ANSWER))
         // A box has one stream, a primary three calls.
         .max_concurrent_streams(16)
+        // Until an answer begins: a message that never ends is no reason to wait.
+        .timeout(CALL)
         .add_routes(routes.into());
     tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming(Box::pin(connections)).await {

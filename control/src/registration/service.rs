@@ -2,6 +2,7 @@
 
 use super::core::{Chain, Core, Ending, NotKept, Outgoing, PeerEntry, Registered};
 use super::engine::{Denied, SessionId};
+use super::entrance::{Call, Shown};
 use super::forward;
 use super::opening::Handout;
 use super::seat::Seat;
@@ -14,16 +15,17 @@ use super::wire::{
 };
 use crate::config::registrar::Role;
 use crate::pki::Kind;
+use crate::sparing::Sparing;
 use bytes::Bytes;
 use futures_util::Stream;
+use hyper::body::{Body, Frame, SizeHint};
 use protocol::negotiation as n;
 use rustls::pki_types::CertificateDer;
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 /// A box says who it is within this.
@@ -31,6 +33,9 @@ const HELLO: Duration = Duration::from_secs(10);
 
 /// Why this side has ended a primary's stream.
 const CUT: &str = "the connection was not read from, or there is a newer one, or this registrar does not lead any more";
+
+/// Refused calls: so many lines at once, then one a second.
+static REFUSALS: LazyLock<Mutex<Sparing>> = LazyLock::new(|| Mutex::new(Sparing::new(20, Duration::from_secs(1))));
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -111,29 +116,61 @@ fn forwarded(
 }
 
 fn chain<T>(request: &Request<T>) -> Result<Chain, Status> {
-    let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
-    info.and_then(TlsConnectInfo::peer_certs).ok_or_else(|| Status::unauthenticated("no certificate"))
+    let shown = request.extensions().get::<Shown>();
+    shown.map(|shown| Arc::clone(&shown.chain)).ok_or_else(|| Status::unauthenticated("no certificate"))
 }
 
 /// Where a call comes from.
 fn address<T>(request: &Request<T>) -> String {
-    request.remote_addr().map_or_else(|| "an unknown address".to_owned(), |address| address.to_string())
+    let shown = request.extensions().get::<Shown>();
+    shown.map_or_else(|| "an unknown address".to_owned(), |shown| shown.from.to_string())
 }
 
 /// Says in the log what call is refused, whose, and why; the caller is told the same. Also of calls that never reach
-/// [`Services`], as those with a message that is too large.
+/// [`Services`], as those with a message that is too large. As long as a call is under way, its connection is not idle.
 pub async fn say_refused(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
-    let shown = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
+    let shown = request.extensions().get::<Shown>().cloned();
+    let under_way = shown.as_ref().map(Shown::call);
     let call: String = request.uri().path().rsplit('/').next().unwrap_or_default().chars().take(32).collect();
     let response = next.run(request).await;
     // Whose place is taken tries again and again: the engine says so, now and then.
     let refused = |status: &Status| !matches!(status.code(), Code::Ok | Code::AlreadyExists);
     if let Some(status) = Status::from_header_map(response.headers()).filter(refused) {
-        let named = shown.as_ref().and_then(|chain| super::tls::named(chain.first()?).ok());
+        let named = shown.as_ref().and_then(|shown| super::tls::named(shown.chain.first()?).ok());
         let certificate = named.map_or_else(|| "nobody".to_owned(), |n| n.to_string());
-        tracing::warn!(call, certificate, why = status.message(), "a call is refused");
+        // Whoever has a certificate can call as often as he likes.
+        let may = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).may(Instant::now());
+        if let Some(unsaid) = may {
+            tracing::warn!(call, certificate, why = status.message(), unsaid, "a call is refused");
+        }
     }
-    response
+    response.map(|body| axum::body::Body::new(Answering { body, _under_way: under_way }))
+}
+
+/// An answer's body, and that its call is under way until all of it is sent or nobody wants it.
+struct Answering {
+    body: axum::body::Body,
+    _under_way: Option<Call>,
+}
+
+impl Body for Answering {
+    type Data = axum::body::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// What has gone wrong, in the log; the client is told by number, or that this is not the time.

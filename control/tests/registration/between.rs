@@ -2,7 +2,9 @@
 //! then say.
 
 use crate::lab::{Lab, SIDES, SimBox, free_port, wait_for};
+use control::registration::entrance::{self, Doors};
 use control::registration::net;
+use control::registration::service::say_refused;
 use control::registration::tls::{AuthorityFiles, CrlExpired, Tls, TlsFiles};
 use control::registration::wire::proto::primary_client::PrimaryClient;
 use control::registration::wire::proto::primary_server::{Primary, PrimaryServer};
@@ -233,10 +235,13 @@ async fn stand(lab: &Lab, port: u16, change: Arc<Mutex<Change>>) {
     let east =
         net::connect(&stolen(lab, 0), Some("east"), &lab.address(1)).await.expect("east takes it for west").channel;
     let place = ([127, 0, 0, 1], port).into();
-    let (_, connections) = net::listen(Arc::new(stolen(lab, 1)), place).await.expect("it listens");
+    let (_, connections) = entrance::listen(Arc::new(stolen(lab, 1)), Doors::new(), place).await.expect("it listens");
     let connections = stream::unfold(connections, |mut c| async move { c.recv().await.map(|next| (next, c)) });
     let service = PrimaryServer::new(Between { east, change }).max_decoding_message_size(usize::MAX);
-    let server = tonic::transport::Server::builder().add_service(service);
+    let routes = tonic::service::Routes::new(service).prepare().into_axum_router();
+    // It counts calls: a connection without any would be ended.
+    let routes = routes.layer(axum::middleware::from_fn(say_refused));
+    let server = tonic::transport::Server::builder().add_routes(routes.into());
     tokio::spawn(server.serve_with_incoming(Box::pin(connections)));
 }
 

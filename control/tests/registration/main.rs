@@ -2,6 +2,7 @@
 
 mod between;
 mod certificates;
+mod crowds;
 mod etcd;
 mod etcd_wrong;
 mod full_disk;
