@@ -318,6 +318,8 @@ pub struct Counts {
     pub rotations: Rotations,
     /// Work with keys.
     pub keys: KeyCounts,
+    /// How often the box noticed that it was resumed from a snapshot or is a clone, by cause.
+    pub resumptions: BTreeMap<&'static str, u64>,
     /// Delays.
     pub delays: Delays,
     /// TCP SYNs whose MSS was lowered.

@@ -1,4 +1,7 @@
-//! Places where a test can have a program killed, or a thread panic, to see what becomes of the rest. Not in release builds.
+//! Places where a test can have a program killed, or a thread panic, to see what becomes of the rest, and a way to have it
+//! notice that it was resumed. Not in release builds.
+
+use crate::resumption::Cause;
 
 /// As kill -9, when the environment variable `PDMV2_FAULT` names this place.
 #[inline]
@@ -16,4 +19,18 @@ pub fn point(place: &str) {
 pub fn panic_point(place: &str) {
     let wanted = cfg!(debug_assertions) && std::env::var_os("PDMV2_FAULT").is_some_and(|wanted| wanted == place);
     assert!(!wanted, "a defect that a test asked for");
+}
+
+/// A resumption, when the environment variable `PDMV2_RESUMED` names a file and that has the name of its cause. The file is
+/// then gone: it is noticed once.
+#[must_use]
+pub fn resumption() -> Option<Cause> {
+    if !cfg!(debug_assertions) {
+        return None;
+    }
+    let path = std::env::var_os("PDMV2_RESUMED")?;
+    let name = std::fs::read_to_string(&path).ok()?;
+    let cause = Cause::ALL.into_iter().find(|cause| cause.name() == name.trim())?;
+    std::fs::remove_file(&path).ok()?;
+    Some(cause)
 }

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::counts::RegistrationCounts;
 use crate::keys::{KeyManager, NO_KEYS};
 use crate::registration::box_keys::RegisteredKeys;
+use crate::resumption::Cause;
 use crate::setup;
 use arc_swap::ArcSwap;
 use pipeline::keyring::KeyRing;
@@ -94,6 +95,15 @@ impl KeySource {
         match self {
             Self::File(keys) => keys.tick(shared),
             Self::Registered(keys) => keys.slow_tick(shared, Instant::now()),
+        }
+    }
+
+    /// This process was resumed from a snapshot, or is a clone: nothing is sealed any more under what another may have.
+    pub fn resumed(&mut self, cause: Cause) {
+        tracing::warn!(cause = cause.name(), "this machine was resumed, or its clocks say so: new keys are taken");
+        match self {
+            Self::File(keys) => keys.resumed(cause),
+            Self::Registered(keys) => keys.process_is_new(),
         }
     }
 

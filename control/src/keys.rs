@@ -5,6 +5,7 @@
 
 use crate::config::Keys;
 use crate::key_file::{KeyFile, Node};
+use crate::resumption::{Cause, Pace};
 use crate::state_file::{StateError, StateFile};
 use anyhow::Context;
 use pipeline::keyring::{KeyRing, KeyRingCell, Peer, Sealer};
@@ -65,8 +66,13 @@ pub struct KeyManager {
     pub cell: KeyRingCell,
     peers: Vec<PeerState>,
     generation: Option<u32>,
+    /// The last generation sealed under, also when there is none at the moment; 0: there was none.
+    last_sealed: u32,
     taken_at: Instant,
     last_try: Instant,
+    /// Why the present generation was left, until another is taken, and whether that may be at once.
+    left: Option<(Cause, bool)>,
+    pace: Pace,
     persisted_at: Instant,
     seals: bool,
     /// The ring after which the memory of flows that left was last swept, and what stayed in it then.
@@ -101,8 +107,11 @@ impl KeyManager {
             cell: KeyRingCell::default(),
             peers,
             generation: None,
+            last_sealed: 0,
             taken_at: now,
             last_try: now,
+            left: None,
+            pace: Pace::new(now),
             persisted_at: now,
             seals,
             swept: (0, 0),
@@ -140,11 +149,42 @@ impl KeyManager {
     fn renew(&mut self, why: &str) -> Result<(), StateError> {
         let Some(state) = &mut self.state else { return Ok(()) };
         let generation = state.take_generation()?;
-        self.generation = Some(generation);
+        (self.generation, self.last_sealed, self.left) = (Some(generation), generation, None);
         self.taken_at = Instant::now();
         self.publish();
         tracing::info!(generation, why, "sealing under a new generation");
         Ok(())
+    }
+
+    /// This process was resumed from a snapshot, or is a clone: another may seal under the same generation. From now on
+    /// nothing is sealed until the next one is taken, at once if that may be.
+    pub fn resumed(&mut self, cause: Cause) {
+        if !self.seals || (self.generation.is_none() && self.left.is_none()) {
+            return;
+        }
+        self.generation = None;
+        // Whatever else goes wrong, it must not stay in use.
+        let ring = self.ring().unwrap_or_default();
+        self.cell.publish(ring);
+        // A clock that is set again and again must not run through generations faster than peers can follow.
+        let before = self.left.is_some_and(|(_, at_once)| at_once);
+        let at_once = before || cause.certain() || self.pace.may(Instant::now());
+        self.left = Some((cause, at_once));
+        if at_once {
+            self.take_after(cause);
+        } else {
+            tracing::warn!(
+                cause = cause.name(),
+                "resumed too often: packets pass without the option until a new generation may be taken"
+            );
+        }
+    }
+
+    fn take_after(&mut self, cause: Cause) {
+        self.last_try = Instant::now();
+        if let Err(error) = self.renew(cause.name()) {
+            tracing::error!(%error, "{NO_KEYS}");
+        }
     }
 
     fn publish(&mut self) {
@@ -191,7 +231,14 @@ impl KeyManager {
 
     /// What has to be done now and then: new attempts, new generations, moving the peers' generations along.
     pub fn tick(&mut self, shared: &Shared) {
-        let missing = self.state.is_none() || (self.seals && self.generation.is_none());
+        if let Some((cause, at_once)) = self.left
+            && self.last_try.elapsed() >= RETRY
+            && (at_once || self.pace.may(Instant::now()))
+        {
+            self.left = Some((cause, true));
+            self.take_after(cause);
+        }
+        let missing = self.state.is_none() || (self.seals && self.generation.is_none() && self.left.is_none());
         if missing
             && self.last_try.elapsed() >= RETRY
             && let Err(error) = self.start()
@@ -239,7 +286,7 @@ impl KeyManager {
         if !all_see || self.swept.0 == version {
             return;
         }
-        let generation = self.generation.unwrap_or(0);
+        let generation = self.last_sealed;
         sweep_tombstones(tombstones, generation, |id| {
             let oldest = ring.peer(id.peer()).and_then(|p| p.generations.first());
             oldest.is_some_and(|(oldest, _)| id.generation() >= *oldest)

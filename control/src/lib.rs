@@ -17,6 +17,7 @@ pub mod keys;
 #[cfg(feature = "dpdk")]
 pub mod link;
 pub mod logging;
+pub mod machine;
 pub mod pci;
 pub mod pki;
 pub mod places;
@@ -26,6 +27,7 @@ pub mod private_file;
 pub mod registration;
 #[cfg(feature = "dpdk")]
 pub mod replay;
+pub mod resumption;
 #[cfg(feature = "dpdk")]
 pub mod run;
 pub mod selftest;
@@ -33,5 +35,6 @@ pub mod selftest;
 pub mod setup;
 pub mod sparing;
 pub mod state_file;
+pub mod state_tool;
 pub mod telemetry;
 pub mod workers;

@@ -4,6 +4,7 @@ use crate::config::{Config, Device, Idle};
 use crate::counts::{Counts, Ports, RegistrationCounts};
 use crate::key_source::KeySource;
 use crate::link::{LinkStatus, Links};
+use crate::resumption::{Resumptions, Watcher};
 use crate::telemetry::Listener;
 use crate::workers::Workers;
 use crate::{ports, setup};
@@ -151,6 +152,12 @@ impl RunningBox {
     ) -> anyhow::Result<()> {
         let started = Instant::now();
         let control = Arc::new(ControlCounts::default());
+        let watcher = Watcher::start();
+        if let Err(error) = &watcher {
+            tracing::error!(%error, "a resumption of this machine goes unnoticed");
+        }
+        let watcher = watcher.ok();
+        let resumptions = watcher.as_ref().map(Watcher::resumptions);
         let source = {
             let (node, shared, counters) = (config.node.clone(), Arc::clone(&self.shared), self.counters.clone());
             let (ports, control) = (Arc::clone(&self.ports), Arc::clone(&control));
@@ -159,6 +166,8 @@ impl RunningBox {
                 let ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
                 counts.ports = Ports { inside: setup::port_counts(&ports.0), outside: setup::port_counts(&ports.1) };
                 fill(&mut counts, &control, started);
+                counts.resumptions =
+                    resumptions.iter().flat_map(Resumptions::counts).map(|(c, n)| (c.name(), n)).collect();
                 counts
             }
         };
@@ -186,6 +195,10 @@ impl RunningBox {
                 None => std::thread::sleep(TICK),
             }
             ticks += 1;
+            if let (Some(watcher), Some(keys)) = (&watcher, &mut self.keys) {
+                // Before all else: another may be using what this box seals with.
+                watcher.take().for_each(|cause| keys.resumed(cause));
+            }
             let now = self.clock.now_ns();
             ager.step(&self.shared.table, now, idle_ns, step);
             let ring = self.shared.ring.load_full();

@@ -12,15 +12,21 @@
 //! from file or node names: a renamed key file goes on
 //! with its numbers, and a key file that is swapped for another and back finds its own again.
 //!
-//! What cannot be noticed: both files deleted, or a key file copied to another machine without them. Then the remedy is
-//! a new key file on all boxes.
+//! The state file names the machine that wrote it: a disk that was copied to another does not go on with its numbers. What
+//! is on the disk and what this process knows are put together before each write, so that neither sets the other back.
+//!
+//! What cannot be noticed: both files deleted, or a key file copied to another machine without them, or a machine whose
+//! memory and disk were set back together. Then the remedy is a new key file on all boxes.
+
+mod record;
 
 use crate::key_file::{KeyFile, Node, Scope};
+use crate::machine::Machine;
+use record::{Record, emit, read};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -62,18 +68,20 @@ pub enum StateError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The state file comes from another machine.
+    #[error(
+        "{path}: written on another machine: {part} is another; if that one never runs as this node again (a new mainboard, a \
+         disk that was moved), say so with 'pdmv2 state adopt'; if this is a copy, {NEW_KEYS}"
+    )]
+    Elsewhere {
+        /// Which file.
+        path: PathBuf,
+        /// What is another there.
+        part: &'static str,
+    },
     /// All 2^32 - 1 generations are used.
     #[error("{0}: every generation of this key file has been used; {NEW_KEYS}")]
     Exhausted(PathBuf),
-}
-
-/// The numbers.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Record {
-    /// Last generation taken; 0: none.
-    generation: u32,
-    /// Last generation opened, per peer's node id.
-    opened: BTreeMap<[u8; 16], u32>,
 }
 
 /// The state of one node, locked for this process while it lives.
@@ -86,6 +94,8 @@ pub struct StateFile {
     lock: File,
     started: bool,
     record: Record,
+    /// Where the file that was found had been written.
+    found: Machine,
 }
 
 impl StateFile {
@@ -94,6 +104,38 @@ impl StateFile {
     /// # Errors
     /// [`StateError`]: locked by another process, lost, damaged, or the file system refuses.
     pub fn open(dir: &Path, keys: &KeyFile, node: &Node) -> Result<Self, StateError> {
+        Self::open_on(&Machine::here(), dir, keys, node)
+    }
+
+    /// The same, on that machine.
+    ///
+    /// # Errors
+    /// As [`StateFile::open`]; [`StateError::Elsewhere`].
+    pub fn open_on(machine: &Machine, dir: &Path, keys: &KeyFile, node: &Node) -> Result<Self, StateError> {
+        let this = Self::open_anywhere(machine, dir, keys, node)?;
+        match machine.differs(&this.found) {
+            Some(part) => Err(StateError::Elsewhere { path: this.path, part }),
+            None => Ok(this),
+        }
+    }
+
+    /// Makes the state this machine's, wherever it was written: whoever calls this knows that no other machine runs as this
+    /// node any more. `Ok(None)`: nothing has been recorded yet.
+    ///
+    /// # Errors
+    /// As [`StateFile::open`].
+    pub fn adopt(machine: &Machine, dir: &Path, keys: &KeyFile, node: &Node) -> Result<Option<Self>, StateError> {
+        let mut this = Self::open_anywhere(machine, dir, keys, node)?;
+        if !this.path.exists() {
+            return Ok(None);
+        }
+        this.record.machine = *machine;
+        this.write(&this.record)?;
+        this.found = *machine;
+        Ok(Some(this))
+    }
+
+    fn open_anywhere(machine: &Machine, dir: &Path, keys: &KeyFile, node: &Node) -> Result<Self, StateError> {
         let tag = tag(keys, node);
         let lock_path = dir.join(format!("pdmv2-{tag}.lock"));
         let path = state_path(dir, &tag);
@@ -116,12 +158,52 @@ impl StateFile {
         let mut mark = Vec::new();
         Read::by_ref(&mut lock).take(MAX_LEN).read_to_end(&mut mark).map_err(io("read"))?;
         let started = !mark.is_empty();
-        let record = match read(&path, &tag)? {
+        let mut record = match read(&path, &tag)? {
             Some(record) => record,
             None if started => return Err(StateError::Lost(path)),
             None => Record::default(),
         };
-        Ok(Self { path, dir: dir.to_owned(), tag, node: node.name.clone(), lock, started, record })
+        let found = record.machine;
+        record.machine = machine.or(found);
+        Ok(Self { path, dir: dir.to_owned(), tag, node: node.name.clone(), lock, started, record, found })
+    }
+
+    /// What this process knows, with what is on the disk where that is later: the memory of this machine may have been set
+    /// back, or the disk.
+    fn present(&self) -> Result<Record, StateError> {
+        let known = &self.record;
+        let back = |what: &str| {
+            let (path, generation) = (self.path.display(), known.generation);
+            tracing::error!(%path, generation, "the state file {what}; it is put right; do not touch it, or bring back copies");
+        };
+        match read(&self.path, &self.tag) {
+            Ok(Some(disk)) => {
+                if let Some(part) = known.machine.differs(&disk.machine) {
+                    return Err(StateError::Elsewhere { path: self.path.clone(), part });
+                }
+                if disk.generation < known.generation {
+                    back("was set back while this process uses it");
+                } else if disk.generation > known.generation {
+                    tracing::error!(
+                        path = %self.path.display(),
+                        disk = disk.generation,
+                        memory = known.generation,
+                        "the state file is ahead of this process, which was set back; it goes on from there"
+                    );
+                }
+                Ok(known.merged(&disk))
+            }
+            Ok(None) if known.generation > 0 => {
+                back("is gone while this process uses it");
+                Ok(known.clone())
+            }
+            Err(StateError::Damaged { reason, .. }) => {
+                back(reason);
+                Ok(known.clone())
+            }
+            Ok(None) => Ok(known.clone()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The next generation, 1 first. When this returns, the number is on the disk, and no process ever gets it again.
@@ -130,16 +212,17 @@ impl StateFile {
     /// [`StateError::Io`] when it cannot be made durable (a full disk, say), [`StateError::Exhausted`]. The caller does
     /// not seal then; trying again later is harmless and skips no number.
     pub fn take_generation(&mut self) -> Result<u32, StateError> {
-        let generation =
-            self.record.generation.checked_add(1).ok_or_else(|| StateError::Exhausted(self.path.clone()))?;
-        self.write(&Record { generation, opened: self.record.opened.clone() })?;
+        let mut record = self.present()?;
+        let generation = record.generation.checked_add(1).ok_or_else(|| StateError::Exhausted(self.path.clone()))?;
+        record.generation = generation;
+        self.write(&record)?;
         if !self.started {
             // Only now: before the state file stood on the disk this mark would have turned a crash into a loss.
             let marked = (&self.lock).write_all(STARTED).and_then(|()| self.lock.sync_all());
             marked.map_err(|error| self.io("mark the lock beside it", error))?;
             self.started = true;
         }
-        self.record.generation = generation;
+        self.record = record;
         Ok(generation)
     }
 
@@ -167,6 +250,7 @@ impl StateFile {
             *known = generation.max(*known);
         }
         if next != self.record {
+            let next = next.merged(&self.present()?);
             self.write(&next)?;
             self.record = next;
         }
@@ -255,77 +339,4 @@ fn tag(keys: &KeyFile, node: &Node) -> String {
 
 fn state_path(dir: &Path, tag: &str) -> PathBuf {
     dir.join(format!("pdmv2-{tag}.state"))
-}
-
-fn emit(record: &Record, tag: &str, node: &str) -> String {
-    let mut text = format!(
-        "# State of node {node} under one key file. Do not edit, delete or copy it back from a backup: a generation\n\
-         # that is used twice breaks the encryption.\n\
-         version 1\ntag {tag}\ngeneration {}\n",
-        record.generation
-    );
-    for (peer, generation) in &record.opened {
-        let _ = writeln!(text, "opened {} {generation}", hex::encode(peer)); // a String takes everything
-    }
-    let sum = hex::encode(Sha256::digest(text.as_bytes()));
-    text + "sha256 " + &sum + "\n"
-}
-
-fn read(path: &Path, tag: &str) -> Result<Option<Record>, StateError> {
-    let mut text = Vec::new();
-    match File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut text)) {
-        Ok(_) => parse(&text, tag).map(Some).map_err(|reason| StateError::Damaged { path: path.to_owned(), reason }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StateError::Io { path: path.to_owned(), action: "read", error }),
-    }
-}
-
-fn parse(text: &[u8], tag: &str) -> Result<Record, &'static str> {
-    let text = str::from_utf8(text).map_err(|_| "not the text this program writes")?;
-    let (body, sum) = text.rsplit_once("sha256 ").ok_or("cut off: it has no checksum")?;
-    if sum.strip_suffix('\n') != Some(hex::encode(Sha256::digest(body.as_bytes())).as_str()) {
-        return Err("damaged: its checksum does not fit");
-    }
-    let mut record = Record::default();
-    let (mut version, mut of) = (None, None);
-    for line in body.lines().filter(|line| !line.starts_with('#')) {
-        let words: Vec<_> = line.split(' ').collect();
-        match words.as_slice() {
-            ["version", v] => version = Some(*v),
-            ["tag", t] => of = Some(*t),
-            ["generation", g] => record.generation = g.parse().map_err(|_| "its generation is not a number")?,
-            ["opened", peer, g] => {
-                let mut id = [0; 16];
-                hex::decode_to_slice(peer, &mut id).map_err(|_| "a peer's id in it is not 32 hex digits")?;
-                record.opened.insert(id, g.parse().map_err(|_| "a peer's generation in it is not a number")?);
-            }
-            _ => return Err("it has a line this version does not know"),
-        }
-    }
-    match (version, of) {
-        (Some("1"), Some(t)) if t == tag => Ok(record),
-        (Some("1"), _) => Err("it belongs to another node or key file"),
-        _ => Err("it was written by another version of this program"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_there_and_back_and_every_cut_is_seen() {
-        let record = Record { generation: 7, opened: [([0xAB; 16], 3), ([1; 16], u32::MAX)].into() };
-        let text = emit(&record, "aa", "box-a");
-        assert_eq!(parse(text.as_bytes(), "aa"), Ok(record));
-        assert_eq!(parse(text.as_bytes(), "bb"), Err("it belongs to another node or key file"));
-        for len in 0..text.len() {
-            assert!(parse(&text.as_bytes()[..len], "aa").is_err(), "cut to {len}");
-        }
-        for at in 0..text.len() {
-            let mut flipped = text.clone().into_bytes();
-            flipped[at] ^= 1;
-            assert!(parse(&flipped, "aa").is_err(), "bit flipped in octet {at}");
-        }
-    }
 }

@@ -259,6 +259,11 @@ fn families(c: &Counts) -> Vec<MetricFamily> {
     f.counter("pdmv2_key_derivations_total", "Session keys derived.", c.keys.derivations);
     f.counter("pdmv2_key_trials_total", "Openings tried beyond a packet's first.", c.keys.trials);
     f.counter("pdmv2_flows_resynced_total", "Flows found again that had gone too far ahead.", c.keys.resynced);
+    f.counters(
+        "pdmv2_resumptions_total",
+        "Resumptions from a snapshot that were noticed, by what gave them away.",
+        c.resumptions.iter().map(|(cause, &n)| counter(&[("cause", cause)], n)).collect(),
+    );
     f.counter("pdmv2_mss_clamped_total", "TCP SYNs whose MSS was lowered.", c.mss_clamped);
     let findings = c.paths.quotations.iter().map(|(finding, &n)| counter(&[("finding", finding)], n)).collect();
     f.counters("pdmv2_quotations_total", "ICMPv6 errors that quote an option, by what was found.", findings);

@@ -7,6 +7,7 @@ use common::{A, B, ENCRYPTED, Running, Site, ethernet, udp, wait_for};
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 const EAL: &str = "[eal]\nargs = [\"--no-huge\", \"-m\", \"256\", \"--no-shconf\", \"--no-telemetry\", \"--no-pci\", \"--iova-mode=va\", \"-l\", \"0\"]\n";
 
@@ -185,6 +186,66 @@ fn a_pci_device_that_is_not_there_is_named_by_check_and_by_run() {
         let what = ["no PCI device has the address 0000:ff:1f.7; ", "this machine shows no PCI devices; "];
         assert!(said.contains("a.toml:4:10: ") && what.iter().any(|w| said.contains(w)), "{said}");
     }
+}
+
+#[test]
+fn a_box_that_was_resumed_seals_nothing_until_it_has_a_new_generation() {
+    let site = Site::new(ENCRYPTED);
+    let port = free_port();
+    let more = format!("[keys]\nfile = \"pdmv2.keys\"\n[telemetry]\nlisten = \"127.0.0.1:{port}\"\n");
+    config(&site, "net_null0,no-rx=1", "cores = [0]", &more);
+    let resumed = site.path("resumed");
+    let running = Running::start_with(site.0.path(), "a.toml", "log", &[("PDMV2_RESUMED", &resumed)]);
+    wait_for("the box's start", || log(&site, "log").contains("ready"));
+    let resume = |cause: &str| {
+        std::fs::write(site.path("cause"), cause).expect("written");
+        std::fs::rename(site.path("cause"), &resumed).expect("in place as a whole");
+    };
+    let has = |line: &str| get(port, "/metrics").contains(line);
+    wait_for("its first generation", || has("pdmv2_generation 1\n"));
+    assert!(has("pdmv2_resumptions_total{cause=\"vm_generation\"} 0\n"));
+    for (generation, cause) in [(2, "vm_generation"), (3, "hardware_clock")] {
+        resume(cause);
+        wait_for(cause, || has(&format!("pdmv2_generation {generation}\n")));
+        assert!(has(&format!("pdmv2_resumptions_total{{cause=\"{cause}\"}} 1\n")));
+    }
+    // Without a new generation it does not go on under the old one.
+    let mut files = std::fs::read_dir(site.0.path()).expect("directory").flatten().map(|e| e.path());
+    let state = files.find(|p| p.extension().is_some_and(|e| e == "state")).expect("state file");
+    std::fs::rename(&state, site.path("aside")).expect("moved");
+    std::fs::create_dir(&state).expect("something else in its place");
+    resume("wall_clock");
+    wait_for("it stops sealing", || has("pdmv2_sealing 0\n"));
+    assert!(log(&site, "log").contains("no keys: packets pass without the option"), "{}", log(&site, "log"));
+    std::fs::remove_dir(&state).expect("removed");
+    std::fs::rename(site.path("aside"), &state).expect("back");
+    wait_for("it seals again", || has("pdmv2_generation 4\n"));
+    assert_eq!(running.stop()["resumptions"]["wall_clock"], 1);
+}
+
+#[test]
+fn a_box_on_a_copied_disk_seals_only_when_it_is_told_that_the_disk_was_moved() {
+    let site = Site::new(ENCRYPTED);
+    config(&site, "net_null0,no-rx=1", "cores = [0]", "[keys]\nfile = \"pdmv2.keys\"\n");
+    let on = |machine: &str, name: &str| {
+        let running = Running::start_with(site.0.path(), "a.toml", name, &[("PDMV2_MACHINE", Path::new(machine))]);
+        wait_for("the box's start", || log(&site, name).contains("ready"));
+        running
+    };
+    assert_eq!(on("the first", "log1").stop()["generation"], 1);
+    let running = on("its copy", "log2");
+    let said = log(&site, "log2");
+    assert!(said.contains("no key to seal with") && said.contains("written on another machine"), "{said}");
+    let adopt = std::process::Command::new(common::TOOL)
+        .args(["state", "adopt", "--keys", "pdmv2.keys", "--node", "a"])
+        .env("PDMV2_MACHINE", "its copy")
+        .current_dir(site.0.path())
+        .output()
+        .expect("pdmv2");
+    let text = String::from_utf8_lossy(&adopt.stdout);
+    assert!(adopt.status.success() && text.contains("generation 1 was the last"), "{adopt:?}");
+    wait_for("it seals", || log(&site, "log2").contains("sealing under a new generation"));
+    assert_eq!(running.stop()["generation"], 2);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The promise that no generation is ever taken twice, against everything that can happen to a file.
 
 use control::key_file::{KeyFile, Scope, Side};
+use control::machine::Machine;
 use control::state_file::{StateError, StateFile, known_generations};
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
@@ -321,4 +322,89 @@ fn a_new_id_does_not_start_again_at_1_where_the_secret_is_the_same() {
         };
         assert_ne!(key(&before, used), key(&after, next), "{scope:?}: generation {used}, then {next}");
     }
+}
+
+fn on(machine: &Machine, dir: &Path, keys: &KeyFile) -> Result<StateFile, StateError> {
+    StateFile::open_on(machine, dir, keys, keys.node("box-a").expect("node"))
+}
+
+#[test]
+fn a_copied_disk_is_refused_until_somebody_says_that_it_was_moved() {
+    let (dir, keys) = (tempfile::tempdir().expect("directory"), keys());
+    let original = Machine::of([Some("installed once"), Some("4c4c4544")]);
+    let clone = Machine::of([Some("installed once"), Some("a virtual machine's own")]);
+    let reinstalled = Machine::of([Some("installed anew"), Some("4c4c4544")]);
+    assert_eq!(on(&original, dir.path(), &keys).expect("opened").take_generation().expect("taken"), 1);
+    let state = file(dir.path(), ".state");
+    let written = std::fs::read(&state).expect("state");
+    for other in [clone, reinstalled] {
+        let error = on(&other, dir.path(), &keys).expect_err("refused");
+        assert!(matches!(error, StateError::Elsewhere { .. }), "{error}");
+        let text = error.to_string();
+        for part in [&*state.to_string_lossy(), "written on another machine", "'pdmv2 state adopt'", "pdmv2 keygen"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(std::fs::read(&state).expect("state"), written, "left as it was");
+    }
+    // What cannot be read (a product UUID is root's) says nothing, and is not forgotten.
+    let unprivileged = Machine::of([Some("installed once"), None]);
+    assert_eq!(on(&unprivileged, dir.path(), &keys).expect("opened").take_generation().expect("taken"), 2);
+    assert!(on(&clone, dir.path(), &keys).is_err());
+    let node = keys.node("box-a").expect("node");
+    let adopted = StateFile::adopt(&clone, dir.path(), &keys, node).expect("adopted").expect("there is a state");
+    assert_eq!(adopted.generation(), 2);
+    drop(adopted);
+    assert_eq!(on(&clone, dir.path(), &keys).expect("opened").take_generation().expect("taken"), 3);
+    assert!(matches!(on(&original, dir.path(), &keys), Err(StateError::Elsewhere { .. })), "only one may go on");
+    let empty = tempfile::tempdir().expect("directory");
+    assert!(StateFile::adopt(&clone, empty.path(), &keys, node).expect("nothing to do").is_none());
+}
+
+#[test]
+fn a_state_file_of_before_is_taken_and_gets_its_machine() {
+    use sha2::{Digest, Sha256};
+    let (dir, keys) = (tempfile::tempdir().expect("directory"), keys());
+    let (here, elsewhere) = (Machine::of([Some("here"), None]), Machine::of([Some("elsewhere"), None]));
+    on(&here, dir.path(), &keys).expect("opened").take_generation().expect("taken");
+    let state = file(dir.path(), ".state");
+    let text = std::fs::read_to_string(&state).expect("state");
+    let lines = text.lines().filter(|l| !l.starts_with("machine ") && !l.starts_with("sha256 "));
+    let body: String = lines.flat_map(|l| [l, "\n"]).collect();
+    let sum = hex::encode(Sha256::digest(body.as_bytes()));
+    std::fs::write(&state, format!("{body}sha256 {sum}\n")).expect("written");
+    assert_eq!(on(&elsewhere, dir.path(), &keys).expect("opened").take_generation().expect("taken"), 2);
+    assert!(std::fs::read_to_string(&state).expect("state").contains("\nmachine "));
+    assert!(matches!(on(&here, dir.path(), &keys), Err(StateError::Elsewhere { .. })));
+}
+
+#[test]
+fn a_file_or_a_process_that_was_set_back_makes_no_generation_come_twice() {
+    let (dir, ahead, keys) = (tempfile::tempdir().expect("directory"), tempfile::tempdir().expect("directory"), keys());
+    let mut process = open(dir.path(), &keys, "box-a").expect("opened");
+    process.take_generation().expect("taken");
+    let state = file(dir.path(), ".state");
+    let old = std::fs::read(&state).expect("state");
+    assert_eq!((process.take_generation().expect("taken"), process.take_generation().expect("taken")), (2, 3));
+    // The file is brought back from a copy: this process knows better.
+    std::fs::write(&state, &old).expect("set back");
+    assert_eq!(process.take_generation().expect("taken"), 4);
+    std::fs::write(&state, &old).expect("set back");
+    process.record_opened(&[([2; 16], 7)]).expect("recorded");
+    assert!(
+        std::fs::read_to_string(&state).expect("state").contains("\ngeneration 4\n"),
+        "neither does that set it back"
+    );
+    std::fs::remove_file(&state).expect("removed");
+    assert_eq!(process.take_generation().expect("taken"), 5);
+    std::fs::write(&state, b"damaged").expect("written");
+    assert_eq!(process.take_generation().expect("taken"), 6);
+    // The process is set back (a snapshot of its memory), and the disk is not.
+    for _ in 0..9 {
+        take(ahead.path(), &keys).expect("taken");
+    }
+    std::fs::copy(file(ahead.path(), ".state"), &state).expect("ahead");
+    process.record_opened(&[([3; 16], 8)]).expect("recorded");
+    assert!(std::fs::read_to_string(&state).expect("state").contains("\ngeneration 9\n"), "it is not set back");
+    assert_eq!(process.take_generation().expect("taken"), 10);
+    assert_eq!(process.opened(&[2; 16]), Some(7));
 }

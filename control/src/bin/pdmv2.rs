@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use control::registration::registrar;
-use control::{decode, keygen, pki, selftest};
+use control::{decode, keygen, pki, selftest, state_tool};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
@@ -24,6 +24,9 @@ enum Command {
     /// The registrar: negotiates with the other side's, and hands boxes their keys
     #[command(subcommand)]
     Registrar(registrar::RegistrarCommand),
+    /// What a box has recorded of its generations beside its key file
+    #[command(subcommand)]
+    State(state_tool::StateCommand),
     /// Show the PDM options of a capture, opened with the key file
     Decode(decode::DecodeArgs),
     /// Check the implementation against a file of test vectors
@@ -51,6 +54,7 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Keygen(args) => keygen::run(args, out)?,
         Command::Pki(command) => pki::run(command, out)?,
         Command::Registrar(command) => registrar::run(command, out)?,
+        Command::State(command) => state_tool::run(command, out)?,
         Command::Decode(args) => {
             let summary = decode::run(args, out)?;
             out.flush()?;

@@ -126,9 +126,15 @@ pub struct Running(pub Child);
 impl Running {
     /// `pdmv2-middlebox run --json` in a directory; its log goes to the file `log`.
     pub fn start(dir: &Path, config: &str, log: &str) -> Self {
+        Self::start_with(dir, config, log, &[])
+    }
+
+    /// The same, with these in its environment.
+    pub fn start_with(dir: &Path, config: &str, log: &str, environment: &[(&str, &Path)]) -> Self {
         let log = std::fs::File::create(dir.join(log)).expect("log");
         let child = Command::new(BOX)
             .args(["run", "--json", "--config", config])
+            .envs(environment.iter().copied())
             .current_dir(dir)
             .stdout(Stdio::piped())
             .stderr(log)
