@@ -201,8 +201,11 @@ impl RegisteredKeys {
         self.sealing = None;
         self.left.extend(self.sealed_under.drain());
         self.publish();
-        // Also what has been taken and would be asked or acknowledged over the connection of before.
-        self.received = None;
+        // Also what has been taken and would be asked or acknowledged over the connection of before. Until there are keys for
+        // the new process this box is as one without a registrar.
+        if self.received.take().is_some() {
+            self.lost.get_or_insert_with(Instant::now);
+        }
         self.needed = None;
         self.registration.process_is_new();
         tracing::warn!(
@@ -239,11 +242,15 @@ impl RegisteredKeys {
 
     /// Tells the workers when the box is out of touch, and when it has keys of a registrar again.
     fn look_for_touch(&mut self, now: Instant) {
-        let Some(received) = &self.received else { return };
-        if !self.registration.registered() {
-            self.lost.get_or_insert(now);
-        } else if received.registration == self.registration.registrations() {
-            self.lost = None;
+        let registered = self.registration.registered();
+        match &self.received {
+            Some(received) if registered && received.registration == self.registration.registrations() => {
+                self.lost = None;
+            }
+            Some(_) if !registered => {
+                self.lost.get_or_insert(now);
+            }
+            _ => {}
         }
         let out = self.lost.is_some_and(|lost| now.saturating_duration_since(lost) >= OUT_OF_TOUCH);
         if out != self.out_of_touch {
@@ -519,6 +526,8 @@ mod tests {
         box_keys.registration.put(late);
         box_keys.tick(Instant::now());
         assert_eq!((ring(&box_keys).0, box_keys.generation()), (None, None));
+        box_keys.tick(Instant::now() + OUT_OF_TOUCH);
+        assert!(box_keys.cell.current.load().out_of_touch, "as a box that has no registrar");
         // A registrar that knows nothing of it hands out the same again.
         for (octet, expected) in [(1, None), (3, Some(2))] {
             let mut again = Received::for_tests(keys(1, Some((7, octet, LONG)), opening));

@@ -56,7 +56,7 @@ impl Core {
         for session in state.sessions.values() {
             session.outgoing.send_replace(Outgoing::Close(Ending::Follows));
         }
-        *state = State { writers: state.writers, ends: state.ends, ..State::default() };
+        *state = State { writers: state.writers, ends: state.ends, changed: true, ..State::default() };
         // The thread that writes ends, if it does not wait for the store.
         self.work.notify_all();
         self.publish(state, Duration::ZERO);

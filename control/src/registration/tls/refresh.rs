@@ -297,7 +297,7 @@ mod tests {
             let error = format!("{:#}", bad.await);
             assert!(error.contains("no longer good") && error.contains("evoked"), "{error}");
             // Another name than the one that is configured, another host, another authority.
-            let registrar = Tls::load(lab.issue(Kind::Registrar, "west")).expect("material").current().chain.clone();
+            let registrar = Tls::load(lab.issue(Kind::Registrar, "north")).expect("material").current().chain.clone();
             let material = node.current();
             material.still_registrar(None, "localhost", &registrar).expect("good");
             for (peer, host) in [(None, "example.net"), (Some("east"), "localhost")] {

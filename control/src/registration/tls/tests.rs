@@ -148,11 +148,12 @@ fn an_expired_certificate_is_refused_by_both_sides() {
 fn no_certificate_or_an_older_tls_is_refused() {
     let mut lab = Lab::new();
     let registrar = load(&lab.issue(Kind::Registrar, "west"));
-    let client = ClientConfig::builder_with_provider(provider())
+    let mut client = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
         .with_root_certificates(Arc::clone(&registrar.own.roots))
         .with_no_client_auth();
+    client.alpn_protocols = vec![ALPN.to_vec()];
     let error = handshake(client, &registrar.server(), "localhost").expect_err("no certificate");
     assert!(error.contains("peer sent no certificates"), "{error}");
 }
