@@ -40,7 +40,7 @@ impl Rig {
             place.ip(&format!("link add {wire} type veth peer name r netns {}", router.name()))?;
             place.ip(&format!("link set {wire} mtu {} promisc on up", self.options.wire_mtu))?;
             let narrow = ["x0", "x1"][side.index()];
-            router.ip(&format!("link set r mtu {} up", self.options.wire_mtu))?;
+            router.ip(&format!("link set r mtu {}", self.options.wire_mtu))?;
             router.ip(&format!("link set {narrow} mtu {narrow_mtu} up"))?;
             router.ip(&format!("addr add {}/64 dev r nodad", gateway(side)))?;
             router.ip(&format!("addr add {}/64 dev {narrow} nodad", between(side)))?;
@@ -54,16 +54,18 @@ impl Rig {
         Ok(routers)
     }
 
-    /// As [`Rig::connect`], through routers.
+    /// As [`Rig::connect`], through routers. What they say of themselves they say from now on: before, a box would have to
+    /// drop it, since its host was not there.
     ///
     /// # Errors
     /// A host is not attached, or does not reach the other within `limit`.
-    pub fn connect_through(&self, _: &Routers, limit: Duration) -> Result<()> {
+    pub fn connect_through(&self, routers: &Routers, limit: Duration) -> Result<()> {
         for side in Side::BOTH {
             let (host, tap) = (self.host(side), side.tap());
             host.sysctl(&[&format!("net.ipv6.conf.{tap}.disable_ipv6=0")])?;
             host.ip(&format!("addr replace {}/64 dev {tap} nodad", side.address()))?;
             host.ip(&format!("-6 route replace default via {}", gateway(side)))?;
+            routers.0[side.index()].ip("link set r up")?;
         }
         self.reach(limit)
     }
