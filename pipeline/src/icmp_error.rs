@@ -7,7 +7,7 @@
 //! Without this a host obeys the MTU, its packets then grow by the option, and are refused for ever.
 //!
 //! Anybody can send an error. So nothing is done unless the quoted packet is of a flow that this box measures and its option
-//! one that the box lately put into a packet of that flow ([`proof`]); what is done then is limited by two buckets. All else
+//! one that the box lately put into a packet of that flow (`proof`); what is done then is limited by two buckets. All else
 //! passes as it came, is counted, makes no state, and costs a look-up, and one opening when it quotes a sealed option.
 //!
 //! [`path_mtu`]: crate::path_mtu

@@ -1,7 +1,7 @@
 //! The last stage before transmission: the option goes into the packet, or out of it. The shorter part moves, which is
 //! what stands before the option: Ethernet, IPv6 and the headers in between.
 //!
-//! Whoever calls has made the packet ready to be changed ([`crate::buffer::make_ready`]). Where it is not after all, or is
+//! Whoever calls has made the packet ready to be changed (`buffer::make_ready`). Where it is not after all, or is
 //! shorter than what was planned for, nothing is changed and the answer says so: no plan can make a worker panic.
 
 use crate::buffer::PacketBuf;

@@ -7,10 +7,10 @@
 //! 2. *ready here*: all boxes have acknowledged, or a time limit has passed. The other primary is told.
 //! 3. *active*: the other side is ready; this side's boxes get the secrets to seal with.
 //! 4. *superseded* by the next; opened for the grace time, and for a box that may still seal under it for longer
-//!    ([`in_use`]).
+//!    (`in_use`).
 //!
 //! A process of a box never gets a secret to seal with that another process of that box may have had (profile section 6):
-//! a process that is new here waits for a generation that is negotiated after it has come ([`process`] says why that is
+//! a process that is new here waits for a generation that is negotiated after it has come (`process` says why that is
 //! enough, whatever becomes of the store). What was handed out is durable before it is.
 
 mod boxes;
