@@ -23,6 +23,9 @@ pub const ANSWER: Duration = Duration::from_secs(10);
 pub const KEEPALIVE: Duration = Duration::from_secs(5);
 /// It is over when none comes within this.
 pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
+/// Octets that may be under way to this side of a call, which the other side holds until they are read: a registrar sends to
+/// thousands of boxes at once. Two messages with changes fit.
+const WINDOW: u32 = 16 << 10;
 
 /// A connection to a registrar.
 #[derive(Clone, Debug)]
@@ -126,6 +129,7 @@ async fn channel(place: &str, stream: Noted) -> anyhow::Result<Channel> {
     });
     Endpoint::from_shared("http://registrar")
         .context("an address")?
+        .initial_stream_window_size(WINDOW)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_ANSWER)
         .keep_alive_while_idle(true)
