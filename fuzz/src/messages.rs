@@ -202,6 +202,7 @@ pub fn corpus() -> Vec<Vec<u8>> {
         prefixes: Node::from(&node).prefixes,
         instance: vec![9; 16],
         differences: true,
+        token: None,
     };
     let hello = FromNode { message: Some(from_node::Message::Hello(hello)) };
     let whole = KeySet { revision: 1, scope: 1, opening: vec![opening(&node)], ..KeySet::default() };
@@ -215,7 +216,7 @@ pub fn corpus() -> Vec<Vec<u8>> {
         added: vec![Added { id: vec![7; 16], is_client: false, secrets: vec![secret(9)] }],
         ..OpeningChanges::default()
     };
-    let changes = |changes: &OpeningChanges| ToNode { keys: None, changes: changes.encode_to_vec().into() };
+    let changes = |changes: &OpeningChanges| ToNode { changes: changes.encode_to_vec().into(), ..ToNode::default() };
     let keys = |set| ToNode { keys: Some(set), ..ToNode::default() };
     let to_box = [keys(whole), changes(&first), changes(&second), keys(set)].map(|message| {
         let octets = message.encode_to_vec();
@@ -236,7 +237,9 @@ pub fn corpus() -> Vec<Vec<u8>> {
     let wanted = News::Wanted { above: 4, reason: "box-a restarted".into() };
     let trouble = News::trouble("kem: no answer");
     let in_use = News::InUse(InUse { since: 4, behind: [([7; 16], 2..=3)].into(), keeps: Duration::from_secs(9) });
-    for news in [News::Nodes(vec![node]), News::State { newest: 4, ready: 3 }, in_use, wanted, trouble] {
+    for news in
+        [News::Nodes(vec![node]), News::State { newest: 4, ready: 3, fingerprint: None }, in_use, wanted, trouble]
+    {
         all.push((4, Coordination::from(&news).encode_to_vec()));
     }
     all.into_iter().map(|(kind, octets)| [&[kind][..], &octets].concat()).collect()
