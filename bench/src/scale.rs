@@ -12,9 +12,9 @@ use crate::report::Report;
 use crate::rig::Directory;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pipeline::counters::Counter;
-use pipeline::flow_table::TableSize;
-use pipeline::policy::InboundAction;
+use pipeline::flow::table::TableSize;
+use pipeline::observe::counters::Counter;
+use pipeline::state::policies::InboundAction;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 

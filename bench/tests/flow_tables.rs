@@ -7,8 +7,8 @@ use bench::flow::papaya::Papaya;
 use bench::flow::rte_hash::{HashedBy, RteHash};
 use bench::flow::table::{BURST, Key, Ours, Sum, Table};
 use dpdk_ffi::Eal;
-use pipeline::flow::Flow;
-use pipeline::flow_table::{FlowTable, TableSize};
+use pipeline::flow::record::Flow;
+use pipeline::flow::table::{FlowTable, TableSize};
 
 /// What was put in is found, once; what was not, or was taken out, is not.
 fn holds_what_was_put_in<'a>(table: &dyn Table<'a>, records: &'a [Flow]) {

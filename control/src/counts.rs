@@ -5,7 +5,7 @@ mod paths;
 mod table;
 
 pub use paths::Paths;
-use pipeline::counters::{BUCKETS, Counter, DirectionCounters, Histogram, Reason, WorkerCounters};
+use pipeline::observe::counters::{BUCKETS, Counter, DirectionCounters, Histogram, Reason, WorkerCounters};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -340,9 +340,9 @@ pub struct Counts {
 impl Counts {
     /// Sums up the workers' counters. What is not theirs is left for the caller to fill in.
     #[must_use]
-    pub fn of(workers: &[std::sync::Arc<WorkerCounters>], policies: &[pipeline::policy::Policy]) -> Self {
+    pub fn of(workers: &[std::sync::Arc<WorkerCounters>], policies: &[pipeline::state::policies::Policy]) -> Self {
         let sum = |f: fn(&WorkerCounters) -> &Counter| workers.iter().map(|w| f(w).get()).sum::<u64>();
-        let policy = |i: usize, f: fn(&pipeline::counters::PolicyCounters) -> &Counter| {
+        let policy = |i: usize, f: fn(&pipeline::observe::counters::PolicyCounters) -> &Counter| {
             workers.iter().filter_map(|w| w.policies.get(i)).map(|p| f(p).get()).sum::<u64>()
         };
         Self {

@@ -5,7 +5,7 @@ use crate::key_file::KeyFile;
 use crate::state_file::known_generations;
 use anyhow::Context;
 use clap::Args;
-use pipeline::keyring::GenerationKeys;
+use pipeline::state::keyring::GenerationKeys;
 use protocol::aead::{self, Slot};
 use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
@@ -373,7 +373,7 @@ impl Opener {
     /// Every key that may have sealed a packet of a flow not seen before.
     fn guesses(&self, tuple: &FiveTuple) -> Vec<KeyName> {
         let mut guesses = Vec::new();
-        let speaks = |prefixes: &[pipeline::policy::Prefix]| prefixes.iter().any(|p| p.contains(&tuple.src));
+        let speaks = |prefixes: &[protocol::prefix::Prefix]| prefixes.iter().any(|p| p.contains(&tuple.src));
         for (index, node) in self.keys.nodes.iter().enumerate().filter(|(_, n)| speaks(&n.prefixes)) {
             let generations = match (self.generation_max, self.known.get(&node.id)) {
                 (Some(max), _) => 1..=max,

@@ -4,9 +4,9 @@ mod reading;
 
 use crate::config::reader::{self, Table};
 use crate::config::report::{Errors, Report};
-use pipeline::keyring::GenerationKeys;
-use pipeline::policy::Prefix;
+use pipeline::state::keyring::GenerationKeys;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, WrongLength, file_generation_secret};
+use protocol::prefix::Prefix;
 use protocol::suite::Suite;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;

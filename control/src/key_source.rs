@@ -7,8 +7,8 @@ use crate::registration::box_keys::RegisteredKeys;
 use crate::resumption::Cause;
 use crate::setup;
 use arc_swap::ArcSwap;
-use pipeline::keyring::KeyRing;
-use pipeline::path::Shared;
+use pipeline::state::keyring::KeyRing;
+use pipeline::state::shared::Shared;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

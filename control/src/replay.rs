@@ -11,7 +11,7 @@ use crate::keys::KeyManager;
 use crate::setup;
 use anyhow::{Context, bail};
 use content::Content;
-use pipeline::path::{Clock, Worker};
+use pipeline::state::shared::{Clock, Worker};
 use pipeline::worker::{turn_inbound, turn_outbound};
 use port::CapturePort;
 use std::fs::{DirBuilder, File};

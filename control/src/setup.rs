@@ -6,10 +6,10 @@ use crate::keys::KeyManager;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use dpdk_ffi::{Port, PortStats};
-use pipeline::counters::WorkerCounters;
-use pipeline::flow_table::{FlowTable, TableSize};
-use pipeline::keyring::KeyRing;
-use pipeline::path::{PathConfig, Shared};
+use pipeline::flow::table::{FlowTable, TableSize};
+use pipeline::observe::counters::WorkerCounters;
+use pipeline::state::keyring::KeyRing;
+use pipeline::state::shared::{PathConfig, Shared};
 use protocol::prseq::MasterKey;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -46,11 +46,11 @@ pub fn keys(config: &mut Config, seals: bool) -> anyhow::Result<Option<KeyManage
 }
 
 /// Where a worker records what it seals with, if the configuration wants that.
-pub fn audit(config: &Config) -> anyhow::Result<Option<pipeline::audit::AuditSink>> {
+pub fn audit(config: &Config) -> anyhow::Result<Option<pipeline::observe::audit::AuditSink>> {
     let Some(path) = &config.audit else { return Ok(None) };
     let file = std::fs::File::options().create(true).append(true).open(path);
     let file = file.with_context(|| format!("[audit] file: cannot write {}", path.display()))?;
-    Ok(Some(pipeline::audit::AuditSink::new(file)))
+    Ok(Some(pipeline::observe::audit::AuditSink::new(file)))
 }
 
 /// A port's counters; zeros where the driver has none.

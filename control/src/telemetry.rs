@@ -7,7 +7,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use pipeline::counters::Histogram;
+use pipeline::observe::counters::Histogram;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric, MetricFamily, MetricType,
 };
@@ -343,7 +343,7 @@ fn families(c: &Counts) -> Vec<MetricFamily> {
 mod tests {
     use super::*;
     use crate::counts::{PortLink, RegistrationCounts};
-    use pipeline::counters::WorkerCounters;
+    use pipeline::observe::counters::WorkerCounters;
 
     #[test]
     fn text_has_the_values_and_every_family_its_help() {

@@ -2,7 +2,7 @@
 
 use control::config::report::Errors;
 use control::config::{Checks, Config, Device, Idle, LogFormat, LogLevel, Oversize};
-use pipeline::policy::{InboundAction, Mode, OnFailure, OutboundAction, ProtocolMatch};
+use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, ProtocolMatch};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

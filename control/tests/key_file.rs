@@ -3,7 +3,7 @@
 use clap::Parser;
 use control::key_file::{KeyFile, Scope, Side};
 use control::keygen::{self, KeygenArgs};
-use pipeline::keyring::GenerationKeys;
+use pipeline::state::keyring::GenerationKeys;
 use protocol::five_tuple::FiveTuple;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -7,14 +7,15 @@
 
 use crate::corpus;
 use arrayvec::ArrayVec;
-use pipeline::buffer::{PacketBuf, VecBuf};
-use pipeline::counters::{Outcome, Reason};
-use pipeline::flow_table::{FlowTable, TableSize};
-use pipeline::icmp_error::Finding;
-use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
-use pipeline::path::{BURST, Oversize, PathConfig, Shared, Worker};
-use pipeline::policy::{InboundAction, Mode, OnFailure, OutboundAction, Policy, Prefix, ProtocolMatch};
-use pipeline::resync::Resync;
+use pipeline::packet::buffer::{PacketBuf, VecBuf};
+use pipeline::observe::counters::{Outcome, Reason};
+use pipeline::flow::table::{FlowTable, TableSize};
+use pipeline::inbound::icmp_error::Finding;
+use pipeline::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::state::shared::{BURST, Oversize, PathConfig, Shared, Worker};
+use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, Policy, ProtocolMatch};
+use protocol::prefix::Prefix;
+use pipeline::state::resync::Resync;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
 use protocol::prseq::MasterKey;
 use protocol::suite::{Aead, Kdf, Kem, Suite};

@@ -1,13 +1,14 @@
 //! The packet path over any frame: the opener above all.
 
 use arrayvec::ArrayVec;
-use pipeline::buffer::{PacketBuf, VecBuf};
-use pipeline::counters::Outcome;
-use pipeline::flow_table::{FlowTable, TableSize};
-use pipeline::icmp_error::Finding;
-use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
-use pipeline::path::{BURST, Oversize, PathConfig, Shared, Worker};
-use pipeline::policy::{Mode, OnFailure, Policy, Prefix};
+use pipeline::packet::buffer::{PacketBuf, VecBuf};
+use pipeline::observe::counters::Outcome;
+use pipeline::flow::table::{FlowTable, TableSize};
+use pipeline::inbound::icmp_error::Finding;
+use pipeline::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::state::shared::{BURST, Oversize, PathConfig, Shared, Worker};
+use pipeline::state::policies::{Mode, OnFailure, Policy};
+use protocol::prefix::Prefix;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret};
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;

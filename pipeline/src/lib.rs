@@ -18,52 +18,15 @@
 //! [`tombstones`]), [`resync`].
 #![deny(unsafe_code)]
 
-pub mod audit;
-pub mod buffer;
-pub mod counters;
-#[cfg(feature = "dpdk")]
-pub mod dpdk;
 pub mod flow;
-pub mod flow_hash;
-pub mod flow_index;
-pub mod flow_table;
-pub mod icmp_error;
-mod inbound;
-pub mod keyring;
-mod lookup;
-pub mod mss;
-pub mod open;
-mod outbound;
-pub mod parse;
-pub mod path;
-pub mod path_mtu;
-pub mod policy;
-pub mod prefixes;
-pub mod quiescence;
-pub mod resync;
-pub mod rewrite;
-pub mod ring_index;
-pub mod table_memory;
+pub mod inbound;
+pub mod observe;
+pub mod outbound;
+pub mod packet;
+pub mod ports;
+pub mod state;
 #[cfg(all(test, not(loom)))]
 mod testing;
-pub mod tombstones;
-pub mod too_big;
-mod trials;
+#[cfg(all(test, not(loom)))]
+mod tests;
 pub mod worker;
-
-#[cfg(all(test, not(loom)))]
-mod allocations;
-#[cfg(all(test, not(loom)))]
-mod in_clear;
-#[cfg(all(test, not(loom)))]
-mod many_peers;
-#[cfg(all(test, not(loom)))]
-mod nonce_promise;
-#[cfg(all(test, not(loom)))]
-mod read_only;
-#[cfg(all(test, not(loom)))]
-mod refused;
-#[cfg(all(test, not(loom)))]
-mod second_reading;
-#[cfg(all(test, not(loom)))]
-mod two_boxes;

@@ -1,13 +1,14 @@
 //! What the crate's tests share: two boxes' worth of state, and frames.
 
-use crate::buffer::PacketBuf;
-use crate::counters::Outcome;
-use crate::flow_table::{FlowTable, TableSize};
-use crate::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
-use crate::path::{Oversize, PathConfig, Shared, Worker};
-use crate::policy::{Mode, OnFailure, Policy, Prefix};
+use crate::flow::table::{FlowTable, TableSize};
+use crate::observe::counters::Outcome;
+use crate::packet::buffer::PacketBuf;
+use crate::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use crate::state::policies::{Mode, OnFailure, Policy};
+use crate::state::shared::{Oversize, PathConfig, Shared, Worker};
 use arrayvec::ArrayVec;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
+use protocol::prefix::Prefix;
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
 use std::sync::Arc;

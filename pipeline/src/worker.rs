@@ -1,9 +1,9 @@
 //! The loop of a worker: its queue of either port, polled in turn until it is told to stop. Run to completion, one burst
 //! at a time.
 
-use crate::buffer::PacketBuf;
-use crate::counters::{DirectionCounters, Outcome, Reason};
-use crate::path::{BURST, Clock, Worker};
+use crate::observe::counters::{DirectionCounters, Outcome, Reason};
+use crate::packet::buffer::PacketBuf;
+use crate::state::shared::{BURST, Clock, Worker};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -156,7 +156,7 @@ fn send<Q: PortQueue>(
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::buffer::VecBuf;
+    use crate::packet::buffer::VecBuf;
     use crate::testing::{self, frame};
     use std::collections::VecDeque;
 
@@ -192,7 +192,7 @@ mod tests {
         while turn_outbound(&mut worker, &mut inside, &mut outside, &|| 1) {}
         let counters = &worker.counters.outbound;
         assert_eq!(counters.received.get(), 100);
-        assert_eq!(counters.added.iter().map(crate::counters::Counter::get).sum::<u64>(), 90);
+        assert_eq!(counters.added.iter().map(crate::observe::counters::Counter::get).sum::<u64>(), 90);
         assert_eq!(counters.dropped[Reason::TxFull as usize].get(), 10);
         for (sent, frame) in outside.sent.iter().zip(&frames) {
             assert_eq!(sent.data()[14 + 40 + 40..], frame[14 + 40..], "in order, with 40 octets of header more");

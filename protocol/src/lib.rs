@@ -11,6 +11,7 @@ pub mod key_schedule;
 pub mod meter;
 pub mod negotiation;
 pub mod prefetch;
+pub mod prefix;
 pub mod prseq;
 pub mod receiver;
 pub mod replay;

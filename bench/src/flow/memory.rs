@@ -3,7 +3,7 @@
 use super::keys::Keys;
 use super::papaya::Papaya;
 use super::rte_hash::RteHash;
-use pipeline::flow_table::TableSize;
+use pipeline::flow::table::TableSize;
 
 /// How large our table is for this many flows, and as many again that come and go beside them.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use super::table::{BURST, KEYED, Key, Sum, Table};
 use anyhow::{Result, ensure};
-use pipeline::flow::Flow;
+use pipeline::flow::record::Flow;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// A key whose hash is ready.

@@ -3,7 +3,7 @@
 use super::table::{BURST, KEYED, Key, Sum, Table};
 use anyhow::{Result, bail, ensure};
 use dpdk_ffi::Eal;
-use pipeline::flow::Flow;
+use pipeline::flow::record::Flow;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;

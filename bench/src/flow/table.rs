@@ -1,10 +1,10 @@
 //! What `bench flow` asks of a table, and ours.
 
 use anyhow::{Result, ensure};
-use pipeline::flow::Flow;
-use pipeline::flow_hash::{FlowHash, FlowHasher};
-use pipeline::flow_table::{Ager, FlowTable};
-use pipeline::quiescence::Quiescence;
+use pipeline::flow::hash::{FlowHash, FlowHasher};
+use pipeline::flow::quiescence::Quiescence;
+use pipeline::flow::record::Flow;
+use pipeline::flow::table::{Ager, FlowTable};
 use protocol::five_tuple::FiveTuple;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 pub type Key = [u64; 5];
 
 /// Keys looked up at once.
-pub const BURST: usize = pipeline::path::BURST;
+pub const BURST: usize = pipeline::state::shared::BURST;
 
 /// Hashes for the peers as our table does, under other secrets.
 pub(super) static KEYED: FlowHasher = FlowHasher::new([

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use cases::{CASES, Case, PREPARED};
 use clap::Args;
 use kept::Kept;
-use pipeline::path::BURST;
+use pipeline::state::shared::BURST;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -2,11 +2,12 @@
 
 use super::frames::{A, B};
 use anyhow::{Context, Result};
-use pipeline::flow_table::{FlowTable, TableSize};
-use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
-use pipeline::path::{Oversize, PathConfig, Shared};
-use pipeline::policy::{InboundAction, Mode, Policy, Prefix};
+use pipeline::flow::table::{FlowTable, TableSize};
+use pipeline::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::state::policies::{InboundAction, Mode, Policy};
+use pipeline::state::shared::{Oversize, PathConfig, Shared};
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
+use protocol::prefix::Prefix;
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
 use std::sync::Arc;

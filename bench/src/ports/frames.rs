@@ -1,7 +1,7 @@
 //! The frames that go in: which sizes, which flow, and as a capture file for `net_pcap`.
 
 use anyhow::{Context, Result, bail};
-use pipeline::path::BURST;
+use pipeline::state::shared::BURST;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -1,7 +1,7 @@
 //! One measurement, as it is handed to the process that takes it, and what comes back.
 
 use super::frames::Frame;
-use pipeline::policy::Mode;
+use pipeline::state::policies::Mode;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

@@ -10,10 +10,10 @@ use super::rig;
 use anyhow::{Context, Result, bail};
 use arrayvec::ArrayVec;
 use dpdk_ffi::{Eal, Mbuf, Mempool, ThreadRegistration, tsc, tsc_hz};
-use pipeline::counters::WorkerCounters;
-use pipeline::dpdk::{DpdkQueue, TscClock};
-use pipeline::path::{BURST, Clock, Worker};
-use pipeline::policy::{InboundAction, Mode};
+use pipeline::observe::counters::WorkerCounters;
+use pipeline::ports::dpdk::{DpdkQueue, TscClock};
+use pipeline::state::policies::{InboundAction, Mode};
+use pipeline::state::shared::{BURST, Clock, Worker};
 use pipeline::worker::{self, Idle, PortQueue};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -380,8 +380,10 @@ pub fn run<T>(device: Device, frame: Frame, flows: u32, with: impl FnOnce(&mut G
         result
     });
     if let Device::Add(_) = device {
-        let added: u64 = counters.iter().flat_map(|c| &c.outbound.added).map(pipeline::counters::Counter::get).sum();
-        let passed: u64 = counters.iter().flat_map(|c| &c.outbound.passed).map(pipeline::counters::Counter::get).sum();
+        let added: u64 =
+            counters.iter().flat_map(|c| &c.outbound.added).map(pipeline::observe::counters::Counter::get).sum();
+        let passed: u64 =
+            counters.iter().flat_map(|c| &c.outbound.passed).map(pipeline::observe::counters::Counter::get).sum();
         if result.is_ok() && (passed > 0 || added == 0) {
             bail!("{added} packets got an option, {passed} did not: {}", reasons(&counters));
         }

@@ -3,8 +3,8 @@
 use super::frames::{self, FlowOrder, Frame};
 use arrayvec::ArrayVec;
 use dpdk_ffi::{Mbuf, Mempool, Port, Started};
-use pipeline::dpdk::DpdkQueue;
-use pipeline::path::BURST;
+use pipeline::ports::dpdk::DpdkQueue;
+use pipeline::state::shared::BURST;
 use pipeline::worker::PortQueue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

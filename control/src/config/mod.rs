@@ -12,14 +12,14 @@ mod sections;
 
 use crate::key_file::KeyFile;
 use crate::registration::node::NodeSettings;
-use pipeline::policy::{Mode, Policy};
+use pipeline::state::policies::{Mode, Policy};
 use reader::Table;
 use report::{Errors, Problem, Report};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use pipeline::path::Oversize;
+pub use pipeline::state::shared::Oversize;
 
 /// Octets a configuration may have.
 const MAX_LEN: u64 = 1 << 20;

@@ -3,7 +3,7 @@
 use super::reader::{self, Table};
 use super::report::{At, Report};
 use crate::key_file::{self, NAME_REMEDY};
-use pipeline::policy::{InboundAction, Mode, OnFailure, OutboundAction, Policy, ProtocolMatch};
+use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, Policy, ProtocolMatch};
 use protocol::wire::ipv6;
 use std::time::Duration;
 use toml::Spanned;

@@ -1,7 +1,7 @@
 //! Reads TOML tables value by value: each read checks type and range, says where a wrong value stands, and goes on.
 
 use super::report::{At, Report, suggestion};
-use pipeline::policy::Prefix;
+use protocol::prefix::Prefix;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use toml::Spanned;

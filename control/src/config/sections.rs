@@ -6,7 +6,7 @@ use super::{
     Checks, Device, FlowTable, Forwarding, Idle, Keys, LogFormat, LogLevel, Oversize, Port, Telemetry, Workers,
 };
 use crate::key_file::{self, KeyFile};
-use pipeline::path::BURST;
+use pipeline::state::shared::BURST;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -7,9 +7,9 @@ use super::node::{self, NodeSettings, Received, Registration};
 use super::wire::SealingKeys;
 use crate::keys::{LEAST_AGE, fills_up, sweep_tombstones};
 use anyhow::Context;
-use pipeline::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
-use pipeline::path::Shared;
-use pipeline::prefixes::Prefixes;
+use pipeline::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::state::prefixes::Prefixes;
+use pipeline::state::shared::Shared;
 use protocol::key_schedule::Secret;
 use protocol::suite::Aead;
 use sha2::{Digest, Sha256};
@@ -81,7 +81,7 @@ struct Sealing {
     /// As the registrar counts.
     generation: u32,
     keys: Numbered,
-    prefixes: Vec<pipeline::policy::Prefix>,
+    prefixes: Vec<protocol::prefix::Prefix>,
     expires: Instant,
     /// Until then the others open it though the box is out of touch; `None`: not known.
     opened_until: Option<Instant>,
@@ -415,7 +415,7 @@ impl PeerSlot {
 mod tests {
     use super::super::wire::{Keys, NodeInfo, OpeningKeys};
     use super::*;
-    use pipeline::keyring::ClientSecrets;
+    use pipeline::state::keyring::ClientSecrets;
     use protocol::suite::Suite;
 
     fn secret(octet: u8) -> Secret {

@@ -9,7 +9,7 @@ use super::wire::{
 };
 use crate::pki::Kind;
 use anyhow::{Context, anyhow, ensure};
-use pipeline::policy::Prefix;
+use protocol::prefix::Prefix;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

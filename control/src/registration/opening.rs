@@ -6,8 +6,8 @@ use super::wire::{
     scope_to_wire,
 };
 use bytes::Bytes;
-use pipeline::policy::Prefix;
 use prost::Message;
+use protocol::prefix::Prefix;
 use protocol::suite::{Scope, Suite};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;

@@ -7,7 +7,7 @@ use bench::rig::boxes::{BoxConfig, Keys};
 use bench::rig::command::Running;
 use bench::rig::registrars::{NAMES, Registrars};
 use bench::rig::{Rig, Side};
-use pipeline::audit::RECORD;
+use pipeline::observe::audit::RECORD;
 use rustix::process::Signal;
 use std::collections::HashSet;
 use std::path::PathBuf;

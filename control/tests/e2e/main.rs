@@ -282,7 +282,7 @@ fn e2e_a_killed_box_comes_back_under_a_new_generation() {
     assert!(generations.is_sorted_by(|a, b| a < b), "{generations:?}");
     assert!(records.is_sorted_by(|a, b| a < b), "{records:?}");
     let audit = std::fs::read(&audit).expect("audit file");
-    let (pairs, rest) = audit.as_chunks::<{ pipeline::audit::RECORD }>();
+    let (pairs, rest) = audit.as_chunks::<{ pipeline::observe::audit::RECORD }>();
     assert!(pairs.len() >= 3 * 220 && rest.is_empty(), "{} records", pairs.len());
     let distinct: HashSet<_> = pairs.iter().collect();
     assert_eq!(distinct.len(), pairs.len(), "a (key, nonce) pair was used twice");

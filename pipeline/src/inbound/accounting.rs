@@ -1,11 +1,11 @@
 //! What an authenticated packet says is taken into account: replays, gaps, times, keys that the box opened with.
 
 use super::{Chosen, Plans};
-use crate::counters::{Reason, WorkerCounters};
-use crate::flow::WholeFlow;
-use crate::keyring::KeyRing;
-use crate::open::Guess;
-use crate::path::Shared;
+use crate::flow::record::WholeFlow;
+use crate::inbound::guess::Guess;
+use crate::observe::counters::{Reason, WorkerCounters};
+use crate::state::keyring::KeyRing;
+use crate::state::shared::Shared;
 use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
 use protocol::receiver::Verdict;

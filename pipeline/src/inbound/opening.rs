@@ -1,14 +1,14 @@
 //! Opening: the likeliest key of every packet in one call, then further keys for the few that did not open.
 
 use super::{Chosen, Plans, octets_of};
-use crate::buffer::PacketBuf;
-use crate::counters::{Reason, WorkerCounters};
-use crate::flow::Flow;
-use crate::keyring::KeyRing;
-use crate::open::{Guess, SealedOption, guesses, load, session};
-use crate::path::{BURST, Scratch, Shared};
-use crate::resync::Sample;
-use crate::trials::{Purse, TrialBudget};
+use crate::flow::record::Flow;
+use crate::inbound::guess::{Guess, SealedOption, guesses, load, session};
+use crate::inbound::trials::{Purse, TrialBudget};
+use crate::observe::counters::{Reason, WorkerCounters};
+use crate::packet::buffer::PacketBuf;
+use crate::state::keyring::KeyRing;
+use crate::state::resync::Sample;
+use crate::state::shared::{BURST, Scratch, Shared};
 use arrayvec::ArrayVec;
 use protocol::key_schedule::{ReadyKey, nonce_words};
 use protocol::suite::Aead;

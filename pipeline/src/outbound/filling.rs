@@ -1,10 +1,10 @@
 //! What is sealed: each packet's metrics, PRSEQ, nonce and key, in the batch's slots.
 
 use super::Chosen;
-use crate::counters::WorkerCounters;
-use crate::flow::Flow;
-use crate::keyring::{KeyRing, Sealer};
-use crate::path::{BURST, IN_CLEAR, Scratch, Shared};
+use crate::flow::record::Flow;
+use crate::observe::counters::WorkerCounters;
+use crate::state::keyring::{KeyRing, Sealer};
+use crate::state::shared::{BURST, IN_CLEAR, Scratch, Shared};
 use protocol::aead::KeyState;
 use protocol::delta_time;
 use protocol::key_line::{Found, SecretId};

@@ -2,10 +2,10 @@
 
 use super::filling::Slots;
 use super::{Chosen, Plans};
-use crate::buffer::PacketBuf;
-use crate::counters::{Outcome, Reason, Runs, WorkerCounters};
-use crate::path::{BURST, Scratch};
-use crate::rewrite;
+use crate::observe::counters::{Outcome, Reason, Runs, WorkerCounters};
+use crate::packet::buffer::PacketBuf;
+use crate::packet::rewrite;
+use crate::state::shared::{BURST, Scratch};
 use arrayvec::ArrayVec;
 use protocol::wire::dest_opts::{InsertPlan, begin_header};
 use protocol::wire::option::{self, Form, Metrics, Prefix6};

@@ -68,7 +68,7 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     /// Where it connects from.
     pub(super) from: String,
-    pub(super) prefixes: Vec<pipeline::policy::Prefix>,
+    pub(super) prefixes: Vec<protocol::prefix::Prefix>,
     pub(super) revision: u64,
     /// What it was last sent: the version of the secrets to open with, the generation to seal under, and
     /// until when that is opened.

@@ -11,7 +11,7 @@ use super::boxes::{Node, Session};
 use super::{Engine, persist};
 use crate::config::registrar::Role;
 use crate::key_file::Scope;
-use pipeline::policy::Prefix;
+use protocol::prefix::Prefix;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 

@@ -5,7 +5,7 @@ use super::super::wire::{FEATURES, KeySet, Keys, OpeningTable, Registering, Toke
 use super::*;
 use crate::config::registrar::Role;
 use crate::key_file::Scope;
-use pipeline::keyring::GenerationKeys;
+use pipeline::state::keyring::GenerationKeys;
 use protocol::key_schedule::SharedSecret;
 use protocol::negotiation::{Agreed, Prefer};
 use protocol::suite::Suite;

@@ -4,9 +4,9 @@ use super::{
     ClientSecrets, KeySet, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, NodeInfo, Token, array, bad,
     prefixes_from_wire, proto, scope_from_wire, token,
 };
-use pipeline::keyring::{self, GenerationKeys};
-use pipeline::policy::Prefix;
+use pipeline::state::keyring::{self, GenerationKeys};
 use protocol::key_schedule::Secret;
+use protocol::prefix::Prefix;
 use protocol::suite::{Scope, Suite};
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use super::{
     Malformed, Node, Nodes, Token, Trouble, Wanted, array, bad, coordination, proto, token,
 };
 use crate::key_file;
-use pipeline::policy::Prefix;
+use protocol::prefix::Prefix;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;

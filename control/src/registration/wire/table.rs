@@ -6,7 +6,7 @@ use super::{
     Added, Ended, KeySet, Keys, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, Opening, OpeningChanges, OpeningSecret,
     array, bad,
 };
-use pipeline::keyring::{ClientSecrets, GenerationKeys};
+use pipeline::state::keyring::{ClientSecrets, GenerationKeys};
 use prost::Message;
 use protocol::key_schedule::Secret;
 use std::collections::{BTreeMap, HashSet};

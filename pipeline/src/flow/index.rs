@@ -1,0 +1,400 @@
+//! The index of the flow table: buckets of one cache line, eight words each, two buckets per flow, and a third for the few
+//! whose two are nearly full: then no flow is turned away while there are records.
+//!
+//! A word is `state (2) | tag (30) | record (32)`. Look-ups read; insertion and removal are compare-and-swap. What makes
+//! insertion more than that: two workers may insert one flow at the same moment into different words, and a flow that
+//! stood in the table twice would seal two packets under one nonce. So a word is first claimed as *pending*, then both
+//! buckets are read again. Of two pending words of one flow the lower one wins: it cancels the other; a pending word that
+//! meets a live one withdraws. Since each claims before it reads, at least one of two sees the other.
+
+use crate::flow::hash::FlowHash;
+use crate::flow::memory::TableMemory;
+use crate::flow::record::Flow;
+use core::hint::select_unpredictable;
+use protocol::prefetch;
+use protocol::sync::{AtomicU64, Ordering, fence};
+
+/// Words per bucket; fewer where all interleavings are explored.
+const WAYS: usize = if cfg!(loom) { 2 } else { 8 };
+
+/// Words that the first bucket keeps free while the second one has more.
+const SPARE: usize = 1;
+
+const EMPTY: u64 = 0;
+const PENDING: u64 = 1 << 62;
+const LIVE: u64 = 2 << 62;
+const CANCELLED: u64 = 3 << 62;
+const STATE: u64 = 3 << 62;
+const TAG: u64 = ((1 << 30) - 1) << 32;
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Bucket([AtomicU64; WAYS]);
+
+/// How an insertion ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Inserted {
+    /// The prepared record stands in the table.
+    New,
+    /// The flow was there already, under this record; the prepared one is the caller's again.
+    Existing(u32),
+    /// All its buckets are full.
+    Full,
+    /// Other workers were inserting the same flow for too long.
+    Contended,
+}
+
+/// The index.
+#[derive(Debug)]
+pub struct FlowIndex {
+    buckets: TableMemory<Bucket>,
+    mask: usize,
+    /// Flows in a third bucket. Look-ups go there only when there are any; insertion always does, so that it does not matter
+    /// that a look-up may be a moment behind.
+    thirds: AtomicU64,
+}
+
+enum Found {
+    Live(u32),
+    Pending,
+    Absent(Option<usize>),
+}
+
+impl FlowIndex {
+    /// An index with two words per record.
+    #[must_use]
+    pub fn new(records: usize) -> Self {
+        let buckets = (records * 2).div_ceil(WAYS).next_power_of_two().max(2);
+        Self { buckets: TableMemory::new(buckets), mask: buckets - 1, thirds: AtomicU64::new(0) }
+    }
+
+    /// Octets that an index for this many records takes.
+    #[must_use]
+    pub fn memory(records: usize) -> usize {
+        (records * 2).div_ceil(WAYS).next_power_of_two().max(2) * size_of::<Bucket>()
+    }
+
+    /// The buckets of a flow: by the low bits of its hash, and by its tag beside them.
+    fn places(&self, hash: FlowHash) -> [usize; 3] {
+        Self::places_of(self.mask, hash)
+    }
+
+    const fn places_of(mask: usize, hash: FlowHash) -> [usize; 3] {
+        let first = hash.0 as usize & mask;
+        let mixed = (hash.0 >> 34).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        [first, Self::other(mask, first, mixed >> 32), Self::other(mask, first, mixed)]
+    }
+
+    const fn other(mask: usize, first: usize, by: u64) -> usize {
+        let place = (first ^ by as usize) & mask;
+        if place == first { first ^ 1 } else { place }
+    }
+
+    const fn tag(hash: FlowHash) -> u64 {
+        hash.0 >> 2 & TAG
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        &self.buckets[at / WAYS].0[at % WAYS]
+    }
+
+    /// Asks for the bucket that nearly every flow is found in.
+    #[inline]
+    pub fn prefetch(&self, hash: FlowHash) {
+        if let Some(bucket) = self.buckets.get(hash.0 as usize & self.mask) {
+            prefetch::line(bucket);
+        }
+    }
+
+    /// Asks for the other bucket, where a flow is looked for that is not in the first.
+    #[inline]
+    pub fn prefetch_second(&self, hash: FlowHash) {
+        let [_, second, _] = self.places(hash);
+        if let Some(bucket) = self.buckets.get(second) {
+            prefetch::line(bucket);
+        }
+    }
+
+    /// A record in the first bucket that may be this flow's: its tag agrees. Without a branch that depends on
+    /// where it stands.
+    #[inline]
+    #[must_use]
+    pub fn candidate(&self, hash: FlowHash) -> Option<u32> {
+        let bucket = self.buckets.get(hash.0 as usize & self.mask)?;
+        let live = ((LIVE | Self::tag(hash)) >> 32) as u32;
+        let mut found = EMPTY;
+        for word in &bucket.0 {
+            let seen = word.load(Ordering::Acquire);
+            found = select_unpredictable((seen >> 32) as u32 == live, seen, found);
+        }
+        (found != EMPTY).then_some(found as u32)
+    }
+
+    /// The record of a flow.
+    #[inline]
+    pub fn find(&self, records: &[Flow], hash: FlowHash, key: &[u64; 5]) -> Option<u32> {
+        let live = LIVE | Self::tag(hash);
+        let [first, second, third] = self.places(hash);
+        let third = (self.thirds.load(Ordering::Relaxed) > 0).then_some(third);
+        for bucket in [first, second].into_iter().chain(third) {
+            for word in &self.buckets[bucket].0 {
+                let seen = word.load(Ordering::Acquire);
+                if seen & (STATE | TAG) == live && records.get(seen as u32 as usize).is_some_and(|r| r.is(key)) {
+                    return Some(seen as u32);
+                }
+            }
+        }
+        None
+    }
+
+    fn slots(&self, hash: FlowHash) -> impl Iterator<Item = usize> + use<> {
+        self.places(hash).into_iter().flat_map(|b| b * WAYS..(b + 1) * WAYS)
+    }
+
+    fn scan(&self, records: &[Flow], hash: FlowHash, key: &[u64; 5]) -> Found {
+        let tag = Self::tag(hash);
+        // The first bucket is taken while it has room to spare, so that look-ups seldom need the second line; then the
+        // emptier one: neither is full before the records run out.
+        let (mut free, mut room, mut pending) = ([None; 3], [0; 3], false);
+        for (i, at) in self.slots(hash).enumerate() {
+            let seen = self.word(at).load(Ordering::Acquire);
+            if seen == EMPTY {
+                free[i / WAYS] = free[i / WAYS].or(Some(at));
+                room[i / WAYS] += 1;
+            } else if seen & TAG == tag && records.get(seen as u32 as usize).is_some_and(|r| r.is(key)) {
+                match seen & STATE {
+                    LIVE => return Found::Live(seen as u32),
+                    PENDING => pending = true,
+                    _ => {}
+                }
+            }
+        }
+        let better = usize::from(room[0] <= SPARE && room[1] > room[0]);
+        // The third one early enough that hardly any bucket fills up altogether: of 8,000,000 flows some 7,000 stand there.
+        let better = if room[better] <= SPARE && room[2] > room[better] { 2 } else { better };
+        if pending { Found::Pending } else { Found::Absent(free[better]) }
+    }
+
+    /// Puts a prepared record into the index. `init` runs when the flow is known to be nowhere else in the table and
+    /// nobody can see the record yet: it sets what depends on the flow's past.
+    pub fn insert(
+        &self,
+        records: &[Flow],
+        hash: FlowHash,
+        key: &[u64; 5],
+        record: u32,
+        mut init: impl FnMut(),
+    ) -> Inserted {
+        let claim = PENDING | Self::tag(hash) | u64::from(record);
+        for _ in 0..RETRIES {
+            let free = match self.scan(records, hash, key) {
+                Found::Live(other) => return Inserted::Existing(other),
+                Found::Pending => {
+                    protocol::sync::spin();
+                    continue;
+                }
+                Found::Absent(None) => return Inserted::Full,
+                Found::Absent(Some(free)) => free,
+            };
+            let mine = self.word(free);
+            if mine.compare_exchange(EMPTY, claim, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                continue;
+            }
+            fence(Ordering::SeqCst);
+            if let Some(other) = self.rivals(records, hash, key, free) {
+                mine.store(EMPTY, Ordering::Release);
+                match other {
+                    Rival::Live(other) => return Inserted::Existing(other),
+                    Rival::Pending => {
+                        protocol::sync::spin();
+                        continue;
+                    }
+                }
+            }
+            init();
+            let live = LIVE | claim & !STATE;
+            if mine.compare_exchange(claim, live, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                if self.is_third(free, hash) {
+                    self.thirds.fetch_add(1, Ordering::Relaxed);
+                }
+                return Inserted::New;
+            }
+            mine.store(EMPTY, Ordering::Release); // cancelled by a lower one
+        }
+        Inserted::Contended
+    }
+
+    /// Looks for the same flow in other words, cancelling pending ones above ours.
+    fn rivals(&self, records: &[Flow], hash: FlowHash, key: &[u64; 5], mine: usize) -> Option<Rival> {
+        let tag = Self::tag(hash);
+        for at in self.slots(hash).filter(|&at| at != mine) {
+            let word = self.word(at);
+            let mut seen = word.load(Ordering::Acquire);
+            loop {
+                if seen & TAG != tag
+                    || seen & STATE == EMPTY
+                    || seen & STATE == CANCELLED
+                    || !records.get(seen as u32 as usize).is_some_and(|r| r.is(key))
+                {
+                    break;
+                }
+                if seen & STATE == LIVE {
+                    return Some(Rival::Live(seen as u32));
+                }
+                if at < mine {
+                    return Some(Rival::Pending);
+                }
+                match word.compare_exchange(seen, seen | CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => break,
+                    Err(now) => seen = now,
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether this word is in the flow's third bucket only.
+    fn is_third(&self, at: usize, hash: FlowHash) -> bool {
+        let [first, second, _] = self.places(hash);
+        at / WAYS != first && at / WAYS != second
+    }
+
+    /// Takes a record out of the index. Only the control thread does this. `false`: it was not there.
+    pub fn unlink(&self, hash: FlowHash, record: u32) -> bool {
+        let live = LIVE | Self::tag(hash) | u64::from(record);
+        let taken = self
+            .slots(hash)
+            .find(|&at| self.word(at).compare_exchange(live, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok());
+        if taken.is_some_and(|at| self.is_third(at, hash)) {
+            // The worker that put it there may not have come to counting it: the count then wraps for a moment.
+            self.thirds.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken.is_some()
+    }
+}
+
+enum Rival {
+    Live(u32),
+    Pending,
+}
+
+/// A rival's insertion takes some hundred nanoseconds; this is far more than that, and still bounded.
+const RETRIES: usize = if cfg!(loom) { 3 } else { 1000 };
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use protocol::five_tuple::FiveTuple;
+
+    /// Flows of one hash: as unlucky as flows can be.
+    #[test]
+    fn flows_whose_two_buckets_are_full_stand_in_a_third_and_are_found_there() {
+        const FLOWS: u32 = 3 * WAYS as u32;
+        let index = FlowIndex::new(256);
+        let hash = FlowHash(0xDEAD_BEEF << 32 | 5);
+        let tuple = |i: u32| FiveTuple { src: [1; 16], sport: i as u16, dst: [2; 16], dport: 2, protocol: 6 };
+        let records: Vec<Flow> = (0..=FLOWS).map(|_| Flow::default()).collect();
+        for (i, record) in records.iter().enumerate() {
+            record.prepare(&tuple(i as u32), 0, 0);
+        }
+        let [first, second, third] = index.places(hash);
+        assert!(first != second && second != third && third != first, "the test's hash has three buckets");
+        for i in 0..FLOWS {
+            assert_eq!(index.insert(&records, hash, &tuple(i).words(), i, || {}), Inserted::New);
+            assert_eq!(index.insert(&records, hash, &tuple(i).words(), FLOWS, || {}), Inserted::Existing(i));
+        }
+        assert_eq!(index.insert(&records, hash, &tuple(FLOWS).words(), FLOWS, || {}), Inserted::Full);
+        assert!((0..FLOWS).all(|i| index.find(&records, hash, &tuple(i).words()) == Some(i)));
+        assert_eq!(index.thirds.load(Ordering::Relaxed), WAYS as u64);
+        for i in 0..FLOWS {
+            assert!(index.unlink(hash, i) && !index.unlink(hash, i));
+            assert!((0..FLOWS).all(|k| index.find(&records, hash, &tuple(k).words()) == (k > i).then_some(k)), "{i}");
+        }
+        assert_eq!(index.thirds.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use protocol::five_tuple::FiveTuple;
+
+    /// What the two workers find, and what the control thread frees meanwhile.
+    struct Case {
+        buckets: usize,
+        hash: FlowHash,
+        /// Words that are free; all others are taken by other flows.
+        free: Vec<usize>,
+        freed: Option<usize>,
+    }
+
+    /// Two workers insert one flow.
+    fn model(case: Case) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
+            let Case { buckets, hash, freed, .. } = case;
+            let index = FlowIndex { buckets: TableMemory::new(buckets), mask: buckets - 1, thirds: AtomicU64::new(0) };
+            let index = Arc::new(index);
+            let records: Arc<Vec<Flow>> = Arc::new((0..3).map(|_| Flow::default()).collect());
+            let tuple = FiveTuple { src: [1; 16], sport: 1, dst: [2; 16], dport: 2, protocol: 6 };
+            for r in records.iter() {
+                r.prepare(&tuple, 0, 0);
+            }
+            for at in (0..buckets * WAYS).filter(|at| !case.free.contains(at)) {
+                index.word(at).store(LIVE | 9 << 32 | 2, Ordering::Relaxed);
+            }
+            let (i2, r2) = (Arc::clone(&index), Arc::clone(&records));
+            let thread = loom::thread::spawn(move || i2.insert(&r2, hash, &tuple.words(), 1, || {}));
+            if let Some(at) = freed {
+                index.word(at).store(EMPTY, Ordering::Release);
+            }
+            let mine = index.insert(&records, hash, &tuple.words(), 0, || {});
+            let theirs = thread.join().expect("no panic");
+            let live: Vec<(usize, u32)> = (0..buckets * WAYS)
+                .map(|at| (at, index.word(at).load(Ordering::Relaxed)))
+                .filter(|(_, w)| w & STATE == LIVE && w & TAG == FlowIndex::tag(hash))
+                .map(|(at, w)| (at, w as u32))
+                .collect();
+            assert!(live.len() <= 1, "the flow stands in the table twice: {mine:?} {theirs:?}");
+            for (record, result) in [(0, mine), (1, theirs)] {
+                match result {
+                    Inserted::New => assert_eq!(live[0].1, record),
+                    Inserted::Existing(other) => assert_eq!(live[0].1, other),
+                    _ => {}
+                }
+            }
+            let thirds = live.iter().filter(|(at, _)| index.is_third(*at, hash)).count();
+            assert_eq!(index.thirds.load(Ordering::Relaxed), thirds as u64);
+        });
+    }
+
+    const TWO_BUCKETS: FlowHash = FlowHash(7 << 34);
+
+    #[test]
+    fn loom_one_flow_two_workers() {
+        model(Case { buckets: 2, hash: TWO_BUCKETS, free: vec![0, 1], freed: None });
+    }
+
+    #[test]
+    fn loom_one_flow_two_workers_while_a_lower_word_is_freed() {
+        model(Case { buckets: 2, hash: TWO_BUCKETS, free: vec![1], freed: Some(0) });
+    }
+
+    /// One worker finds room in the third bucket only, the other one perhaps in the second.
+    #[test]
+    fn loom_one_flow_two_workers_while_the_second_bucket_gets_room() {
+        for above in [false, true] {
+            let mut hashes = (1..1000).map(|tag| FlowHash(tag << 34));
+            let distinct = |hash: &FlowHash| {
+                let [first, second, third] = FlowIndex::places_of(3, *hash);
+                first != second && second != third && third != first && (third > second) == above
+            };
+            let hash = hashes.find(distinct).expect("a hash with three buckets");
+            let [_, second, third] = FlowIndex::places_of(3, hash);
+            let free = vec![second * WAYS, third * WAYS, third * WAYS + 1];
+            model(Case { buckets: 4, hash, free, freed: Some(second * WAYS + 1) });
+        }
+    }
+}

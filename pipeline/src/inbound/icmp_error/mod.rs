@@ -1,0 +1,300 @@
+//! ICMPv6 errors from beyond (RFC 4443) that quote a packet with the option that this box put in: put into terms that the
+//! host understands, which knows of no option.
+//!
+//! The option is taken out of the quotation, and the lengths, the Next Header chain and the checksum follow. The MTU of a
+//! Packet Too Big becomes what the host may send so that its packet still fits with the option; the pointer of a Parameter
+//! Problem goes where the octet stood that the host sent. What was reported bounds insertion from then on ([`path_mtu`]).
+//! Without this a host obeys the MTU, its packets then grow by the option, and are refused for ever.
+//!
+//! Anybody can send an error. So nothing is done unless the quoted packet is of a flow that this box measures and its option
+//! one that the box lately put into a packet of that flow (`proof`); what is done then is limited by two buckets. All else
+//! passes as it came, is counted, makes no state, and costs a look-up, and one opening when it quotes a sealed option.
+//!
+//! [`path_mtu`]: crate::state::path_mtu
+
+mod mending;
+mod proof;
+
+use crate::observe::counters::{Reason, WorkerCounters};
+use crate::packet::buffer::{PacketBuf, make_ready};
+use crate::packet::parse;
+use crate::state::keyring::KeyRing;
+use crate::state::path_mtu::MIN_MTU;
+use crate::state::policies::OutboundAction;
+use crate::state::shared::{Shared, TokenBucket, form_of};
+use mending::Mending;
+pub(crate) use mending::checksum;
+use protocol::wire::dest_opts::{RemovePlan, plan_remove};
+use protocol::wire::ext_chain::{self, Chain, MAX_HEADERS, WalkError};
+use protocol::wire::option::Form;
+use protocol::wire::{ethernet, ipv6};
+
+/// Octets of an error before the quotation.
+const HEADER: usize = 8;
+/// Where the word is that means something else in each type.
+const WORD_AT: usize = 4;
+
+const UNREACHABLE: u8 = 1;
+const TOO_BIG: u8 = 2;
+const TIME_EXCEEDED: u8 = 3;
+const PARAMETER_PROBLEM: u8 = 4;
+
+macro_rules! findings {
+    ($($(#[doc = $doc:literal])+ $name:ident = $label:literal,)+) => {
+        /// What was found of an error that quotes an option. The same names stand in metrics, JSON and `docs/counters.md`.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum Finding { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Finding {
+            /// Every one, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Its name in metrics and JSON.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+        }
+    };
+}
+
+findings! {
+    /// The option was taken out of the quotation.
+    Mended = "mended",
+    /// It is about what the box has put in, of which the host knows nothing: dropped.
+    Refused = "refused",
+    /// The quotation ends before the whole option, or before the 5-tuple.
+    TooShort = "too_short",
+    /// The packet quoted is of no flow in the table, or its option of another form than the flow's.
+    NotOurs = "not_ours",
+    /// The quoted option's number is none that was lately sent in its flow, or its tag does not verify.
+    NotSent = "not_sent",
+    /// A Packet Too Big with an MTU below 1280, or of no less than the packet had.
+    BadMtu = "bad_mtu",
+    /// The checksum is wrong.
+    BadChecksum = "bad_checksum",
+    /// More of them came than are worked on.
+    TooOften = "too_often",
+}
+
+/// How many findings there are.
+pub const FINDINGS: usize = Finding::ALL.len();
+
+/// What genuine errors may cost a worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ErrorBudget {
+    /// Errors put into the hosts' terms: each is summed up twice, as a whole.
+    mended: TokenBucket,
+    /// Changes of what is known of paths. Each lets every flow ask once.
+    learnt: TokenBucket,
+    /// Keys derived to open what is quoted: only around a rotation, or when somebody makes errors up.
+    derived: TokenBucket,
+}
+
+impl Default for ErrorBudget {
+    fn default() -> Self {
+        Self {
+            mended: TokenBucket::new(10_000, 1_000),
+            learnt: TokenBucket::new(100, 100),
+            derived: TokenBucket::new(1_000, 100),
+        }
+    }
+}
+
+/// Whether a frame holds an ICMPv6 error that [`mend`] knows. Cheap: nearly all frames that come here are none.
+#[inline]
+pub(crate) fn is_one(frame: &[u8]) -> bool {
+    let Some(packet) = ethernet::ipv6_offset(frame).and_then(|l3| frame.get(l3..)) else { return false };
+    let Some(&(mut next)) = packet.get(ipv6::NEXT_HEADER_AT) else { return false };
+    let mut at = ipv6::HEADER_LEN;
+    for _ in 0..=MAX_HEADERS {
+        match next {
+            ipv6::HOP_BY_HOP | ipv6::ROUTING | ipv6::DEST_OPTS => {
+                let Some(&[named, units, ..]) = packet.get(at..) else { return false };
+                next = named;
+                at += (usize::from(units) + 1) * 8;
+            }
+            ipv6::ICMPV6 => {
+                return packet.get(at).is_some_and(|kind| (UNREACHABLE..=PARAMETER_PROBLEM).contains(kind));
+            }
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// An error, as offsets in its frame.
+struct Error {
+    l3: usize,
+    /// The addresses that its checksum covers.
+    src: [u8; 16],
+    dst: [u8; 16],
+    /// Where its ICMPv6 header is, and where it ends.
+    icmp: usize,
+    end: usize,
+    /// Where the packet quoted ends: before the extensions of RFC 4884, if there are some.
+    quoted_end: usize,
+    /// Whether there are.
+    extended: bool,
+    kind: u8,
+    code: u8,
+    word: u32,
+}
+
+impl Error {
+    fn parse<B: PacketBuf>(packet: &B) -> Option<Self> {
+        let parse::Parsed { l3, chain } = parse::parse(packet).ok()?;
+        let (icmp, end) = (l3 + chain.upper_offset, l3 + chain.payload_end);
+        let &[kind, code, _, _, w0, w1, w2, w3, ..] = packet.data().get(icmp..end)? else { return None };
+        if chain.five_tuple.protocol != ipv6::ICMPV6 {
+            return None;
+        }
+        // RFC 4884 section 4.4: the length of the packet quoted, in units of eight octets, before extensions.
+        let extended = matches!(kind, UNREACHABLE | TIME_EXCEEDED) && w0 != 0;
+        let quoted_end = if extended { icmp + HEADER + usize::from(w0) * 8 } else { end };
+        let (src, dst) = (chain.five_tuple.src, chain.five_tuple.dst);
+        let word = u32::from_be_bytes([w0, w1, w2, w3]);
+        (quoted_end <= end).then_some(Self { l3, src, dst, icmp, end, quoted_end, extended, kind, code, word })
+    }
+
+    fn quoted<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        frame.get(self.icmp + HEADER..self.quoted_end).unwrap_or_default()
+    }
+}
+
+/// Mends an error, if it quotes an option of this box's. The reason to drop it, if there is one. Call it for a packet that
+/// [`is_one`], within a burst.
+#[cold]
+pub(crate) fn mend<B: PacketBuf>(
+    shared: &Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    budget: &mut ErrorBudget,
+    packet: &mut B,
+    now: u64,
+) -> Option<Reason> {
+    let error = Error::parse(packet)?;
+    if packet.data().len() < error.end {
+        return None;
+    }
+    let finding = match examine(shared, ring, counters, budget, packet.data(), &error, now) {
+        // With no buffer to copy it into it passes as it came.
+        Ok(_) if !make_ready(packet, &counters.copied) => return None,
+        Ok(quotation) => act(shared, counters, budget, packet, &error, &quotation, now),
+        Err(finding) => finding?,
+    };
+    counters.quotations[finding as usize].add(1);
+    (finding == Finding::Refused).then_some(Reason::OptionRefused)
+}
+
+/// A quotation that holds what this box has put in.
+struct Quotation {
+    chain: Chain,
+    plan: RemovePlan,
+    form: Form,
+}
+
+impl Quotation {
+    /// The final destination of the packet quoted.
+    const fn destination(&self) -> &[u8; 16] {
+        &self.chain.five_tuple.dst
+    }
+}
+
+/// Reads the quotation, and finds out whether this box made what is quoted. `Err(None)`: it holds no option.
+fn examine(
+    shared: &Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    budget: &mut ErrorBudget,
+    frame: &[u8],
+    error: &Error,
+    now: u64,
+) -> Result<Quotation, Option<Finding>> {
+    let quoted = error.quoted(frame);
+    // The quotation is the beginning of a packet, as a first segment is.
+    let chain = ext_chain::walk(quoted, usize::MAX)
+        .map_err(|e| matches!(e, WalkError::Truncated).then_some(Finding::TooShort))?;
+    let option = chain.option.ok_or(None)?;
+    let words = chain.five_tuple.words();
+    let flow = shared.table.find(shared.table.hash(&words), &words).ok_or(Finding::NotOurs)?;
+    let rule = shared.config.policies.get(flow.policy()).ok_or(Finding::NotOurs)?;
+    let measures = rule.outbound == OutboundAction::Add && form_of(rule.mode) == Some(option.form);
+    let plan = plan_remove(&chain, quoted).filter(|plan| measures && is_as_inserted(&chain, plan));
+    let plan = plan.ok_or(Finding::NotOurs)?;
+    let octets = quoted.get(option.offset..option.offset + option.form.option_len()).ok_or(Finding::TooShort)?;
+    // An error goes to who sent what it quotes.
+    if chain.five_tuple.src != error.dst {
+        return Err(Some(Finding::NotSent));
+    }
+    match proof::lately_sent(shared, ring, counters, budget, flow, option.form, octets, now) {
+        proof::Proof::Sent => {}
+        proof::Proof::NotSent => return Err(Some(Finding::NotSent)),
+        proof::Proof::TooMany => return Err(Some(Finding::TooOften)),
+    }
+    if error.kind == TOO_BIG && !(MIN_MTU..chain.payload_end).contains(&(error.word as usize)) {
+        return Err(Some(Finding::BadMtu));
+    }
+    if !budget.mended.take(now) {
+        return Err(Some(Finding::TooOften));
+    }
+    let icmp = frame.get(error.icmp..error.end).unwrap_or_default();
+    if checksum(&error.src, &error.dst, icmp) != 0 {
+        return Err(Some(Finding::BadChecksum));
+    }
+    Ok(Quotation { chain, plan, form: option.form })
+}
+
+/// Whether the option stands where the box puts it (profile section 1): in the header directly before the upper layer, in
+/// one of its own or at the other's end.
+fn is_as_inserted(chain: &Chain, plan: &RemovePlan) -> bool {
+    chain.option.is_some_and(|option| {
+        let header = option.header;
+        let end = header.offset + header.len;
+        let alone = plan.at == header.offset && plan.len == header.len;
+        let appended = plan.at == option.offset && plan.at + plan.len == end;
+        end == chain.upper_offset && plan.len == option.form.header_len() && (alone || appended)
+    })
+}
+
+/// Learns from a genuine error, and puts it into the host's terms.
+fn act<B: PacketBuf>(
+    shared: &Shared,
+    counters: &WorkerCounters,
+    budget: &mut ErrorBudget,
+    packet: &mut B,
+    error: &Error,
+    quotation: &Quotation,
+    now: u64,
+) -> Finding {
+    let (paths, destination, added) = (&shared.path_mtus, quotation.destination(), quotation.form.header_len());
+    let mut word = error.word;
+    match error.kind {
+        TOO_BIG => {
+            let mtu = error.word as usize;
+            if budget.learnt.has(now) && paths.learn(destination, mtu, now) {
+                budget.learnt.take(now);
+                counters.path_mtus_learnt.add(1);
+            }
+            word = mtu.saturating_sub(added).max(MIN_MTU) as u32;
+        }
+        UNREACHABLE | PARAMETER_PROBLEM => match mending::word_for_host(error, quotation) {
+            Some(mended) => word = mended,
+            // The host hears nothing of octets that it did not send. What it sends again goes without them.
+            None => {
+                if budget.learnt.has(now) && paths.refuse(destination, now) {
+                    budget.learnt.take(now);
+                    counters.path_mtus_learnt.add(1);
+                }
+                return Finding::Refused;
+            }
+        },
+        _ => {}
+    }
+    Mending { error, plan: &quotation.plan, word }.apply(packet);
+    Finding::Mended
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

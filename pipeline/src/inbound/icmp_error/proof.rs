@@ -1,0 +1,101 @@
+//! Whether an option that an error quotes is one that this box lately put into a packet of its flow.
+
+use super::ErrorBudget;
+use crate::flow::record::WholeFlow;
+use crate::inbound::guess::SealedOption;
+use crate::observe::counters::WorkerCounters;
+use crate::outbound::{generation_of, order_of};
+use crate::state::keyring::KeyRing;
+use crate::state::shared::{IN_CLEAR, Shared};
+use protocol::aead::KeyState;
+use protocol::key_schedule::ReadyKey;
+use protocol::sender::{Given, PACKETS_PER_KRI};
+use protocol::wire::option::{Form, Metrics, Prefix6};
+
+/// What came of the search for a proof.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Proof {
+    /// It was.
+    Sent,
+    /// It was not, or it cannot be told any more.
+    NotSent,
+    /// Its key would have to be derived, and the worker's budget for that is used up.
+    TooMany,
+}
+
+/// PSNTPs back from the last one that may be quoted. One of a PDM option is all that there is to go by: who has to guess
+/// it finds one in eight tries at best, and then has done no more than an error without a quoted option does by itself.
+const PDM_BACK: u64 = 1 << 13;
+/// With PRSEQ, which an observer cannot predict either.
+const CLEAR_BACK: u64 = PACKETS_PER_KRI;
+/// With the tag: all that a PSNTP can tell apart.
+const SEALED_BACK: u64 = 1 << 16;
+
+/// Looks for it. `octets` is the option, whole, of the form that the flow's policy has.
+#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
+pub(super) fn lately_sent(
+    shared: &Shared,
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    budget: &mut ErrorBudget,
+    flow: WholeFlow<'_>,
+    form: Form,
+    octets: &[u8],
+    now: u64,
+) -> Proof {
+    // A flow whose numbers are of another generation: an error of a moment ago, or a packet sent again will bring a new one.
+    let generation = if form == Form::Sealed { generation_of(ring) } else { IN_CLEAR };
+    let Some(given) = flow.sender.given(generation) else { return Proof::NotSent };
+    let sent = match form {
+        Form::Pdm => pdm(given, octets),
+        Form::Clear => clear(shared, flow, given, octets),
+        Form::Sealed => match sealed(ring, counters, budget, flow, given, octets, now) {
+            Err(TooMany) => return Proof::TooMany,
+            Ok(sent) => sent,
+        },
+    };
+    if sent.is_some() { Proof::Sent } else { Proof::NotSent }
+}
+
+fn pdm(given: Given, octets: &[u8]) -> Option<()> {
+    let metrics = Metrics::parse_pdm(octets.get(2..)?.first_chunk()?);
+    given.number(metrics.psntp, PDM_BACK).map(drop)
+}
+
+fn clear(shared: &Shared, flow: WholeFlow<'_>, given: Given, octets: &[u8]) -> Option<()> {
+    let head = Prefix6::parse(octets.first_chunk()?)?;
+    let metrics = Metrics::parse(octets.get(6..)?.first_chunk()?);
+    let number = given.number(metrics.psntp, CLEAR_BACK)?;
+    let prseq = order_of(shared, flow.front, IN_CLEAR, number.kri).prseq(number.index);
+    (head.prseq == prseq && (head.f != 0) == number.f()).then_some(())
+}
+
+struct TooMany;
+
+fn sealed(
+    ring: &KeyRing,
+    counters: &WorkerCounters,
+    budget: &mut ErrorBudget,
+    flow: WholeFlow<'_>,
+    given: Given,
+    octets: &[u8],
+    now: u64,
+) -> Result<Option<()>, TooMany> {
+    let (Some(option), Some(sealer)) = (SealedOption::parse(octets), &ring.sealer) else { return Ok(None) };
+    let Some(kri) = given.kri(option.head.f != 0) else { return Ok(None) };
+    let mut state = KeyState::ZERO;
+    let key = match flow.seal_key().get(sealer.id(), kri, &mut state) {
+        Some(found) => ReadyKey { state, base_nonce: found.base_nonce() },
+        // Around a rotation: the flow keeps one key to seal with.
+        None => {
+            if !budget.derived.take(now) {
+                return Err(TooMany);
+            }
+            counters.derivations.add(1);
+            let Some(session) = sealer.keys.session(&flow.tuple(), kri) else { return Ok(None) };
+            session.ready(sealer.aead)
+        }
+    };
+    let Some(metrics) = option.open(sealer.aead, &key) else { return Ok(None) };
+    Ok(given.number(metrics.psntp, SEALED_BACK).filter(|number| number.kri == kri).map(drop))
+}

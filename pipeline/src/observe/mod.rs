@@ -1,0 +1,4 @@
+//! What is seen of the packets, for people and programs that watch.
+
+pub mod audit;
+pub mod counters;

@@ -1,0 +1,132 @@
+//! The one thing the stages ask of a packet: its first segment, and room before it.
+
+use crate::observe::counters::Counter;
+
+/// Whether a packet's first segment may be written to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writable {
+    /// It may.
+    Yes,
+    /// It may: it is a copy now of what was shared with somebody, or in somebody else's memory.
+    Copied,
+    /// It may not, and there is no buffer to copy it into. It is as it came.
+    No,
+}
+
+/// A packet's buffer: an mbuf on a port, a vector in tests.
+pub trait PacketBuf {
+    /// The first segment's octets, from the Ethernet header on.
+    fn data(&self) -> &[u8];
+    /// Asks for the cache lines of its headers, some packets before they are looked at.
+    #[inline]
+    fn prefetch(&self) {
+        let data = self.data();
+        // The second line, where an option stands.
+        for at in [0, 64] {
+            if let Some(octet) = data.get(at) {
+                protocol::prefetch::line(octet);
+            }
+        }
+    }
+    /// The same, to write to; empty when it may not be written to.
+    fn data_mut(&mut self) -> &mut [u8];
+    /// Makes its first segment one that may be written to, and has [`HEADROOM`] before it if it had to be copied for that.
+    #[inline]
+    fn make_writable(&mut self) -> Writable {
+        Writable::Yes
+    }
+    /// Octets of the frame over all segments.
+    fn frame_len(&self) -> usize;
+    /// Free octets before the first segment's data.
+    fn headroom(&self) -> usize;
+    /// Makes the frame `n` octets longer at its front. `false`: no room, nothing changed.
+    fn prepend(&mut self, n: usize) -> bool;
+    /// Makes the frame `n` octets shorter at its front. `false`: the first segment is shorter, nothing changed.
+    fn trim_front(&mut self, n: usize) -> bool;
+    /// Cuts a frame of one segment to `len` octets. `false`: several segments, or shorter already; nothing changed.
+    fn truncate(&mut self, len: usize) -> bool;
+}
+
+/// Makes a packet ready to be changed, and counts it when it is copied for that. `false`: it cannot be changed.
+#[inline]
+pub(crate) fn make_ready<B: PacketBuf>(packet: &mut B, copied: &Counter) -> bool {
+    match packet.make_writable() {
+        Writable::Yes => true,
+        Writable::Copied => {
+            copied.add(1);
+            true
+        }
+        Writable::No => false,
+    }
+}
+
+/// A frame in a vector, with headroom as an mbuf has it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VecBuf {
+    octets: Vec<u8>,
+    start: usize,
+}
+
+/// What DPDK reserves before a packet by default.
+pub const HEADROOM: usize = 128;
+
+impl VecBuf {
+    /// Copies a frame behind [`HEADROOM`] octets of room.
+    #[must_use]
+    pub fn new(frame: &[u8]) -> Self {
+        let mut octets = vec![0; HEADROOM];
+        octets.extend_from_slice(frame);
+        Self { octets, start: HEADROOM }
+    }
+}
+
+impl core::fmt::Debug for VecBuf {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for o in self.data() {
+            write!(f, "{o:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl PacketBuf for VecBuf {
+    fn data(&self) -> &[u8] {
+        &self.octets[self.start..]
+    }
+
+    fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.octets[self.start..]
+    }
+
+    fn frame_len(&self) -> usize {
+        self.octets.len() - self.start
+    }
+
+    fn headroom(&self) -> usize {
+        self.start
+    }
+
+    fn prepend(&mut self, n: usize) -> bool {
+        let fits = n <= self.start;
+        if fits {
+            self.start -= n;
+        }
+        fits
+    }
+
+    fn trim_front(&mut self, n: usize) -> bool {
+        let fits = n <= self.frame_len();
+        if fits {
+            self.start += n;
+        }
+        fits
+    }
+
+    fn truncate(&mut self, len: usize) -> bool {
+        let fits = len <= self.frame_len();
+        if fits {
+            self.octets.truncate(self.start + len);
+        }
+        fits
+    }
+}

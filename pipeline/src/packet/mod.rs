@@ -1,0 +1,6 @@
+//! One packet: its buffer, its headers, and the octets that change in it.
+
+pub mod buffer;
+pub mod mss;
+pub mod parse;
+pub mod rewrite;

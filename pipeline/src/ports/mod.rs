@@ -1,0 +1,4 @@
+//! Where packets come from and go to.
+
+#[cfg(feature = "dpdk")]
+pub mod dpdk;

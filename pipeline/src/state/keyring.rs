@@ -1,0 +1,316 @@
+//! The keys as the workers see them: an immutable ring behind one atomic pointer, read once per burst.
+//!
+//! The control thread builds a new ring for every change and keeps the old one until no worker holds it, so that a
+//! worker never frees (and never waits).
+
+use crate::state::prefixes::Prefixes;
+use crate::state::ring_index::RingIndex;
+use arc_swap::ArcSwap;
+use protocol::five_tuple::FiveTuple;
+use protocol::key_line::SecretId;
+use protocol::key_schedule::{Prk, ScopeId, Secret, SessionKey};
+use protocol::suite::{Aead, Suite};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Secrets of client addresses in one generation (profile section 5, scope "client"): those that a box was handed, and no
+/// others.
+#[derive(Clone)]
+pub struct ClientSecrets {
+    suite: Suite,
+    by_address: HashMap<[u8; 16], Secret>,
+}
+
+impl core::fmt::Debug for ClientSecrets {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "ClientSecrets({} clients, redacted)", self.by_address.len())
+    }
+}
+
+impl ClientSecrets {
+    /// Of these clients, all under this suite; of one that stands there twice, the last.
+    #[must_use]
+    pub fn new(suite: Suite, secrets: impl IntoIterator<Item = ([u8; 16], Secret)>) -> Self {
+        Self { suite, by_address: secrets.into_iter().collect() }
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8; 16], &Secret)> {
+        self.by_address.iter()
+    }
+
+    /// The secret of a client.
+    #[must_use]
+    pub fn get(&self, client: &[u8; 16]) -> Option<&Secret> {
+        self.by_address.get(client)
+    }
+}
+
+/// What session keys of one generation of one sealing box are derived from.
+#[derive(Clone)]
+pub enum GenerationKeys {
+    /// Scopes "node" and "shared": one secret for every flow.
+    Ready(Secret),
+    /// Scope "client" from a registrar: the secrets of some client addresses.
+    Clients {
+        /// By client.
+        secrets: Arc<ClientSecrets>,
+        /// Whether the box that seals is on the client primary's side: then the source is the client.
+        sealer_is_client: bool,
+    },
+    /// Scope "client" from a key file: one secret per client address, whichever it is.
+    PerClient {
+        /// What the clients' secrets come from.
+        prk: Prk,
+        /// Whether the box that seals is on the client primary's side: then the source is the client.
+        sealer_is_client: bool,
+    },
+}
+
+impl core::fmt::Debug for GenerationKeys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("GenerationKeys(redacted)")
+    }
+}
+
+impl GenerationKeys {
+    /// The session key of a packet with this 5-tuple under this Kri. `None`: its client's secret was not handed to this
+    /// box.
+    #[must_use]
+    pub fn session(&self, tuple: &FiveTuple, kri: u32) -> Option<SessionKey> {
+        Some(match self {
+            Self::Ready(secret) => secret.session(tuple, kri),
+            Self::Clients { secrets, sealer_is_client } => {
+                secrets.get(&client_of(tuple, *sealer_is_client))?.session(tuple, kri)
+            }
+            Self::PerClient { prk, sealer_is_client } => {
+                prk.secret(&ScopeId::Client(client_of(tuple, *sealer_is_client))).session(tuple, kri)
+            }
+        })
+    }
+
+    /// Whether there is a session key for packets with this 5-tuple.
+    #[inline]
+    #[must_use]
+    pub fn has(&self, tuple: &FiveTuple) -> bool {
+        match self {
+            Self::Ready(_) | Self::PerClient { .. } => true,
+            Self::Clients { secrets, sealer_is_client } => secrets.get(&client_of(tuple, *sealer_is_client)).is_some(),
+        }
+    }
+
+    /// Their suite; that of a key file's scope "client" is the file's.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        match self {
+            Self::Ready(secret) => secret.suite(),
+            Self::Clients { secrets, .. } => secrets.suite,
+            Self::PerClient { prk, .. } => prk.suite(),
+        }
+    }
+
+    /// The secrets that were handed over, in no order; none for those that are derived when they are needed.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let (one, many) = match self {
+            Self::Ready(secret) => (Some(secret), None),
+            Self::Clients { secrets, .. } => (None, Some(secrets.by_address.values())),
+            Self::PerClient { .. } => (None, None),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
+
+/// The address of the client primary's side (profile section 5: in both directions).
+const fn client_of(tuple: &FiveTuple, sealer_is_client: bool) -> [u8; 16] {
+    if sealer_is_client { tuple.src } else { tuple.dst }
+}
+
+/// What this box seals with.
+#[derive(Debug)]
+pub struct Sealer {
+    /// The generation it was told to activate.
+    pub generation: u32,
+    /// AEAD of the suite.
+    pub aead: Aead,
+    /// Its keys.
+    pub keys: GenerationKeys,
+    /// Sources this node speaks for. Sealing others would only make packets that nobody opens, and under scope "shared"
+    /// could meet the other side's nonces.
+    pub prefixes: Prefixes,
+}
+
+impl Sealer {
+    /// The name of its secret in key lines.
+    #[must_use]
+    pub fn id(&self) -> SecretId {
+        SecretId::new(0, self.generation)
+    }
+
+    /// Whether this node seals packets of this source.
+    #[inline]
+    #[must_use]
+    pub fn speaks_for(&self, source: u128) -> bool {
+        self.prefixes.contains(source)
+    }
+
+    /// Whether this node seals packets with this 5-tuple: it speaks for their source, and has a key for them.
+    #[inline]
+    #[must_use]
+    pub fn seals(&self, tuple: &FiveTuple) -> bool {
+        self.speaks_for(tuple.source()) && self.keys.has(tuple)
+    }
+}
+
+/// A box whose packets this one opens.
+#[derive(Debug)]
+pub struct Peer {
+    /// A number that no other peer of this process ever gets; from 1. It may be far above the number of peers.
+    pub number: u16,
+    /// AEAD of the suite.
+    pub aead: Aead,
+    /// Sources it speaks for.
+    pub prefixes: Prefixes,
+    /// Generations to open with, ascending.
+    pub generations: Vec<(u32, GenerationKeys)>,
+    /// The newest generation a packet has authenticated under. Survives the ring: workers raise it, the control thread
+    /// reads it and moves the generations along.
+    pub newest: Arc<AtomicU32>,
+}
+
+impl Peer {
+    /// The keys of a generation.
+    #[inline]
+    #[must_use]
+    pub fn generation(&self, generation: u32) -> Option<&GenerationKeys> {
+        let place = self.place_of(generation);
+        self.generations.get(place).filter(|(g, _)| *g == generation).map(|(_, keys)| keys)
+    }
+
+    /// The newest generation a packet has authenticated under, 0 before the first.
+    #[inline]
+    #[must_use]
+    pub fn newest(&self) -> u32 {
+        self.newest.load(Ordering::Relaxed)
+    }
+
+    /// A packet has authenticated under this generation.
+    #[inline]
+    pub fn opened_with(&self, generation: u32) {
+        if self.newest() < generation {
+            self.newest.fetch_max(generation, Ordering::Relaxed);
+        }
+    }
+
+    /// The place of a generation among those to open with; of one that is not there, that of the next.
+    #[inline]
+    fn place_of(&self, generation: u32) -> usize {
+        self.generations.partition_point(|(g, _)| *g < generation)
+    }
+
+    /// The generation that its packets most likely come under: the newest opened with, or the next one when that is gone.
+    #[must_use]
+    pub fn present(&self) -> Option<u32> {
+        self.beside(0)
+    }
+
+    /// The generation so many places from the present one. Places count, not numbers: between two generations that were in
+    /// use one after the other there may be numbers that never came here.
+    #[must_use]
+    pub fn beside(&self, places: isize) -> Option<u32> {
+        let present = self.place_of(self.newest()).min(self.generations.len().checked_sub(1)?);
+        self.generations.get(present.checked_add_signed(places)?).map(|(g, _)| *g)
+    }
+
+    /// Whether packets are still taken under this generation: never back by more than one (profile section 9), which is the
+    /// one in use before.
+    #[must_use]
+    pub fn takes(&self, generation: u32) -> bool {
+        let place = self.place_of(generation);
+        place + 1 >= self.place_of(self.newest()) && self.generations.get(place).is_some_and(|(g, _)| *g == generation)
+    }
+}
+
+/// All keys of one moment.
+#[derive(Debug, Default)]
+pub struct KeyRing {
+    /// Grows with every ring.
+    pub version: u64,
+    /// What to seal with; `None`: packets pass without the option.
+    pub sealer: Option<Sealer>,
+    /// Whom to open.
+    pub peers: Vec<Peer>,
+    /// Whether this box cannot hear of new keys at the moment. Packets that it then fails to open may be sealed under a key
+    /// that it lacks: they pass without their option, whatever a policy says about failures.
+    pub out_of_touch: bool,
+    /// How workers find peers. Made when the ring is published; before that, when it is first needed.
+    pub index: OnceLock<RingIndex>,
+}
+
+impl KeyRing {
+    /// A peer by its number.
+    #[inline]
+    #[must_use]
+    pub fn peer(&self, number: u16) -> Option<&Peer> {
+        self.peers.get(self.index().place(number)?)
+    }
+
+    /// A peer by its number, if it speaks for this source.
+    #[inline]
+    #[must_use]
+    pub fn peer_for(&self, number: u16, source: u128) -> Option<&Peer> {
+        self.peer(number).filter(|peer| peer.prefixes.contains(source))
+    }
+
+    /// The peers that speak for this source, at most four: those of the longest prefix first, of one prefix in their order
+    /// here.
+    #[inline]
+    pub fn speakers(&self, source: u128) -> impl Iterator<Item = &Peer> {
+        self.index().speakers(source).iter().filter_map(|&place| self.peers.get(usize::from(place)))
+    }
+
+    #[inline]
+    fn index(&self) -> &RingIndex {
+        self.index.get_or_init(|| RingIndex::new(&self.peers))
+    }
+
+    /// Whether there is nothing to seal or open with.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sealer.is_none() && self.peers.is_empty()
+    }
+}
+
+/// The ring that workers use, and the older ones that some of them may still hold.
+#[derive(Debug)]
+pub struct KeyRingCell {
+    /// Workers hold an `arc_swap::Cache` of this.
+    pub current: Arc<ArcSwap<KeyRing>>,
+    old: Vec<Arc<KeyRing>>,
+}
+
+impl Default for KeyRingCell {
+    fn default() -> Self {
+        let none = KeyRing { index: OnceLock::from(RingIndex::default()), ..KeyRing::default() };
+        Self { current: Arc::new(ArcSwap::from_pointee(none)), old: Vec::new() }
+    }
+}
+
+impl KeyRingCell {
+    /// Makes this the ring. Its version is set here, and what workers find peers with is made.
+    pub fn publish(&mut self, mut ring: KeyRing) {
+        ring.version = self.current.load().version + 1;
+        for peer in &mut ring.peers {
+            peer.generations.sort_by_key(|(generation, _)| *generation);
+        }
+        ring.index = OnceLock::from(RingIndex::new(&ring.peers));
+        self.old.push(self.current.swap(Arc::new(ring)));
+        self.sweep();
+    }
+
+    /// Frees (and so zeroizes) rings that no worker holds any more; says how many are left.
+    pub fn sweep(&mut self) -> usize {
+        self.old.retain(|ring| Arc::strong_count(ring) > 1);
+        self.old.len()
+    }
+}
