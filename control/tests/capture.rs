@@ -4,7 +4,7 @@
 mod captures;
 
 use captures::{MICRO, NANO, ORDERS, Order, PATCHED, Pcap, Pcapng};
-use control::capture::{Capture, CaptureError, LinkType, Writer};
+use common::capture::{Capture, CaptureError, LinkType, Writer};
 use std::io::Cursor;
 use std::path::Path;
 use std::process::Command;

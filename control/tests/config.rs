@@ -1,7 +1,9 @@
 //! The configuration: what is accepted, and that every error is found, placed and remedied.
 
-use control::config::report::Errors;
-use control::config::{Checks, Config, Device, Idle, LogFormat, LogLevel, Oversize};
+use common::config::Checks;
+use common::config::report::Errors;
+use common::logging::{LogFormat, LogLevel};
+use middlebox::config::{Config, Device, Idle, Oversize};
 use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, ProtocolMatch};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;

@@ -1,10 +1,10 @@
 //! Who connects to a box's telemetry and asks nothing, or reads nothing, keeps nobody from its metrics, and the box from
 //! nothing that it must do.
 
-mod common;
+mod programs;
 
 use bench::rig::free_port;
-use common::{BOX, ENCRYPTED, Running, Site, wait_for};
+use programs::{BOX, ENCRYPTED, Running, Site, wait_for};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -4,15 +4,15 @@ mod captures;
 
 use captures::{MICRO, Order, Pcap, Pcapng};
 use clap::Parser;
-use control::decode::{self, DecodeArgs, Summary};
-use control::key_file::{KeyFile, Node, Scope, Side};
-use control::state_file::StateFile;
+use common::key_file::{KeyFile, Node, Scope, Side};
+use common::state_file::StateFile;
 use protocol::aead::{self, Slot};
 use protocol::five_tuple::FiveTuple;
 use protocol::suite::Suite;
 use protocol::wire::dest_opts::insert_into_vec;
 use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_pdm, emit_sealed};
 use std::path::{Path, PathBuf};
+use tools::decode::{self, DecodeArgs, Summary};
 
 const METRICS: Metrics = Metrics {
     // 1 ms and 1 s (profile section 3).

@@ -1,12 +1,12 @@
 //! Key files and keygen.
 
 use clap::Parser;
-use control::key_file::{KeyFile, Scope, Side};
-use control::keygen::{self, KeygenArgs};
+use common::key_file::{KeyFile, Scope, Side};
 use pipeline::state::keyring::GenerationKeys;
 use protocol::five_tuple::FiveTuple;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use tools::keygen::{self, KeygenArgs};
 
 const SECRET: &str = "02a2020202020202020202020202020202020202020202020202020202020202";
 

@@ -38,7 +38,7 @@ fn from_nothing_to_certificates_for_two_and_back() {
         assert_eq!(mode(&at.join(secret)), 0o600, "{secret}");
     }
     assert_eq!(mode(&at.join("pki")), 0o700);
-    let keys = control::pki::read_public_keys(&at.join("west.static.pub")).expect("public keys");
+    let keys = negotiation::static_keys::read_public_keys(&at.join("west.static.pub")).expect("public keys");
     assert_eq!(keys.len(), 2);
     assert!(!at.join("box-a.static").exists(), "a box has no static keys");
 

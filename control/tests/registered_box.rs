@@ -1,16 +1,16 @@
 //! The box itself, registered: it seals when its registrar says so, goes on without registrars until its keys expire, then
 //! passes packets without the option, and seals again when they are back.
 
-mod common;
 #[path = "registration/lab.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod lab;
+mod programs;
 #[path = "registered_box/secrets.rs"]
 mod secrets;
 
-use common::{A, B, ENCRYPTED, Running, ethernet, frames, udp, wait_for};
-use control::registration::node::NodeSettings;
 use lab::{Lab, SimBox, free_port};
+use middlebox::keys::connection::NodeSettings;
+use programs::{A, B, ENCRYPTED, Running, ethernet, frames, udp, wait_for};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 

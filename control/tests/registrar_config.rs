@@ -1,9 +1,9 @@
 //! The registrar's configuration: what is accepted, and that every error is found, placed and remedied.
 
-use control::config::Checks;
-use control::config::registrar::{RegistrarConfig, Role};
-use protocol::negotiation::Prefer;
+use common::config::Checks;
+use negotiation::Prefer;
 use protocol::suite::{Kem, Scope, Suite};
+use registrar::config::{RegistrarConfig, Role};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

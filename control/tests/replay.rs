@@ -1,10 +1,10 @@
 //! `pdmv2-middlebox replay`, the program itself: no root, no hugepages, no namespaces.
 
 mod captures;
-mod common;
+mod programs;
 
 use captures::{MICRO, NANO, ORDERS, Order, Pcap, Pcapng};
-use common::{A, B, ENCRYPTED, Site, capture, ethernet, frames, udp};
+use programs::{A, B, ENCRYPTED, Site, capture, ethernet, frames, udp};
 use std::collections::HashSet;
 
 /// Frames of all kinds; some the box must not touch.
@@ -186,7 +186,7 @@ fn an_mtu_keeps_large_packets_without_the_option() {
 /// Frames with their times.
 fn timed(path: &std::path::Path) -> Vec<(u64, Vec<u8>)> {
     let mut frames = Vec::new();
-    let mut capture = control::capture::Capture::open(path).expect("capture");
+    let mut capture = common::capture::Capture::open(path).expect("capture");
     while let Some(frame) = capture.next_frame().expect("a frame") {
         frames.push((frame.time_ns.unwrap_or_default(), frame.data.to_vec()));
     }
@@ -311,7 +311,7 @@ fn a_cut_capture_is_said_and_stays_what_it_is() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("in.pcap: 2 of 3 frames were cut"), "{text}");
     // Octets and lengths are those that it had.
-    let mut wire = control::capture::Capture::open(&site.path("wire.pcap")).expect("capture");
+    let mut wire = common::capture::Capture::open(&site.path("wire.pcap")).expect("capture");
     for (captured, len) in [(64, 262), (302, 302), (96, 262)] {
         let frame = wire.next_frame().expect("readable").expect("a frame");
         assert_eq!((frame.data.len(), frame.original_len), (captured, len));

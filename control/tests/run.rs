@@ -1,9 +1,9 @@
 //! `pdmv2-middlebox run`, the program itself, on software ports: several workers, restarts, telemetry, signals.
 
-mod common;
+mod programs;
 
 use bench::rig::free_port;
-use common::{A, B, ENCRYPTED, Running, Site, ethernet, udp, wait_for};
+use programs::{A, B, ENCRYPTED, Running, Site, ethernet, udp, wait_for};
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -150,7 +150,7 @@ fn a_worker_that_panics_ends_the_box_with_a_message() {
     let inside = format!("net_pcap0,rx_pcap={0}/one.pcap,rx_pcap={0}/one.pcap", site.0.path().display());
     let inside = format!("{inside},tx_pcap={0}/none1,tx_pcap={0}/none2", site.0.path().display());
     config(&site, &inside, "cores = [0, 1]", "[keys]\nfile = \"pdmv2.keys\"\n");
-    let output = std::process::Command::new(common::BOX)
+    let output = std::process::Command::new(programs::BOX)
         .args(["run", "--json", "--config", "a.toml"])
         .env("PDMV2_FAULT", "worker-1-panics")
         .current_dir(site.0.path())
@@ -163,7 +163,7 @@ fn a_worker_that_panics_ends_the_box_with_a_message() {
     assert!(last.contains("a defect that a test asked for"), "{text}");
     assert!(text.contains("a thread has panicked") && text.contains("the box stops"), "in the log too: {text}");
     // Ports and counters are as at any other end; the other worker has handed on what it had taken.
-    let counts = common::last_json(&output.stdout);
+    let counts = programs::last_json(&output.stdout);
     let out = &counts["outbound"];
     assert_eq!(out["forwarded"], out["received"], "{counts}");
     assert_eq!(counts["by_worker"][1]["received"], 0, "{counts}");
@@ -179,7 +179,7 @@ fn a_pci_device_that_is_not_there_is_named_by_check_and_by_run() {
     );
     std::fs::write(site.path("a.toml"), text).expect("configuration");
     for more in [&["--check"][..], &[]] {
-        let mut run = std::process::Command::new(common::BOX);
+        let mut run = std::process::Command::new(programs::BOX);
         let run = run.args(["run", "--config", "a.toml"]).args(more).current_dir(site.0.path()).output().expect("box");
         let said = String::from_utf8_lossy(&run.stderr).into_owned();
         assert_eq!(run.status.code(), Some(1), "{said}");
@@ -236,7 +236,7 @@ fn a_box_on_a_copied_disk_seals_only_when_it_is_told_that_the_disk_was_moved() {
     let running = on("its copy", "log2");
     let said = log(&site, "log2");
     assert!(said.contains("no key to seal with") && said.contains("written on another machine"), "{said}");
-    let adopt = std::process::Command::new(common::TOOL)
+    let adopt = std::process::Command::new(programs::TOOL)
         .args(["state", "adopt", "--keys", "pdmv2.keys", "--node", "a"])
         .env("PDMV2_MACHINE", "its copy")
         .current_dir(site.0.path())
@@ -254,17 +254,21 @@ fn what_cannot_start_says_why() {
     let busy = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
     let address = busy.local_addr().expect("address");
     config(&site, "net_null0", "cores = [0]", &format!("[telemetry]\nlisten = \"{address}\"\n"));
-    let output =
-        std::process::Command::new(common::BOX).args(["run", "--config", "a.toml"]).current_dir(site.0.path()).output();
+    let output = std::process::Command::new(programs::BOX)
+        .args(["run", "--config", "a.toml"])
+        .current_dir(site.0.path())
+        .output();
     let output = output.expect("box");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains(&address.to_string()), "{text}");
     config(&site, "net_nosuch0", "cores = [0]", "");
-    let output =
-        std::process::Command::new(common::BOX).args(["run", "--config", "a.toml"]).current_dir(site.0.path()).output();
+    let output = std::process::Command::new(programs::BOX)
+        .args(["run", "--config", "a.toml"])
+        .current_dir(site.0.path())
+        .output();
     assert!(!output.expect("box").status.success());
     std::fs::write(site.path("bad.toml"), "[node]\nnmae = \"a\"\n").expect("configuration");
-    let output = std::process::Command::new(common::BOX)
+    let output = std::process::Command::new(programs::BOX)
         .args(["run", "--check", "--config", "bad.toml"])
         .current_dir(site.0.path())
         .output();

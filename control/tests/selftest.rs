@@ -1,7 +1,7 @@
 //! `pdmv2 selftest` on the project's vectors, and on vectors that are wrong in one place.
 
-use control::selftest::{Summary, check};
 use serde_json::{Value, json};
+use tools::selftest::{Summary, check};
 
 fn vectors() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/tests/vectors/pdmv2.json");

@@ -1,15 +1,15 @@
 //! The promise that no generation is ever taken twice, against everything that can happen to a file.
 
-use control::key_file::{KeyFile, Scope, Side};
-use control::machine::Machine;
-use control::state_file::{StateError, StateFile, known_generations};
+use common::key_file::{KeyFile, Scope, Side};
+use common::machine::Machine;
+use common::state_file::{StateError, StateFile, known_generations};
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 fn keys() -> KeyFile {
-    let node = |name: &str, side, id| control::key_file::Node {
+    let node = |name: &str, side, id| common::key_file::Node {
         name: name.to_owned(),
         id: [id; 16],
         side,
@@ -299,7 +299,7 @@ fn threads_that_compete_never_share_a_generation() {
 #[test]
 fn a_new_id_does_not_start_again_at_1_where_the_secret_is_the_same() {
     for scope in [Scope::Shared, Scope::Client] {
-        let node = |name: &str, side, id, prefix: &str| control::key_file::Node {
+        let node = |name: &str, side, id, prefix: &str| common::key_file::Node {
             name: name.to_owned(),
             id: [id; 16],
             side,

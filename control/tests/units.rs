@@ -1,8 +1,8 @@
 //! The systemd units in `configs/systemd`: what systemd makes of them, and whether the programs know their command lines.
 
-mod common;
+mod programs;
 
-use common::{BOX, TOOL};
+use programs::{BOX, TOOL};
 use std::path::Path;
 use std::process::Command;
 

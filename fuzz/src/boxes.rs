@@ -7,16 +7,16 @@
 
 use crate::corpus;
 use arrayvec::ArrayVec;
-use pipeline::packet::buffer::{PacketBuf, VecBuf};
-use pipeline::observe::counters::{Outcome, Reason};
 use pipeline::flow::table::{FlowTable, TableSize};
 use pipeline::inbound::icmp_error::Finding;
+use pipeline::observe::counters::{Outcome, Reason};
+use pipeline::packet::buffer::{PacketBuf, VecBuf};
 use pipeline::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
-use pipeline::state::shared::{BURST, Oversize, PathConfig, Shared, Worker};
 use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, Policy, ProtocolMatch};
-use protocol::prefix::Prefix;
 use pipeline::state::resync::Resync;
+use pipeline::state::shared::{BURST, Oversize, PathConfig, Shared, Worker};
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
+use protocol::prefix::Prefix;
 use protocol::prseq::MasterKey;
 use protocol::suite::{Aead, Kdf, Kem, Suite};
 use protocol::wire::ext_chain::walk;

@@ -1,10 +1,10 @@
 //! `pdmv2 decode`: any capture is read to its end or refused with a message.
 
 use crate::corpus;
-use control::capture::{Capture, CaptureError};
-use control::decode::{self, DecodeArgs};
+use common::capture::{Capture, CaptureError};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use tools::decode::{self, DecodeArgs};
 
 /// A file of this process that goes with it: the reader takes a path, as people give it.
 struct Place(PathBuf);

@@ -6,14 +6,15 @@ pub mod corpus;
 pub mod messages;
 mod path;
 
-use control::config::registrar::RegistrarConfig;
-use control::config::{Checks, Config};
-use control::key_file::KeyFile;
-use control::selftest::check;
+use common::config::Checks;
+use common::key_file::KeyFile;
+use middlebox::config::Config;
 use protocol::wire::dest_opts::{insert_into_vec, plan_remove, remove_from_vec};
 use protocol::wire::ext_chain::walk as walk_chain;
 use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_pdm, emit_sealed};
+use registrar::config::RegistrarConfig;
 use std::path::Path;
+use tools::selftest::check;
 
 pub use boxes::boxes;
 pub use capture::capture;

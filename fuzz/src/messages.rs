@@ -3,18 +3,18 @@
 //! Input: which kind (1), then the octets. What must hold whatever comes: nothing panics, what is taken is within its bounds,
 //! and what is taken and written again is taken for the same.
 
-use control::config::Checks;
-use control::config::registrar::RegistrarConfig;
-use control::registration::core::rng;
-use control::registration::engine::Engine;
-use control::registration::wire::{
+use common::config::Checks;
+use negotiation as n;
+use prost::Message;
+use protocol::suite::{Scope, Suite};
+use registrar::config::RegistrarConfig;
+use registrar::core::rng;
+use registrar::engine::Engine;
+use registration::wire::{
     Added, Coordination, Ended, FromNode, Hello, InUse, KemRequest, KemResponse, KeySet, MAX_NODES, MAX_PREFIXES,
     MAX_SECRETS, News, Node, NodeInfo, Nodes, Opening, OpeningChanges, OpeningKeys, OpeningSecret, OpeningTable,
     Registering, SetupRequest, SetupResponse, ToNode, from_node,
 };
-use prost::Message;
-use protocol::negotiation as n;
-use protocol::suite::{Scope, Suite};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};

@@ -1,15 +1,15 @@
 //! The packet path over any frame: the opener above all.
 
 use arrayvec::ArrayVec;
-use pipeline::packet::buffer::{PacketBuf, VecBuf};
-use pipeline::observe::counters::Outcome;
 use pipeline::flow::table::{FlowTable, TableSize};
 use pipeline::inbound::icmp_error::Finding;
+use pipeline::observe::counters::Outcome;
+use pipeline::packet::buffer::{PacketBuf, VecBuf};
 use pipeline::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
-use pipeline::state::shared::{BURST, Oversize, PathConfig, Shared, Worker};
 use pipeline::state::policies::{Mode, OnFailure, Policy};
-use protocol::prefix::Prefix;
+use pipeline::state::shared::{BURST, Oversize, PathConfig, Shared, Worker};
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret};
+use protocol::prefix::Prefix;
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
 use std::cell::RefCell;

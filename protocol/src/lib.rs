@@ -9,7 +9,6 @@ pub mod five_tuple;
 pub mod key_line;
 pub mod key_schedule;
 pub mod meter;
-pub mod negotiation;
 pub mod prefetch;
 pub mod prefix;
 pub mod prseq;

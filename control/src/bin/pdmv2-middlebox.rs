@@ -2,9 +2,10 @@
 
 use anyhow::bail;
 use clap::{Parser, Subcommand};
-use control::config::Config;
-use control::pci::Kernel;
-use control::{ports, replay, run};
+use middlebox::config::Config;
+use middlebox::ports::dpdk;
+use middlebox::ports::pci::Kernel;
+use middlebox::{assemble, replay};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -64,14 +65,14 @@ fn start(command: &Command, config: Config) -> anyhow::Result<()> {
                 for warning in &config.warnings {
                     eprintln!("warning: {warning}");
                 }
-                let problems = ports::examine(&config, &Kernel::default());
+                let problems = dpdk::examine(&config, &Kernel::default());
                 if !problems.is_empty() {
                     bail!("{}", problems.join("\n"));
                 }
                 println!("{}: {} policies, no errors", args.config.display(), config.policies.len());
                 return Ok(());
             }
-            run::run(config, args.json)
+            assemble::run(config, args.json)
         }
         Command::Replay(args) => replay::run(args, config),
     }

@@ -1,10 +1,10 @@
 //! Tools that need no DPDK: make key files, read captures, check vectors.
 
 use clap::{Parser, Subcommand};
-use control::registration::registrar;
-use control::{decode, keygen, pki, selftest, state_tool};
+use registrar::command::{self, RegistrarCommand};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+use tools::{decode, keygen, pki, selftest, state_tool};
 
 /// Tools for PDMv2: make key files, read captures, check test vectors
 #[derive(Parser)]
@@ -23,7 +23,7 @@ enum Command {
     Pki(pki::PkiCommand),
     /// The registrar: negotiates with the other side's, and hands boxes their keys
     #[command(subcommand)]
-    Registrar(registrar::RegistrarCommand),
+    Registrar(RegistrarCommand),
     /// What a box has recorded of its generations beside its key file
     #[command(subcommand)]
     State(state_tool::StateCommand),
@@ -53,7 +53,7 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
         Command::Keygen(args) => keygen::run(args, out)?,
         Command::Pki(command) => pki::run(command, out)?,
-        Command::Registrar(command) => registrar::run(command, out)?,
+        Command::Registrar(command) => command::run(command, out)?,
         Command::State(command) => state_tool::run(command, out)?,
         Command::Decode(args) => {
             let summary = decode::run(args, out)?;

@@ -1,6 +1,6 @@
 //! Captures as the tests read them.
 
-use control::capture::{Capture, CaptureError, LinkType, ipv6_offset};
+use common::capture::{Capture, CaptureError, LinkType, ipv6_offset};
 use protocol::five_tuple::FiveTuple;
 use protocol::wire::ext_chain::{self, WalkError};
 use protocol::wire::ipv6;
@@ -14,7 +14,7 @@ pub type Octets = Vec<u8>;
 /// All frames, whole.
 pub fn frames(path: &Path) -> Vec<Octets> {
     let mut frames = Vec::new();
-    let each = |frame: control::capture::Frame<'_>| {
+    let each = |frame: common::capture::Frame<'_>| {
         assert_eq!(frame.data.len(), frame.original_len, "a frame was cut off");
         frames.push(frame.data.to_vec());
         Ok::<_, CaptureError>(true)

@@ -1,8 +1,8 @@
 //! What the two programs log, print, answer and leave behind, at debug level and also when things go wrong: no secret.
 
 use super::{config, metric, metrics};
-use crate::common::{A, B, BOX, Running, ethernet, udp, wait_for};
 use crate::lab::{Lab, SIDES, SimBox, free_port, shown};
+use crate::programs::{A, B, BOX, Running, ethernet, udp, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::HashSet;

@@ -2,14 +2,14 @@
 //! then say.
 
 use crate::lab::{Lab, SIDES, SimBox, free_port, wait_for};
-use control::registration::entrance::{self, Doors};
-use control::registration::net;
-use control::registration::service::say_refused;
-use control::registration::tls::{AuthorityFiles, CrlExpired, Tls, TlsFiles};
-use control::registration::wire::proto::primary_client::PrimaryClient;
-use control::registration::wire::proto::primary_server::{Primary, PrimaryServer};
-use control::registration::wire::{Coordination, KemRequest, KemResponse, SetupRequest, SetupResponse};
 use futures_util::{Stream, StreamExt, stream};
+use registrar::entrance::{self, Doors};
+use registrar::service::say_refused;
+use registration::net;
+use registration::tls::{AuthorityFiles, CrlExpired, Tls, TlsFiles};
+use registration::wire::proto::primary_client::PrimaryClient;
+use registration::wire::proto::primary_server::{Primary, PrimaryServer};
+use registration::wire::{Coordination, KemRequest, KemResponse, SetupRequest, SetupResponse};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use tonic::transport::Channel;

@@ -2,8 +2,8 @@
 
 use crate::lab::{Lab, SimBox, wait_for, wait_within};
 use crate::strangers::block_on;
-use control::registration::net;
-use control::registration::tls::{Tls, server_name};
+use registration::net;
+use registration::tls::{Tls, server_name};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -122,7 +122,7 @@ fn value(metrics: &str, name: &str) -> f64 {
 fn a_flood_of_silent_connections_keeps_no_box_out() {
     let mut lab = Lab::new();
     // The flood's own descriptors.
-    assert!(control::descriptors::raise() > 1024, "too few files may be open for this test");
+    assert!(registration::serving::descriptors::raise() > 1024, "too few files may be open for this test");
     let settings: Vec<_> = (1..=4).map(|number| lab.node(0, number)).collect();
     // Some 250 places for handshakes, of 5 s each: a flood of a hundred a second would fill twice as many.
     lab.files = Some(2048);

@@ -4,15 +4,16 @@ use crate::etcd::{Side, etcd};
 use crate::lab::{Lab, SimBox, wait_for, wait_within};
 use crate::strangers::{block_on, channel};
 use bench::rig::etcd::Etcd;
-use control::pki::{Authority, Kind};
-use control::registration::wire::proto::secondary_client::SecondaryClient;
-use control::registration::wire::{Forwarded, FromNode, from_node};
+use common::identity::Kind;
 use futures_util::stream;
+use registration::wire::proto::secondary_client::SecondaryClient;
+use registration::wire::{Forwarded, FromNode, from_node};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use tonic::Status;
+use tools::pki::Authority;
 
 /// Passes a box on with somebody's certificate.
 fn forward(side: &Side, name: &str, number: usize, chain: Vec<Vec<u8>>) -> Status {

@@ -6,8 +6,8 @@ use bench::rig::command::Finished;
 pub use bench::rig::free_port;
 pub use bench::rig::registrars::NAMES as SIDES;
 use bench::rig::registrars::{Place, Registrars};
-use control::registration::node::{self, NodeSettings, Received, Registration};
-use control::registration::tls::{AuthorityFiles, CrlExpired, TlsFiles};
+use middlebox::keys::connection::{self, NodeSettings, Received, Registration};
+use registration::tls::{AuthorityFiles, CrlExpired, TlsFiles};
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -187,10 +187,10 @@ impl SimBox {
             let registration = Arc::clone(&registration);
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                let instance = node::instance().expect("random numbers");
+                let instance = connection::instance().expect("random numbers");
                 runtime.block_on(async {
                     tokio::select! {
-                        ended = node::run(settings, instance, registration) => ended.expect("it runs on"),
+                        ended = connection::run(settings, instance, registration) => ended.expect("it runs on"),
                         _ = done.1 => {}
                     }
                 });

@@ -1,10 +1,10 @@
 //! A box that only registers and acknowledges: thousands of them fit into one process. It does not look into what it opens;
 //! that others do.
 
-use control::registration::net;
-use control::registration::node::{self, NodeSettings};
-use control::registration::wire::proto::secondary_client::SecondaryClient;
-use control::registration::wire::{Ack, FromNode, Hello, MAX_MESSAGE, from_node};
+use middlebox::keys::connection::{self, NodeSettings};
+use registration::net;
+use registration::wire::proto::secondary_client::SecondaryClient;
+use registration::wire::{Ack, FromNode, Hello, MAX_MESSAGE, from_node};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct Light {
 
 /// Registers, again and again.
 pub async fn run(settings: NodeSettings, light: Arc<Light>) {
-    let instance = node::instance().expect("random numbers");
+    let instance = connection::instance().expect("random numbers");
     loop {
         // A registrar that is busy may be slow to answer; what ended the call does not matter here.
         drop(once(&settings, instance, &light).await);
@@ -31,7 +31,7 @@ pub async fn run(settings: NodeSettings, light: Arc<Light>) {
 }
 
 async fn once(settings: &NodeSettings, instance: [u8; 16], light: &Light) -> anyhow::Result<()> {
-    let tls = node::check(settings)?;
+    let tls = connection::check(settings)?;
     let connection = net::connect(&tls, None, &settings.registrars[0]).await?;
     let mut client = SecondaryClient::new(connection.channel).max_decoding_message_size(MAX_MESSAGE);
     let (acks, sent) = mpsc::channel(64);

@@ -2,11 +2,12 @@
 
 use crate::lab::{Lab, SIDES, SimBox, wait_within};
 use crate::light::{self, Light};
-use control::pki::{Authority, Kind};
-use control::private_file;
+use common::identity::Kind;
+use common::private_file;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tools::pki::Authority;
 
 /// A bound on a hang, not a measurement.
 const MINUTES: Duration = Duration::from_secs(300);

@@ -2,15 +2,16 @@
 
 use crate::lab::{Lab, SIDES, SimBox, up, wait_for, wait_within};
 use crate::strangers::{block_on, channel};
-use control::pki::{Authority, Kind};
-use control::registration::node::NodeSettings;
-use control::registration::wire::proto::primary_client::PrimaryClient;
+use common::identity::Kind;
 use futures_util::stream;
+use middlebox::keys::connection::NodeSettings;
+use registration::wire::proto::primary_client::PrimaryClient;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
+use tools::pki::Authority;
 
 /// A certificate in the place of another's, signed by this authority, good for so many days from now.
 fn replace(lab: &Lab, authority: &mut Authority, holder: (Kind, &str), days: u32, place: &str) {

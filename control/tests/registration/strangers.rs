@@ -1,15 +1,13 @@
 //! Who speaks the protocol wrongly, or not at all, harms nobody else.
 
 use crate::lab::{Lab, SimBox, wait_for};
-use control::registration::net;
-use control::registration::tls::Tls;
-use control::registration::wire::proto::primary_client::PrimaryClient;
-use control::registration::wire::proto::secondary_client::SecondaryClient;
-use control::registration::wire::proto::{Refusal, Scope, Suite};
-use control::registration::wire::{
-    Ack, Coordination, FromNode, Hello, KemRequest, SetupRequest, from_node, prefixes_to_wire,
-};
 use futures_util::stream;
+use registration::net;
+use registration::tls::Tls;
+use registration::wire::proto::primary_client::PrimaryClient;
+use registration::wire::proto::secondary_client::SecondaryClient;
+use registration::wire::proto::{Refusal, Scope, Suite};
+use registration::wire::{Ack, Coordination, FromNode, Hello, KemRequest, SetupRequest, from_node, prefixes_to_wire};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;

@@ -1,0 +1,116 @@
+//! Where a running box has its keys from: a registrar, or a key file.
+
+use crate::config::Config;
+use crate::keys::from_file::{KeyManager, NO_KEYS};
+use crate::keys::from_registrar::RegisteredKeys;
+use crate::observe::counts::RegistrationCounts;
+use crate::resumption::Cause;
+use crate::setup;
+use arc_swap::ArcSwap;
+use pipeline::state::keyring::KeyRing;
+use pipeline::state::shared::Shared;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One of the two.
+pub enum KeySource {
+    /// A key file.
+    File(Box<KeyManager>),
+    /// Registrars.
+    Registered(Box<RegisteredKeys>),
+}
+
+impl KeySource {
+    /// As configured; `None`: neither. A registration begins at once.
+    ///
+    /// # Errors
+    /// Certificates that are not good, a node that the key file does not have.
+    pub fn of(config: &mut Config) -> anyhow::Result<Option<Self>> {
+        match config.registration.take() {
+            Some(settings) => Ok(Some(Self::Registered(Box::new(RegisteredKeys::start(settings)?)))),
+            None => Ok(setup::keys(config, true)?.map(|keys| Self::File(Box::new(keys)))),
+        }
+    }
+
+    /// The ring that workers look at.
+    #[must_use]
+    pub fn ring(&self) -> Arc<ArcSwap<KeyRing>> {
+        match self {
+            Self::File(keys) => Arc::clone(&keys.cell.current),
+            Self::Registered(keys) => Arc::clone(&keys.cell.current),
+        }
+    }
+
+    /// Takes keys into use, as far as there are some. The network goes on without measuring, rather than not at all.
+    pub fn start(&mut self) {
+        match self {
+            Self::File(keys) => {
+                if let Err(error) = keys.start() {
+                    tracing::error!(%error, "{NO_KEYS}");
+                }
+            }
+            Self::Registered(keys) => keys.tick(Instant::now()),
+        }
+    }
+
+    /// Generation sealed under.
+    #[must_use]
+    pub fn generation(&self) -> Option<u32> {
+        match self {
+            Self::File(keys) => keys.generation(),
+            Self::Registered(keys) => keys.generation(),
+        }
+    }
+
+    /// How it stands with the registrars; `None`: there is none.
+    #[must_use]
+    pub fn registration(&self) -> Option<RegistrationCounts> {
+        match self {
+            Self::File(_) => None,
+            Self::Registered(keys) => Some(RegistrationCounts {
+                registered: keys.registered(),
+                out_of_touch: keys.out_of_touch(),
+                keys_expire_seconds: keys.expires_in(Instant::now()).map(|d| d.as_secs_f64()),
+            }),
+        }
+    }
+
+    /// Waits for so long, but not when there is something that must not wait.
+    pub fn wait(&self, limit: Duration) {
+        match self {
+            Self::File(_) => std::thread::sleep(limit),
+            Self::Registered(keys) => keys.wait(limit),
+        }
+    }
+
+    /// What must not wait: keys that have come, or have expired.
+    pub fn quick_tick(&mut self) {
+        if let Self::Registered(keys) = self {
+            keys.tick(Instant::now());
+        }
+    }
+
+    /// What is done now and then.
+    pub fn tick(&mut self, shared: &Shared) {
+        match self {
+            Self::File(keys) => keys.tick(shared),
+            Self::Registered(keys) => keys.slow_tick(shared, Instant::now()),
+        }
+    }
+
+    /// This process was resumed from a snapshot, or is a clone: nothing is sealed any more under what another may have.
+    pub fn resumed(&mut self, cause: Cause) {
+        tracing::warn!(cause = cause.name(), "this machine was resumed, or its clocks say so: new keys are taken");
+        match self {
+            Self::File(keys) => keys.resumed(cause),
+            Self::Registered(keys) => keys.process_is_new(),
+        }
+    }
+
+    /// At the end: what a key file's state wants written down.
+    pub fn persist(&mut self) {
+        if let Self::File(keys) = self {
+            keys.persist();
+        }
+    }
+}

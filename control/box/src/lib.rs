@@ -1,0 +1,15 @@
+//! The box around the packet path: configuration, ports, keys, what is told of it.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "dpdk")]
+pub mod assemble;
+pub mod config;
+pub mod keys;
+pub mod observe;
+pub mod ports;
+#[cfg(feature = "dpdk")]
+pub mod replay;
+pub mod resumption;
+#[cfg(feature = "dpdk")]
+pub mod setup;
+pub mod workers;

@@ -1,0 +1,8 @@
+//! The two ports of a box: taken, set up, linked to each other.
+
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
+pub mod follow;
+#[cfg(feature = "dpdk")]
+pub mod link;
+pub mod pci;

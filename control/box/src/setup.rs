@@ -1,0 +1,101 @@
+//! What `run` and `replay` make alike: the shared state of the workers, out of the configuration.
+
+use crate::config::Config;
+use crate::keys::from_file::KeyManager;
+use crate::observe::counts::{Counts, Flows, PortCounts, PortLink};
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use dpdk_ffi::{Port, PortStats};
+use pipeline::flow::table::{FlowTable, TableSize};
+use pipeline::observe::counters::WorkerCounters;
+use pipeline::state::keyring::KeyRing;
+use pipeline::state::shared::{PathConfig, Shared};
+use protocol::prseq::MasterKey;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+fn random<const N: usize>() -> anyhow::Result<Zeroizing<[u8; N]>> {
+    let mut octets = Zeroizing::new([0; N]);
+    getrandom::fill(&mut *octets).map_err(|e| anyhow::anyhow!("the system gives no random octets: {e}"))?;
+    Ok(octets)
+}
+
+/// The workers' shared state. `outside_mtu`: octets from the IPv6 header on.
+pub fn shared(
+    config: &Config,
+    ring: Arc<ArcSwap<KeyRing>>,
+    outside_mtu: usize,
+    started_ns: u64,
+    workers: usize,
+) -> anyhow::Result<Arc<Shared>> {
+    let path = PathConfig {
+        policies: config.policies.clone(),
+        outside_mtu,
+        oversize: config.forwarding.oversize,
+        mss_clamp: config.forwarding.mss_clamp,
+        started_ns,
+    };
+    let size = TableSize { capacity: config.flow_table.capacity, tombstones: config.flow_table.tombstones };
+    let table = FlowTable::new(size, *random()?);
+    Ok(Arc::new(Shared::new(path, table, ring, MasterKey::new(*random()?), workers)))
+}
+
+/// The keys of the configuration, not yet in use. `None`: it names none.
+pub fn keys(config: &mut Config, seals: bool) -> anyhow::Result<Option<KeyManager>> {
+    config.keys.take().map(|keys| KeyManager::new(keys, &config.node, seals)).transpose()
+}
+
+/// Where a worker records what it seals with, if the configuration wants that.
+pub fn audit(config: &Config) -> anyhow::Result<Option<pipeline::observe::audit::AuditSink>> {
+    let Some(path) = &config.audit else { return Ok(None) };
+    let file = std::fs::File::options().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("[audit] file: cannot write {}", path.display()))?;
+    Ok(Some(pipeline::observe::audit::AuditSink::new(file)))
+}
+
+/// A port's counters; zeros where the driver has none.
+pub fn port_counts<S>(port: &Port<S>) -> PortCounts {
+    let s = port.stats().unwrap_or_else(|_| PortStats::default());
+    PortCounts {
+        rx_packets: s.rx_packets,
+        tx_packets: s.tx_packets,
+        rx_octets: s.rx_octets,
+        tx_octets: s.tx_octets,
+        rx_missed: s.rx_missed,
+        rx_errors: s.rx_errors,
+        tx_errors: s.tx_errors,
+        rx_no_buffer: s.rx_no_buffer,
+        link: PortLink { link_up: port.link().is_ok_and(|l| l.up), ..PortLink::default() },
+    }
+}
+
+/// The present counts, but for the ports and what the control thread has counted.
+pub fn counts(node: &str, shared: &Shared, workers: &[Arc<WorkerCounters>]) -> Counts {
+    let mut counts = Counts::of(workers, &shared.config.policies);
+    let table = &shared.table;
+    node.clone_into(&mut counts.node);
+    counts.flows = Flows {
+        in_table: table.used() as u64,
+        capacity: table.capacity() as u64,
+        tombstones: table.tombstones.used(),
+        tombstone_capacity: table.tombstones.capacity() as u64,
+        memory_octets: TableSize { capacity: table.capacity(), tombstones: table.tombstones.capacity() }.memory()
+            as u64,
+        ..counts.flows
+    };
+    counts.paths.path_mtu.known = u64::from(shared.path_mtus.used());
+    counts.paths.path_mtu.capacity = shared.path_mtus.capacity() as u64;
+    counts
+}
+
+/// Prints the counts at the end.
+pub fn print(counts: &Counts, json: bool) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(counts)?)?;
+    } else {
+        write!(out, "{counts}")?;
+    }
+    Ok(out.flush()?)
+}

@@ -1,0 +1,15 @@
+//! What the programs share: files that they read and write, who is who, log lines.
+#![forbid(unsafe_code)]
+
+pub mod capture;
+pub mod config;
+pub mod fault;
+pub mod identity;
+pub mod key_file;
+#[cfg(feature = "logging")]
+pub mod logging;
+pub mod machine;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+pub mod private_file;
+pub mod state_file;

@@ -1,0 +1,88 @@
+//! Log lines, for all programs, and the section that says which: `[telemetry]`.
+
+use crate::config::reader::Table;
+use crate::config::report::Report;
+use crate::config::section;
+use std::io::{IsTerminal, stderr};
+use std::net::SocketAddr;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Least severe messages that are logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// What stops something from working.
+    Error,
+    /// What may soon.
+    Warn,
+    /// Starts, stops, changes.
+    Info,
+    /// More than that.
+    Debug,
+}
+
+/// Shape of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Metrics and logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Telemetry {
+    /// Where Prometheus may ask; `None`: no HTTP.
+    pub listen: Option<SocketAddr>,
+    /// Least severe messages that are logged.
+    pub log_level: LogLevel,
+    /// Shape of log lines.
+    pub log_format: LogFormat,
+}
+
+/// Reads `[telemetry]`.
+pub fn telemetry(root: &mut Table<'_>, report: &mut Report<'_>) -> Telemetry {
+    const LEVELS: [(&str, LogLevel); 4] =
+        [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
+    const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let mut telemetry = Telemetry { listen: None, log_level: LogLevel::Info, log_format: LogFormat::Text };
+    if let Some(Some(mut table)) = section(root, "telemetry", report) {
+        if let Some(listen) = table.text("listen", report) {
+            telemetry.listen = listen.value.parse::<SocketAddr>().ok();
+            if telemetry.listen.is_none() {
+                let message = format!("'{}' is not an address to listen on", listen.value);
+                report.error(listen.at, message, "write it like \"127.0.0.1:9469\" or \"[::1]:9469\"");
+            }
+        }
+        telemetry.log_level = table.choice("log_level", &LEVELS, report).map_or(LogLevel::Info, |l| l.value);
+        telemetry.log_format = table.choice("log_format", &FORMATS, report).map_or(LogFormat::Text, |f| f.value);
+        table.finish(report);
+    }
+    telemetry
+}
+
+/// The crates whose lines the configured level is for. Of libraries only what goes wrong is logged: below that some of
+/// them write down what they send.
+const OURS: [&str; 7] = ["common", "dpdk_ffi", "middlebox", "pipeline", "protocol", "registrar", "registration"];
+
+/// Sends log lines to standard error. Only the first call in a process counts.
+pub fn start(telemetry: &Telemetry) {
+    let level = match telemetry.log_level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+    };
+    let filter = Targets::new().with_targets(OURS.map(|t| (t, level))).with_default(level.min(Level::WARN));
+    let lines = fmt::layer().with_writer(stderr).with_target(false);
+    let lines = match telemetry.log_format {
+        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let done = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+    let _ = done; // a second time in one process is a test's business
+}

@@ -1,0 +1,6 @@
+//! Servers that strangers can reach: bounded places, bounded waits, descriptors in reserve.
+
+pub mod descriptors;
+pub mod http;
+pub mod places;
+pub mod sparing;

@@ -1,0 +1,175 @@
+//! What the tests of the programs share: a directory with keys and configurations for two boxes, captures, processes.
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub const BOX: &str = env!("CARGO_BIN_EXE_pdmv2-middlebox");
+pub const TOOL: &str = env!("CARGO_BIN_EXE_pdmv2");
+
+pub const A: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xA, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+pub const B: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xB, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// Two boxes' files.
+pub struct Site(pub TempDir);
+
+impl Site {
+    /// With a key file, and the same policies in both configurations.
+    pub fn new(policies: &str) -> Self {
+        let this = Self(tempfile::tempdir().expect("directory"));
+        let nodes = ["name=a,side=client,prefix=2001:db8:a::/48", "name=b,side=server,prefix=2001:db8:b::/48"];
+        let keys = this.path("pdmv2.keys");
+        let mut keygen = Command::new(TOOL);
+        keygen.args(["keygen", "--out"]).arg(&keys).args(["--node", nodes[0], "--node", nodes[1]]);
+        assert!(keygen.output().expect("keygen").status.success());
+        for node in ["a", "b"] {
+            this.config(node, "[keys]\nfile = \"pdmv2.keys\"\n", policies);
+        }
+        this
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes `NODE.toml`.
+    pub fn config(&self, node: &str, more: &str, policies: &str) {
+        let ports = "[ports.inside]\ndevice = \"net_null0\"\n[ports.outside]\ndevice = \"net_null1\"\n";
+        std::fs::write(
+            self.path(&format!("{node}.toml")),
+            format!("[node]\nname = \"{node}\"\n{ports}{more}{policies}"),
+        )
+        .expect("configuration");
+    }
+
+    /// `pdmv2-middlebox replay --json`.
+    pub fn replay(&self, node: &str, arguments: &[&str]) -> Output {
+        Command::new(BOX)
+            .args(["replay", "--json", "--config", &format!("{node}.toml")])
+            .args(arguments)
+            .current_dir(self.0.path())
+            .output()
+            .expect("replay")
+    }
+
+    /// The counters of a replay that has gone well.
+    pub fn counters(&self, node: &str, arguments: &[&str]) -> Value {
+        let output = self.replay(node, arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        last_json(&output.stdout)
+    }
+}
+
+pub fn last_json(stdout: &[u8]) -> Value {
+    let text = String::from_utf8_lossy(stdout);
+    let json = serde_json::from_str(text.lines().last().unwrap_or_default());
+    assert!(json.is_ok(), "{text}");
+    json.unwrap_or_default()
+}
+
+pub const ENCRYPTED: &str = "[[policy]]\nname = \"all\"\nmode = \"encrypted\"\n";
+
+/// A classic pcap file of link type `link`; each record with the octets captured and the frame's length.
+pub fn capture(link: u32, records: &[(&[u8], usize)]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xA1B2_C3D4u32, 0x0004_0002, 0, 0, 262_144, link] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    for (octets, len) in records {
+        for word in [1, 0, octets.len() as u32, *len as u32] {
+            file.extend_from_slice(&word.to_le_bytes());
+        }
+        file.extend_from_slice(octets);
+    }
+    file
+}
+
+pub fn ethernet(path: &Path, frames: &[Vec<u8>]) {
+    let records: Vec<_> = frames.iter().map(|f| (&f[..], f.len())).collect();
+    std::fs::write(path, capture(1, &records)).expect("capture");
+}
+
+/// The frames of a capture.
+pub fn frames(path: &Path) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut capture = common::capture::Capture::open(path).expect("capture");
+    capture
+        .for_each::<common::capture::CaptureError>(|frame| {
+            frames.push(frame.data.to_vec());
+            Ok(true)
+        })
+        .expect("frames");
+    frames
+}
+
+/// A UDP packet in Ethernet.
+pub fn udp(src: [u8; 16], dst: [u8; 16], sport: u16, dport: u16, payload: usize) -> Vec<u8> {
+    let len = (8 + payload) as u16;
+    let mut f = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x86, 0xDD, 0x60, 0, 0, 0];
+    f.extend_from_slice(&len.to_be_bytes());
+    f.extend_from_slice(&[17, 64]);
+    f.extend_from_slice(&src);
+    f.extend_from_slice(&dst);
+    for word in [sport, dport, len, 0x1234] {
+        f.extend_from_slice(&word.to_be_bytes());
+    }
+    f.extend((0..payload).map(|i| i as u8));
+    f
+}
+
+/// A process that is killed when the test ends, however it ends.
+pub struct Running(pub Child);
+
+impl Running {
+    /// `pdmv2-middlebox run --json` in a directory; its log goes to the file `log`.
+    pub fn start(dir: &Path, config: &str, log: &str) -> Self {
+        Self::start_with(dir, config, log, &[])
+    }
+
+    /// The same, with these in its environment.
+    pub fn start_with(dir: &Path, config: &str, log: &str, environment: &[(&str, &Path)]) -> Self {
+        let log = std::fs::File::create(dir.join(log)).expect("log");
+        let child = Command::new(BOX)
+            .args(["run", "--json", "--config", config])
+            .envs(environment.iter().copied())
+            .current_dir(dir)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn();
+        Self(child.expect("box"))
+    }
+
+    /// SIGTERM, and what the box prints then.
+    pub fn stop(mut self) -> Value {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
+        let mut stdout = Vec::new();
+        std::io::Read::read_to_end(self.0.stdout.as_mut().expect("stdout"), &mut stdout).expect("output");
+        assert!(self.0.wait().expect("status").success());
+        last_json(&stdout)
+    }
+
+    /// As kill -9.
+    pub fn kill(mut self) {
+        self.0.kill().expect("kill");
+        self.0.wait().expect("status");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = (self.0.kill(), self.0.wait()); // gone already, most of the time
+    }
+}
+
+/// Waits until it holds; a bound on a hang, not a measurement.
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what} has not come in a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
