@@ -12,4 +12,8 @@ pub mod replay;
 pub mod resumption;
 #[cfg(feature = "dpdk")]
 pub mod setup;
+#[cfg(feature = "dpdk")]
+pub mod status;
+#[cfg(feature = "dpdk")]
+pub mod tasks;
 pub mod workers;

@@ -2,10 +2,9 @@
 
 use crate::config::Config;
 use crate::keys::from_file::KeyManager;
-use crate::observe::counts::{Counts, Flows, PortCounts, PortLink};
+use crate::observe::counts::{Counts, Flows};
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use dpdk_ffi::{Port, PortStats};
 use pipeline::flow::table::{FlowTable, TableSize};
 use pipeline::observe::counters::WorkerCounters;
 use pipeline::state::keyring::KeyRing;
@@ -51,22 +50,6 @@ pub fn audit(config: &Config) -> anyhow::Result<Option<pipeline::observe::audit:
     let file = std::fs::File::options().create(true).append(true).open(path);
     let file = file.with_context(|| format!("[audit] file: cannot write {}", path.display()))?;
     Ok(Some(pipeline::observe::audit::AuditSink::new(file)))
-}
-
-/// A port's counters; zeros where the driver has none.
-pub fn port_counts<S>(port: &Port<S>) -> PortCounts {
-    let s = port.stats().unwrap_or_else(|_| PortStats::default());
-    PortCounts {
-        rx_packets: s.rx_packets,
-        tx_packets: s.tx_packets,
-        rx_octets: s.rx_octets,
-        tx_octets: s.tx_octets,
-        rx_missed: s.rx_missed,
-        rx_errors: s.rx_errors,
-        tx_errors: s.tx_errors,
-        rx_no_buffer: s.rx_no_buffer,
-        link: PortLink { link_up: port.link().is_ok_and(|l| l.up), ..PortLink::default() },
-    }
 }
 
 /// The present counts, but for the ports and what the control thread has counted.

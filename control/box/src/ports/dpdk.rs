@@ -1,13 +1,15 @@
-//! The two ports of a running box: taken, set up, and told of by the configuration's words when something is wrong with them.
+//! The two ports of a running box under DPDK: taken, set up, started, and told of by the configuration's words when something is wrong with them.
 
 use crate::config::{Config, Device, Port as Settings};
+use crate::observe::counts::{PortCounts, PortLink, Ports};
+use crate::ports::SIDES;
+use crate::ports::link::{Linked, Links};
 use crate::ports::pci::Kernel;
 use anyhow::anyhow;
-use dpdk_ffi::{Eal, Error, Mempool, Port, PortConfig, Spread, Started, Stopped};
-use std::sync::Arc;
-
-/// A port's name in messages and metrics, inside first.
-pub const SIDES: [&str; 2] = ["inside", "outside"];
+use dpdk_ffi::{Eal, Error, Mempool, Port, PortConfig, PortStats, Spread, Started, Stopped, ThreadRegistration};
+use pipeline::ports::dpdk::DpdkQueue;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What sysfs says is wrong with the ports of a configuration, each with its place and a remedy.
 #[must_use]
@@ -20,11 +22,135 @@ pub fn examine(config: &Config, kernel: &Kernel) -> Vec<String> {
     ports.iter().filter_map(|port| Some(format!("{}: {}", port.place, found(port)?))).collect()
 }
 
+/// EAL, and both ports, set up and not started. Nothing else of the box knows DPDK's types.
+pub struct Opened {
+    eal: Eal,
+    inside: Port<Stopped>,
+    outside: Port<Stopped>,
+}
+
+/// Both ports at work, for the threads that ask them something.
+pub struct Pair(Mutex<(Port<Started>, Port<Started>)>);
+
+/// Each worker's queues: of the inside port, of the outside port.
+pub type Queues = Vec<[DpdkQueue; 2]>;
+
+/// What threads need of EAL to work on queues.
+#[derive(Clone)]
+pub struct Lcores(Eal);
+
+impl Opened {
+    /// Starts EAL, takes the ports of the configuration, and sets them up for its workers.
+    ///
+    /// # Errors
+    /// EAL, a device or its driver refuses something, or a device is not there.
+    pub fn open(config: &Config) -> anyhow::Result<Self> {
+        let eal = Eal::init(&config.eal_command_line())?;
+        tracing::info!(version = dpdk_ffi::version(), aead = protocol::aead::Path::best().name(), "EAL started");
+        let (mut inside, mut outside) = (take(&eal, &config.inside)?, take(&eal, &config.outside)?);
+        let mtu = [config.inside.mtu, config.outside.mtu].into_iter().flatten().max().unwrap_or(1500);
+        // A packet should fit one buffer: headroom, Ethernet with two tags, and the MTU.
+        let room = (usize::from(mtu) + 128 + 64).clamp(2048 + 128, usize::from(u16::MAX)) as u16;
+        let pool = Mempool::new(&eal, "packets", config.workers.mbufs, 256, room, outside.info()?.socket)?;
+        let workers = config.workers.cores.len();
+        set_up(&mut inside, &config.inside, workers, &pool)?;
+        set_up(&mut outside, &config.outside, workers, &pool)?;
+        Ok(Self { eal, inside, outside })
+    }
+
+    /// MTU of the outside port, octets from the IPv6 header on.
+    ///
+    /// # Errors
+    /// The driver does not say.
+    pub fn outside_mtu(&self) -> anyhow::Result<usize> {
+        Ok(usize::from(self.outside.info()?.mtu))
+    }
+
+    /// Starts both ports.
+    ///
+    /// # Errors
+    /// A driver refuses.
+    pub fn start(self, burst: usize) -> anyhow::Result<(Pair, Queues, Lcores)> {
+        let (mut inside, mut outside) = (self.inside.start()?, self.outside.start()?);
+        warn_of_spread(0, &inside);
+        warn_of_spread(1, &outside);
+        let pairs = inside.take_queues().into_iter().zip(outside.take_queues());
+        let queues = pairs.map(|(inside, outside)| [inside, outside].map(|q| DpdkQueue::new(q, burst))).collect();
+        Ok((Pair(Mutex::new((inside, outside))), queues, Lcores(self.eal)))
+    }
+}
+
+impl Lcores {
+    /// Pins this thread to a core, and makes it known to DPDK for as long as what is returned lives.
+    ///
+    /// # Errors
+    /// DPDK has no place for a thread more.
+    pub fn enter(&self, core: usize) -> anyhow::Result<ThreadRegistration> {
+        if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+            tracing::warn!(core, "a worker could not be pinned to its core and runs where the kernel lets it");
+        }
+        Ok(ThreadRegistration::new(&self.0)?)
+    }
+}
+
+impl Pair {
+    fn lock(&self) -> MutexGuard<'_, (Port<Started>, Port<Started>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Their names, inside first.
+    #[must_use]
+    pub fn names(&self) -> [String; 2] {
+        let ports = self.lock();
+        [ports.0.name().to_owned(), ports.1.name().to_owned()]
+    }
+
+    /// What the devices count.
+    #[must_use]
+    pub fn counts(&self) -> Ports {
+        let ports = self.lock();
+        Ports { inside: port_counts(&ports.0), outside: port_counts(&ports.1) }
+    }
+
+    /// Stops both; a device that does not stop is logged.
+    pub fn stop(self) {
+        let (inside, outside) = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for port in [inside, outside] {
+            if let Err((port, error)) = port.stop() {
+                tracing::error!(%error, port = port.name(), "port not stopped");
+            }
+        }
+    }
+}
+
+impl Linked for Arc<Pair> {
+    fn look(&self, links: &mut Links, now: Duration) {
+        let ports = self.lock();
+        links.look(now, [&ports.0, &ports.1]);
+    }
+}
+
+/// A port's counters; zeros where the driver has none.
+fn port_counts(port: &Port<Started>) -> PortCounts {
+    let s = port.stats().unwrap_or_else(|_| PortStats::default());
+    PortCounts {
+        rx_packets: s.rx_packets,
+        tx_packets: s.tx_packets,
+        rx_octets: s.rx_octets,
+        tx_octets: s.tx_octets,
+        rx_missed: s.rx_missed,
+        rx_errors: s.rx_errors,
+        tx_errors: s.tx_errors,
+        rx_no_buffer: s.rx_no_buffer,
+        link: PortLink { link_up: port.link().is_ok_and(|l| l.up), ..PortLink::default() },
+    }
+}
+
 /// Takes the port that the configuration names.
 ///
 /// # Errors
 /// DPDK has none of this name: then with what keeps it from the device, and a remedy.
-pub fn take(eal: &Eal, port: &Settings) -> anyhow::Result<Port<Stopped>> {
+fn take(eal: &Eal, port: &Settings) -> anyhow::Result<Port<Stopped>> {
     let name = port.device.name();
     eal.port(name).map_err(|error| match (&error, &port.device) {
         (Error::NoPort { there, .. }, device) => {
@@ -46,12 +172,7 @@ pub fn take(eal: &Eal, port: &Settings) -> anyhow::Result<Port<Stopped>> {
 ///
 /// # Errors
 /// The device or its driver refuses something.
-pub fn set_up(
-    port: &mut Port<Stopped>,
-    settings: &Settings,
-    workers: usize,
-    pool: &Arc<Mempool>,
-) -> anyhow::Result<()> {
+fn set_up(port: &mut Port<Stopped>, settings: &Settings, workers: usize, pool: &Arc<Mempool>) -> anyhow::Result<()> {
     let config = PortConfig {
         queues: workers as u16,
         rx_descriptors: settings.rx_descriptors,
@@ -63,7 +184,7 @@ pub fn set_up(
 }
 
 /// Warns of a started port that will not give each worker its share.
-pub fn warn_of_spread(side: usize, port: &Port<Started>) {
+fn warn_of_spread(side: usize, port: &Port<Started>) {
     let driver = port.info().map(|info| info.driver).unwrap_or_default();
     if let Ok(spread) = port.spread() {
         for warning in spread_warnings(SIDES[side], &driver, &spread) {

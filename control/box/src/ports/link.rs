@@ -2,7 +2,7 @@
 //! learns of a cut cable on its far side.
 
 use crate::observe::counts::PortLink;
-use crate::ports::dpdk::SIDES;
+use crate::ports::SIDES;
 use crate::ports::follow::{Done, Follower, Seen, State, Step};
 use dpdk_ffi::{Port, Started};
 use std::time::Duration;
@@ -48,6 +48,12 @@ impl LinkPort for Port<Started> {
     fn set(&self, up: bool) -> Result<(), dpdk_ffi::Error> {
         self.set_link(up)
     }
+}
+
+/// Both ports, as far as their links go.
+pub trait Linked {
+    /// One look at both, `now` after the start; what `links` asks for is done.
+    fn look(&self, links: &mut Links, now: Duration);
 }
 
 /// Looks at both links again and again.
@@ -184,19 +190,20 @@ impl Links {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::cell::{Cell, RefCell};
 
-    struct Fake {
-        seen: Cell<Seen>,
+    /// A port whose link is as a test says.
+    pub struct Fake {
+        pub seen: Cell<Seen>,
         /// `None`: obeys.
         error: Option<i32>,
         told: RefCell<Vec<bool>>,
     }
 
     impl Fake {
-        fn new(error: Option<i32>) -> Self {
+        pub fn new(error: Option<i32>) -> Self {
             Self { seen: Cell::new(Seen::Up), error, told: RefCell::default() }
         }
     }

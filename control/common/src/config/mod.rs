@@ -61,7 +61,6 @@ pub fn path(table: &mut Table<'_>, key: &'static str, dir: &Path, report: &mut R
 }
 
 /// An optional section: `None` when it is of the wrong type, `Some(None)` when it is not there.
-#[expect(clippy::option_option, reason = "absent and wrong are different things here")]
 pub fn section<'t>(root: &mut Table<'t>, key: &'static str, report: &mut Report<'_>) -> Option<Option<Table<'t>>> {
     if root.value(key).is_none() { Some(None) } else { root.table(key, report).map(Some) }
 }
