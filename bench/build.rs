@@ -59,9 +59,6 @@ fn compiler() {
 fn rte_hash() {
     const SOURCE: &str = "src/flow/rte_hash.c";
     println!("cargo::rerun-if-changed={SOURCE}");
-    if env::var_os("CARGO_FEATURE_DPDK").is_none() {
-        return;
-    }
     println!("cargo::rerun-if-env-changed=PKG_CONFIG_PATH");
     // Not by the pkg-config crate: it drops `-include rte_config.h` and `-march`, which DPDK's headers need.
     let pkg_config = env::var_os("PKG_CONFIG").unwrap_or_else(|| "pkg-config".into());

@@ -1,17 +1,17 @@
 //! `bench latency`: how much longer a packet takes through the box than through an empty loop in its place, and what a new
 //! flow, another Kri and another generation cost the packet that meets them.
 
-use crate::histogram::Histogram;
-use crate::measure::Figure;
+use crate::measure::{Figure, cycles};
 use crate::plot::Plot;
-use crate::ports::child::{Task, measure_task};
+use crate::ports::child::{self, Task};
 use crate::ports::frames::Frame;
 use crate::ports::job::OptionForm;
 use crate::ports::lab::{self, Device, Kind, Stream, Trial};
 use crate::report::Report;
-use crate::rig::Directory;
 use anyhow::Result;
 use clap::Args;
+use hdrhistogram::Histogram;
+use rig::Directory;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -75,17 +75,23 @@ pub struct LatencySample {
     delays: Vec<Delays>,
 }
 
-fn delays(what: &str, histogram: &Histogram, trial: Trial) -> Delays {
+fn delays(what: &str, histogram: &Histogram<u64>, trial: Trial) -> Delays {
     let ns = 1e9 / dpdk_ffi::tsc_hz() as f64;
-    let quantiles = QUANTILES.iter().map(|(_, q)| histogram.quantile(*q) * ns).collect();
-    Delays { what: what.to_owned(), packets: histogram.count(), quantiles, trial }
+    let quantiles = QUANTILES.iter().map(|(_, q)| histogram.value_at_quantile(*q) as f64 * ns).collect();
+    Delays { what: what.to_owned(), packets: histogram.len(), quantiles, trial }
+}
+
+impl Task for LatencyJob {
+    const NAME: &'static str = "latency";
+    type Sample = LatencySample;
+
+    fn measure(&self) -> Result<LatencySample> {
+        measure(self)
+    }
 }
 
 /// Measures in this process.
-///
-/// # Errors
-/// The lab cannot be built.
-pub fn child(job: &LatencyJob) -> Result<LatencySample> {
+fn measure(job: &LatencyJob) -> Result<LatencySample> {
     let time = Duration::from_secs_f64(job.seconds);
     // A rotation comes every 32,767 packets of a flow: one flow has the most of them.
     let rotation = Stream { frame: job.frame, flows: 1, fresh_every: 0, ends_interrupted: false };
@@ -98,8 +104,8 @@ pub fn child(job: &LatencyJob) -> Result<LatencySample> {
             sample.highest = generator.trial(&plain, None, time, |_, _| ())?.rate();
         }
         for (rate, load) in job.rates.iter().zip(LOADS) {
-            let mut histogram = Histogram::default();
-            let trial = generator.trial(&plain, Some(*rate), time, |_, cycles| histogram.record(cycles))?;
+            let mut histogram = cycles();
+            let trial = generator.trial(&plain, Some(*rate), time, |_, cycles| histogram.saturating_record(cycles))?;
             sample.delays.push(delays(&load_name(load), &histogram, trial));
         }
         let Some(rate) = job.events else { return Ok(sample) };
@@ -110,10 +116,10 @@ pub fn child(job: &LatencyJob) -> Result<LatencySample> {
         ] {
             // They are few: about 30 in a million packets.
             let patience = if wanted == Kind::Rotation { 4 } else { 1 };
-            let (mut of_it, mut trial, mut left) = (Histogram::default(), Trial::default(), time * patience);
+            let (mut of_it, mut trial, mut left) = (cycles(), Trial::default(), time * patience);
             let mut took = |kind, cycles| {
                 if kind == wanted {
-                    of_it.record(cycles);
+                    of_it.saturating_record(cycles);
                 }
             };
             while !left.is_zero() {
@@ -160,7 +166,7 @@ pub fn report(args: &LatencyArgs) -> Result<Report> {
     let job = |device, rates, events| LatencyJob { device, frame: args.frame, seconds: args.seconds, rates, events };
     let measure = |job: LatencyJob| -> Result<LatencySample> {
         let limit = Duration::from_secs_f64(60.0 + job.seconds * 20.0);
-        measure_task("latency", &Task::Latency(job), dir.path(), limit)
+        child::measure("latency", &job, dir.path(), limit)
     };
     let sealed = Device::Add(OptionForm::Sealed);
     let highest: Vec<_> = (0..args.rounds.clamp(1, 3))

@@ -1,8 +1,10 @@
 //! Benchmarks and the demo.
 
-use bench::ports::child;
-use bench::{aead, claims, demo, flow, instructions, latency, pipeline, results, rfc2544, scale, tcp_ratio};
+mod tasks;
+
+use bench::{aead, claims, flow, instructions, latency, pipeline, results, rfc2544, scale, tcp_ratio};
 use clap::{Parser, Subcommand};
+use rig::demo;
 use std::process::ExitCode;
 
 /// Benchmarks and the demo of the PDMv2 middlebox
@@ -40,7 +42,7 @@ enum Command {
     Scale(scale::ScaleArgs),
     /// One measurement of `pipeline`, `latency` and their like, in this process
     #[command(hide = true)]
-    Measure(child::ChildArgs),
+    Measure(tasks::MeasureArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
     TcpRatio(tcp_ratio::TcpRatioArgs),
 }
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
         Command::Latency(args) => latency::run(&args),
         Command::Rfc2544(args) => rfc2544::run(&args),
         Command::Scale(args) => scale::run(&args),
-        Command::Measure(args) => child::run(&args),
+        Command::Measure(args) => tasks::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
     };
     match result {

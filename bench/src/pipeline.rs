@@ -3,15 +3,15 @@
 
 use crate::measure::{Figure, interleave_with_peers, not_measured};
 use crate::plot::Plot;
-use crate::ports::child::{Task, measure_task};
+use crate::ports::child::{self, Task};
 use crate::ports::frames::{self, Frame};
-use crate::ports::job::{Action, Job, OptionForm};
-use crate::ports::secgw;
+use crate::ports::job::{Action, Job, OptionForm, Sample};
 use crate::ports::testpmd::{self, Forwarding};
+use crate::ports::{chain, secgw, worker_loop};
 use crate::report::Report;
-use crate::rig::Directory;
 use anyhow::{Context, Result};
 use clap::Args;
+use rig::Directory;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,6 +48,15 @@ pub struct PipelineArgs {
     /// Workers, each on a core of its own
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=8))]
     workers: Vec<u8>,
+}
+
+impl Task for Job {
+    const NAME: &'static str = "pipeline";
+    type Sample = Sample;
+
+    fn measure(&self) -> Result<Sample> {
+        if self.action.is_inbound() { chain::measure(self) } else { worker_loop::measure(self) }
+    }
 }
 
 /// What is compared on one set of ports.
@@ -227,7 +236,7 @@ fn measure_group(
                 Program::Secgw => secgw::measure(&job, gateway.unwrap_or(Path::new("ipsec-secgw")), dir.path()),
                 Program::Ours(..) => {
                     let limit = Duration::from_secs_f64(job.seconds * 20.0 + 60.0);
-                    measure_task("ours", &Task::Pipeline(job), dir.path(), limit)
+                    child::measure("ours", &job, dir.path(), limit)
                 }
             };
             let sample = sample.with_context(|| format!("{program:?} on {ports:?}"))?;

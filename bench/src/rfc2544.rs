@@ -2,17 +2,17 @@
 //! and the loss above that rate, as RFC 8219 asks for them; between ports of this process, with a generator on a core of
 //! its own.
 
-use crate::histogram::Histogram;
-use crate::measure::Figure;
+use crate::measure::{Figure, cycles};
 use crate::plot::Plot;
-use crate::ports::child::{Task, measure_task};
+use crate::ports::child::{self, Task};
 use crate::ports::frames::Frame;
 use crate::ports::job::OptionForm;
 use crate::ports::lab::{self, Device, Generator, Stream, Trial};
 use crate::report::Report;
-use crate::rig::Directory;
 use anyhow::Result;
 use clap::Args;
+use hdrhistogram::Histogram;
+use rig::Directory;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ fn trial(
     job: &SearchJob,
     rate: f64,
     sample: &mut SearchSample,
-    delays: &mut Histogram,
+    delays: &mut Histogram<u64>,
 ) -> Result<Trial> {
     let stream = Stream { frame: job.frame, flows: job.flows, fresh_every: 0, ends_interrupted: true };
     // A rate that is too high by no more than the resolution has to fill the ring within a slice.
@@ -129,7 +129,7 @@ fn trial(
     let slice = Duration::from_secs_f64(slice);
     let (mut good, mut bad, mut done) = (Trial::default(), Trial::default(), 0);
     for _ in 0..slices * ATTEMPTS {
-        let slice = generator.trial(&stream, Some(rate), slice, |_, t| delays.record(t))?;
+        let slice = generator.trial(&stream, Some(rate), slice, |_, t| delays.saturating_record(t))?;
         if slice.interrupted > 0 {
             sample.interrupted += 1;
             bad = bad.and(&slice);
@@ -145,11 +145,17 @@ fn trial(
     Ok(if done == 0 { bad } else { good })
 }
 
+impl Task for SearchJob {
+    const NAME: &'static str = "rfc2544";
+    type Sample = SearchSample;
+
+    fn measure(&self) -> Result<SearchSample> {
+        search_all(self)
+    }
+}
+
 /// Searches in this process.
-///
-/// # Errors
-/// The lab cannot be built.
-pub fn child(job: &SearchJob) -> Result<SearchSample> {
+fn search_all(job: &SearchJob) -> Result<SearchSample> {
     lab::run(job.device, job.frame, job.flows, |generator| {
         let mut sample = SearchSample::default();
         let stream = Stream { frame: job.frame, flows: job.flows, fresh_every: 0, ends_interrupted: false };
@@ -158,7 +164,7 @@ pub fn child(job: &SearchJob) -> Result<SearchSample> {
         generator.trial(&stream, None, seconds, |_, _| ())?;
         let most = generator.trial(&stream, None, Duration::from_millis(200), |_, _| ())?;
         let most = most.rate();
-        let mut unused = Histogram::default();
+        let mut unused = cycles();
         let mut rates = Vec::new();
         let found = search(most * 1.05, job.resolution / 100.0, |rate| {
             let trial = trial(generator, job, rate, &mut sample, &mut unused)?;
@@ -170,15 +176,15 @@ pub fn child(job: &SearchJob) -> Result<SearchSample> {
         sample.throughput = rates.iter().rev().find(|(r, _)| *r == rate).map_or(rate, |(_, real)| *real);
         let ns = 1e9 / dpdk_ffi::tsc_hz() as f64;
         for _ in 0..job.repetitions {
-            let mut delays = Histogram::default();
+            let mut delays = cycles();
             trial(generator, job, rate, &mut sample, &mut delays)?;
-            if delays.count() == 0 {
+            if delays.is_empty() {
                 continue; // it was interrupted all the time, which the notes say
             }
-            let worst = delays.quantile(0.999) * ns;
-            sample.typical.push(delays.quantile(0.5) * ns);
+            let worst = delays.value_at_quantile(0.999) as f64 * ns;
+            sample.typical.push(delays.value_at_quantile(0.5) as f64 * ns);
             sample.worst.push(worst);
-            sample.variation.push(worst - delays.least() * ns);
+            sample.variation.push(worst - delays.min() as f64 * ns);
         }
         for share in OVERLOAD {
             let trial = trial(generator, job, rate * share, &mut sample, &mut unused)?;
@@ -250,7 +256,7 @@ pub fn report(args: &Rfc2544Args) -> Result<Report> {
                 };
                 let trials = (1.0 / (job.resolution / 100.0)).log2() + 6.0 + job.repetitions as f64;
                 let limit = Duration::from_secs_f64(60.0 + trials * job.trial * 2.0 * ATTEMPTS as f64);
-                let sample: SearchSample = measure_task("rfc2544", &Task::Rfc2544(job), dir.path(), limit)?;
+                let sample = child::measure("rfc2544", &job, dir.path(), limit)?;
                 interrupted += sample.interrupted;
                 spoilt |= sample.spoilt;
                 samples[at].push(sample);

@@ -3,18 +3,19 @@
 
 use crate::measure::Figure;
 use crate::plot::Plot;
+use crate::ports::box_state;
 use crate::ports::chain::{Chain, ChainSetting, ROUND_PACKETS};
-use crate::ports::child::{Task, measure_task};
+use crate::ports::child::{self, Task};
 use crate::ports::frames::{FlowOrder, Frame};
 use crate::ports::job::OptionForm;
 use crate::ports::queues::Order;
 use crate::report::Report;
-use crate::rig::Directory;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pipeline::flow::table::TableSize;
 use pipeline::observe::counters::Counter;
 use pipeline::state::policies::InboundAction;
+use rig::Directory;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -86,11 +87,17 @@ pub struct ScaleSample {
 /// New flows that fit beside those that are there.
 const NEW_FLOWS: u32 = 500_000;
 
+impl Task for ScaleJob {
+    const NAME: &'static str = "scale";
+    type Sample = ScaleSample;
+
+    fn measure(&self) -> Result<ScaleSample> {
+        measure(self)
+    }
+}
+
 /// Measures in this process.
-///
-/// # Errors
-/// DPDK refuses, or packets did not get their options.
-pub fn child(job: &ScaleJob) -> Result<ScaleSample> {
+fn measure(job: &ScaleJob) -> Result<ScaleSample> {
     let setting = ChainSetting {
         frame: Frame::Octets(80),
         mode: OptionForm::Sealed.mode(),
@@ -116,8 +123,8 @@ pub fn child(job: &ScaleJob) -> Result<ScaleSample> {
         match job.change {
             Change::Keys(_) if rounds * ROUND_PACKETS >= next => {
                 generation += 1;
-                chain.box_a.generation(generation)?;
-                chain.box_b.generation(generation)?;
+                chain.box_a.generation(generation);
+                chain.box_b.generation(generation);
                 // Every flow then takes one new key.
                 next += due(job);
             }
@@ -165,8 +172,8 @@ pub fn run(args: &ScaleArgs) -> Result<bool> {
 
 /// Octets that both boxes' tables take for so many flows.
 fn tables(flows: u32) -> u64 {
-    let capacity = crate::ports::boxes::capacity(flows);
-    2 * TableSize { capacity, tombstones: crate::ports::boxes::TOMBSTONES }.memory() as u64
+    let capacity = box_state::capacity(flows);
+    2 * TableSize { capacity, tombstones: box_state::TOMBSTONES }.memory() as u64
 }
 
 fn free_memory() -> u64 {
@@ -196,7 +203,7 @@ pub fn report(args: &ScaleArgs) -> Result<Report> {
             let at = (i + round) % jobs.len();
             // Building a table of 8,000,000 flows takes longer than measuring it.
             let limit = Duration::from_secs_f64(120.0 + args.seconds * 20.0);
-            samples[at].push(measure_task("scale", &Task::Scale(jobs[at]), dir.path(), limit)?);
+            samples[at].push(child::measure("scale", &jobs[at], dir.path(), limit)?);
         }
     }
     let title =

@@ -1,11 +1,11 @@
 //! `bench tcp-ratio`: TCP through two of our boxes, against two `dpdk-testpmd` in the same places in the same run.
 
-use crate::rig::boxes::{BoxConfig, Keys};
-use crate::rig::command::Running;
-use crate::rig::traffic::Tcp;
-use crate::rig::{Options, Rig, Side};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use rig::forwarders::{BoxConfig, Keys};
+use rig::running::Running;
+use rig::traffic::Tcp;
+use rig::{Options, Programs, Rig, Side};
 use rustix::process::Signal;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct TcpRatioArgs {
     #[arg(long, default_value_t = 4)]
     seconds: u32,
     /// What idle workers of our boxes do: poll, yield or sleep
-    #[arg(long, default_value = "poll", value_parser = crate::idle)]
+    #[arg(long, default_value = "poll", value_parser = idle)]
     idle: &'static str,
     /// Where pdmv2-middlebox and pdmv2 are [default: beside this program]
     #[arg(long, value_name = "DIR")]
@@ -35,6 +35,11 @@ pub struct TcpRatioArgs {
     /// Only dpdk-testpmd: to try the rig
     #[arg(long, hide = true)]
     testpmd_only: bool,
+}
+
+/// Reads what an idle worker does.
+fn idle(text: &str) -> Result<&'static str, String> {
+    ["poll", "yield", "sleep"].into_iter().find(|w| *w == text).ok_or_else(|| "use poll, yield or sleep".to_owned())
 }
 
 /// Medians of one direction.
@@ -63,11 +68,7 @@ struct Report {
 /// # Errors
 /// The rig, a box or iperf3 fails.
 pub fn run(args: &TcpRatioArgs) -> Result<bool> {
-    let programs = if args.testpmd_only {
-        Ok(crate::Programs::default())
-    } else {
-        crate::Programs::find(args.bin_dir.as_deref())
-    }?;
+    let programs = if args.testpmd_only { Ok(Programs::default()) } else { Programs::find(args.bin_dir.as_deref()) }?;
     // [ours, testpmd][A to B, B to A]
     let mut rates: [[Vec<f64>; 2]; 2] = Default::default();
     let mut not_measured = None;
@@ -126,13 +127,13 @@ pub fn run(args: &TcpRatioArgs) -> Result<bool> {
 }
 
 /// One run in a fresh rig: TCP there, then back.
-fn measure(args: &TcpRatioArgs, programs: &crate::Programs, ours: bool) -> Result<[Tcp; 2]> {
+fn measure(args: &TcpRatioArgs, programs: &Programs, ours: bool) -> Result<[Tcp; 2]> {
     let rig = Rig::new(Options::default())?;
     let forwarders = if ours {
         let keys = rig.keygen(&programs.pdmv2)?;
         Side::BOTH.map(|side| start_ours(&rig, side, &programs.middlebox, args.idle, &keys))
     } else {
-        Side::BOTH.map(|side| rig.start_testpmd(side, crate::core(side)))
+        Side::BOTH.map(|side| rig.start_testpmd(side, rig::core(side)))
     };
     let [a, b] = forwarders;
     let mut forwarders = [a?, b?];
@@ -151,7 +152,7 @@ fn measure(args: &TcpRatioArgs, programs: &crate::Programs, ours: bool) -> Resul
 }
 
 fn start_ours(rig: &Rig, side: Side, program: &Path, idle: &'static str, keys: &Path) -> Result<Running> {
-    let config = BoxConfig { core: crate::core(side), idle, keys: Keys::File(keys.to_owned()), ..BoxConfig::default() };
+    let config = BoxConfig { core: rig::core(side), idle, keys: Keys::File(keys.to_owned()), ..BoxConfig::default() };
     rig.start_box(side, program, &rig.configure(side, &config)?)
 }
 

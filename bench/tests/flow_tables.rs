@@ -1,6 +1,5 @@
 //! Every table that `bench flow` compares finds what was put in, and nothing else. One EAL per process, so one test for
 //! all that needs it.
-#![cfg(feature = "dpdk")]
 
 use bench::flow::keys::Keys;
 use bench::flow::papaya::Papaya;

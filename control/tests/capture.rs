@@ -1,13 +1,11 @@
 //! The reader of captures: every format, byte order, clock and kind of record; what a file claims falsely; and tshark's
 //! opinion of the same files.
 
-mod captures;
-
-use captures::{MICRO, NANO, ORDERS, Order, PATCHED, Pcap, Pcapng};
 use common::capture::{Capture, CaptureError, LinkType, Writer};
 use std::io::Cursor;
 use std::path::Path;
 use std::process::Command;
+use testkit::captures::by_hand::{MICRO, NANO, ORDERS, Opt, Order, PATCHED, Pcap, Pcapng};
 
 /// What a test wants of a frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -148,7 +146,7 @@ fn pcapng_in_every_byte_order_clock_and_block() {
         ] {
             for with_offset in [false, true] {
                 let (resolution, offset_octets) = (resolution.map(|r| [r]), order.u64(offset as u64));
-                let mut options: Vec<captures::Opt<'_>> = vec![(2, b"eth0"), (1, b"a note")];
+                let mut options: Vec<Opt<'_>> = vec![(2, b"eth0"), (1, b"a note")];
                 options.extend(resolution.as_ref().map(|r| (9, &r[..])));
                 options.extend(with_offset.then_some((14, &offset_octets[..])));
                 let mut ng = Pcapng::new(order);

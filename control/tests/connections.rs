@@ -3,8 +3,8 @@
 
 mod programs;
 
-use bench::rig::free_port;
 use programs::{BOX, ENCRYPTED, Running, Site, wait_for};
+use rig::free_port;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::io::{Read, Write};
 use std::net::TcpStream;

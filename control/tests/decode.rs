@@ -1,8 +1,5 @@
 //! `pdmv2 decode` over captures made here, and over those in `data`.
 
-mod captures;
-
-use captures::{MICRO, Order, Pcap, Pcapng};
 use clap::Parser;
 use common::key_file::{KeyFile, Node, Scope, Side};
 use common::state_file::StateFile;
@@ -10,8 +7,13 @@ use protocol::aead::{self, Slot};
 use protocol::five_tuple::FiveTuple;
 use protocol::suite::Suite;
 use protocol::wire::dest_opts::insert_into_vec;
+use protocol::wire::ipv6;
 use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_pdm, emit_sealed};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use testkit::captures::by_hand::{Order, Pcapng};
+use testkit::captures::{self, Record};
+use testkit::frames::{A, B, in_ethernet, udp_packet};
 use tools::decode::{self, DecodeArgs, Summary};
 
 const METRICS: Metrics = Metrics {
@@ -51,23 +53,14 @@ fn save_keys(dir: &Path, keys: &KeyFile) -> PathBuf {
     path
 }
 
+/// A flow of hosts behind both boxes.
 fn flow(sport: u16) -> FiveTuple {
-    let address = |c: u8, last: u8| {
-        core::array::from_fn(|i| {
-            [0x20, 0x01, 0x0D, 0xB8, 0, c].get(i).copied().unwrap_or(if i == 15 { last } else { 0 })
-        })
-    };
-    FiveTuple { src: address(0x0A, 1), sport, dst: address(0x0B, 2), dport: 443, protocol: 17 }
+    FiveTuple { src: A, sport, dst: B, dport: 443, protocol: ipv6::UDP }
 }
 
 /// An IPv6 UDP packet of this flow with this option.
 fn packet(flow: &FiveTuple, option: &[u8], form: Form) -> Vec<u8> {
-    let mut packet = vec![0x60, 0, 0, 0, 0, 12, 17, 64];
-    packet.extend(flow.src);
-    packet.extend(flow.dst);
-    packet.extend(flow.sport.to_be_bytes());
-    packet.extend(flow.dport.to_be_bytes());
-    packet.extend([0, 12, 0, 0, 1, 2, 3, 4]);
+    let mut packet = udp_packet(flow, &[1, 2, 3, 4]);
     insert_into_vec(&mut packet, option, form).expect("fits");
     packet
 }
@@ -86,27 +79,21 @@ fn sealed(keys: &KeyFile, node: &str, flow: &FiveTuple, generation: u32, kri: u3
     packet(flow, &emit_sealed(&slots[0].aad, &slots[0].text, &slots[0].tag), Form::Sealed)
 }
 
-fn ethernet(packet: &[u8]) -> Vec<u8> {
-    [&[2; 12][..], &[0x81, 0, 0, 5, 0x86, 0xDD], packet].concat()
+/// A record a microsecond.
+fn records(frames: &[Vec<u8>]) -> impl Iterator<Item = Record<'_>> {
+    let time = |micros| Duration::from_secs(1_700_000_000) + Duration::from_micros(micros);
+    frames.iter().zip(0..).map(move |(frame, i)| Record { time: time(i), ..Record::whole(frame) })
 }
 
 /// A pcap of this link type, microseconds.
 fn pcap(link: u32, frames: &[Vec<u8>]) -> Vec<u8> {
-    let mut pcap = Pcap::new(Order::Little, MICRO, 65_535, link);
-    for (frame, i) in frames.iter().zip(0..) {
-        pcap.whole(1_700_000_000, i, frame);
-    }
-    pcap.file
+    captures::pcap(link, records(frames))
 }
 
 /// A pcapng of raw IPv6, nanoseconds.
 fn pcapng(frames: &[Vec<u8>]) -> Vec<u8> {
-    let mut ng = Pcapng::new(Order::Little);
-    ng.interface(229, 0, &[(9, &[9])]);
-    for frame in frames {
-        ng.enhanced(0, 1_700_000_000_123_456_789, frame);
-    }
-    ng.file
+    let time = Duration::from_nanos(1_700_000_000_123_456_789);
+    captures::pcapng(229, records(frames).map(|record| Record { time, ..record }))
 }
 
 fn run(dir: &Path, capture: &[u8], more: &[&str]) -> (Result<Summary, String>, Vec<String>) {
@@ -140,7 +127,7 @@ fn every_form_is_shown() {
         sealed(&keys, "box-b", &flow(1), 1, 0),
     ]
     .iter()
-    .map(|p| ethernet(p))
+    .map(|p| in_ethernet(&[5], p))
     .chain([vec![0; 60], vec![], vec![0x60]])
     .collect();
     let (result, lines) = run(dir.path(), &pcap(1, &frames), &["--keys", file]);
@@ -148,14 +135,14 @@ fn every_form_is_shown() {
         Summary { frames: 10, pdm: 1, clear: 1, opened: 2, not_opened: 2, malformed: 1, ..Summary::default() };
     assert_eq!(result, Ok(expected));
     let metrics = "psntp 5 psnlr 7 dtlr 999.988us dtls 999.992ms";
-    let to = "[2001:db8:a::1]:1 > [2001:db8:b::2]:443 udp";
-    let from = "[2001:db8:b::2]:443 > [2001:db8:a::1]:1 udp";
+    let to = "[2001:db8:a::1]:1 > [2001:db8:b::1]:443 udp";
+    let from = "[2001:db8:b::1]:443 > [2001:db8:a::1]:1 udp";
     let expected = [
         format!("#1 1700000000.000000000 {to} pdm | {metrics}"),
         format!("#2 1700000000.000001000 {to} clear prseq 9 F 1 | pointer 17 {metrics}"),
         format!("#3 1700000000.000002000 {to} sealed prseq 1000 F 0 | box-a generation 3 kri 0 | pointer 17 {metrics}"),
         format!("#4 1700000000.000003000 {to} sealed prseq 1000 F 0 | not opened"),
-        "#5 1700000000.000004000 [2001:db8:a::1]:0 > [2001:db8:b::2]:0".to_owned(),
+        "#5 1700000000.000004000 [2001:db8:a::1]:0 > [2001:db8:b::1]:0".to_owned(),
         format!(
             "#6 1700000000.000005000 {from} sealed prseq 1000 F 1 | box-b generation 1 kri 1 | pointer 17 {metrics}"
         ),
@@ -326,7 +313,7 @@ fn what_is_not_looked_into_is_said_once() {
     let text = summary.to_string();
     let said = "3 frames of link type 105 (IEEE 802.11) were not looked into";
     assert!(text.contains(said) && text.lines().count() == 2, "{text}");
-    // Beside others it is said, and no failure.
+    // Beside others it is said, and no failure. By hand: records without an interface, and of an obsolete kind.
     let mut ng = Pcapng::new(Order::Big);
     ng.interface(101, 0, &[]).interface(40_000, 0, &[]).enhanced(0, 1, &packet).enhanced(1, 1, &packet);
     ng.simple(&packet, packet.len()).packet(1, 1, &packet);
@@ -336,10 +323,8 @@ fn what_is_not_looked_into_is_said_once() {
     // Nor is it a failure when there is nothing.
     assert!(!run(dir.path(), &pcap(105, &[]), &[]).0.expect("read").nothing_known());
     // Cut within its headers, and behind them.
-    let mut cut = Pcap::new(Order::Little, MICRO, 56, 101);
-    let len = packet.len() as u32;
-    cut.record(1, 1, [50, len], &packet[..50]).record(1, 1, [len - 2, len], &packet[..packet.len() - 2]);
-    let summary = run(dir.path(), &cut.file, &[]).0.expect("read");
+    let cut = [50, packet.len() - 2].map(|kept| Record::cut(&packet[..kept], packet.len()));
+    let summary = run(dir.path(), &captures::pcap(101, cut), &[]).0.expect("read");
     assert_eq!((summary.pdm, summary.cut), (1, 1), "{summary}");
     assert!(summary.to_string().contains("1 packets were cut within their headers"), "{summary}");
 }

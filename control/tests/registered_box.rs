@@ -10,9 +10,11 @@ mod secrets;
 
 use lab::{Lab, SimBox, free_port};
 use middlebox::keys::connection::NodeSettings;
-use programs::{A, B, ENCRYPTED, Running, ethernet, frames, udp, wait_for};
+use programs::{ENCRYPTED, Running, frames, wait_for};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use testkit::captures::write_ethernet;
+use testkit::frames::{A, B, udp};
 
 fn metrics(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
@@ -57,7 +59,7 @@ fn understand(peer_lines: &str) {
     let (a, b) = (lab.node(0, 0), lab.node(1, 0xB));
     lab.start_both();
     let at = lab.dir.path().display().to_string();
-    ethernet(&lab.path("one.pcap"), &(0..8u16).map(|i| udp(A, B, 1000 + i, 443, 10)).collect::<Vec<_>>());
+    write_ethernet(&lab.path("one.pcap"), &(0..8u16).map(|i| udp(A, B, 1000 + i, 443, 10)).collect::<Vec<_>>());
     let (port_a, port_b) = (free_port(), free_port());
     let inside = format!("net_pcap0,rx_pcap={at}/one.pcap,infinite_rx=1");
     config(&lab, "a", 0, &a, [&inside, &format!("net_pcap1,tx_pcap={at}/wire.pcap")], port_a);
@@ -72,7 +74,7 @@ fn understand(peer_lines: &str) {
     let options: Vec<_> = wire.into_iter().filter(|f| f[20] == 60).collect();
     let last = &options[options.len() - 1000..];
     assert!(sealed >= 2000);
-    ethernet(&lab.path("last.pcap"), last);
+    write_ethernet(&lab.path("last.pcap"), last);
     let outside = format!("net_pcap1,rx_pcap={at}/last.pcap,infinite_rx=1");
     config(&lab, "b", 1, &b, ["net_null0,no-rx=1", &outside], port_b);
     let running = Running::start(lab.dir.path(), "b.toml", "b.log");
@@ -93,7 +95,7 @@ fn it_outlives_its_registrars() {
     lab.start_both();
     let _b = SimBox::start(b);
     // Few packets over and over: the box must have some all the time.
-    ethernet(&lab.path("one.pcap"), &(0..8u16).map(|i| udp(A, B, 1000 + i, 443, 10)).collect::<Vec<_>>());
+    write_ethernet(&lab.path("one.pcap"), &(0..8u16).map(|i| udp(A, B, 1000 + i, 443, 10)).collect::<Vec<_>>());
     let port = free_port();
     let inside = format!("net_pcap0,rx_pcap={}/one.pcap,infinite_rx=1", lab.dir.path().display());
     config(&lab, "box", 0, &a, [&inside, "net_null1,no-rx=1"], port);

@@ -1,11 +1,12 @@
 //! `pdmv2-middlebox replay`, the program itself: no root, no hugepages, no namespaces.
 
-mod captures;
 mod programs;
 
-use captures::{MICRO, NANO, ORDERS, Order, Pcap, Pcapng};
-use programs::{A, B, ENCRYPTED, Site, capture, ethernet, frames, udp};
+use programs::{ENCRYPTED, Site, frames};
 use std::collections::HashSet;
+use testkit::captures::by_hand::{MICRO, NANO, ORDERS, Order, Pcap, Pcapng};
+use testkit::captures::{ETHERNET, Record, pcap, write_ethernet};
+use testkit::frames::{A, B, udp};
 
 /// Frames of all kinds; some the box must not touch.
 fn mixed() -> Vec<Vec<u8>> {
@@ -44,7 +45,7 @@ fn through_both_boxes_every_frame_comes_back_octet_for_octet() {
     for (mode, form) in [("encrypted", "encrypted"), ("clear", "clear"), ("pdm", "pdm")] {
         let site = Site::new(&format!("[[policy]]\nname = \"all\"\nmode = \"{mode}\"\n"));
         let input = mixed();
-        ethernet(&site.path("in.pcap"), &input);
+        write_ethernet(&site.path("in.pcap"), &input);
         let out = site.counters("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
         let back = site.counters("b", &["--outside", "wire.pcap", "--out", "back.pcap"]);
         assert_eq!(out["outbound"]["received"], input.len());
@@ -72,7 +73,7 @@ fn a_hundred_thousand_flows_at_once_in_the_default_configuration() {
     };
     // Each flow twice, all of them in between: none has left the table meanwhile.
     let input: Vec<_> = (0..100_000).chain(0..100_000).map(flow).collect();
-    ethernet(&site.path("in.pcap"), &input);
+    write_ethernet(&site.path("in.pcap"), &input);
     let out = site.counters("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
     let back = site.counters("b", &["--outside", "wire.pcap", "--out", "back.pcap"]);
     assert_eq!((&out["outbound"]["added"]["encrypted"], &out["flows"]["in_table"]), (&200_000.into(), &100_000.into()));
@@ -89,8 +90,8 @@ fn both_directions_and_their_delays() {
     let site = Site::new(ENCRYPTED);
     let there: Vec<_> = (0..500).map(|i| udp(A, B, 1000 + i % 5, 443, 10)).collect();
     let answers: Vec<_> = (0..500).map(|i| udp(B, A, 443, 1000 + i % 5, 20)).collect();
-    ethernet(&site.path("there.pcap"), &there);
-    ethernet(&site.path("answers.pcap"), &answers);
+    write_ethernet(&site.path("there.pcap"), &there);
+    write_ethernet(&site.path("answers.pcap"), &answers);
     site.counters("b", &["--inside", "answers.pcap", "--out", "sealed.pcap"]);
     let both = ["--inside", "there.pcap", "--outside", "sealed.pcap", "--out", "wire.pcap", "--out-inside", "in.pcap"];
     let counts = site.counters("a", &both);
@@ -108,7 +109,7 @@ fn every_replay_seals_under_a_generation_of_its_own() {
     let site = Site::new(ENCRYPTED);
     let audit = "[audit]\nfile = \"audit\"\n[keys]\nfile = \"pdmv2.keys\"\n";
     site.config("a", audit, ENCRYPTED);
-    ethernet(&site.path("in.pcap"), &mixed());
+    write_ethernet(&site.path("in.pcap"), &mixed());
     for generation in 1..=5 {
         let counts = site.counters("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
         assert_eq!(counts["generation"], generation);
@@ -126,13 +127,14 @@ fn what_cannot_be_replayed_says_why_and_loses_nothing() {
     let site = Site::new(ENCRYPTED);
     let frame = udp(A, B, 1, 2, 100);
     std::fs::write(site.path("precious"), "text").expect("file");
+    // No writer names an interface that it has not described.
     let mut other_interface = Pcapng::new(Order::Little);
     other_interface.interface(1, 0, &[]).enhanced(1, 1, &frame);
     let cases: [(&str, Vec<u8>, &str); 6] = [
-        ("cooked", capture(113, &[(&frame, frame.len())]), "link type 113"),
-        ("raw", capture(101, &[(&frame[14..], frame.len())]), "link type 101"),
+        ("cooked", pcap(113, [Record::whole(&frame)]), "link type 113"),
+        ("raw", pcap(101, [Record::cut(&frame[14..], frame.len())]), "link type 101"),
         ("undescribed", other_interface.file, "octet 48"),
-        ("cut", capture(1, &[(&frame, frame.len())])[..100].to_vec(), "cut off"),
+        ("cut", pcap(ETHERNET, [Record::whole(&frame)])[..100].to_vec(), "cut off"),
         ("text", b"hello".to_vec(), "not a pcap"),
         ("none", Vec::new(), "not a pcap"),
     ];
@@ -153,22 +155,16 @@ fn what_cannot_be_replayed_says_why_and_loses_nothing() {
 fn snapped_and_jumbo_frames_are_counted_and_unchanged() {
     let site = Site::new(ENCRYPTED);
     let (frame, jumbo) = (udp(A, B, 1, 2, 200), udp(A, B, 1, 2, 9000));
-    let records: Vec<(&[u8], usize)> = vec![
-        (&frame[..70], 262),
-        (&frame[..13], 262),
-        (&[], 262),
-        (&frame[..54], 262),
-        (&frame, 262),
-        (&jumbo, jumbo.len()),
-    ];
-    std::fs::write(site.path("in.pcap"), capture(1, &records)).expect("capture");
+    let cut = |kept: usize| Record::cut(&frame[..kept], frame.len());
+    let records = [cut(70), cut(13), cut(0), cut(54), cut(frame.len()), Record::whole(&jumbo)];
+    std::fs::write(site.path("in.pcap"), pcap(ETHERNET, records)).expect("capture");
     let counts = site.counters("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
     assert_eq!(counts["outbound"]["received"], 6);
     assert_eq!(counts["outbound"]["passed"]["truncated"], 2);
     assert_eq!(counts["outbound"]["passed"]["not_ipv6"], 2);
     assert_eq!(counts["outbound"]["added"]["encrypted"], 2);
     site.counters("b", &["--outside", "wire.pcap", "--out", "back.pcap"]);
-    let back: Vec<Vec<u8>> = records.iter().map(|r| r.0.to_vec()).collect();
+    let back: Vec<Vec<u8>> = records.iter().map(|r| r.data.to_vec()).collect();
     assert_eq!(frames(&site.path("back.pcap")), back);
 }
 
@@ -176,7 +172,7 @@ fn snapped_and_jumbo_frames_are_counted_and_unchanged() {
 fn an_mtu_keeps_large_packets_without_the_option() {
     let site = Site::new(ENCRYPTED);
     let input: Vec<_> = [1411, 1412, 1413, 1452].map(|n| udp(A, B, 1, 2, n)).into();
-    ethernet(&site.path("in.pcap"), &input);
+    write_ethernet(&site.path("in.pcap"), &input);
     let counts = site.counters("a", &["--inside", "in.pcap", "--out", "wire.pcap", "--mtu", "1500"]);
     assert_eq!(counts["outbound"]["added"]["encrypted"], 2);
     assert_eq!(counts["outbound"]["passed"]["oversize"], 2);
@@ -222,6 +218,7 @@ fn every_kind_of_capture_comes_back_with_its_times() {
     let frames: Vec<_> = [0, 1, 2, 3, 1400, 9000].map(|n| udp(A, B, 1, 2, n)).into();
     let longest = frames.iter().map(Vec::len).max().expect("frames") as u32;
     for order in ORDERS {
+        // By hand: of snap lengths below what is there, in both byte orders and clocks, and with obsolete blocks.
         let mut files = Vec::new();
         // Header's or interface's snaplen below, at and above what the records hold, and none.
         for snaplen in [64, longest, 262_144, 0] {
@@ -269,7 +266,7 @@ fn what_is_written_can_be_replayed_however_long_it_is() {
     offloaded.resize(200_000, 7);
     input.push(offloaded);
     assert_eq!(input[0].len(), 65_000);
-    ethernet(&site.path("in.pcap"), &input);
+    write_ethernet(&site.path("in.pcap"), &input);
     let out = site.counters("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
     assert_eq!(
         (&out["outbound"]["added"]["encrypted"], &out["outbound"]["passed"]["oversize"]),
@@ -286,9 +283,8 @@ fn check_sequences_are_taken_off_as_by_a_nic() {
     let site = Site::new(ENCRYPTED);
     let frame = udp(A, B, 1, 2, 100);
     for (link, octets) in [(0x1400_0001, 2), (0x2400_0001, 4)] {
-        let mut pcap = Pcap::new(Order::Big, MICRO, 65_535, link);
-        pcap.whole(1, 1, &[&frame[..], &[0xFC; 4][..octets]].concat());
-        std::fs::write(site.path("in.pcap"), pcap.file).expect("a capture");
+        let with_check_sequence = [&frame[..], &[0xFC; 4][..octets]].concat();
+        std::fs::write(site.path("in.pcap"), pcap(link, [Record::whole(&with_check_sequence)])).expect("a capture");
         let output = site.replay("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(
@@ -304,9 +300,8 @@ fn check_sequences_are_taken_off_as_by_a_nic() {
 fn a_cut_capture_is_said_and_stays_what_it_is() {
     let site = Site::new(ENCRYPTED);
     let frame = udp(A, B, 1, 2, 200);
-    let records: Vec<(&[u8], usize)> =
-        vec![(&frame[..64], frame.len()), (&frame, frame.len()), (&frame[..96], frame.len())];
-    std::fs::write(site.path("in.pcap"), capture(1, &records)).expect("capture");
+    let records = [64, frame.len(), 96].map(|kept| Record::cut(&frame[..kept], frame.len()));
+    std::fs::write(site.path("in.pcap"), pcap(ETHERNET, records)).expect("capture");
     let output = site.replay("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("in.pcap: 2 of 3 frames were cut"), "{text}");

@@ -2,12 +2,14 @@
 
 mod programs;
 
-use bench::rig::free_port;
-use programs::{A, B, ENCRYPTED, Running, Site, ethernet, udp, wait_for};
+use programs::{ENCRYPTED, Running, Site, wait_for};
+use rig::free_port;
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use testkit::captures::write_ethernet;
+use testkit::frames::{A, B, udp};
 
 const EAL: &str = "[eal]\nargs = [\"--no-huge\", \"-m\", \"256\", \"--no-shconf\", \"--no-telemetry\", \"--no-pci\", \"--iova-mode=va\", \"-l\", \"0\"]\n";
 
@@ -29,8 +31,8 @@ fn two_workers_share_flows_through_restarts_and_use_no_nonce_twice() {
     let site = Site::new(ENCRYPTED);
     // Both queues of the inside port bring packets of the same flows, as RSS might.
     let packets: Vec<_> = (0..20_000u16).map(|i| udp(A, B, 1000 + i % 3, 443, 10)).collect();
-    ethernet(&site.path("one.pcap"), &packets);
-    ethernet(&site.path("two.pcap"), &packets);
+    write_ethernet(&site.path("one.pcap"), &packets);
+    write_ethernet(&site.path("two.pcap"), &packets);
     let inside = format!("net_pcap0,rx_pcap={0}/one.pcap,rx_pcap={0}/two.pcap", site.0.path().display());
     let inside = format!("{inside},tx_pcap={0}/none1,tx_pcap={0}/none2", site.0.path().display());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -86,7 +88,7 @@ fn get(port: u16, path: &str) -> String {
 #[test]
 fn without_keys_it_forwards_and_says_so() {
     let site = Site::new(ENCRYPTED);
-    ethernet(&site.path("one.pcap"), &vec![udp(A, B, 1, 2, 3); 1000]);
+    write_ethernet(&site.path("one.pcap"), &vec![udp(A, B, 1, 2, 3); 1000]);
     let inside = format!("net_pcap0,rx_pcap={0}/one.pcap,tx_pcap={0}/none", site.0.path().display());
     let port = free_port();
     config(&site, &inside, "cores = [0]", &format!("[telemetry]\nlisten = \"127.0.0.1:{port}\"\n"));
@@ -146,7 +148,7 @@ fn a_worker_that_panics_ends_the_box_with_a_message() {
         eprintln!("this test needs two cores, and a program with places for faults");
         return;
     }
-    ethernet(&site.path("one.pcap"), &vec![udp(A, B, 1, 2, 3); 1000]);
+    write_ethernet(&site.path("one.pcap"), &vec![udp(A, B, 1, 2, 3); 1000]);
     let inside = format!("net_pcap0,rx_pcap={0}/one.pcap,rx_pcap={0}/one.pcap", site.0.path().display());
     let inside = format!("{inside},tx_pcap={0}/none1,tx_pcap={0}/none2", site.0.path().display());
     config(&site, &inside, "cores = [0, 1]", "[keys]\nfile = \"pdmv2.keys\"\n");

@@ -16,7 +16,7 @@ pub fn per_key(before: Option<usize>, keys: usize) -> Option<f64> {
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "glibc is asked for its figures")]
 mod imp {
     /// glibc's `struct mallinfo2`.
     #[repr(C)]

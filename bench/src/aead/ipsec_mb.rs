@@ -1,5 +1,5 @@
 //! intel-ipsec-mb: its direct call and its burst of jobs, on keys that were expanded once, by a shim in C.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "the peer is a C library")]
 
 use super::feed::{AAD, BURST, Burst, Candidate, Operation, Packet, Places, aad, nonce};
 use anyhow::{Result, ensure};

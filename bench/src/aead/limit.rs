@@ -1,6 +1,6 @@
 //! The limit by operation count: how long the instructions that the kernel cannot do without take on this CPU when nothing
 //! else has to be waited for.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "the measured instructions are written one by one, as intrinsics")]
 
 use protocol::aead::Path;
 use protocol::suite::Aead;

@@ -121,7 +121,10 @@ fn push(report: &mut Report, feed: &Feed, operation: Operation, found: Vec<(&Tur
 fn candidates(feed: &Feed, notes: &mut Vec<String>) -> Result<Vec<Turn>> {
     let keys = feed.keys();
     let mut all = Vec::new();
-    #[cfg_attr(not(any(feature = "peers", have_openssl, have_ipsec_mb)), allow(unused_variables, unused_mut))]
+    #[cfg_attr(
+        not(any(feature = "peers", have_openssl, have_ipsec_mb)),
+        allow(unused_variables, unused_mut, reason = "nobody to leave out was built in")
+    )]
     let mut left_out = |peer: &str, error: &anyhow::Error| notes.push(not_measured(peer, error));
     for aead in [Aead::Aes128Gcm, Aead::Aes256Gcm] {
         let ready = ours::keys(aead, keys);

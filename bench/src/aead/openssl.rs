@@ -1,5 +1,5 @@
 //! OpenSSL's EVP interface: one context that is given each packet's key, or one context per key.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "the peer is a C library")]
 
 use super::crates::Key;
 use super::feed::{AAD, TEXT};

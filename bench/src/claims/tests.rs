@@ -136,7 +136,7 @@ fn the_whole_path_against_its_peers_and_itself() {
 
 #[test]
 fn reports_are_taken_from_a_directory() {
-    let dir = crate::rig::Directory::scratch().expect("a directory");
+    let dir = rig::Directory::scratch().expect("a directory");
     let args = |only: &str| ClaimsArgs { json: true, only: vec![only.into()], from: Some(dir.path().to_owned()) };
     assert!(run(&args("flow")).is_ok_and(|passed| passed), "nothing measured, so nothing falls short");
     let mut report = empty("flow");

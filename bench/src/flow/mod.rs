@@ -9,7 +9,7 @@
 pub mod keys;
 mod memory;
 pub mod papaya;
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "the peer is a C library")]
 pub mod rte_hash;
 pub mod table;
 mod threads;

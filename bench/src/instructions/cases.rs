@@ -5,7 +5,7 @@
 
 use crate::flow::table::find_burst;
 use crate::measure::Random;
-use crate::ports::boxes::{BoxState, Setting};
+use crate::ports::box_state::{BoxState, Setting};
 use crate::ports::frames;
 use anyhow::{Result, bail, ensure};
 use arrayvec::ArrayVec;
@@ -18,6 +18,7 @@ use protocol::aead::{Batch, KeyState, Path};
 use protocol::suite::Aead;
 use std::cell::Cell;
 use std::hint::black_box;
+use testkit::keyrings::Side;
 
 /// Bursts that are made ready, however many are worked on.
 pub const PREPARED: usize = 288;
@@ -128,9 +129,9 @@ impl PortQueue for Plain {
     }
 }
 
-fn worker(is_a: bool, mode: Mode) -> Result<Worker> {
-    let setting = Setting { is_a, mode, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0 };
-    Ok(Worker::new(BoxState::new(&setting)?.shared, 0))
+fn worker(side: Side, mode: Mode) -> Worker {
+    let setting = Setting { side, mode, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0 };
+    Worker::new(BoxState::new(&setting).shared, 0)
 }
 
 /// Time goes on a little with every look at it.
@@ -144,7 +145,7 @@ fn clock() -> impl Fn() -> u64 {
 
 /// Box A's worker, from the inside port to the outside port. Every flow has its record and key before it counts.
 fn out(mode: Mode) -> Result<Work> {
-    let mut worker = worker(true, mode)?;
+    let mut worker = worker(Side::A, mode);
     let (known, packets) = packets();
     let (mut known, mut inside, mut outside) = (Plain::new(known), Plain::new(packets), Plain::new(Vec::new()));
     let clock = clock();
@@ -158,7 +159,7 @@ fn out(mode: Mode) -> Result<Work> {
 
 /// Box B's worker, from the outside port to the inside port, with what box A has sent.
 fn back(mode: Mode) -> Result<Work> {
-    let (mut a, mut b) = (worker(true, mode)?, worker(false, mode)?);
+    let (mut a, mut b) = (worker(Side::A, mode), worker(Side::B, mode));
     let (known, packets) = packets();
     let clock = clock();
     let mut by_a = |packets: Vec<VecBuf>| {
@@ -220,8 +221,8 @@ fn aead(aead: Aead, open: bool) -> Result<Work> {
 
 fn look_up() -> Result<Work> {
     let setting =
-        Setting { is_a: true, mode: Mode::Clear, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0 };
-    let shared = BoxState::new(&setting)?.shared;
+        Setting { side: Side::A, mode: Mode::Clear, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0 };
+    let shared = BoxState::new(&setting).shared;
     let (known, packets) = packets();
     let mut worker = Worker::new(std::sync::Arc::clone(&shared), 0);
     let (mut inside, mut outside) = (Plain::new(known), Plain::new(Vec::new()));

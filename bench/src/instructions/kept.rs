@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let dir = crate::rig::Directory::scratch().expect("a directory");
+        let dir = rig::Directory::scratch().expect("a directory");
         let file = dir.path().join("counts.json");
         assert!(Kept::read(&file).is_err_and(|e| format!("{e:#}").contains("--write")));
         counts("rustc 1", &[("a", 12.344)]).write(&file).expect("written");

@@ -6,12 +6,12 @@
 pub mod cases;
 mod kept;
 
-use crate::rig::Directory;
 use anyhow::{Context, Result, bail, ensure};
 use cases::{CASES, Case, PREPARED};
 use clap::Args;
 use kept::Kept;
 use pipeline::state::shared::BURST;
+use rig::Directory;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

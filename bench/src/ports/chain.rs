@@ -2,12 +2,12 @@
 //! none of a capture that goes round would be. Each party works through a ring's worth of packets at a time and is timed
 //! by the time stamp counter; making the packets is not timed at all.
 
-use super::boxes::{BoxState, Setting};
-use super::child::reasons;
+use super::box_state::{BoxState, Setting};
+use super::environment;
 use super::frames::{FlowOrder, Frame};
 use super::job::{Action, Job, Sample};
+use super::outcomes::reasons;
 use super::queues::{Feed, Order, ends};
-use super::rig;
 use anyhow::{Context, Result, bail};
 use arrayvec::ArrayVec;
 use dpdk_ffi::{Eal, Mempool, Port, Started};
@@ -18,6 +18,7 @@ use pipeline::state::shared::{BURST, Clock, Worker};
 use pipeline::worker::{PortQueue, turn_inbound, turn_outbound};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use testkit::keyrings::Side;
 
 /// Bursts that fit a `net_ring` (1,023 packets).
 pub const ROUND: usize = 31;
@@ -109,25 +110,25 @@ impl Chain {
     /// # Errors
     /// DPDK refuses.
     pub fn new(setting: &ChainSetting, order: Order) -> Result<Self> {
-        let core = rig::cores(1)[0];
-        rig::pin(core)?;
+        let core = environment::cores(1)[0];
+        environment::pin(core)?;
         let room = setting.frame.room();
-        let mut arguments = rig::memory(rig::pool_megabytes(BUFFERS, room));
+        let mut arguments = environment::memory(environment::pool_megabytes(BUFFERS, room));
         arguments.push(format!("--lcores=0@{core}"));
         arguments.extend(DEVICES.map(str::to_owned));
         let eal = Eal::init(&arguments)?;
-        rig::pin(core)?;
+        environment::pin(core)?;
         let pool = Mempool::new(&eal, "packets", BUFFERS, 512, room, None)?;
-        let mut ring0 = rig::start(&eal, "net_ring0", 2, &pool)?;
-        let mut ring1 = rig::start(&eal, "net_ring1", 2, &pool)?;
-        let mut null = rig::start(&eal, "net_null0", 1, &pool)?;
+        let mut ring0 = environment::start(&eal, "net_ring0", 2, &pool)?;
+        let mut ring1 = environment::start(&eal, "net_ring1", 2, &pool)?;
+        let mut null = environment::start(&eal, "net_null0", 1, &pool)?;
         let [maker, a_inside] = ends(&mut ring0).context("net_ring gives no queues")?;
         let [a_outside, b_outside] = ends(&mut ring1).context("net_ring gives no queues")?;
         let b_inside = null.take_queues().pop().context("net_null gives no queue")?;
         let clock = TscClock::new();
-        let state = |is_a| {
+        let state = |side| {
             BoxState::new(&Setting {
-                is_a,
+                side,
                 mode: setting.mode,
                 inbound: setting.inbound,
                 flows: setting.flows,
@@ -135,7 +136,7 @@ impl Chain {
                 now: clock.now_ns(),
             })
         };
-        let (box_a, box_b) = (state(true)?, state(false)?);
+        let (box_a, box_b) = (state(Side::A), state(Side::B));
         Ok(Self {
             feed: Feed::new(&pool, setting.frame, order),
             a: Worker::new(Arc::clone(&box_a.shared), 0),

@@ -1,84 +1,37 @@
-//! The process that measures: the real worker loop between `net_pcap` and `net_null`, as `pdmv2-middlebox run` starts it.
+//! Measurements in processes of their own: how one is asked for, and how it answers. Which there are, this does not know.
 
-use super::boxes::{BoxState, Setting};
-use super::frames::FlowOrder;
-use super::job::{Action, Job, Sample};
-use super::queues::{Feed, Order, Rewriting};
-use super::{chain, rig};
-use crate::latency::{self, LatencyJob};
-use crate::rfc2544::{self, SearchJob};
-use crate::rig::command::Running;
-use crate::scale::{self, ScaleJob};
+use super::environment;
 use anyhow::{Context, Result, bail};
-use dpdk_ffi::{Eal, Mempool, Port, Started, ThreadRegistration};
-use pipeline::flow::table::Ager;
-use pipeline::observe::counters::{Counter, Reason, WorkerCounters};
-use pipeline::ports::dpdk::{DpdkQueue, TscClock};
-use pipeline::state::policies::{InboundAction, Mode};
-use pipeline::state::shared::{BURST, Clock, Shared, Worker};
-use pipeline::worker::{self, Idle, PortQueue, turn_outbound};
+use rig::running::Running;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// The worker loop runs for so long before anything counts.
-const WARM_UP: Duration = Duration::from_millis(250);
-/// The control thread's step, and flows' idle time, as in a box.
-const TICK: Duration = Duration::from_millis(10);
-const IDLE_NS: u64 = 60_000_000_000;
-/// Buffers beside those that hold the capture.
-const SPARE: u32 = 8192;
+/// What one process measures, handed over as JSON.
+pub trait Task: Serialize + DeserializeOwned {
+    /// What it is called on the command line of `bench measure`: its benchmark.
+    const NAME: &'static str;
+    /// What comes back.
+    type Sample: Serialize + DeserializeOwned;
 
-/// Arguments of `bench measure`.
-#[derive(clap::Args, Debug)]
-pub struct ChildArgs {
-    /// The measurement, as JSON
-    #[arg(long)]
-    task: String,
+    /// Measures, in this process.
+    ///
+    /// # Errors
+    /// DPDK refuses, or packets did not get what the task says.
+    fn measure(&self) -> Result<Self::Sample>;
 }
 
-/// A measurement in a process of its own.
-#[derive(Clone, Serialize, Deserialize, Debug)]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    /// Of `pipeline`.
-    Pipeline(Job),
-    /// Of `latency`.
-    Latency(LatencyJob),
-    /// Of `scale`.
-    Scale(ScaleJob),
-    /// Of `rfc2544`.
-    Rfc2544(SearchJob),
-}
-
-/// Measures, and prints the sample as JSON.
-///
-/// # Errors
-/// DPDK refuses, or packets did not get what the task says.
-pub fn run(args: &ChildArgs) -> Result<bool> {
-    let sample = match serde_json::from_str(&args.task).context("--task")? {
-        Task::Pipeline(job) if job.action.is_inbound() => serde_json::to_string(&chain::measure(&job)?),
-        Task::Pipeline(job) => serde_json::to_string(&measure(&job)?),
-        Task::Scale(job) => serde_json::to_string(&scale::child(&job)?),
-        Task::Rfc2544(job) => serde_json::to_string(&rfc2544::child(&job)?),
-        Task::Latency(job) => serde_json::to_string(&latency::child(&job)?),
-    };
-    println!("{}", sample?);
-    Ok(true)
-}
-
-/// Measures in a process of its own that ends with this one, and within `limit`.
+/// Measures in a process of its own that ends with this one, and within `limit`. Its output goes to files in `dir` that
+/// begin with `name`.
 ///
 /// # Errors
 /// It fails; what it said is in the error.
-pub fn measure_task<T: DeserializeOwned>(name: &str, task: &Task, dir: &Path, limit: Duration) -> Result<T> {
-    let program = std::env::current_exe().context("where is this program?")?;
-    let (program, task) = (program.display().to_string(), serde_json::to_string(task)?);
-    let mut args = rig::first();
+pub fn measure<T: Task>(name: &str, task: &T, dir: &Path, limit: Duration) -> Result<T::Sample> {
+    let program = std::env::current_exe().context("where is this program?")?.display().to_string();
+    let task = serde_json::to_string(&Map::from_iter([(T::NAME.to_owned(), serde_json::to_value(task)?)]))?;
+    let mut args = environment::first();
     args.extend([program, "measure".to_owned(), "--task".to_owned(), task.clone()]);
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let mut running = Running::start(name, &args, dir)?;
@@ -90,164 +43,22 @@ pub fn measure_task<T: DeserializeOwned>(name: &str, task: &Task, dir: &Path, li
         .with_context(|| format!("a measurement said something else:\n{}", running.tail()))
 }
 
-/// Buffers that a job's captures and workers take.
-#[must_use]
-pub fn buffers(job: &Job) -> u32 {
-    (job.capture_frames() * job.workers) as u32 + SPARE
+/// The other end of [`measure`]: what is to be measured, by name.
+///
+/// # Errors
+/// It is not one task as JSON.
+pub fn read(task: &str) -> Result<(String, Value)> {
+    let named: Map<String, Value> = serde_json::from_str(task).context("--task")?;
+    let mut named = named.into_iter();
+    let (Some(first), None) = (named.next(), named.next()) else { bail!("--task: one name and what it measures") };
+    Ok(first)
 }
 
-/// The devices of a job: ports 0 and 1, here and in `dpdk-testpmd`.
-#[must_use]
-pub fn devices(job: &Job) -> Vec<String> {
-    let captures: String = job.captures.iter().map(|c| format!(",rx_pcap={}", c.display())).collect();
-    vec![format!("--vdev=net_pcap0{captures},infinite_rx=1"), "--vdev=net_null0,no-rx=1".to_owned()]
-}
-
-fn measure(job: &Job) -> Result<Sample> {
-    let cores = rig::cores(job.workers);
-    let mut arguments = rig::memory(rig::pool_megabytes(buffers(job), job.frame.room()));
-    arguments.push("--lcores=0@0".to_owned());
-    arguments.extend(devices(job));
-    let eal = Eal::init(&arguments)?;
-    let pool = Mempool::new(&eal, "packets", buffers(job), 256, job.frame.room(), None)?;
-    let queues = job.workers as u16;
-    let mut ports = [rig::start(&eal, "net_pcap0", queues, &pool)?, rig::start(&eal, "net_null0", queues, &pool)?];
-
-    let clock = TscClock::new();
-    let mode = if job.action == Action::Pass { Mode::Off } else { job.form.mode() };
-    let setting = Setting {
-        is_a: true,
-        mode,
-        inbound: InboundAction::Remove,
-        flows: job.flows,
-        workers: job.workers,
-        now: clock.now_ns(),
-    };
-    let state = BoxState::new(&setting)?;
-    let mut workers: Vec<_> = (0..job.workers).map(|i| Worker::new(Arc::clone(&state.shared), i)).collect();
-    insert_all(job, &pool, &mut workers[0], &clock);
-    let sample = if job.is_rewritten() {
-        let shares = job.workers as u32;
-        let around = |i, q| Rewriting::new(q, FlowOrder::new(job.flows, (i as u32, shares)));
-        with_queues(job, &eal, &mut ports, &state.shared, workers, &cores, clock, around)
-    } else {
-        with_queues(job, &eal, &mut ports, &state.shared, workers, &cores, clock, |_, q| q)
-    };
-    drop(ports);
-    sample
-}
-
-/// Every flow sends a packet, in the order of their numbers: captures have another.
-fn insert_all(job: &Job, pool: &Arc<Mempool>, worker: &mut Worker, clock: &TscClock) {
-    let mut feed = Feed::new(pool, job.frame, Order::Rising(0, job.flows));
-    feed.allow(u64::from(job.flows));
-    let mut sink = Feed::new(pool, job.frame, Order::Rising(0, job.flows));
-    while turn_outbound(worker, &mut feed, &mut sink, clock) {}
-}
-
-#[expect(clippy::too_many_arguments, reason = "one call per measurement; they have nothing else in common")]
-fn with_queues<Q: PortQueue + Send>(
-    job: &Job,
-    eal: &Eal,
-    [inside, outside]: &mut [Port<Started>; 2],
-    shared: &Shared,
-    workers: Vec<Worker>,
-    cores: &[usize],
-    clock: TscClock,
-    around: impl Fn(usize, DpdkQueue) -> Q,
-) -> Result<Sample> {
-    let queue = |i, pair| around(i, DpdkQueue::new(pair, BURST));
-    let inside = inside.take_queues().into_iter().enumerate().map(|(i, pair)| queue(i, pair));
-    let outside = outside.take_queues().into_iter().enumerate().map(|(i, pair)| queue(i, pair));
-    let counters: Vec<_> = workers.iter().map(|w| Arc::clone(&w.counters)).collect();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let (ids, threads) = channel();
-        let mut running = Vec::new();
-        for (((mut worker, &core), mut inside), mut outside) in workers.into_iter().zip(cores).zip(inside).zip(outside)
-        {
-            let (stop, ids) = (&stop, ids.clone());
-            running.push(scope.spawn(move || -> Result<()> {
-                rig::pin(core)?;
-                let _registered = ThreadRegistration::new(eal)?;
-                let _ = ids.send(rustix::thread::gettid().as_raw_nonzero().get() as u32); // the other end waits for it
-                worker::run(&mut worker, &mut inside, &mut outside, &clock, Idle::Poll, stop);
-                Ok(())
-            }));
-        }
-        drop(ids);
-        let sample = watch(job, shared, &counters, &threads, clock);
-        stop.store(true, Ordering::SeqCst);
-        for worker in running {
-            worker.join().map_err(|_| anyhow::anyhow!("a worker has panicked"))??;
-        }
-        sample
-    })
-}
-
-/// What has been done at a moment.
-struct Moment {
-    at: Instant,
-    received: u64,
-    done: u64,
-    on_core: Option<f64>,
-}
-
-fn watch(
-    job: &Job,
-    shared: &Shared,
-    counters: &[Arc<WorkerCounters>],
-    threads: &Receiver<u32>,
-    clock: TscClock,
-) -> Result<Sample> {
-    let ids: Vec<u32> =
-        (0..job.workers).map(|_| threads.recv().context("a worker has not started")).collect::<Result<_>>()?;
-    let sum = |of: &dyn Fn(&WorkerCounters) -> u64| counters.iter().map(|c| of(c)).sum::<u64>();
-    let moment = || Moment {
-        at: Instant::now(),
-        received: sum(&|c| c.outbound.received.get()),
-        done: sum(&|c| match job.action {
-            Action::Pass => c.outbound.passed[Reason::Off as usize].get(),
-            _ => c.outbound.added.iter().map(Counter::get).sum(),
-        }),
-        on_core: ids.iter().map(|&id| rig::on_core(std::process::id(), id)).sum(),
-    };
-    let mut ager = Ager::new(shared.quiescence.clone());
-    let step = shared.table.capacity().div_ceil(100);
-    let mut wait = |time: Duration| {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            std::thread::sleep(TICK.min(end.saturating_duration_since(Instant::now())));
-            ager.step(&shared.table, clock.now_ns(), IDLE_NS, step);
-        }
-    };
-    wait(WARM_UP);
-    let before = moment();
-    wait(Duration::from_secs_f64(job.seconds));
-    let after = moment();
-    let (received, done) = (after.received - before.received, after.done - before.done);
-    // Counters move burst by burst.
-    if received == 0 || received.abs_diff(done) > 2 * BURST as u64 * job.workers as u64 {
-        bail!("{done} of {received} packets got what they should: {}", reasons(counters));
-    }
-    let seconds = (after.at - before.at).as_secs_f64();
-    let on_core = after.on_core.zip(before.on_core).map_or(seconds, |(a, b)| (a - b) / job.workers as f64);
-    Ok(Sample { packets: received, seconds, on_core: on_core.min(seconds) })
-}
-
-/// Why packets were passed, stripped or dropped, for error messages.
-pub fn reasons(counters: &[Arc<WorkerCounters>]) -> String {
-    let mut text = String::new();
-    for (i, reason) in Reason::ALL.iter().enumerate() {
-        for c in counters {
-            for (what, d) in [("out", &c.outbound), ("in", &c.inbound)] {
-                let [passed, stripped, dropped] = [&d.passed, &d.stripped, &d.dropped].map(|c| c[i].get());
-                if passed + stripped + dropped > 0 {
-                    let name = reason.name();
-                    text += &format!(" {what}: {name} {passed} passed, {stripped} stripped, {dropped} dropped;");
-                }
-            }
-        }
-    }
-    text
+/// Measures in this process; gives the sample as JSON.
+///
+/// # Errors
+/// It is no task of this kind, or as [`Task::measure`].
+pub fn answer<T: Task>(task: Value) -> Result<String> {
+    let task: T = serde_json::from_value(task).context("--task")?;
+    Ok(serde_json::to_string(&task.measure()?)?)
 }

@@ -2,20 +2,23 @@
 
 use anyhow::{Context, Result, bail};
 use pipeline::state::shared::BURST;
+use protocol::five_tuple::FiveTuple;
+use protocol::wire::ipv6;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
 use std::path::Path;
+use std::time::Duration;
+use testkit::captures::{self, Pcap, Record};
+use testkit::frames::{B, ETHERNET, ETHERNET_LEN, UDP_HEADERS, write_udp_headers};
 
 /// Ethernet, IPv6 and UDP: a frame is no shorter.
-pub const LEAST: usize = 14 + 40 + 8;
-/// Hosts behind box A: 2001:db8:a::/48. A flow's number stands in the last four octets.
-pub const A: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xA, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// The host behind box B that everybody talks to.
-pub const B: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xB, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-/// Where the flow's number stands in a frame: the end of the source address.
-const FLOW_AT: usize = 14 + 8 + 12;
-const SPORT_AT: usize = 14 + 40;
+pub const LEAST: usize = ETHERNET_LEN + UDP_HEADERS;
+/// Where the flow's number stands in a frame: the end of the source address, that of a host behind box A.
+const FLOW_AT: usize = ETHERNET_LEN + 8 + 12;
+const SPORT_AT: usize = ETHERNET_LEN + 40;
+/// All of them talk to one host behind box B.
+const FLOW: FiveTuple = FiveTuple { src: testkit::frames::A, sport: 0, dst: B, dport: 443, protocol: ipv6::UDP };
 
 /// Seven small, four middle, one large, as mixed as they go.
 const IMIX: [u16; 12] = [80, 590, 80, 590, 80, 1500, 80, 590, 80, 590, 80, 80];
@@ -93,18 +96,10 @@ impl std::str::FromStr for Frame {
 
 /// Writes a frame of flow `flow` that fills `to` (at least [`LEAST`] octets).
 pub fn write(to: &mut [u8], flow: u32) {
-    let [mac, ip, udp] = [0, 14, 14 + 40];
-    let len = to.len() - udp;
     to.fill(0x5A);
-    to[mac..ip].copy_from_slice(&[2, 0, 0, 0, 0, 0xB, 2, 0, 0, 0, 0, 0xA, 0x86, 0xDD]);
-    to[ip..ip + 4].copy_from_slice(&[0x60, 0, 0, 0]);
-    to[ip + 4..ip + 6].copy_from_slice(&(len as u16).to_be_bytes());
-    to[ip + 6..ip + 8].copy_from_slice(&[17, 64]);
-    to[ip + 8..ip + 24].copy_from_slice(&A);
-    to[ip + 24..udp].copy_from_slice(&B);
-    to[udp + 2..udp + 4].copy_from_slice(&443u16.to_be_bytes());
-    to[udp + 4..udp + 6].copy_from_slice(&(len as u16).to_be_bytes());
-    to[udp + 6..udp + 8].copy_from_slice(&[0x12, 0x34]);
+    let (ethernet, packet) = to.split_at_mut(ETHERNET_LEN);
+    ethernet.copy_from_slice(&ETHERNET);
+    write_udp_headers(packet, &FLOW);
     set_flow(to, flow);
 }
 
@@ -166,22 +161,15 @@ pub fn capture(path: &Path, frame: Frame, frames: usize, flows: u32, share: (u32
     }
     let mut order = FlowOrder::new(flows.min((frames as u32).saturating_mul(share.1)), share);
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    let mut file = BufWriter::new(file);
     let mut write_all = || -> std::io::Result<()> {
-        // pcap: magic (microseconds), version 2.4, zone, accuracy, snapshot length, Ethernet.
-        for word in [0xA1B2_C3D4u32, 0x0004_0002, 0, 0, 65_535, 1] {
-            file.write_all(&word.to_le_bytes())?;
-        }
+        let mut pcap = Pcap::new(BufWriter::new(&file), captures::ETHERNET)?;
         let mut octets = [0; 1536];
         for i in 0..frames {
             let octets = &mut octets[..frame.size(i)];
             write(octets, order.draw());
-            for word in [0, i as u32, octets.len() as u32, octets.len() as u32] {
-                file.write_all(&word.to_le_bytes())?;
-            }
-            file.write_all(octets)?;
+            pcap.record(&Record { time: Duration::from_micros(i as u64), ..Record::whole(octets) })?;
         }
-        file.flush()
+        pcap.finish().map(drop)
     };
     write_all().with_context(|| {
         format!("cannot write {}; is there room in its directory? TMPDIR names another", path.display())
@@ -243,17 +231,14 @@ mod tests {
     fn a_capture_holds_what_was_asked_for() {
         let path = std::env::temp_dir().join(format!("pdmv2-capture-test-{}.pcap", std::process::id()));
         capture(&path, Frame::Imix, 96, 48, (0, 1)).expect("written");
-        let octets = std::fs::read(&path).expect("there");
+        let frames = captures::frames(&path);
         std::fs::remove_file(&path).expect("removed");
-        let (mut at, mut flows, mut frames) = (24, HashSet::new(), 0);
-        while at < octets.len() {
-            let len = u32::from_le_bytes(octets[at + 8..at + 12].try_into().expect("four")) as usize;
-            let frame = &octets[at + 16..at + 16 + len];
-            assert_eq!(len, Frame::Imix.size(frames));
-            walk(&frame[14..], len - 14).expect("a plain chain");
+        let mut flows = HashSet::new();
+        for (i, frame) in frames.iter().enumerate() {
+            assert_eq!(frame.len(), Frame::Imix.size(i));
+            walk(&frame[ETHERNET_LEN..], frame.len() - ETHERNET_LEN).expect("a plain chain");
             flows.insert(frame[FLOW_AT..FLOW_AT + 4].to_vec());
-            (at, frames) = (at + 16 + len, frames + 1);
         }
-        assert_eq!((frames, flows.len()), (96, 48));
+        assert_eq!((frames.len(), flows.len()), (96, 48));
     }
 }

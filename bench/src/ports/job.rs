@@ -5,6 +5,9 @@ use pipeline::state::policies::Mode;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// Buffers beside those that hold the capture.
+const SPARE: u32 = 8192;
+
 /// What is done with the packets.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum, Debug)]
 #[serde(rename_all = "lowercase")]
@@ -101,6 +104,19 @@ impl Job {
     #[must_use]
     pub const fn capture_frames(&self) -> usize {
         self.frame.capture_frames() / self.workers.next_power_of_two()
+    }
+
+    /// Buffers that the captures and the workers take.
+    #[must_use]
+    pub const fn buffers(&self) -> u32 {
+        (self.capture_frames() * self.workers) as u32 + SPARE
+    }
+
+    /// Ports 0 and 1, here and in `dpdk-testpmd`.
+    #[must_use]
+    pub fn devices(&self) -> Vec<String> {
+        let captures: String = self.captures.iter().map(|c| format!(",rx_pcap={}", c.display())).collect();
+        vec![format!("--vdev=net_pcap0{captures},infinite_rx=1"), "--vdev=net_null0,no-rx=1".to_owned()]
     }
 
     /// Whether there are more flows than the captures hold.

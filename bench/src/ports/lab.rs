@@ -1,12 +1,12 @@
 //! A device under test between two `net_ring` ports, and a generator that paces packets into it and takes their times,
 //! each on a core of its own.
 
-use super::boxes::{BoxState, Setting};
-use super::child::reasons;
+use super::box_state::{BoxState, Setting};
+use super::environment;
 use super::frames::{self, Frame};
 use super::job::OptionForm;
+use super::outcomes::reasons;
 use super::queues::{Stalls, Watch, Watched, ends};
-use super::rig;
 use anyhow::{Context, Result, bail};
 use arrayvec::ArrayVec;
 use dpdk_ffi::{Eal, Mbuf, Mempool, ThreadRegistration, tsc, tsc_hz};
@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use testkit::keyrings::Side;
 
 const BUFFERS: u32 = 8192;
 /// Packets under way at most: two rings and some bursts. A power of two above that.
@@ -302,7 +303,7 @@ impl Generator {
     /// The device has no keys.
     pub fn new_generation(&mut self, stream: &Stream) -> Result<()> {
         self.generation += 1;
-        self.state.as_mut().context("only a box has generations")?.generation(self.generation)?;
+        self.state.as_mut().context("only a box has generations")?.generation(self.generation);
         // The ring is read at the next burst; one under way may still be of the old one.
         self.new_generation_until = self.next + u64::from(stream.flows);
         Ok(())
@@ -317,17 +318,18 @@ const PER_KRI: u64 = 32_767;
 /// # Errors
 /// DPDK refuses, there is one core only, or `with` fails.
 pub fn run<T>(device: Device, frame: Frame, flows: u32, with: impl FnOnce(&mut Generator) -> Result<T>) -> Result<T> {
-    let [device_core, own_core] = rig::cores(2)[..] else { bail!("two cores are needed") };
+    let [device_core, own_core] = environment::cores(2)[..] else { bail!("two cores are needed") };
     if device_core == own_core {
         bail!("two cores are needed: one for the generator, one for the device");
     }
-    let mut arguments = rig::memory(rig::pool_megabytes(BUFFERS, frame.room()));
+    let mut arguments = environment::memory(environment::pool_megabytes(BUFFERS, frame.room()));
     arguments.push(format!("--lcores=0@{own_core}"));
     arguments.extend(["--vdev=net_ring0".to_owned(), "--vdev=net_ring1".to_owned()]);
     let eal = Eal::init(&arguments)?;
-    rig::pin(own_core)?;
+    environment::pin(own_core)?;
     let pool = Mempool::new(&eal, "packets", BUFFERS, 512, frame.room(), None)?;
-    let mut ports = [rig::start(&eal, "net_ring0", 2, &pool)?, rig::start(&eal, "net_ring1", 2, &pool)?];
+    let mut ports =
+        [environment::start(&eal, "net_ring0", 2, &pool)?, environment::start(&eal, "net_ring1", 2, &pool)?];
     let [into, inside] = ends(&mut ports[0]).context("net_ring gives no queues")?;
     let [outside, out_of] = ends(&mut ports[1]).context("net_ring gives no queues")?;
     let stalls = Arc::new(Stalls::default());
@@ -339,15 +341,16 @@ pub fn run<T>(device: Device, frame: Frame, flows: u32, with: impl FnOnce(&mut G
         Device::Copy | Device::Pass => Mode::Off,
         Device::Add(form) => form.mode(),
     };
-    let setting = Setting { is_a: true, mode, inbound: InboundAction::Remove, flows, workers: 1, now: clock.now_ns() };
-    let state = if device == Device::Copy { None } else { Some(BoxState::new(&setting)?) };
+    let setting =
+        Setting { side: Side::A, mode, inbound: InboundAction::Remove, flows, workers: 1, now: clock.now_ns() };
+    let state = if device == Device::Copy { None } else { Some(BoxState::new(&setting)) };
     let mut worker = state.as_ref().map(|s| Worker::new(Arc::clone(&s.shared), 0));
     let counters: Vec<Arc<WorkerCounters>> = worker.iter().map(|w| Arc::clone(&w.counters)).collect();
     let stop = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         let (stop, eal) = (&stop, &eal);
         let device = scope.spawn(move || -> Result<()> {
-            rig::pin(device_core)?;
+            environment::pin(device_core)?;
             let _registered = ThreadRegistration::new(eal)?;
             match &mut worker {
                 Some(worker) => worker::run(worker, &mut inside, &mut outside, &clock, Idle::Poll, stop),

@@ -3,13 +3,15 @@
 //!
 //! Each measurement is a process of its own (`bench measure`), since DPDK starts once per process.
 
-pub mod boxes;
+pub mod box_state;
 pub mod chain;
 pub mod child;
+pub mod environment;
 pub mod frames;
 pub mod job;
 pub mod lab;
+pub mod outcomes;
 pub mod queues;
-pub mod rig;
 pub mod secgw;
 pub mod testpmd;
+pub mod worker_loop;

@@ -1,11 +1,11 @@
 //! DPDK's own `ipsec-secgw` on the same ports: ESP in tunnel mode, AES-128-GCM, one security association, outbound. A peer
 //! to compare with, built by `bench/peers/ipsec-secgw.sh` from the distribution's source package where it can be had.
 
-use super::child;
+use super::environment;
 use super::job::{Job, Sample};
-use super::rig;
-use crate::rig::command::{self, Running, until};
 use anyhow::{Context, Result, bail};
+use rig::command::{self, until};
+use rig::running::Running;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
 use rustix::process::Signal;
 use std::os::fd::OwnedFd;
@@ -50,15 +50,19 @@ pub fn find() -> Result<PathBuf> {
 /// # Errors
 /// It does not start, or forwards nothing.
 pub fn measure(job: &Job, program: &Path, dir: &Path) -> Result<Sample> {
-    let buffers = child::buffers(job);
+    let buffers = job.buffers();
     let config = dir.join("secgw.cfg");
     std::fs::write(&config, CONFIG).with_context(|| format!("cannot write {}", config.display()))?;
-    let core = rig::cores(1)[0];
-    let mut args = rig::first();
+    let core = environment::cores(1)[0];
+    let mut args = environment::first();
     args.push(program.display().to_string());
-    args.extend(rig::memory(rig::pool_megabytes(buffers, 2176 + 256)).into_iter().filter(|a| a != "--no-telemetry"));
+    args.extend(
+        environment::memory(environment::pool_megabytes(buffers, 2176 + 256))
+            .into_iter()
+            .filter(|a| a != "--no-telemetry"),
+    );
     args.push(format!("--lcores=1@{core}"));
-    args.extend(child::devices(job));
+    args.extend(job.devices());
     args.extend(["--vdev=crypto_aesni_gcm0", "--", "-p", "0x3", "-P", "-u", "0x2"].map(str::to_owned));
     args.extend(["--rxoffload", "0", "--txoffload", "0", "--config", "(0,0,1),(1,0,1)", "-f"].map(str::to_owned));
     args.extend([config.display().to_string(), "-s".to_owned(), buffers.to_string()]);
@@ -76,8 +80,9 @@ pub fn measure(job: &Job, program: &Path, dir: &Path) -> Result<Sample> {
         .with_context(|| format!("ipsec-secgw forwards nothing:\n{}", running.tail()))?;
     std::thread::sleep(Duration::from_millis(250));
     // Its one thread forwards; nothing else of it works meanwhile.
-    let moment =
-        || -> Result<_> { Ok((Instant::now(), telemetry.sent(1)?, rig::on_core(running.pid(), running.pid()))) };
+    let moment = || -> Result<_> {
+        Ok((Instant::now(), telemetry.sent(1)?, environment::on_core(running.pid(), running.pid())))
+    };
     let before = moment()?;
     std::thread::sleep(Duration::from_secs_f64(job.seconds));
     let after = moment()?;

@@ -1,10 +1,10 @@
 //! `dpdk-testpmd` on the same ports: what the drivers and a forwarder that does next to nothing can do.
 
-use super::child;
+use super::environment;
 use super::job::{Job, Sample};
-use super::rig;
-use crate::rig::command::{Running, until};
 use anyhow::{Context, Result};
+use rig::command::until;
+use rig::running::Running;
 use rustix::process::Signal;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Whether it is there.
 #[must_use]
 pub fn is_there() -> bool {
-    crate::rig::command::run(&["which", "dpdk-testpmd"], ANSWER).is_ok_and(|f| f.status.success())
+    rig::command::run(&["which", "dpdk-testpmd"], ANSWER).is_ok_and(|f| f.status.success())
 }
 
 /// Forwards from port 0 to port 1 for the job's time.
@@ -43,16 +43,17 @@ pub fn is_there() -> bool {
 /// # Errors
 /// It does not start, or says nothing that is understood.
 pub fn measure(job: &Job, forwarding: Forwarding, dir: &Path) -> Result<Sample> {
-    let (buffers, room) = (child::buffers(job), job.frame.room());
-    let mut args = rig::first();
+    let (buffers, room) = (job.buffers(), job.frame.room());
+    let mut args = environment::first();
     args.extend(["stdbuf", "-oL", "dpdk-testpmd"].map(str::to_owned));
-    args.extend(rig::memory(rig::pool_megabytes(buffers, room)));
+    args.extend(environment::memory(environment::pool_megabytes(buffers, room)));
     // Its own lcore 0 only waits for commands; the others forward, on the cores that our workers have.
-    let cores: String = rig::cores(job.workers).iter().enumerate().map(|(i, c)| format!(",{}@{c}", i + 1)).collect();
+    let cores: String =
+        environment::cores(job.workers).iter().enumerate().map(|(i, c)| format!(",{}@{c}", i + 1)).collect();
     args.push(format!("--lcores=0@0{cores}"));
-    args.extend(child::devices(job));
+    args.extend(job.devices());
     let n = job.workers;
-    let descriptors = rig::DESCRIPTORS;
+    let descriptors = environment::DESCRIPTORS;
     args.extend(["--", "-i", "--burst=32", "--mbcache=256", "--no-mlockall"].map(str::to_owned));
     args.extend([
         format!("--forward-mode={}", forwarding.name()),
@@ -74,8 +75,9 @@ pub fn measure(job: &Job, forwarding: Forwarding, dir: &Path) -> Result<Sample> 
     for asked in 1..=2 {
         running.say("show port stats 0")?;
         let at = Instant::now();
-        let on_core: Option<f64> =
-            (!threads.is_empty()).then(|| threads.iter().map(|&t| rig::on_core(running.pid(), t)).sum()).flatten();
+        let on_core: Option<f64> = (!threads.is_empty())
+            .then(|| threads.iter().map(|&t| environment::on_core(running.pid(), t)).sum())
+            .flatten();
         let answer = until(ANSWER, || Ok(received(&running.out()).get(asked - 1).copied()))?;
         let packets = answer.with_context(|| format!("dpdk-testpmd does not answer:\n{}", running.tail()))?;
         moments.push((at, packets, on_core));

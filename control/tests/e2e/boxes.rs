@@ -1,13 +1,13 @@
 //! Boxes in a rig: started with what gives them keys, and ended with a look at their counters.
 
 use crate::wire;
-use bench::rig::boxes::{BoxConfig, Keys};
-use bench::rig::capture::{Capturing, Limits};
-use bench::rig::command::Running;
-use bench::rig::counters::{Counters, Crossing, contradictions};
-use bench::rig::registrars::Registrars;
-use bench::rig::{self, Options, Rig, Side};
 use protocol::wire::option::Form;
+use rig::capture::{Capturing, Limits};
+use rig::counters::{Counters, Crossing, contradictions};
+use rig::forwarders::{BoxConfig, Keys};
+use rig::registrars::Registrars;
+use rig::running::Running;
+use rig::{Options, Rig, Side};
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -72,7 +72,7 @@ impl Registered {
 }
 
 pub fn start(rig: &Rig, side: Side, config: &BoxConfig) -> Running {
-    let config = BoxConfig { core: bench::core(side), ..config.clone() };
+    let config = BoxConfig { core: rig::core(side), ..config.clone() };
     let file = rig.configure(side, &config).expect("configuration");
     rig.start_box(side, Path::new(MIDDLEBOX), &file).expect("box")
 }

@@ -4,8 +4,8 @@
 use crate::boxes::{Registered, end_running_quietly, turn, wait_for};
 use crate::faults::{Audited, assert_nothing_lost, back};
 use crate::stream::Stream;
-use bench::rig::Side;
-use bench::rig::etcd::{Etcd, MEMBERS};
+use rig::Side;
+use rig::etcd_cluster::{Etcd, MEMBERS};
 use std::time::{Duration, Instant};
 
 /// So long all of etcd is gone: longer than a leader's lease.

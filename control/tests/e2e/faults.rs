@@ -3,11 +3,11 @@
 use crate::boxes::{Registered, SOON, end_running, end_running_quietly, start, turn, wait_for};
 use crate::hosts;
 use crate::stream::Stream;
-use bench::rig::boxes::{BoxConfig, Keys};
-use bench::rig::command::Running;
-use bench::rig::registrars::{NAMES, Registrars};
-use bench::rig::{Rig, Side};
 use pipeline::observe::audit::RECORD;
+use rig::forwarders::{BoxConfig, Keys};
+use rig::registrars::{NAMES, Registrars};
+use rig::running::Running;
+use rig::{Rig, Side};
 use rustix::process::Signal;
 use std::collections::HashSet;
 use std::path::PathBuf;

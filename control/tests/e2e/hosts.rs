@@ -1,6 +1,6 @@
 //! What the hosts do to each other, with the sockets of their kernels.
 
-use bench::rig::{Rig, Side};
+use rig::{Rig, Side};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;

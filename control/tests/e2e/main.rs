@@ -14,21 +14,26 @@ mod starting;
 mod stream;
 mod wire;
 
-use bench::rig::boxes::{BoxConfig, Keys};
-use bench::rig::capture::Limits;
-use bench::rig::command::{self, Running};
-use bench::rig::counters::Counters;
-use bench::rig::{Options, Rig, Side};
 use boxes::{
     MIDDLEBOX, ROOMY, SOON, assert_form, capture_host, end, end_quietly, end_running, key_file, start, start_both,
     stop, turn,
 };
+use protocol::five_tuple::FiveTuple;
 use protocol::wire::dest_opts;
+use protocol::wire::ipv6;
 use protocol::wire::option::Form;
+use rig::capture::Limits;
+use rig::command;
+use rig::counters::Counters;
+use rig::forwarders::{BoxConfig, Keys};
+use rig::running::Running;
+use rig::{Options, Rig, Side};
 use rustix::process::Signal;
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::time::Duration;
+use testkit::captures;
+use testkit::frames::{A, B, in_ethernet, udp_packet};
 
 #[test]
 fn e2e_all_traffic_crosses_sealed_and_arrives_as_it_was() {
@@ -188,14 +193,8 @@ fn e2e_vlan_tags_stay() {
 
 /// A UDP packet from host A to host B, port 7777, under this many VLAN tags.
 fn tagged(tags: usize, number: u8) -> Vec<u8> {
-    let address = |side: Side| side.address().parse::<std::net::Ipv6Addr>().expect("address").octets();
-    let mut frame = vec![2, 0, 0, 0, 0, 0x0b, 2, 0, 0, 0, 0, 0x0a];
-    (0..tags).for_each(|tag| frame.extend([0x81, 0x00, 0x60, 7 + tag as u8]));
-    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 48, 17, 64]);
-    frame.extend([address(Side::A), address(Side::B)].concat());
-    frame.extend([0x1e, 0x61, 0x1e, 0x61, 0, 48, 0x12, number]);
-    frame.extend([number; 40]);
-    frame
+    let flow = FiveTuple { src: A, sport: 7777, dst: B, dport: 7777, protocol: ipv6::UDP };
+    in_ethernet(&[0x6007, 0x6008][..tags], &udp_packet(&flow, &[number; 40]))
 }
 
 /// Those frames of [`tagged`] again, among others.
@@ -206,7 +205,7 @@ fn hand_made(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
 /// Sends frames from host A's interface as they are: a third box does it, which takes them from a file.
 fn inject(rig: &Rig, frames: &[Vec<u8>]) {
     let file = rig.dir().join("inject.pcap");
-    wire::write_pcap(&file, frames);
+    captures::write_ethernet(&file, frames);
     let config = rig.dir().join("inject.toml");
     let text = format!(
         "[node]\nname = \"inject\"\n[eal]\nargs = [\"-l\", \"0\", \"--no-huge\", \"-m\", \"256\", \"--no-shconf\", \

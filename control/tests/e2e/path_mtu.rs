@@ -2,12 +2,12 @@
 
 use crate::boxes::{SOON, capture_host, end_running, key_file, start, stop, turn};
 use crate::{hosts, wire};
-use bench::rig::boxes::BoxConfig;
-use bench::rig::counters::Counters;
-use bench::rig::{Options, Rig, Side};
 use protocol::wire::ext_chain::walk;
 use protocol::wire::ipv6;
 use protocol::wire::option::Form;
+use rig::counters::Counters;
+use rig::forwarders::BoxConfig;
+use rig::{Options, Rig, Side};
 use rustix::net::sockopt::{Ipv6PathMtuDiscovery, ipv6_mtu, set_ipv6_mtu_discover};
 use std::net::UdpSocket;
 

@@ -3,12 +3,12 @@
 use crate::boxes::{PDMV2, ROOMY, SOON, assert_form, end_running_quietly, start, stop, turn, wait_for};
 use crate::stream::Stream;
 use crate::{hosts, wire};
-use bench::rig::boxes::{BoxConfig, Keys};
-use bench::rig::capture::Limits;
-use bench::rig::command::Running;
-use bench::rig::registrars::sealing;
-use bench::rig::{Rig, Side};
 use protocol::wire::option::Form;
+use rig::capture::Limits;
+use rig::forwarders::{BoxConfig, Keys};
+use rig::registrars::sealing;
+use rig::running::Running;
+use rig::{Rig, Side};
 use std::path::Path;
 use std::time::Duration;
 

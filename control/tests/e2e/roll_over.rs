@@ -1,9 +1,9 @@
 //! New keys all the time, under load.
 
 use crate::boxes::{Registered, SOON, end_running_quietly, start, turn};
-use bench::rig::boxes::{BoxConfig, Keys};
-use bench::rig::registrars::Registrars;
-use bench::rig::{Rig, Side};
+use rig::forwarders::{BoxConfig, Keys};
+use rig::registrars::Registrars;
+use rig::{Rig, Side};
 use std::time::{Duration, Instant};
 
 /// Seconds with a generation each.

@@ -1,9 +1,9 @@
 //! A box that starts in the middle of things.
 
 use crate::boxes::{self, SOON, turn};
-use bench::rig::boxes::BoxConfig;
-use bench::rig::counters::Counters;
-use bench::rig::{Options, Rig, Side};
+use rig::counters::Counters;
+use rig::forwarders::BoxConfig;
+use rig::{Options, Rig, Side};
 use rustix::process::Signal;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ impl Chatter {
         socket.connect(socket.local_addr().expect("an address")).expect("connected");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let core = core_affinity::CoreId { id: bench::core(side.other()) };
+        let core = core_affinity::CoreId { id: rig::core(side.other()) };
         let thread = std::thread::spawn(move || {
             // Not the core that the box starts on.
             core_affinity::set_for_current(core);

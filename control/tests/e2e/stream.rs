@@ -1,6 +1,6 @@
 //! A TCP connection between the hosts that is busy all the time, and every octet of which is accounted for.
 
-use bench::rig::{Rig, Side};
+use rig::{Rig, Side};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -85,14 +85,3 @@ pub fn assert_well_formed(path: &Path) {
         assert!(malformed.clone().count() == 1 && malformed.all(|(_, m)| known.contains(&m)), "malformed: {line}");
     }
 }
-
-/// A capture file of Ethernet frames.
-pub fn write_pcap(path: &Path, frames: &[Octets]) {
-    let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
-    for frame in frames {
-        let len = (frame.len() as u32).to_le_bytes();
-        file.extend([[0; 4], [0; 4], len, len].concat());
-        file.extend(frame);
-    }
-    std::fs::write(path, file).expect("capture file");
-}

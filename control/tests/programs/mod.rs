@@ -1,4 +1,4 @@
-//! What the tests of the programs share: a directory with keys and configurations for two boxes, captures, processes.
+//! What the tests of the programs share: a directory with keys and configurations for two boxes, processes.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use serde_json::Value;
@@ -9,9 +9,6 @@ use tempfile::TempDir;
 
 pub const BOX: &str = env!("CARGO_BIN_EXE_pdmv2-middlebox");
 pub const TOOL: &str = env!("CARGO_BIN_EXE_pdmv2");
-
-pub const A: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xA, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-pub const B: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xB, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 /// Two boxes' files.
 pub struct Site(pub TempDir);
@@ -72,27 +69,7 @@ pub fn last_json(stdout: &[u8]) -> Value {
 
 pub const ENCRYPTED: &str = "[[policy]]\nname = \"all\"\nmode = \"encrypted\"\n";
 
-/// A classic pcap file of link type `link`; each record with the octets captured and the frame's length.
-pub fn capture(link: u32, records: &[(&[u8], usize)]) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xA1B2_C3D4u32, 0x0004_0002, 0, 0, 262_144, link] {
-        file.extend_from_slice(&word.to_le_bytes());
-    }
-    for (octets, len) in records {
-        for word in [1, 0, octets.len() as u32, *len as u32] {
-            file.extend_from_slice(&word.to_le_bytes());
-        }
-        file.extend_from_slice(octets);
-    }
-    file
-}
-
-pub fn ethernet(path: &Path, frames: &[Vec<u8>]) {
-    let records: Vec<_> = frames.iter().map(|f| (&f[..], f.len())).collect();
-    std::fs::write(path, capture(1, &records)).expect("capture");
-}
-
-/// The frames of a capture.
+/// The frames of a capture, as our reader reads it.
 pub fn frames(path: &Path) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     let mut capture = common::capture::Capture::open(path).expect("capture");
@@ -103,21 +80,6 @@ pub fn frames(path: &Path) -> Vec<Vec<u8>> {
         })
         .expect("frames");
     frames
-}
-
-/// A UDP packet in Ethernet.
-pub fn udp(src: [u8; 16], dst: [u8; 16], sport: u16, dport: u16, payload: usize) -> Vec<u8> {
-    let len = (8 + payload) as u16;
-    let mut f = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x86, 0xDD, 0x60, 0, 0, 0];
-    f.extend_from_slice(&len.to_be_bytes());
-    f.extend_from_slice(&[17, 64]);
-    f.extend_from_slice(&src);
-    f.extend_from_slice(&dst);
-    for word in [sport, dport, len, 0x1234] {
-        f.extend_from_slice(&word.to_be_bytes());
-    }
-    f.extend((0..payload).map(|i| i as u8));
-    f
 }
 
 /// A process that is killed when the test ends, however it ends.

@@ -2,13 +2,15 @@
 
 use super::{config, metric, metrics};
 use crate::lab::{Lab, SIDES, SimBox, free_port, shown};
-use crate::programs::{A, B, BOX, Running, ethernet, udp, wait_for};
+use crate::programs::{BOX, Running, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::HashSet;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use testkit::captures::write_ethernet;
+use testkit::frames::{A, B, udp};
 
 /// A text or file, and what it is.
 struct Said {
@@ -124,7 +126,7 @@ fn neither_program_shows_a_secret() {
     lab.start_both();
     let spies = spies.map(SimBox::start);
     let at = lab.dir.path().display().to_string();
-    ethernet(&lab.path("one.pcap"), &(0..8u16).map(|i| udp(A, B, 1000 + i, 443, 10)).collect::<Vec<_>>());
+    write_ethernet(&lab.path("one.pcap"), &(0..8u16).map(|i| udp(A, B, 1000 + i, 443, 10)).collect::<Vec<_>>());
     let ports = [free_port(), free_port()];
     let inside = format!("net_pcap0,rx_pcap={at}/one.pcap,infinite_rx=1");
     config(&lab, "a", 0, &a, [&inside, "net_null1,no-rx=1"], ports[0]);

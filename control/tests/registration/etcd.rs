@@ -2,7 +2,7 @@
 //! generation and the next one follows.
 
 use crate::lab::{Lab, SimBox, audit, free_port, shown, wait_for};
-use bench::rig::etcd::{Etcd, MEMBERS};
+use rig::etcd_cluster::{Etcd, MEMBERS};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;

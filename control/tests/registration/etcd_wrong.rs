@@ -3,11 +3,11 @@
 use crate::etcd::{Side, etcd};
 use crate::lab::{Lab, SimBox, wait_for, wait_within};
 use crate::strangers::{block_on, channel};
-use bench::rig::etcd::Etcd;
 use common::identity::Kind;
 use futures_util::stream;
 use registration::wire::proto::secondary_client::SecondaryClient;
 use registration::wire::{Forwarded, FromNode, from_node};
+use rig::etcd_cluster::Etcd;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::os::unix::fs::PermissionsExt;

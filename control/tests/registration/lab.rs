@@ -2,12 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use bench::rig::command::Finished;
-pub use bench::rig::free_port;
-pub use bench::rig::registrars::NAMES as SIDES;
-use bench::rig::registrars::{Place, Registrars};
 use middlebox::keys::connection::{self, NodeSettings, Received, Registration};
 use registration::tls::{AuthorityFiles, CrlExpired, TlsFiles};
+use rig::command::Finished;
+pub use rig::free_port;
+pub use rig::registrars::NAMES as SIDES;
+use rig::registrars::{Place, Registrars};
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;

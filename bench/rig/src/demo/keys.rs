@@ -1,11 +1,11 @@
 //! Where the demo's boxes have their keys from: two registrars, or a key file.
 
 use super::screen::Screen;
-use crate::Programs;
-use crate::rig::Rig;
-use crate::rig::boxes::Keys;
-use crate::rig::command::Running;
-use crate::rig::registrars::{NAMES, Registrars};
+use crate::forwarders::Keys;
+use crate::programs::Programs;
+use crate::registrars::{NAMES, Registrars};
+use crate::running::Running;
+use crate::topology::Rig;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

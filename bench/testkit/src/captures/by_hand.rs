@@ -1,46 +1,64 @@
-//! Captures, written octet by octet as their formats say: any byte order, clock and kind of record.
-#![allow(dead_code, reason = "each test takes what it needs")]
+//! Captures, written octet by octet: any byte order, clock and kind of record, and files that claim what is not so. No
+//! writer makes those, since it would have to lie: lengths that are none, snap lengths below what is there, interfaces that
+//! nobody described, records of kernels long gone. A reader's tests need them all.
 
 /// Which octet of a number stands first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
+    /// The least.
     Little,
+    /// The greatest.
     Big,
 }
 
+/// Both.
 pub const ORDERS: [Order; 2] = [Order::Little, Order::Big];
 
 impl Order {
+    /// A number of two octets.
+    #[must_use]
     pub fn u16(self, n: u16) -> [u8; 2] {
         if self == Self::Little { n.to_le_bytes() } else { n.to_be_bytes() }
     }
 
+    /// A number of four octets.
+    #[must_use]
     pub fn u32(self, n: u32) -> [u8; 4] {
         if self == Self::Little { n.to_le_bytes() } else { n.to_be_bytes() }
     }
 
+    /// A number of eight octets.
+    #[must_use]
     pub fn u64(self, n: u64) -> [u8; 8] {
         if self == Self::Little { n.to_le_bytes() } else { n.to_be_bytes() }
     }
 }
 
+/// What a pcap file begins with whose clock counts microseconds.
 pub const MICRO: u32 = 0xA1B2_C3D4;
+/// Nanoseconds.
 pub const NANO: u32 = 0xA1B2_3C4D;
+/// Microseconds, and more fields in each record: a kernel patch of the nineties.
 pub const PATCHED: u32 = 0xA1B2_CD34;
 
 /// A pcap file that grows.
+#[derive(Clone, Debug)]
 pub struct Pcap {
     order: Order,
     magic: u32,
+    /// Its octets so far.
     pub file: Vec<u8>,
 }
 
 impl Pcap {
     /// `link`: the whole word, with whatever stands above the link type.
+    #[must_use]
     pub fn new(order: Order, magic: u32, snaplen: u32, link: u32) -> Self {
         Self::of_version(order, magic, [2, 4], snaplen, link)
     }
 
+    /// Of a version other than 2.4.
+    #[must_use]
     pub fn of_version(order: Order, magic: u32, version: [u16; 2], snaplen: u32, link: u32) -> Self {
         let mut file = order.u32(magic).to_vec();
         version.iter().for_each(|&n| file.extend(order.u16(n)));
@@ -59,6 +77,7 @@ impl Pcap {
         self
     }
 
+    /// A frame that is kept whole.
     pub fn whole(&mut self, seconds: u32, fraction: u32, data: &[u8]) -> &mut Self {
         self.record(seconds, fraction, [data.len() as u32; 2], data)
     }
@@ -68,12 +87,17 @@ impl Pcap {
 pub type Opt<'a> = (u16, &'a [u8]);
 
 /// A pcapng file that grows.
+#[derive(Clone, Debug)]
 pub struct Pcapng {
+    /// That of the section.
     pub order: Order,
+    /// Its octets so far.
     pub file: Vec<u8>,
 }
 
 impl Pcapng {
+    /// With a first section.
+    #[must_use]
     pub fn new(order: Order) -> Self {
         let mut this = Self { order, file: Vec::new() };
         this.section(order);
@@ -120,6 +144,7 @@ impl Pcapng {
         octets
     }
 
+    /// An interface, by link type.
     pub fn interface(&mut self, link: u16, snaplen: u32, options: &[Opt<'_>]) -> &mut Self {
         let head = [&self.order.u16(link)[..], &[0, 0], &self.order.u32(snaplen)].concat();
         let body = [head, self.options(options)].concat();
@@ -127,6 +152,7 @@ impl Pcapng {
     }
 
     /// The body of an Enhanced Packet Block.
+    #[must_use]
     pub fn enhanced_body(
         &self,
         interface: u32,
@@ -143,6 +169,7 @@ impl Pcapng {
         body
     }
 
+    /// An Enhanced Packet Block of a whole frame.
     pub fn enhanced(&mut self, interface: u32, ticks: u64, data: &[u8]) -> &mut Self {
         self.cut(interface, ticks, data, data.len())
     }

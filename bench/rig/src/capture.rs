@@ -1,8 +1,9 @@
 //! tcpdump on an interface of the rig.
 
-use super::command::Running;
-use super::namespace::Namespace;
-use super::{Rig, Side};
+use crate::namespace::Namespace;
+use crate::running::Running;
+use crate::side::Side;
+use crate::topology::Rig;
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! What has to be gone when a run ends, however it ends: each thing is taken down by the `Drop` of its owner, and all of
 //! them on SIGINT and SIGTERM. What a killed run left behind goes when the next one starts.
 
-use super::command;
+use crate::command;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

@@ -1,6 +1,7 @@
 //! An etcd of three members on the loopback of a network namespace, for several registrars of one side.
 
-use super::command::{self, Finished, Running};
+use crate::command::{self, Finished};
+use crate::running::Running;
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde_json::Value;

@@ -1,20 +1,13 @@
 //! Two boxes' state, made in this process: what `control` makes of a configuration and a key file, without either.
 
-use super::frames::{A, B};
-use anyhow::{Context, Result};
 use pipeline::flow::table::{FlowTable, TableSize};
-use pipeline::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::state::keyring::{KeyRing, KeyRingCell};
 use pipeline::state::policies::{InboundAction, Mode, Policy};
 use pipeline::state::shared::{Oversize, PathConfig, Shared};
-use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
-use protocol::prefix::Prefix;
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-
-/// Generations that a box opens beyond the newest.
-const AHEAD: u32 = 16;
+use testkit::keyrings::{self, Side};
 
 /// No flow leaves while something is measured.
 pub const TOMBSTONES: usize = 1024;
@@ -31,14 +24,14 @@ pub struct BoxState {
     pub shared: Arc<Shared>,
     /// Its keys, to be changed.
     pub cell: KeyRingCell,
-    is_a: bool,
+    side: Side,
 }
 
 /// What a box is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The box in front of the senders, or the one behind.
-    pub is_a: bool,
+    pub side: Side,
     /// The option's form; `Off`: packets pass.
     pub mode: Mode,
     /// What becomes of options that arrive.
@@ -53,10 +46,8 @@ pub struct Setting {
 
 impl BoxState {
     /// A box with keys of generation 1.
-    ///
-    /// # Errors
-    /// None that depends on anything but this file's constants.
-    pub fn new(setting: &Setting) -> Result<Self> {
+    #[must_use]
+    pub fn new(setting: &Setting) -> Self {
         let policy = Policy { inbound: setting.inbound, ..Policy::everything(setting.mode) };
         let config = PathConfig {
             policies: vec![policy],
@@ -68,44 +59,19 @@ impl BoxState {
         let size = TableSize { capacity: capacity(setting.flows), tombstones: TOMBSTONES };
         let table = FlowTable::new(size, [0x3D; 16]);
         let mut cell = KeyRingCell::default();
-        cell.publish(ring(setting.is_a, 1)?);
+        cell.publish(ring(setting.side, 1));
         let ring = Arc::clone(&cell.current);
         let shared = Shared::new(config, table, ring, MasterKey::new([0x5C; 32]), setting.workers);
-        Ok(Self { shared: Arc::new(shared), cell, is_a: setting.is_a })
+        Self { shared: Arc::new(shared), cell, side: setting.side }
     }
 
     /// The box seals under another generation, and opens the other box's around it, from now on.
-    ///
-    /// # Errors
-    /// As [`BoxState::new`].
-    pub fn generation(&mut self, generation: u32) -> Result<()> {
-        self.cell.publish(ring(self.is_a, generation)?);
-        Ok(())
+    pub fn generation(&mut self, generation: u32) {
+        self.cell.publish(ring(self.side, generation));
     }
 }
 
-fn prefix(address: [u8; 16]) -> Result<Prefix> {
-    Prefix::new(address, 48).context("a prefix of 48 bits")
-}
-
-/// The secret of a box's generation: that of a key file with scope "node".
-fn keys(node: u8, generation: u32) -> Result<GenerationKeys> {
-    let (suite, salt) = (Suite::default(), [5; 32]);
-    let shared = file_generation_secret(suite, &salt, &SharedSecret::new(&[7; 32]), generation)?;
-    Ok(GenerationKeys::Ready(Prk::new(suite, &salt, &shared)?.secret(&ScopeId::Node([node; 16]))))
-}
-
-fn ring(is_a: bool, generation: u32) -> Result<KeyRing> {
-    let (me, mine, other, others) = if is_a { (0xA, A, 0xB, B) } else { (0xB, B, 0xA, A) };
-    let aead = Suite::default().aead;
-    let opened = generation.saturating_sub(1).max(1)..=generation + AHEAD;
-    let peer = Peer {
-        number: 1,
-        aead,
-        prefixes: vec![prefix(others)?].into(),
-        generations: opened.map(|g| Ok((g, keys(other, g)?))).collect::<Result<_>>()?,
-        newest: Arc::new(AtomicU32::new(generation)),
-    };
-    let sealer = Sealer { generation, aead, keys: keys(me, generation)?, prefixes: vec![prefix(mine)?].into() };
-    Ok(KeyRing { sealer: Some(sealer), peers: vec![peer], ..KeyRing::default() })
+/// Both boxes are under the same generation.
+fn ring(side: Side, generation: u32) -> KeyRing {
+    keyrings::ring(side, Suite::default(), generation, generation)
 }

@@ -4,8 +4,9 @@
 //!   host A ── tA [box A] w0 ── r0 [router A] x0 ── narrow ── x1 [router B] r1 ── w1 [box B] tB ── host B
 //! ```
 
-use super::namespace::Namespace;
-use super::{OFFLOADS, Rig, Side};
+use crate::namespace::Namespace;
+use crate::side::Side;
+use crate::topology::{OFFLOADS, Rig};
 use anyhow::Result;
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
 //! Registrars in the namespaces of a rig.
 
-use super::super::etcd::Etcd;
-use super::super::{Rig, Side};
-use super::{Place, Registrars, box_sections};
+use super::Registrars;
+use super::place::{Place, box_sections};
+use crate::etcd_cluster::Etcd;
+use crate::side::Side;
+use crate::topology::Rig;
 use anyhow::Result;
 use std::path::Path;
 
@@ -21,7 +23,7 @@ fn place(rig: &Rig, side: Side) -> Place {
 
 /// What the configuration of a rig's box says of registration, with so many registrars on its side.
 #[must_use]
-pub fn rig_sections(rig: &Rig, side: Side, registrars: u16) -> String {
+pub fn sections(rig: &Rig, side: Side, registrars: u16) -> String {
     let places: Vec<_> = (PORT..).take(registrars.into()).map(|port| Place { port, ..place(rig, side) }).collect();
     box_sections(rig.dir(), side.index(), &places, side.node(), side.address())
 }

@@ -1,38 +1,25 @@
 //! Two registrars, one on each side (or more, on etcd), each side with an authority of its own: in the namespaces of a
-//! [`Rig`](super::Rig), with a link between them beside the wire, or simply on loopback. What has to do with certificates,
+//! [`Rig`](crate::Rig), with a link between them beside the wire, or simply on loopback. What has to do with certificates,
 //! configurations and processes is here once, for the demo, the end-to-end tests and the registrars' own.
 
-mod in_rig;
+pub(crate) mod in_rig;
+pub mod place;
 
-use super::boxes::START;
-use super::command::{self, Finished, Running};
+use crate::command::{self, Finished};
+use crate::running::{Running, START};
 use anyhow::{Context, Result, bail};
+use place::box_sections;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use in_rig::rig_sections;
+pub use place::{NAMES, Place};
 
-/// The registrars' names, by side; the first is the client primary.
-pub const NAMES: [&str; 2] = ["west", "east"];
 /// What each side may speak for.
 const PREFIXES: [&str; 2] = ["2001:db8:a::/48", "2001:db8:b::/48"];
 /// For a command that asks a registrar, or makes a certificate.
 const SOON: Duration = Duration::from_secs(60);
-
-/// Where a registrar is.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The address that it listens on, and is reached by.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// The network namespace; `None`: this process's.
-    pub namespace: Option<String>,
-    /// The port of its metrics on its namespace's loopback.
-    pub telemetry: Option<u16>,
-}
 
 /// One registrar.
 #[derive(Debug)]
@@ -376,18 +363,6 @@ impl Registrars {
     }
 }
 
-impl Place {
-    /// On this machine's loopback.
-    #[must_use]
-    pub fn loopback(port: u16) -> Self {
-        Self { host: "127.0.0.1".into(), port, namespace: None, telemetry: None }
-    }
-
-    fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-}
-
 /// The generation that a box has said last that it seals under, as its registrar counts.
 #[must_use]
 pub fn sealing(running: &Running) -> Option<u32> {
@@ -395,17 +370,4 @@ pub fn sealing(running: &Running) -> Option<u32> {
     let line = log.lines().rev().find(|l| l.contains("sealing under a new generation"))?;
     let number = line.split_once("generation=")?.1;
     number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// What a box's configuration says of registration: the files are those of [`Registrars::new`] and
-/// [`Registrars::add_node`] in `dir`.
-fn box_sections(dir: &Path, side: usize, places: &[Place], name: &str, id: &str) -> String {
-    let at = dir.display();
-    let registrars: Vec<_> = places.iter().map(|place| format!("\"{}\"", place.address())).collect();
-    format!(
-        "[registration]\nregistrars = [{}]\nid = \"{id}\"\n[tls]\nca = \"{at}/pki-{}/ca.crt\"\ncertificate = \
-         \"{at}/{name}.crt\"\nkey = \"{at}/{name}.key\"\n",
-        registrars.join(", "),
-        NAMES[side]
-    )
 }

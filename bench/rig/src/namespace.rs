@@ -1,7 +1,8 @@
 //! A network namespace.
 
-use super::cleanup::{self, Item};
-use super::command::{self, Finished, Running};
+use crate::cleanup::{self, Item};
+use crate::command::{self, Finished};
+use crate::running::Running;
 use anyhow::{Context, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;

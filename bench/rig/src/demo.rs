@@ -3,13 +3,15 @@
 mod keys;
 mod screen;
 
-use crate::rig::boxes::BoxConfig;
-use crate::rig::capture::{Capturing, Limits};
-use crate::rig::command::{self, Running};
-use crate::rig::counters::{Counters, Crossing, contradictions};
-use crate::rig::traffic::{Pings, Tcp, Udp};
-use crate::rig::{Options, Rig, Side};
-use crate::{Programs, core};
+use crate::capture::{Capturing, Limits};
+use crate::command;
+use crate::counters::{Counters, Crossing, contradictions};
+use crate::forwarders::BoxConfig;
+use crate::programs::{Programs, core};
+use crate::running::Running;
+use crate::side::Side;
+use crate::topology::{Options, Rig};
+use crate::traffic::{Pings, Tcp, Udp};
 use anyhow::{Context, Result};
 use clap::Args;
 use keys::Source;

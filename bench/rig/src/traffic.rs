@@ -1,7 +1,8 @@
 //! Traffic between the hosts: ping and iperf3, and what came of it.
 
-use super::command::Running;
-use super::{Rig, Side};
+use crate::running::Running;
+use crate::side::Side;
+use crate::topology::Rig;
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;

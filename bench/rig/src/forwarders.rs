@@ -1,14 +1,14 @@
 //! What stands between the hosts and the wire: our boxes, or `dpdk-testpmd`, which forwards without looking.
 
-use super::command::Running;
-use super::{Rig, Side, command, registrars};
+use crate::command;
+use crate::registrars::in_rig;
+use crate::running::{Running, START};
+use crate::side::Side;
+use crate::topology::Rig;
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// What a forwarder may take to start.
-pub const START: Duration = Duration::from_secs(30);
 
 /// Where a box has its keys from.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -80,7 +80,7 @@ impl BoxConfig {
             Keys::File(file) => {
                 let _ = writeln!(text, "[keys]\nfile = \"{}\"\n", file.display());
             }
-            Keys::Registrar => text += &registrars::rig_sections(rig, side, self.registrars),
+            Keys::Registrar => text += &in_rig::sections(rig, side, self.registrars),
         }
         text += "[telemetry]\nlog_level = \"debug\"\n";
         if let Some(port) = self.telemetry {
