@@ -9,8 +9,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo "sudo -E")
 # As cargo spells it in the names of variables.
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
 FUZZ_SECONDS ?= 30
+THREADS ?= $(shell echo $$((2 * $$(nproc))))
+DEBUG = $(or $(CARGO_TARGET_DIR),target)/debug
 
-.PHONY: all setup build test fmt lint unit loom fuzz e2e demo bench claims instructions rfc2544 avx512 secrets doc clean
+.PHONY: all setup build test fmt house deps deny lint unit loom fuzz disk e2e demo bench claims instructions rfc2544 avx512 secrets doc clean
 
 all: build
 
@@ -18,14 +20,30 @@ setup:
 	@.ci/setup.sh test
 
 build: setup
-	$(CARGO) build --release --workspace --locked
+	$(CARGO) build --release --workspace --exclude pdmv2-fuzz --locked
 
-test: setup fmt lint doc unit loom fuzz e2e
+# Cargo compiles a dependency again for each set of features that is asked for. So all of these ask for the whole
+# workspace, in one profile, and run what was built before.
+test: setup fmt house deps lint doc unit
+	@$(MAKE) --no-print-directory -j2 --output-sync disk loom fuzz
+	@$(MAKE) --no-print-directory e2e
 	@echo "All tests passed."
 
 fmt:
 	$(CARGO) fmt --all --check
-	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+
+# Lengths of files and functions, reasons of `allow`; and that these checks find what they are there to find.
+house:
+	-@.ci/house.sh
+	@python3 .ci/checks_test.py -q
+
+# Licences, sources, second versions and unused dependencies, by what cargo knows.
+deps: setup
+	@.ci/dependencies.py
+
+# The same and more by cargo-deny, which is installed when it is missing. CI runs it too.
+deny:
+	@.ci/deny.sh
 
 lint: setup
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
@@ -33,22 +51,29 @@ lint: setup
 doc: setup
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 
+# More threads than cores: registrars and boxes wait for each other most of the time.
 unit: setup
-	$(CARGO) test --workspace --locked --quiet -- --skip e2e_
-	$(CARGO) run --quiet --locked --bin pdmv2 -- selftest --vectors protocol/tests/vectors/pdmv2.json
+	RUST_TEST_THREADS=$(THREADS) $(CARGO) test --workspace --locked --quiet -- --skip e2e_
+	$(DEBUG)/pdmv2 selftest --vectors protocol/tests/vectors/pdmv2.json
 
 # The interleavings of the lock-free parts, explored by loom.
 loom: setup
-	RUSTFLAGS="--cfg loom" $(CARGO) test --release --locked --target-dir target/loom -p protocol -p pipeline \
+	RUSTFLAGS="--cfg loom" $(CARGO) test --profile loom --locked --target-dir target/loom -p protocol -p pipeline \
 		--no-default-features --lib --quiet loom_
 
 fuzz: setup
-	$(CARGO) run --release --locked --quiet --manifest-path fuzz/Cargo.toml --bin fuzz-smoke -- --seconds $(FUZZ_SECONDS)
+	$(CARGO) test --workspace --locked --quiet --test targets --no-run
+	$(DEBUG)/fuzz-smoke --seconds $(FUZZ_SECONDS)
 
 # Two boxes between two kernels, in network namespaces.
 e2e: setup
 	$(if $(SUDO),CARGO_TARGET_$(TRIPLE)_RUNNER="$(SUDO)") \
-		$(CARGO) test --locked -p control --test e2e --test registration -- --test-threads=1 e2e_
+		$(CARGO) test --workspace --locked --test e2e -- --test-threads=1 e2e_
+
+# A registrar whose disk is full: mostly waiting, so that other things can run beside it.
+disk: setup
+	$(if $(SUDO),CARGO_TARGET_$(TRIPLE)_RUNNER="$(SUDO)") \
+		$(CARGO) test --workspace --locked --quiet --test registration -- --test-threads=1 e2e_
 
 demo: build
 	$(SUDO) target/release/bench demo
@@ -56,7 +81,7 @@ demo: build
 # The AEAD benchmark also as built for this CPU alone; ring and aws-lc-rs are C and assembly, which that does not change.
 bench:
 	@.ci/setup.sh bench
-	$(CARGO) build --release --workspace --locked --features bench/peers
+	$(CARGO) build --release --workspace --exclude pdmv2-fuzz --locked --features bench/peers
 	RUSTFLAGS="-C target-cpu=native" $(CARGO) build --release --locked -p bench --target-dir target/native
 	target/native/release/bench all --only aead
 	$(SUDO) target/release/bench all
@@ -70,7 +95,7 @@ rfc2544: build
 # What is said of the box's speed, measured anew: exit 1 when something falls short. Peers that are missing are installed.
 claims:
 	@.ci/setup.sh bench
-	$(CARGO) build --release --workspace --locked --features bench/peers
+	$(CARGO) build --release --workspace --exclude pdmv2-fuzz --locked --features bench/peers
 	$(SUDO) target/release/bench claims
 
 # Instructions per packet against the kept ones; does not depend on the machine's speed, only on the compiler.
