@@ -1,5 +1,6 @@
 //! The authority's files: `ca.crt`, `ca.key`, `ca.crl`, and `index.json`, which lists what was issued.
 
+use super::certificate;
 use anyhow::{Context, bail, ensure};
 use common::identity;
 use common::identity::Kind;
@@ -67,6 +68,16 @@ impl std::fmt::Debug for Authority {
     }
 }
 
+/// What an authority of this name says of itself.
+fn of_authority(name: String) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
 fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
@@ -121,13 +132,9 @@ impl Authority {
         let mut entries = std::fs::read_dir(dir).with_context(|| format!("cannot look into {place}"))?;
         ensure!(entries.next().is_none(), "{place} is not empty and stays as it is; choose another --dir");
         ensure!((1..=64).contains(&name.len()), "--name has 1 to 64 characters");
-        let mut params = CertificateParams::default();
-        params.distinguished_name = rcgen::DistinguishedName::new();
         // Unique: authorities of one name, one on each side, would be taken for each other (revocation lists go by it).
         let tag = private_file::random()?;
-        params.distinguished_name.push(DnType::CommonName, format!("{name} {}", hex::encode(&tag[..4])));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let mut params = of_authority(format!("{name} {}", hex::encode(&tag[..4])));
         params.serial_number = Some(SerialNumber::from_slice(&serial()?));
         params.not_before = now() - BACKDATED;
         params.not_after = now() + Duration::days(days.into());
@@ -160,8 +167,9 @@ impl Authority {
         let key = private_file::read(&file("ca.key"))?;
         let key =
             KeyPair::from_pem(&key).with_context(|| format!("{}: not a private key", file("ca.key").display()))?;
-        let issuer = Issuer::from_ca_cert_pem(&certificate, key)
+        let name = certificate::common_name(&certificate)
             .with_context(|| format!("{}: not the authority's certificate", file("ca.crt").display()))?;
+        let issuer = Issuer::new(of_authority(name), key);
         let place = file("index.json");
         let index = std::fs::read(&place).with_context(|| {
             format!("{}: cannot be read; without it nothing can be revoked, bring it back", place.display())

@@ -3,6 +3,7 @@
 //! certificate must hold.
 
 mod authority;
+mod certificate;
 
 use authority::CRL_DAYS;
 pub use authority::{Authority, Issued};
