@@ -229,7 +229,7 @@ fn broken_captures_give_errors_and_what_came_before() {
 fn captures_that_went_wrong_are_read() {
     let dir = tempfile::tempdir().expect("directory");
     let data = |name: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).with_extension("pcap");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name).with_extension("pcap");
         std::fs::read(path).expect("a capture")
     };
     for name in [

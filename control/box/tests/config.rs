@@ -281,7 +281,7 @@ fn nothing_crashes_the_reader() {
         assert!(parse(text).is_err(), "{text:?}");
     }
     let whole =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/box-a.toml")).expect("file");
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/box-a.toml")).expect("file");
     for (at, _) in whole.char_indices() {
         // Cut anywhere it is a configuration or a list of errors, each with a place.
         if let Err(errors) = parse(&whole[..at]) {
@@ -292,7 +292,7 @@ fn nothing_crashes_the_reader() {
 
 #[test]
 fn the_examples_are_valid() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&dir).expect("configs").flatten() {
         // Those of registrars have a test of their own.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tools::selftest::{Summary, check};
 
 fn vectors() -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/tests/vectors/pdmv2.json");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../protocol/tests/vectors/pdmv2.json");
     serde_json::from_str(&std::fs::read_to_string(path).expect("vectors")).expect("JSON")
 }
 
