@@ -12,7 +12,7 @@ mod batch;
 mod kernel;
 mod portable;
 mod slot;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod vaes256;
