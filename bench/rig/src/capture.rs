@@ -40,10 +40,24 @@ impl Rig {
     pub fn capture(&self, place: &Namespace, interface: &str, name: &str, limits: Limits) -> Result<Capturing> {
         let path = self.dir().join(format!("{name}.pcap"));
         let (file, snap, frames) = (path.display().to_string(), limits.snap.to_string(), limits.frames.to_string());
-        // -Z root: else it gives up the right to write into this run's directory. -B: in KiB.
+        // --immediate-mode: it hands frames on as they come, and not when a buffer is full or a second has passed. -Z root: else it gives up the right to write into this run's directory. -B: in KiB.
         let args = [
-            "tcpdump", "-i", interface, "-w", &file, "-s", &snap, "-B", "65536", "-c", &frames, "-U", "-n", "-Z",
+            "tcpdump",
+            "-i",
+            interface,
+            "-w",
+            &file,
+            "-s",
+            &snap,
+            "-B",
+            "65536",
+            "-c",
+            &frames,
+            "-U",
+            "-n",
+            "-Z",
             "root",
+            "--immediate-mode",
         ];
         let mut running = place.start(&format!("tcpdump-{name}"), &args, self.dir())?;
         running.wait_for("listening on", Duration::from_secs(20))?;
@@ -75,8 +89,8 @@ impl Capturing {
     /// # Errors
     /// tcpdump does not end, or fails.
     pub fn stop(mut self) -> Result<(PathBuf, u64)> {
-        // What has been on the interface so far reaches tcpdump within its time-out.
-        std::thread::sleep(Duration::from_millis(1200));
+        // What has been on the interface so far reaches tcpdump at once, but not before it has a turn.
+        std::thread::sleep(Duration::from_millis(200));
         let status = self.running.stop(Signal::INT, Duration::from_secs(20))?;
         if !status.success() {
             bail!("tcpdump failed ({status}):\n{}", self.running.tail());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// What is asked answers within this, whatever the disk does.
 const AT_ONCE: Duration = Duration::from_secs(3);
 /// It takes as long to notice a full disk as it is full.
-const FULL: Duration = Duration::from_secs(12);
+const FULL: Duration = Duration::from_secs(5);
 
 /// A file system of 2 MiB in a mount namespace of its own: gone with the process that keeps it.
 struct Disk {

