@@ -200,7 +200,7 @@ fn show_options(screen: &Screen, pdmv2: &Path, keys: Option<&Path>, wire: &[Path
         line.extend(keys.iter().flat_map(|keys| ["--keys", keys]));
         for line in command::check(&line, Duration::from_secs(60))?.lines() {
             let record: Value = serde_json::from_str(line).context("pdmv2 decode prints no JSON")?;
-            *(if record["form"] == "sealed" { &mut seen.sealed } else { &mut seen.others }) += 1;
+            *(if record["form"] == "encrypted" { &mut seen.sealed } else { &mut seen.others }) += 1;
             seen.opened += u64::from(record["metrics"].is_object());
             let kind = format!("{} {}", record["protocol"], record["src"]);
             // One that answers another says more than a first one.
@@ -240,7 +240,7 @@ fn show_option(screen: &Screen, record: &Value) {
     screen.text(&format!("    {}", parts.join(" ")));
     let (key, m) = (&record["key"], &record["metrics"]);
     if !m.is_object() {
-        return screen.text(&format!("    PRSEQ {} F {} · sealed", record["prseq"], record["f"]));
+        return screen.text(&format!("    PRSEQ {} F {} · encrypted", record["prseq"], record["f"]));
     }
     screen.text(&format!(
         "    PRSEQ {} F {} · sealed by {}, generation {}, Kri {} · global pointer {}",

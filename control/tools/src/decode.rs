@@ -89,7 +89,7 @@ impl Summary {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { frames, pdm, clear, opened, not_opened, malformed, cut, unknown } = self;
-        write!(f, "{frames} frames: {pdm} PDM, {clear} PDMv2 in clear, {} sealed ", opened + not_opened)?;
+        write!(f, "{frames} frames: {pdm} PDM, {clear} PDMv2 in clear, {} encrypted ", opened + not_opened)?;
         write!(f, "({opened} opened, {not_opened} not), {malformed} malformed options")?;
         if *cut > 0 {
             write!(
@@ -156,7 +156,7 @@ pub struct Record {
     pub dport: u16,
     /// Transport protocol.
     pub protocol: u8,
-    /// `pdm`, `clear`, `sealed` or `malformed` (then ports and protocol are 0).
+    /// `pdm`, `clear`, `encrypted` or `malformed` (then ports and protocol are 0).
     pub form: &'static str,
     /// Packet sequence number for the nonce; not in `pdm`.
     pub prseq: Option<u16>,
@@ -240,7 +240,7 @@ impl Record {
         parts.extend(self.prseq.map(|prseq| format!("prseq {prseq} F {}", self.f.unwrap_or_default())));
         parts.extend(self.key.as_ref().map(|k| format!("| {} generation {} kri {}", k.node, k.generation, k.kri)));
         parts.push(match &self.metrics {
-            None if self.form == "sealed" => "| not opened".to_owned(),
+            None if self.form == "encrypted" => "| not opened".to_owned(),
             None => "option".to_owned(),
             Some(m) => {
                 let pointer = m.global_pointer.map(|p| format!("pointer {p} ")).unwrap_or_default();
@@ -304,7 +304,7 @@ fn decode(frame: &Frame<'_>, opener: Option<&mut Opener>, summary: &mut Summary)
         summary.clear += 1;
         Some(*text)
     } else {
-        record.form = "sealed";
+        record.form = "encrypted";
         let sealed = Sealed { prefix, aad: *aad, text: *text, tag: tag.try_into().ok()? };
         let opened = opener.and_then(|o| o.open(&tuple, &sealed));
         *(if opened.is_some() { &mut summary.opened } else { &mut summary.not_opened }) += 1;
