@@ -51,7 +51,11 @@ fn names_a_file(text: &str) -> bool {
     const ELSEWHERE: [&str; 1] = ["app/pktgen-constants.h"];
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
     let source = [".rs", ".c", ".h", ".proto"].iter().any(|end| text.ends_with(end));
-    plain && !text.starts_with('.') && !ELSEWHERE.contains(&text) && (source || ROOMS.iter().any(|room| text.starts_with(room))) && !text.starts_with("bench/results")
+    plain
+        && !text.starts_with('.')
+        && !ELSEWHERE.contains(&text)
+        && (source || ROOMS.iter().any(|room| text.starts_with(room)))
+        && !text.starts_with("bench/results")
 }
 
 #[test]

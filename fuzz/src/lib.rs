@@ -1,10 +1,10 @@
 //! The fuzz targets. Each takes any octets and panics on a finding.
 
-pub mod boxes;
 pub mod capture;
 pub mod corpus;
 pub mod messages;
-mod path;
+mod opening;
+pub mod two_boxes;
 
 use common::config::Checks;
 use common::key_file::KeyFile;
@@ -16,10 +16,10 @@ use registrar::config::RegistrarConfig;
 use std::path::Path;
 use tools::selftest::check;
 
-pub use boxes::boxes;
 pub use capture::capture;
 pub use messages::messages;
-pub use path::open;
+pub use opening::open;
+pub use two_boxes::boxes;
 
 /// Takes any octets and panics on a finding.
 pub type Target = fn(&[u8]);

@@ -7,6 +7,7 @@ use pipeline::flow::record::Flow;
 use pipeline::flow::table::{Ager, FlowTable};
 use protocol::five_tuple::FiveTuple;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// A 5-tuple as the packet path has it: 37 octets in five words.
 pub type Key = [u64; 5];

@@ -4,7 +4,7 @@
 #![expect(clippy::panic, reason = "the helpers of these tests are tests too")]
 
 mod boxes;
-mod etcd;
+mod etcd_leader;
 mod faults;
 mod hosts;
 mod path_mtu;

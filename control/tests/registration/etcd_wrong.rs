@@ -1,6 +1,6 @@
 //! Registrars on etcd, and what is not as it should be: who passes boxes on, what is kept, and how etcd is reached.
 
-use crate::etcd::{Side, etcd};
+use crate::etcd_leads::{Side, etcd};
 use crate::lab::{Lab, SimBox, wait_for, wait_within};
 use crate::strangers::{block_on, channel};
 use common::identity::Kind;

@@ -3,7 +3,7 @@
 mod between;
 mod certificates;
 mod crowds;
-mod etcd;
+mod etcd_leads;
 mod etcd_wrong;
 mod full_disk;
 mod lab;

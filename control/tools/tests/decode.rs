@@ -140,7 +140,9 @@ fn every_form_is_shown() {
     let expected = [
         format!("#1 1700000000.000000000 {to} pdm | {metrics}"),
         format!("#2 1700000000.000001000 {to} clear prseq 9 F 1 | pointer 17 {metrics}"),
-        format!("#3 1700000000.000002000 {to} encrypted prseq 1000 F 0 | box-a generation 3 kri 0 | pointer 17 {metrics}"),
+        format!(
+            "#3 1700000000.000002000 {to} encrypted prseq 1000 F 0 | box-a generation 3 kri 0 | pointer 17 {metrics}"
+        ),
         format!("#4 1700000000.000003000 {to} encrypted prseq 1000 F 0 | not opened"),
         "#5 1700000000.000004000 [2001:db8:a::1]:0 > [2001:db8:b::1]:0".to_owned(),
         format!(

@@ -1,7 +1,7 @@
 //! A bounded run of every target by mutation, on stable Rust: what CI runs. A finding is printed with what reproduces it.
 
 use clap::Parser;
-use pdmv2_fuzz::{TARGETS, boxes, capture, corpus, messages};
+use pdmv2_fuzz::{TARGETS, capture, corpus, messages, two_boxes};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
         let corpus = match *name {
             "walk" => corpus::packets(),
             "open" => corpus::frames(),
-            "boxes" => boxes::conversations(),
+            "boxes" => two_boxes::conversations(),
             "vectors" => corpus::vectors(),
             "capture" => capture::captures(),
             "messages" => messages::corpus(),
