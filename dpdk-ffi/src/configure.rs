@@ -1,10 +1,12 @@
 //! Setting a port up, and starting it.
 
 use crate::error::{Error, text};
+use crate::mbuf::Mbuf;
+use crate::mempool::Mempool;
 use crate::port::{Port, PortConfig, Started, Stopped};
 use crate::queue::RxQueue;
 use crate::rss::Hash;
-use crate::{Mbuf, Mempool, sys};
+use crate::sys;
 use arrayvec::ArrayVec;
 use std::sync::Arc;
 

@@ -1,9 +1,8 @@
 //! The environment: started once per process, cleaned up when nothing made from it is left.
 
-use crate::error::{Error, last, text};
-use crate::mempool::Pool;
-use crate::port::{PortInner, Stopped};
-use crate::{Port, removal, sys};
+use crate::error::{Error, last};
+use crate::pool::Pool;
+use crate::{removal, sys};
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,55 +108,6 @@ impl Eal {
             }),
         })
     }
-
-    /// The ports there are, by name.
-    #[must_use]
-    pub fn port_names(&self) -> Vec<String> {
-        let _none_is_closed = self.inner.taken();
-        names()
-    }
-
-    /// Takes a port by the name DPDK knows it under: a PCI address, or a vdev's name such as `net_tap0`.
-    ///
-    /// # Errors
-    /// There is none of this name, or it was taken before.
-    pub fn port(&self, name: &str) -> Result<Port<Stopped>, Error> {
-        let c_name = CString::new(name).map_err(|_| Error::BadText(name.to_owned()))?;
-        let mut taken = self.inner.taken();
-        let mut id = 0;
-        // SAFETY: a terminated string and a place for the answer.
-        if unsafe { sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &raw mut id) } != 0 {
-            return Err(Error::NoPort { name: name.to_owned(), there: names().join(", ") });
-        }
-        if taken.contains(&id) {
-            return Err(Error::PortTaken(name.to_owned()));
-        }
-        taken.push(id);
-        Ok(Port::new(PortInner::new(id, name, Arc::clone(&self.inner))))
-    }
-}
-
-/// The names of all ports. The caller holds the lock on those taken: none is closed meanwhile.
-fn names() -> Vec<String> {
-    let mut names = Vec::new();
-    // SAFETY: plain look-up; gives RTE_MAX_ETHPORTS when there are no more.
-    let next = |from: u16| unsafe { sys::rte_eth_find_next(from) };
-    let mut port = next(0);
-    while u32::from(port) < sys::RTE_MAX_ETHPORTS {
-        names.push(port_name(port));
-        port = next(port + 1);
-    }
-    names
-}
-
-fn port_name(id: u16) -> String {
-    let mut name = [0; sys::RTE_ETH_NAME_MAX_LEN as usize];
-    // SAFETY: the buffer is as long as DPDK's longest name.
-    if unsafe { sys::rte_eth_dev_get_name_by_port(id, name.as_mut_ptr()) } != 0 {
-        return format!("port {id}");
-    }
-    // SAFETY: DPDK has written a terminated string into it.
-    unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned()
 }
 
 /// The CPUs a thread may run on.
@@ -228,12 +178,4 @@ pub fn tsc_hz() -> u64 {
 pub fn version() -> String {
     // SAFETY: gives a static, terminated string.
     unsafe { CStr::from_ptr(sys::rte_version()) }.to_string_lossy().into_owned()
-}
-
-pub(crate) fn check(port: &str, call: &'static str, result: i32) -> Result<(), Error> {
-    if result < 0 {
-        Err(Error::Call { port: port.to_owned(), call, reason: text(result), number: result.abs() })
-    } else {
-        Ok(())
-    }
 }

@@ -104,3 +104,12 @@ pub(crate) fn last() -> String {
     // SAFETY: reads a thread-local number.
     text(unsafe { sys::pdm_errno() })
 }
+
+/// What a call about a port gave, as an error when it is one.
+pub(crate) fn check(port: &str, call: &'static str, result: i32) -> Result<(), Error> {
+    if result < 0 {
+        Err(Error::Call { port: port.to_owned(), call, reason: text(result), number: result.abs() })
+    } else {
+        Ok(())
+    }
+}

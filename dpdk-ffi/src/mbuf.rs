@@ -1,6 +1,7 @@
 //! One packet's buffer, owned.
 
-use crate::{Mempool, sys};
+use crate::mempool::Mempool;
+use crate::sys;
 use core::ptr::NonNull;
 
 /// A packet. Dropping it gives its buffers back to their pool.
@@ -21,7 +22,7 @@ macro_rules! field {
             unsafe { self.0.as_ptr().cast::<u8>().add(sys::$at as usize).cast::<$type>().read() }
         }
 
-        #[allow(dead_code)]
+        #[allow(dead_code, reason = "made for every field, and not every field is set")]
         #[inline]
         fn $set(&mut self, value: $type) {
             // SAFETY: as above, and `&mut self` says that nobody else reads it.

@@ -1,29 +1,12 @@
 //! Pools of packet buffers.
 
-use crate::eal::EalInner;
+use crate::eal::{Eal, EalInner};
 use crate::error::{Error, last};
-use crate::{Eal, sys};
+use crate::pool::Pool;
+use crate::sys;
 use core::ptr::NonNull;
 use std::ffi::CString;
 use std::sync::{Arc, PoisonError};
-
-/// DPDK's pool. Invariant: it is there until the EAL is cleaned up; nobody frees it before.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pool(NonNull<sys::rte_mempool>);
-
-// SAFETY: DPDK's mempools are made for use by several threads at once; registered threads have caches of their own, and
-// others go without (RTE_MEMPOOL_F_SC_GET and _SP_PUT are not set).
-unsafe impl Send for Pool {}
-// SAFETY: as above.
-unsafe impl Sync for Pool {}
-
-impl Pool {
-    /// Buffers that are out. Called only while the EAL is not cleaned up.
-    pub fn in_use(self) -> u32 {
-        // SAFETY: the pool is there.
-        unsafe { sys::rte_mempool_in_use_count(self.0.as_ptr()) }
-    }
-}
 
 /// A pool of mbufs. What can take buffers out of it holds it; its memory stays until the EAL is cleaned up, and that waits
 /// for buffers that are out.
@@ -53,13 +36,15 @@ impl Mempool {
         let cache = cache.min(512).min(buffers / 3 * 2);
         // SAFETY: a terminated string and plain numbers; DPDK checks them.
         let pool = unsafe { sys::rte_pktmbuf_pool_create(c_name.as_ptr(), buffers, cache, 0, room, socket) };
-        let pool = Pool(NonNull::new(pool).ok_or_else(|| Error::Mempool { buffers, room, reason: last() })?);
+        let pool = NonNull::new(pool).ok_or_else(|| Error::Mempool { buffers, room, reason: last() })?;
+        // SAFETY: DPDK has just made it, and frees it with the EAL; nobody here does before.
+        let pool = unsafe { Pool::new(pool) };
         eal.inner.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
         Ok(Arc::new(Self { pool, room, _eal: Arc::clone(&eal.inner) }))
     }
 
     pub(crate) fn as_ptr(&self) -> *mut sys::rte_mempool {
-        self.pool.0.as_ptr()
+        self.pool.as_ptr()
     }
 
     /// Buffers that are out: in packets, or in a port's receive ring.

@@ -1,15 +1,15 @@
 //! Ports: configured while stopped, used while started.
 
-use crate::eal::{EalInner, check};
-use crate::error::Error;
+use crate::eal::Eal;
+use crate::error::{Error, check};
+use crate::port_inner::{PortInner, driver_of};
 use crate::queue::{RxQueue, TxQueue};
-use crate::rss::Hash;
-use crate::{Mempool, removal, sys};
+use crate::rss::{Hash, Spread, queues_reached};
+use crate::{removal, sys};
 use core::cell::Cell;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// How a port is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,99 +32,6 @@ pub struct Stopped;
 /// A state: the port's queues can be used.
 #[derive(Debug)]
 pub struct Started;
-
-/// What the queues and the port share.
-///
-/// Invariant: this process alone uses the port of this number, from [`Self::new`] until the last Arc of this is dropped.
-#[derive(Debug)]
-pub(crate) struct PortInner {
-    pub id: u16,
-    name: String,
-    /// Whether the driver runs.
-    started: AtomicBool,
-    /// Every pool that the driver was ever given: it may take buffers out of them until the port is closed.
-    pools: Mutex<Vec<Arc<Mempool>>>,
-    /// Keeps DPDK's memory.
-    eal: Arc<EalInner>,
-}
-
-impl PortInner {
-    pub fn new(id: u16, name: &str, eal: Arc<EalInner>) -> Self {
-        removal::watch(id);
-        Self { id, name: name.to_owned(), started: AtomicBool::new(false), pools: Mutex::default(), eal }
-    }
-
-    /// Has the port hold a pool, before its driver is given it.
-    pub fn hold(&self, pool: &Arc<Mempool>) {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if !pools.iter().any(|held| Arc::ptr_eq(held, pool)) {
-            pools.push(Arc::clone(pool));
-        }
-    }
-
-    /// Says whether the driver runs.
-    pub fn set_started(&self, started: bool) {
-        self.started.store(started, Ordering::Relaxed);
-    }
-
-    fn holds_buffers_out(&self) -> bool {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|pool| pool.in_use() > 0)
-    }
-
-    /// Stops and closes it. `false`: something of it may still be at work.
-    fn close(&self) -> bool {
-        // SAFETY: the port exists, and its queues, which hold an Arc of this, are gone.
-        if self.started.load(Ordering::Relaxed) && unsafe { sys::rte_eth_dev_stop(self.id) } < 0 {
-            return false;
-        }
-        // A packet in memory of the driver's own: closing would free it under its reader. A stopped port of these
-        // drivers has given back all that it held itself.
-        if self.driver().is_some_and(|driver| LENDS_MEMORY.iter().any(|name| driver.starts_with(name)))
-            && self.holds_buffers_out()
-        {
-            return false;
-        }
-        // SAFETY: as above, and it is stopped.
-        unsafe { sys::rte_eth_dev_close(self.id) >= 0 }
-    }
-
-    fn driver(&self) -> Option<String> {
-        driver_of(&self.dev_info().ok()?)
-    }
-
-    fn dev_info(&self) -> Result<sys::rte_eth_dev_info, Error> {
-        let mut info = sys::rte_eth_dev_info::default();
-        // SAFETY: the port exists; the answer's place is of its type.
-        check(&self.name, "rte_eth_dev_info_get", unsafe { sys::rte_eth_dev_info_get(self.id, &raw mut info) })?;
-        Ok(info)
-    }
-}
-
-impl Drop for PortInner {
-    fn drop(&mut self) {
-        let mut taken = self.eal.taken();
-        removal::unwatch(self.id);
-        if self.close() {
-            taken.retain(|&id| id != self.id);
-        } else {
-            // It stays taken, and the memory stays.
-            self.eal.keep.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Drivers whose packets may lie in memory of their own (`RTE_MBUF_F_EXTERNAL`; mlx5 with `mprq_en=1`), which they free when
-/// the port is closed.
-const LENDS_MEMORY: [&str; 1] = ["mlx5"];
-
-/// A driver's name, if it has one.
-fn driver_of(info: &sys::rte_eth_dev_info) -> Option<String> {
-    if info.driver_name.is_null() {
-        return None;
-    }
-    // SAFETY: a driver's name is a static, terminated string.
-    Some(unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned())
-}
 
 /// A port in a state. It goes from thread to thread, but its functions are called by one at a time: drivers do not expect
 /// more.
@@ -191,11 +98,11 @@ impl<State> Port<State> {
     /// The name it was taken by.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.inner.name
+        self.inner.name()
     }
 
     pub(crate) fn check(&self, call: &'static str, result: i32) -> Result<(), Error> {
-        check(&self.inner.name, call, result)
+        check(self.inner.name(), call, result)
     }
 
     pub(crate) fn dev_info(&self) -> Result<sys::rte_eth_dev_info, Error> {
@@ -271,6 +178,57 @@ impl<State> Port<State> {
     }
 }
 
+impl Eal {
+    /// The ports there are, by name.
+    #[must_use]
+    pub fn port_names(&self) -> Vec<String> {
+        let _none_is_closed = self.inner.taken();
+        names()
+    }
+
+    /// Takes a port by the name DPDK knows it under: a PCI address, or a vdev's name such as `net_tap0`.
+    ///
+    /// # Errors
+    /// There is none of this name, or it was taken before.
+    pub fn port(&self, name: &str) -> Result<Port<Stopped>, Error> {
+        let c_name = CString::new(name).map_err(|_| Error::BadText(name.to_owned()))?;
+        let mut taken = self.inner.taken();
+        let mut id = 0;
+        // SAFETY: a terminated string and a place for the answer.
+        if unsafe { sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &raw mut id) } != 0 {
+            return Err(Error::NoPort { name: name.to_owned(), there: names().join(", ") });
+        }
+        if taken.contains(&id) {
+            return Err(Error::PortTaken(name.to_owned()));
+        }
+        taken.push(id);
+        Ok(Port::new(PortInner::new(id, name, Arc::clone(&self.inner))))
+    }
+}
+
+/// The names of all ports. The caller holds the lock on those taken: none is closed meanwhile.
+fn names() -> Vec<String> {
+    let mut names = Vec::new();
+    // SAFETY: plain look-up; gives RTE_MAX_ETHPORTS when there are no more.
+    let next = |from: u16| unsafe { sys::rte_eth_find_next(from) };
+    let mut port = next(0);
+    while u32::from(port) < sys::RTE_MAX_ETHPORTS {
+        names.push(port_name(port));
+        port = next(port + 1);
+    }
+    names
+}
+
+fn port_name(id: u16) -> String {
+    let mut name = [0; sys::RTE_ETH_NAME_MAX_LEN as usize];
+    // SAFETY: the buffer is as long as DPDK's longest name.
+    if unsafe { sys::rte_eth_dev_get_name_by_port(id, name.as_mut_ptr()) } != 0 {
+        return format!("port {id}");
+    }
+    // SAFETY: DPDK has written a terminated string into it.
+    unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned()
+}
+
 impl Port<Stopped> {
     pub(crate) fn new(inner: PortInner) -> Self {
         Self { inner: Arc::new(inner), queues: 0, given: false, hash: None, _state: PhantomData }
@@ -287,6 +245,20 @@ impl Port<Started> {
         (0..self.queues).map(pair).collect()
     }
 
+    /// How packets are spread over its queues.
+    ///
+    /// # Errors
+    /// The driver does not say what it is.
+    pub fn spread(&self) -> Result<Spread, Error> {
+        let Some(hash) = self.hash else {
+            return Ok(Spread { queues: self.queues, hashes: false, key: None, reached: None });
+        };
+        let in_force = hash.in_force();
+        let hashes = in_force.as_ref().is_none_or(|(fields, _)| *fields != 0);
+        let reached = queues_reached(self.inner.id, self.queues, self.dev_info()?.reta_size);
+        Ok(Spread { queues: self.queues, hashes, key: in_force.map(|(_, key)| key), reached })
+    }
+
     /// Stops it.
     ///
     /// # Errors
@@ -295,7 +267,7 @@ impl Port<Started> {
         // Only this port could make more of them, and it is ours. Not by the count alone: what a worker did with a queue
         // before it dropped it must have happened before this.
         if Arc::get_mut(&mut self.inner).is_none() {
-            let error = Error::QueuesOut(self.inner.name.clone());
+            let error = Error::QueuesOut(self.inner.name().to_owned());
             return Err((self, error));
         }
         // SAFETY: the port exists and no queue of it is in use.

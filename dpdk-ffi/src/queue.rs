@@ -1,7 +1,8 @@
 //! A port's queues: a burst in, a burst out, one call of DPDK each.
 
-use crate::port::PortInner;
-use crate::{Mbuf, sys};
+use crate::mbuf::Mbuf;
+use crate::port_inner::PortInner;
+use crate::sys;
 use arrayvec::ArrayVec;
 use std::marker::PhantomData;
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! How a port spreads packets over its queues: the hash key, and what of it is in force.
 
-use crate::error::Error;
-use crate::port::{Port, Started};
 use crate::sys;
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -69,7 +67,7 @@ impl Hash {
     }
 
     /// Fields and key that the driver says are in force. `None`: it does not say.
-    fn in_force(self) -> Option<(u64, Vec<u8>)> {
+    pub fn in_force(self) -> Option<(u64, Vec<u8>)> {
         let mut key = [0; LONGEST];
         let mut conf =
             sys::rte_eth_rss_conf { rss_key: key.as_mut_ptr(), rss_key_len: self.length, ..Default::default() };
@@ -82,6 +80,25 @@ impl Hash {
 /// Whether both directions of a connection hash alike under a key: it repeats itself after 16 bits.
 fn is_symmetric(key: &[u8]) -> bool {
     key.iter().zip(key.iter().skip(2)).all(|(a, b)| a == b) && key.iter().any(|&o| o != 0)
+}
+
+/// Queues, of those there are, that a port's redirection table of this many entries leads to.
+pub(crate) fn queues_reached(port: u16, queues_there: u16, entries: u16) -> Option<u16> {
+    if !(1..=LARGEST_TABLE).contains(&entries) {
+        return None;
+    }
+    let all = sys::rte_eth_rss_reta_entry64 { mask: u64::MAX, ..Default::default() };
+    let mut table = vec![all; usize::from(entries.div_ceil(TABLE_PART))];
+    // SAFETY: the port exists; there are as many parts as these entries need.
+    let done = unsafe { sys::rte_eth_dev_rss_reta_query(port, table.as_mut_ptr(), entries) };
+    if done < 0 {
+        return None;
+    }
+    let mut queues: Vec<u16> = table.iter().flat_map(|part| part.reta).take(usize::from(entries)).collect();
+    queues.retain(|&queue| queue < queues_there);
+    queues.sort_unstable();
+    queues.dedup();
+    Some(queues.len() as u16)
 }
 
 /// How a started port spreads packets over its queues, as its driver says.
@@ -102,41 +119,6 @@ impl Spread {
     #[must_use]
     pub fn symmetric(&self) -> Option<bool> {
         self.key.as_deref().map(is_symmetric)
-    }
-}
-
-impl Port<Started> {
-    /// How packets are spread over its queues.
-    ///
-    /// # Errors
-    /// The driver does not say what it is.
-    pub fn spread(&self) -> Result<Spread, Error> {
-        let Some(hash) = self.hash else {
-            return Ok(Spread { queues: self.queues, hashes: false, key: None, reached: None });
-        };
-        let in_force = hash.in_force();
-        let hashes = in_force.as_ref().is_none_or(|(fields, _)| *fields != 0);
-        let reached = self.queues_reached(self.dev_info()?.reta_size);
-        Ok(Spread { queues: self.queues, hashes, key: in_force.map(|(_, key)| key), reached })
-    }
-
-    /// Queues that a redirection table of this many entries leads to.
-    fn queues_reached(&self, entries: u16) -> Option<u16> {
-        if !(1..=LARGEST_TABLE).contains(&entries) {
-            return None;
-        }
-        let all = sys::rte_eth_rss_reta_entry64 { mask: u64::MAX, ..Default::default() };
-        let mut table = vec![all; usize::from(entries.div_ceil(TABLE_PART))];
-        // SAFETY: the port exists; there are as many parts as these entries need.
-        let done = unsafe { sys::rte_eth_dev_rss_reta_query(self.inner.id, table.as_mut_ptr(), entries) };
-        if done < 0 {
-            return None;
-        }
-        let mut queues: Vec<u16> = table.iter().flat_map(|part| part.reta).take(usize::from(entries)).collect();
-        queues.retain(|&queue| queue < self.queues);
-        queues.sort_unstable();
-        queues.dedup();
-        Some(queues.len() as u16)
     }
 }
 
