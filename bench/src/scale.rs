@@ -100,7 +100,7 @@ impl Task for ScaleJob {
 fn measure(job: &ScaleJob) -> Result<ScaleSample> {
     let setting = ChainSetting {
         frame: Frame::Octets(80),
-        mode: OptionForm::Sealed.mode(),
+        mode: OptionForm::Encrypted.mode(),
         inbound: InboundAction::Remove,
         flows: job.flows + if matches!(job.change, Change::NewFlows(_)) { NEW_FLOWS } else { 0 },
     };

@@ -1,7 +1,7 @@
 //! What mutation starts from.
 
 use protocol::wire::dest_opts::insert_into_vec;
-use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_pdm, emit_sealed};
+use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_encrypted, emit_pdm};
 
 fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
     let mut p = vec![0x60, 0, 0, 0];
@@ -49,7 +49,7 @@ pub fn packets() -> Vec<Vec<u8>> {
         let options = [
             (Form::Pdm, emit_pdm(&metrics).to_vec()),
             (Form::Clear, emit_clear(&head, &metrics).to_vec()),
-            (Form::Sealed, emit_sealed(&head.emit(Form::Sealed), &[3; 14], &[4; 16]).to_vec()),
+            (Form::Encrypted, emit_encrypted(&head.emit(Form::Encrypted), &[3; 14], &[4; 16]).to_vec()),
         ];
         for (form, option) in options {
             let mut packet = packet.clone();

@@ -11,7 +11,7 @@ use common::key_file::KeyFile;
 use middlebox::config::Config;
 use protocol::wire::dest_opts::{insert_into_vec, plan_remove, remove_from_vec};
 use protocol::wire::ext_chain::walk as walk_chain;
-use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_pdm, emit_sealed};
+use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_encrypted, emit_pdm};
 use registrar::config::RegistrarConfig;
 use std::path::Path;
 use tools::selftest::check;
@@ -62,9 +62,9 @@ pub fn walk(data: &[u8]) {
     let options = [
         emit_pdm(&metrics).to_vec(),
         emit_clear(&head, &metrics).to_vec(),
-        emit_sealed(&head.emit(Form::Sealed), &[1; 14], &[2; 16]).to_vec(),
+        emit_encrypted(&head.emit(Form::Encrypted), &[1; 14], &[2; 16]).to_vec(),
     ];
-    for (form, option) in [Form::Pdm, Form::Clear, Form::Sealed].into_iter().zip(options) {
+    for (form, option) in [Form::Pdm, Form::Clear, Form::Encrypted].into_iter().zip(options) {
         let mut packet = data.to_vec();
         if insert_into_vec(&mut packet, &option, form).is_err() {
             assert_eq!(packet, data, "what is refused is unchanged");

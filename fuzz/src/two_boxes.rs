@@ -232,7 +232,7 @@ pub fn boxes(data: &[u8]) {
 /// Two copies in one burst: a replay is never accepted.
 fn twice(b: &mut Side, frame: &Frame, now: u64) {
     let outcomes = b.inbound(&mut [frame.clone(), frame.clone()], now);
-    let accepted = |o: &&Outcome| matches!(o, Outcome::Removed(Form::Sealed) | Outcome::Verified(Form::Sealed));
+    let accepted = |o: &&Outcome| matches!(o, Outcome::Removed(Form::Encrypted) | Outcome::Verified(Form::Encrypted));
     let full = b.shared.table.used() == b.shared.table.capacity();
     assert!(full || outcomes.iter().filter(accepted).count() < 2, "{outcomes:?}");
 }
@@ -242,7 +242,7 @@ fn across(a: &mut Side, b: &mut Side, frame: Frame, now: u64, change: Option<(u8
     let mut frames = [frame.clone()];
     let Some(Outcome::Added(form)) = a.outbound(&mut frames, now).first().copied() else { return };
     let mut changed = false;
-    if let (Some((at, mask)), Form::Sealed) = (change, form) {
+    if let (Some((at, mask)), Form::Encrypted) = (change, form) {
         let data = frames[0].data_mut();
         let l3 = (12..).step_by(4).find(|&at| data[at..at + 2] == [0x86, 0xDD]).expect("box A found it") + 2;
         let chain = walk(&data[l3..], data.len() - l3 + frame.more).expect("box A made it");
@@ -262,7 +262,7 @@ fn across(a: &mut Side, b: &mut Side, frame: Frame, now: u64, change: Option<(u8
         Some(Outcome::Removed(_)) if !a.shared.config.mss_clamp => {
             assert_eq!(frames[0].data(), frame.data(), "add and remove is the identity");
         }
-        Some(Outcome::Dropped(reason)) if !changed && form == Form::Sealed => {
+        Some(Outcome::Dropped(reason)) if !changed && form == Form::Encrypted => {
             // It may well count as replayed: some seeds hold packets that a twin of box A sealed.
             assert_ne!(*reason, Reason::BadTag, "a genuine packet");
         }
@@ -375,7 +375,7 @@ fn genuine(out: &[Vec<u8>]) -> Option<Vec<u8>> {
     let mut seed = vec![0, 0];
     for frame in out.iter().cycle().take(24) {
         let mut frames = [Frame { first: VecBuf::new(frame), more: 0 }];
-        if matches!(a.outbound(&mut frames, 1)[..], [Outcome::Added(Form::Sealed)]) {
+        if matches!(a.outbound(&mut frames, 1)[..], [Outcome::Added(Form::Encrypted)]) {
             seed.extend(step(2, 0, 0, frames[0].data()));
         }
     }

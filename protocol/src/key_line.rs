@@ -7,7 +7,8 @@
 //! a torn read is seen by its sequence number and thrown away.
 
 use crate::aead::KeyState;
-use crate::key_schedule::{ReadyKey, nonce_words};
+use crate::key_schedule::ReadyKey;
+use crate::nonce::nonce_words;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Names the secret a key was derived from: the peer (or this box itself, 0) and the generation.

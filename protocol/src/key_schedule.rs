@@ -2,6 +2,7 @@
 
 use crate::aead::KeyState;
 use crate::five_tuple::FiveTuple;
+use crate::nonce::{NN, nonce};
 use crate::suite::{Aead, Kdf, Suite};
 use hkdf::Hkdf;
 use sha2::{Sha256, Sha384, Sha512};
@@ -11,8 +12,6 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// The largest Nh.
 pub const MAX_NH: usize = 64;
-/// Octets of the AEADs' nonce.
-pub const NN: usize = 12;
 
 /// A secret has another length than the suite's Nh.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -281,29 +280,6 @@ impl SessionKey {
     pub fn ready(&self, aead: Aead) -> ReadyKey {
         ReadyKey { state: KeyState::new(aead, &self.key), base_nonce: self.base_nonce }
     }
-}
-
-/// `base_nonce XOR (ten zero octets || I2OSP(prseq, 2))`.
-#[inline]
-#[must_use]
-pub const fn nonce(base_nonce: [u8; NN], prseq: u16) -> [u8; NN] {
-    let [high, low] = prseq.to_be_bytes();
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = base_nonce;
-    [a, b, c, d, e, f, g, h, i, j, k ^ high, l ^ low]
-}
-
-/// A nonce as two words, little-endian; XORing PRSEQ into the second is [`xor_prseq`].
-#[inline]
-#[must_use]
-pub const fn nonce_words([a, b, c, d, e, f, g, h, end @ ..]: [u8; 12]) -> (u64, u32) {
-    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes(end))
-}
-
-/// The second of a base nonce's words for the packet with this PRSEQ: [`nonce`] on words.
-#[inline]
-#[must_use]
-pub const fn xor_prseq(end: u32, prseq: u16) -> u32 {
-    end ^ (prseq.swap_bytes() as u32) << 16
 }
 
 /// A session key as the packet path keeps it.

@@ -9,6 +9,7 @@ pub mod five_tuple;
 pub mod key_line;
 pub mod key_schedule;
 pub mod meter;
+pub mod nonce;
 pub mod prefetch;
 pub mod prefix;
 pub mod prseq;

@@ -1,5 +1,5 @@
 //! A hint to the CPU that a cache line will be read soon: the stages of a burst ask for what the next stage needs.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "the prefetch instruction")]
 
 /// Asks for the line that `at` begins on.
 #[inline(always)]

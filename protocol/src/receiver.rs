@@ -5,75 +5,21 @@
 //! around the change are neither lost nor let in twice. Of the secrets before those the highest number is kept, so that
 //! they can come back without letting anything in twice; when there are more than that, further boxes are refused.
 
+mod candidates;
+mod space;
+
 use crate::aead::KeyState;
 use crate::key_line::{Found, KeyBody, KeyHead, KeyLine, SecretId};
 use crate::key_schedule::ReadyKey;
-use crate::replay::{Mark, ReplayWindow};
-use crate::sender::PACKETS_PER_KRI;
+use crate::replay::ReplayWindow;
 use crate::sync::{AtomicU64, Ordering};
-
-/// Kris to try ahead at most (profile section 6).
-pub const MAX_AHEAD: u32 = 8;
-
-/// Kris worth trying for a packet with this F bit, the likeliest first.
-///
-/// `current` is the Kri last opened with under the same secret, `None` if there is none yet (then Kri starts at 0).
-#[derive(Clone, Copy, Debug)]
-pub struct KriCandidates {
-    list: [u32; 7],
-    len: u8,
-}
-
-impl KriCandidates {
-    /// See the type.
-    #[must_use]
-    pub fn new(current: Option<u32>, f: bool) -> Self {
-        let mut this = Self { list: [0; 7], len: 0 };
-        let base = current.unwrap_or(0);
-        let agrees = (base & 1 == 1) == f;
-        let mut push = |kri: Option<u32>| {
-            if let Some(kri) = kri {
-                this.list[usize::from(this.len)] = kri;
-                this.len += 1;
-            }
-        };
-        if !agrees {
-            push(base.checked_add(1));
-            push(if current.is_some() { base.checked_sub(1) } else { None });
-        }
-        let from = if agrees { 0 } else { 3 };
-        for ahead in (from..=MAX_AHEAD).step_by(2) {
-            push(base.checked_add(ahead));
-        }
-        this
-    }
-
-    /// The candidates in order.
-    #[must_use]
-    pub fn as_slice(&self) -> &[u32] {
-        &self.list[..usize::from(self.len)]
-    }
-}
-
-/// What became of an authenticated packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Accepted.
-    Fresh {
-        /// Numbers between the highest seen before and this one: lost, or late.
-        skipped: u32,
-        /// It came behind the highest seen: reordered.
-        late: bool,
-    },
-    /// Accepted before.
-    Replayed,
-    /// Behind the window, or under a secret that the flow has left.
-    TooOld,
-}
+pub use candidates::{GENERATIONS_AHEAD, KRIS_SEARCHED, KRIS_SEARCHED_IN_A_CROWD, KriCandidates, MAX_AHEAD, first_kri};
+pub use space::Verdict;
+use space::{Space, SpaceHead, number};
 
 /// What must outlive a flow that leaves the table: its two secrets and the highest packet under each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ReceiverRest {
+pub struct ReceiverSnapshot {
     /// The secrets, the one last opened with first; 0 if none.
     pub id: [u64; 2],
     /// Highest packet of each: Kri << 32 | remainder.
@@ -82,7 +28,7 @@ pub struct ReceiverRest {
     pub crowded: bool,
 }
 
-impl ReceiverRest {
+impl ReceiverSnapshot {
     /// Whether nothing was received.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -95,120 +41,6 @@ impl ReceiverRest {
     }
 }
 
-/// One secret's number space.
-///
-/// The extended number of a packet is `kri * 32767 + remainder`; the first packet gets remainder 32767, and a packet's
-/// remainder stays within ±65534 of that, so the highest number is one word.
-#[derive(Debug, Default)]
-struct SpaceHead {
-    id: AtomicU64,
-    high: AtomicU64,
-}
-
-/// A number space: its head stands with the heads of other things that every packet needs, the window apart.
-#[derive(Clone, Copy)]
-struct Space<'a> {
-    id: &'a AtomicU64,
-    high: &'a AtomicU64,
-    window: &'a ReplayWindow,
-}
-
-const fn number(high: u64) -> u64 {
-    let kri = high >> 32;
-    (kri * PACKETS_PER_KRI).wrapping_add(high as u32 as i32 as i64 as u64)
-}
-
-const fn pack(kri: u32, number: u64) -> u64 {
-    let rest = number.wrapping_sub(kri as u64 * PACKETS_PER_KRI) as u32;
-    (kri as u64) << 32 | rest as u64
-}
-
-/// Offset so that numbers before the first one seen, and of the Kri before it, stay positive.
-const FIRST: u64 = 4 * PACKETS_PER_KRI;
-
-/// Places a PSNTP relative to the highest one: the distance that agrees with it modulo 2^16 and with the Kri that
-/// opened it. `None`: no honest sender can have made the pair.
-#[inline]
-fn distance(high_kri: u32, high_psn: u16, kri: u32, psntp: u16) -> Option<i64> {
-    let per = PACKETS_PER_KRI as i64;
-    let rotations = i64::from(kri) - i64::from(high_kri);
-    // n of the packet minus n of the highest lies strictly between these two.
-    let (low, high) = ((rotations - 1) * per, (rotations + 1) * per);
-    let residue = i64::from(psntp.wrapping_sub(high_psn));
-    let first = low + 1;
-    let d = first + (residue - first).rem_euclid(1 << 16);
-    (d < high).then_some(d)
-}
-
-impl Space<'_> {
-    #[inline]
-    fn accept(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {
-        let mut seen = self.high.load(Ordering::Acquire);
-        // `begin` takes the id away before it writes `high`: while the id is ours, so was the number just read.
-        let taken_over = || self.id.load(Ordering::Acquire) != id.bits();
-        if taken_over() {
-            return Verdict::TooOld;
-        }
-        let highest = number(seen);
-        let Some(d) = distance((seen >> 32) as u32, highest as u16, kri, psntp) else { return Verdict::TooOld };
-        let Some(number) = highest.checked_add_signed(d) else { return Verdict::TooOld };
-        match self.window.mark(number, highest) {
-            Mark::Fresh => {}
-            Mark::Replayed => return Verdict::Replayed,
-            Mark::TooOld => return Verdict::TooOld,
-        }
-        if d <= 0 {
-            return Verdict::Fresh { skipped: 0, late: true };
-        }
-        let mut before = highest;
-        loop {
-            let next = pack(kri.max((seen >> 32) as u32), number);
-            match self.high.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    return Verdict::Fresh {
-                        skipped: (number - before - 1).min(u64::from(u32::MAX)) as u32,
-                        late: false,
-                    };
-                }
-                Err(_) if taken_over() => return Verdict::TooOld,
-                Err(now) => {
-                    seen = now;
-                    before = self::number(now);
-                    if before >= number {
-                        return Verdict::Fresh { skipped: 0, late: true };
-                    }
-                }
-            }
-        }
-    }
-
-    /// Begins a number space with its first packet.
-    fn begin(&self, id: SecretId, kri: u32, psntp: u16) {
-        self.id.store(0, Ordering::Release);
-        self.window.clear();
-        // The low 16 bits of the number are the PSNTP itself, which keeps `distance` free of an offset.
-        let at = u64::from(kri) * PACKETS_PER_KRI + FIRST;
-        let first = at + u64::from(psntp.wrapping_sub(at as u16));
-        self.window.mark(first, first);
-        self.high.swap(pack(kri, first), Ordering::AcqRel);
-        self.id.store(id.bits(), Ordering::Release);
-    }
-}
-
-impl Space<'_> {
-    /// Goes on behind a highest number: what was seen below it is forgotten, so all of it counts as seen.
-    fn go_on(&self, id: u64, high: u64) {
-        self.id.store(0, Ordering::Release);
-        self.window.clear();
-        let highest = number(high);
-        for back in 0..crate::replay::WINDOW.min(highest) {
-            self.window.mark(highest - back, highest);
-        }
-        self.high.store(high, Ordering::Release);
-        self.id.store(id, Ordering::Release);
-    }
-}
-
 /// A secret that another one has pushed out of its space.
 #[derive(Debug, Default)]
 struct PushedOut {
@@ -216,7 +48,7 @@ struct PushedOut {
     high: AtomicU64,
 }
 
-/// Stands in the place of a secret that is not known any more: a flow that came back lets in nothing older than its rest.
+/// Stands in the place of a secret that is not known any more: a flow that came back lets in nothing older than its snapshot.
 const CLOSED: SecretId = SecretId::from_bits(1);
 
 fn is_secret(id: SecretId) -> bool {
@@ -440,10 +272,10 @@ impl ReceiverState {
     }
 
     /// What must be kept when the flow leaves the table.
-    pub fn rest(&self) -> ReceiverRest {
+    pub fn snapshot(&self) -> ReceiverSnapshot {
         let first = (self.current.load(Ordering::Acquire) & 1) as usize;
         let order = [first, 1 - first];
-        ReceiverRest {
+        ReceiverSnapshot {
             id: order.map(|i| self.heads[i].id.load(Ordering::Acquire)),
             high: order.map(|i| self.heads[i].high.load(Ordering::Acquire)),
             crowded: self.pushed_out.iter().any(|p| p.id.load(Ordering::Acquire) != 0),
@@ -452,18 +284,18 @@ impl ReceiverState {
 
     /// A flow that comes back: everything up to the highest numbers seen is refused, the numbers go on behind them.
     /// Only before other threads see it.
-    pub fn resume(&self, rest: ReceiverRest) {
-        if rest.is_empty() {
+    pub fn resume(&self, snapshot: ReceiverSnapshot) {
+        if snapshot.is_empty() {
             return;
         }
-        for (space, (id, high)) in self.spaces().into_iter().zip(rest.id.into_iter().zip(rest.high)) {
+        for (space, (id, high)) in self.spaces().into_iter().zip(snapshot.id.into_iter().zip(snapshot.high)) {
             if is_secret(SecretId::from_bits(id)) {
                 space.go_on(id, high);
             } else {
                 space.id.store(CLOSED.bits(), Ordering::Release);
             }
         }
-        if rest.crowded {
+        if snapshot.crowded {
             self.pushed_out[0].id.store(CLOSED.bits(), Ordering::Release);
         }
     }
@@ -489,27 +321,4 @@ impl ReceiverState {
 mod tests;
 
 #[cfg(all(test, loom))]
-mod loom_tests {
-    use super::*;
-    use loom::sync::Arc;
-
-    /// One worker takes a late packet of the generation before last into account while another admits a new one into its
-    /// space. The new number space must be the new generation's.
-    #[test]
-    fn loom_a_late_packet_does_not_spoil_a_new_space() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(2);
-        model.check(|| {
-            let state = Arc::new(ReceiverState::default());
-            let [g5, g6, g7] = [5, 6, 7].map(|g| SecretId::new(1, g));
-            state.accept(g5, 1000, 100);
-            state.accept(g6, 0, 200);
-            let other = Arc::clone(&state);
-            let late = loom::thread::spawn(move || other.accept(g5, 1000, 101));
-            state.accept(g7, 0, 300);
-            late.join().expect("no panic");
-            let next = state.accept(g7, 0, 301);
-            assert!(matches!(next, Verdict::Fresh { .. }), "{next:?} at {:?}", state.current());
-        });
-    }
-}
+mod loom_tests;

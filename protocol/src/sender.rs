@@ -13,6 +13,10 @@
 //! ```
 //! `generation` is the generation's low 13 bits. `slot` says which of two words holds the PSNTP that belongs to n = 0
 //! of this generation; a change of generation writes the other one first.
+//!
+//! Options in clear need numbers too, and no generation. They take the next number of whichever generation the flow is at, or
+//! of none ([`SenderState::take_in_clear`]), and never begin one. So a flow that seals, then goes in clear, then seals again
+//! goes on behind all that it sealed before.
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -29,8 +33,10 @@ const GENERATION_SHIFT: u32 = 48;
 const GENERATION_BITS: u32 = 13;
 const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
 const N_MASK: u64 = (1 << GENERATION_SHIFT) - 1;
-/// In `n`, above every number that can be taken: the flow has no generation yet.
+/// In `n`, above every number that can be taken: the flow has no generation yet. What is below it counts options in clear.
 const UNSTARTED: u64 = 1 << 47;
+/// What is counted, with a generation or without.
+const COUNT_MASK: u64 = UNSTARTED - 1;
 const _: () = assert!(MAX_N + (1 << 31) < UNSTARTED);
 
 /// A packet's number n, as what follows from it: Kri and the place in its order are its quotient and remainder.
@@ -108,14 +114,14 @@ impl Given {
 
 /// What must outlive a flow that leaves the table so that its numbers go on where they stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SenderRest {
+pub struct SenderSnapshot {
     /// The generation's low bits and n, as in the word above, without flags.
     word: u64,
     /// PSNTP of n = 0.
     base: u16,
 }
 
-impl SenderRest {
+impl SenderSnapshot {
     /// Whether numbers were taken under this generation.
     #[must_use]
     pub const fn is_of(&self, generation: u32) -> bool {
@@ -140,7 +146,7 @@ impl SenderRest {
         (self.word, self.base)
     }
 
-    /// The inverse of [`SenderRest::to_words`].
+    /// The inverse of [`SenderSnapshot::to_words`].
     #[must_use]
     pub const fn from_words(word: u64, base: u16) -> Self {
         Self { word: word & !(FROZEN | CHANGING | SLOT), base }
@@ -161,6 +167,12 @@ const fn is_newer(word: u64, tag: u32) -> bool {
 const fn gives(word: u64, tag: u32) -> bool {
     // Other bits than n's would make it larger: frozen, not started, another generation.
     word & !(SLOT | CHANGING) ^ (tag as u64) << GENERATION_SHIFT < MAX_N
+}
+
+/// Whether the next number is one that an option in clear can have, of whichever generation.
+#[inline]
+const fn gives_in_clear(word: u64) -> bool {
+    word & (FROZEN | COUNT_MASK) < MAX_N
 }
 
 /// Why there never will be a number of this generation; `None`: there is one, or it has to be begun.
@@ -196,26 +208,27 @@ impl SenderState {
         self.word.store(pack(generation, 0), Ordering::Release);
     }
 
-    /// A flow that starts while there is no generation: its first [`SenderState::take`] begins one, whichever it is.
+    /// A flow that starts while there is no generation, or that goes in clear and needs none: its first
+    /// [`SenderState::take`] begins one, whichever it is.
     pub fn start_later(&self, psntp: u16) {
         self.base[0].store(u32::from(psntp), Ordering::Relaxed);
         self.word.store(UNSTARTED, Ordering::Release);
     }
 
     /// A flow that comes back while there is no generation.
-    pub fn resume_as_it_was(&self, rest: SenderRest) {
-        self.base[0].store(tag_of(rest.word) << 16 | u32::from(rest.base), Ordering::Relaxed);
-        self.word.store(rest.word, Ordering::Release);
+    pub fn resume_as_it_was(&self, snapshot: SenderSnapshot) {
+        self.base[0].store(tag_of(snapshot.word) << 16 | u32::from(snapshot.base), Ordering::Relaxed);
+        self.word.store(snapshot.word, Ordering::Release);
     }
 
     /// A flow that comes back goes on where it stopped: in the same generation at the same n; in a newer one at n = 0,
-    /// the PSNTP one after the last. Brought back by a worker whose generation is older than the rest's it stays in its
+    /// the PSNTP one after the last. Brought back by a worker whose generation is older than the snapshot's it stays in its
     /// own: what was used of the older one is forgotten. Only before other threads see it.
-    pub fn resume(&self, rest: SenderRest, generation: u32) {
-        if rest.is_of(generation) || is_newer(rest.word, generation & GENERATION_MASK) {
-            self.resume_as_it_was(rest);
+    pub fn resume(&self, snapshot: SenderSnapshot, generation: u32) {
+        if snapshot.is_of(generation) || is_newer(snapshot.word, generation & GENERATION_MASK) {
+            self.resume_as_it_was(snapshot);
         } else {
-            self.start(generation, rest.base.wrapping_add(rest.n() as u16));
+            self.start(generation, snapshot.base.wrapping_add(snapshot.n() as u16));
         }
     }
 
@@ -239,6 +252,30 @@ impl SenderState {
         }
         // What a freezer has read is not changed by our addition; a number of a newer generation is lost, which harms nobody.
         Err(refusal(taken, tag).unwrap_or(NoNumber::NewerGeneration))
+    }
+
+    /// Takes the next number for an option in clear. It is of the generation that the flow is at, or of none; no generation begins.
+    ///
+    /// # Errors
+    /// [`NoNumber`]: the packet goes without the option.
+    #[inline]
+    pub fn take_in_clear(&self) -> Result<Number, NoNumber> {
+        // Looked at first, so that refused packets do not count on without end.
+        let taken = match self.word.load(Ordering::Acquire) {
+            seen if gives_in_clear(seen) => self.word.fetch_add(1, Ordering::AcqRel),
+            seen => seen,
+        };
+        let base = self.base[usize::from(taken & SLOT != 0)].load(Ordering::Acquire);
+        if gives_in_clear(taken) && base >> 16 == tag_of(taken) {
+            return Ok(Number::new(taken & COUNT_MASK, base as u16));
+        }
+        Err(if taken & FROZEN != 0 {
+            NoNumber::Frozen
+        } else if gives_in_clear(taken) {
+            NoNumber::Contended // generations have changed twice since
+        } else {
+            NoNumber::Exhausted
+        })
     }
 
     #[cold]
@@ -291,10 +328,10 @@ impl SenderState {
 
     /// Stops the numbers for good and says what must be kept. Numbers taken before are all below the `n` it gives;
     /// after it nobody gets one, until [`SenderState::thaw`].
-    pub fn freeze(&self) -> SenderRest {
+    pub fn freeze(&self) -> SenderSnapshot {
         let seen = self.word.fetch_or(FROZEN, Ordering::AcqRel);
         let base = self.base[usize::from(seen & SLOT != 0)].load(Ordering::Acquire) as u16;
-        SenderRest::from_words(seen, base)
+        SenderSnapshot::from_words(seen, base)
     }
 
     /// Takes a freeze back: the flow stays after all. Additions made by refused packets meanwhile only skip numbers.
@@ -312,235 +349,22 @@ impl SenderState {
         of_it.then_some(Given { n: (seen & N_MASK).min(MAX_N), base: base as u16 })
     }
 
+    /// The numbers that options in clear may have had: those given out under the present generation, or without one.
+    #[must_use]
+    pub fn given_in_clear(&self) -> Option<Given> {
+        let seen = self.word.load(Ordering::Acquire);
+        let base = self.base[usize::from(seen & SLOT != 0)].load(Ordering::Acquire);
+        (base >> 16 == tag_of(seen)).then_some(Given { n: (seen & COUNT_MASK).min(MAX_N), base: base as u16 })
+    }
+
     /// Numbers taken so far in the present generation.
     pub fn taken(&self) -> u64 {
-        self.word.load(Ordering::Relaxed) & N_MASK
+        self.word.load(Ordering::Relaxed) & COUNT_MASK
     }
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-    use std::sync::Mutex;
-
-    fn at(state: &SenderState, generation: u32, n: u64) {
-        state.resume(SenderRest::from_words(pack(generation, n), 0), generation);
-    }
-
-    #[test]
-    fn numbers_run_and_rotate() {
-        let state = SenderState::default();
-        state.start(1, 0xFFFF);
-        let first = state.take(1).expect("number");
-        assert_eq!((first.n(), first.psntp, first.kri, first.index, first.f()), (0, 0xFFFF, 0, 0, false));
-        for n in 1..PACKETS_PER_KRI {
-            assert_eq!(state.take(1).expect("number").n(), n);
-        }
-        let second = state.take(1).expect("number");
-        assert_eq!((second.kri, second.index, second.f(), second.psntp), (1, 0, true, 0x7FFE));
-    }
-
-    #[test]
-    fn ends_with_the_last_kri() {
-        let state = SenderState::default();
-        at(&state, 1, MAX_N - 1);
-        let last = state.take(1).expect("number");
-        assert_eq!((last.kri, last.index), (u32::MAX, 32766));
-        assert_eq!(state.take(1), Err(NoNumber::Exhausted));
-        assert_eq!(state.take(2).expect("a new generation helps").n(), 0);
-    }
-
-    #[test]
-    fn a_new_generation_starts_at_zero_and_psntp_goes_on() {
-        let state = SenderState::default();
-        state.start(7, 100);
-        state.take(7).expect("number");
-        state.take(7).expect("number");
-        assert_eq!(state.take(8), Ok(Number::new(0, 102)));
-        assert_eq!(state.take(8), Ok(Number::new(1, 102)));
-        assert_eq!(state.take(7), Err(NoNumber::NewerGeneration));
-        assert_eq!(
-            state.take(8 + 5000),
-            Err(NoNumber::NewerGeneration),
-            "more than half the tag space away counts as old"
-        );
-    }
-
-    #[test]
-    fn rest_goes_on_where_it_stopped() {
-        let state = SenderState::default();
-        state.start(3, 10);
-        for _ in 0..5 {
-            state.take(3).expect("number");
-        }
-        let rest = state.freeze();
-        assert_eq!(state.take(3), Err(NoNumber::Frozen));
-        assert_eq!(rest.n(), 5);
-        let back = SenderState::default();
-        back.resume(rest, 3);
-        assert_eq!(back.take(3), Ok(Number::new(5, 10)));
-        back.resume(rest, 4);
-        assert_eq!(back.take(4), Ok(Number::new(0, 15)));
-        state.thaw();
-        assert!(state.take(3).expect("thawed").n() >= 5);
-    }
-
-    #[test]
-    fn numbers_that_were_given_are_known_again_and_no_others() {
-        let state = SenderState::default();
-        assert!(state.given(0).is_some_and(|g| g.number(0, 1 << 16).is_none()), "none yet");
-        state.start_later(9);
-        assert_eq!(state.given(7), None);
-        state.start(7, 0xFFF0);
-        for _ in 0..40 {
-            state.take(7).expect("number");
-        }
-        assert_eq!(state.given(8), None, "another generation");
-        let given = state.given(7).expect("this one");
-        for n in 0..40u64 {
-            assert_eq!(given.number(0xFFF0u16.wrapping_add(n as u16), 1 << 16).map(Number::n), Some(n));
-        }
-        for psntp in (0..=u16::MAX).filter(|p| p.wrapping_sub(0xFFF0) >= 40) {
-            assert_eq!(given.number(psntp, 1 << 16), None, "{psntp} was never given");
-        }
-        assert_eq!(given.number(0xFFF0u16.wrapping_add(29), 10), None, "too far back");
-        assert_eq!(given.number(0xFFF0u16.wrapping_add(30), 10).map(Number::n), Some(30));
-        assert_eq!((given.kri(false), given.kri(true)), (Some(0), None));
-    }
-
-    #[test]
-    fn kri_and_psntp_of_long_flows() {
-        let state = SenderState::default();
-        let n = 5 * PACKETS_PER_KRI + 3;
-        at(&state, 1, n);
-        let given = state.given(1).expect("started");
-        assert_eq!((given.kri(true), given.kri(false)), (Some(5), Some(4)));
-        assert_eq!(given.number((n - 1) as u16, 1).map(|n| (n.kri, n.index)), Some((5, 2)));
-        assert_eq!(given.number(n as u16, 1 << 16).map(Number::n), Some(n - (1 << 16)), "65,536 before");
-    }
-
-    #[test]
-    fn a_worker_that_slept_does_not_take_the_flow_back_a_generation() {
-        let state = SenderState::default();
-        state.start(1, 0);
-        // A worker under generation 2 has seen generation 1 in the word and is about to change it. It sleeps; then:
-        assert_eq!(state.take(2).map(Number::n), Ok(0));
-        assert_eq!(state.take(3).map(Number::n), Ok(0));
-        // It wakes up. n = 0 of generation 2 was given out above.
-        assert_eq!(state.change_generation(2), None);
-        assert_eq!(state.take(2), Err(NoNumber::NewerGeneration));
-        assert_eq!(state.take(3).map(Number::n), Ok(1));
-    }
-
-    #[test]
-    fn a_flow_does_not_come_back_under_an_older_generation() {
-        let state = SenderState::default();
-        state.start(1, 0);
-        assert_eq!(state.take(1).map(Number::n), Ok(0));
-        assert_eq!(state.take(2).map(Number::n), Ok(0));
-        let rest = state.freeze();
-        // A worker whose ring is older than the rest brings it back: n = 0 of generation 1 was given out above.
-        let back = SenderState::default();
-        back.resume(rest, 1);
-        assert_eq!(back.take(1), Err(NoNumber::NewerGeneration));
-        assert_eq!(back.take(2).map(Number::n), Ok(1));
-    }
-
-    #[test]
-    fn many_threads_generations_and_freezes_never_give_a_number_twice() {
-        let all = Mutex::new(HashSet::new());
-        let state = SenderState::default();
-        state.start(1, 0);
-        let generation = std::sync::atomic::AtomicU32::new(1);
-        std::thread::scope(|s| {
-            for _ in 0..3 {
-                s.spawn(|| {
-                    let mut mine = Vec::new();
-                    for _ in 0..100_000 {
-                        let g = generation.load(std::sync::atomic::Ordering::Relaxed);
-                        if let Ok(number) = state.take(g) {
-                            mine.push((g, number.n(), number.psntp));
-                        }
-                    }
-                    let mut all = all.lock().expect("lock");
-                    for (g, n, psntp) in mine {
-                        assert!(all.insert((g, n)), "{n} of generation {g} twice, psntp {psntp}");
-                    }
-                });
-            }
-            s.spawn(|| {
-                for i in 0..2000u32 {
-                    generation.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    if i % 7 == 0 {
-                        state.freeze();
-                        state.thaw();
-                    }
-                    std::thread::yield_now();
-                }
-            });
-        });
-        assert!(all.into_inner().expect("lock").len() > 1000);
-    }
-}
+mod tests;
 
 #[cfg(all(test, loom))]
-mod loom_tests {
-    use super::*;
-    use loom::sync::Arc;
-    use loom::thread;
-
-    #[test]
-    fn loom_two_workers_change_generation() {
-        loom::model(|| {
-            let state = Arc::new(SenderState::default());
-            state.start(1, 50);
-            let other = Arc::clone(&state);
-            let thread = thread::spawn(move || (other.take(1).map(|n| (1, n)), other.take(2).map(|n| (2, n))));
-            let mine = [state.take(2).map(|n| (2, n))];
-            let theirs = thread.join().expect("no panic");
-            let mut got: Vec<_> = mine.into_iter().chain([theirs.0, theirs.1]).flatten().collect();
-            let count = got.len();
-            got.sort_by_key(|&(g, n)| (g, n.n()));
-            got.dedup_by_key(|&mut (g, n)| (g, n.n()));
-            assert_eq!(got.len(), count, "a number was given twice: {got:?}");
-            for pair in got.windows(2) {
-                assert_ne!(pair[0].1.psntp, pair[1].1.psntp, "one PSNTP for two packets: {got:?}");
-            }
-        });
-    }
-
-    #[test]
-    fn loom_a_thawed_flow_still_changes_generation() {
-        loom::model(|| {
-            let state = Arc::new(SenderState::default());
-            state.start(1, 0);
-            let other = Arc::clone(&state);
-            let thread = thread::spawn(move || other.take(2).map(Number::n));
-            state.freeze();
-            state.thaw();
-            let theirs = thread.join().expect("no panic");
-            assert_eq!(state.take(2).map(Number::n), Ok(u64::from(theirs.is_ok())), "after {theirs:?}");
-        });
-    }
-
-    #[test]
-    fn loom_freeze_is_final() {
-        loom::model(|| {
-            let state = Arc::new(SenderState::default());
-            state.start(1, 0);
-            let other = Arc::clone(&state);
-            let thread = thread::spawn(move || [other.take(1), other.take(2)]);
-            let rest = state.freeze();
-            for number in thread.join().expect("no panic").into_iter().flatten().enumerate() {
-                let (_, number) = number;
-                // Either it belongs to an older generation than the rest, or it lies below the rest's n.
-                assert!(number.n() < rest.n() || rest.is_of(2), "{number:?} {rest:?}");
-            }
-            let back = SenderState::default();
-            back.resume(rest, 2);
-            let next = back.take(2).expect("number");
-            assert!(!rest.is_of(2) || next.n() >= rest.n());
-        });
-    }
-}
+mod loom_tests;

@@ -9,7 +9,7 @@ use protocol::key_schedule::{Prk, ScopeId, Secret, SessionKey, SharedSecret, fil
 use protocol::suite::{Aead, Kdf, Kem, Suite};
 use protocol::wire::dest_opts::insert_into_vec;
 use protocol::wire::ext_chain::walk;
-use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_sealed};
+use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_encrypted};
 use serde_json::Value;
 use spec::{number, objects, octets};
 use std::slice::from_mut;
@@ -41,7 +41,7 @@ fn metrics(object: &Value) -> Metrics {
 
 fn slot(session: &SessionKey, prefix: &Prefix6, text: [u8; 14], tag: [u8; 16]) -> Slot {
     let nonce = session.nonce(prefix.prseq);
-    Slot { key: session.key, nonce, aad: prefix.emit(Form::Sealed), text, tag }
+    Slot { key: session.key, nonce, aad: prefix.emit(Form::Encrypted), text, tag }
 }
 
 /// The option sealed, after it has been seen to open to the same metrics and, with any bit of it changed, to nothing.
@@ -61,7 +61,7 @@ fn sealed(aead: Aead, session: &SessionKey, prefix: &Prefix6, metrics: &Metrics)
         assert_eq!(open(aead, from_mut(&mut bad)), 0, "bit {bit}");
         assert_eq!(bad.text, [0; 14]);
     }
-    emit_sealed(&sealed.aad, &sealed.text, &sealed.tag).to_vec()
+    emit_encrypted(&sealed.aad, &sealed.text, &sealed.tag).to_vec()
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn sealed_packets() {
         let prefix = Prefix6 { reserved: 0, prseq: number(&o, "prseq"), f: (kri & 1) as u8 };
         let mut made = packet.clone();
         let option = sealed(suite.aead, &session, &prefix, &metrics(&o));
-        assert_eq!(insert_into_vec(&mut made, &option, Form::Sealed), Ok(()));
+        assert_eq!(insert_into_vec(&mut made, &option, Form::Encrypted), Ok(()));
         assert_eq!(hex::encode(made), o["packet_sealed"], "{o}");
     }
 }

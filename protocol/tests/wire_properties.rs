@@ -43,7 +43,7 @@ fn every_form_comes_and_goes(before: &[u8], options: &[Tlv]) -> Result<(), TestC
                 prop_assert_eq!(&after[..], before);
                 let header = chain.last_dest_opts.map_or(0, |h| h.len);
                 match refused {
-                    InsertError::ClearOutsideEsp => prop_assert!(chain.esp && form != Form::Sealed),
+                    InsertError::ClearOutsideEsp => prop_assert!(chain.esp && form != Form::Encrypted),
                     InsertError::HeaderFull => {
                         prop_assert!(header + form.grow_len() > 2048 || header == 0 && chain.headers == MAX_HEADERS);
                     }
@@ -53,7 +53,7 @@ fn every_form_comes_and_goes(before: &[u8], options: &[Tlv]) -> Result<(), TestC
             }
             Err(other) => return Err(TestCaseError::fail(other.to_string())),
         }
-        prop_assert!(!chain.esp || form == Form::Sealed);
+        prop_assert!(!chain.esp || form == Form::Encrypted);
         let with = walk(&after, after.len()).expect("still a valid packet");
         prop_assert_eq!(with.five_tuple, chain.five_tuple);
         prop_assert_eq!(&after[with.upper_offset..], &before[chain.upper_offset..], "all behind it is the same");

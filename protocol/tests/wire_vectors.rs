@@ -6,7 +6,8 @@ use protocol::delta_time::{Scaled, from_nanos, to_attos};
 use protocol::five_tuple::FiveTuple;
 use protocol::wire::dest_opts::{insert_into_vec, remove_from_vec};
 use protocol::wire::ext_chain::walk;
-use protocol::wire::option::{Form, Metrics, PREFIX_LEN, Prefix6, emit_clear};
+use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear};
+use protocol::wire::profile::AAD_LEN;
 use spec::{number, objects, octets};
 
 #[test]
@@ -52,9 +53,9 @@ fn packets() {
         comes_and_goes(&packet, &emit_clear(&prefix, &metrics), Form::Clear, &clear);
 
         let found = walk(&sealed, sealed.len()).expect("a valid packet").option.expect("an option");
-        assert_eq!(found.form, Form::Sealed);
-        let option = &sealed[found.offset..found.offset + Form::Sealed.option_len()];
-        assert_eq!(option[..PREFIX_LEN], prefix.emit(Form::Sealed));
-        comes_and_goes(&packet, option, Form::Sealed, &sealed);
+        assert_eq!(found.form, Form::Encrypted);
+        let option = &sealed[found.offset..found.offset + Form::Encrypted.option_len()];
+        assert_eq!(option[..AAD_LEN], prefix.emit(Form::Encrypted));
+        comes_and_goes(&packet, option, Form::Encrypted, &sealed);
     }
 }

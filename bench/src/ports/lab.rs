@@ -57,7 +57,7 @@ impl Device {
         match self {
             Self::Copy => "empty loop",
             Self::Pass => "ours, pass",
-            Self::Add(OptionForm::Sealed) => "ours, add sealed",
+            Self::Add(OptionForm::Encrypted) => "ours, add sealed",
             Self::Add(OptionForm::Clear) => "ours, add clear",
             Self::Add(OptionForm::Pdm) => "ours, add pdm",
         }

@@ -118,9 +118,9 @@ mod tests {
             let frame = frames::udp(src, dst, 1, 443, 10);
             let (mut packet, mut outcomes) = (VecBuf::new(&frame), ArrayVec::<Outcome, BURST>::new());
             worker(side).outbound(core::slice::from_mut(&mut packet), &mut outcomes, &|| 1);
-            assert!(matches!(outcomes[..], [Outcome::Added(Form::Sealed)]), "{outcomes:?}");
+            assert!(matches!(outcomes[..], [Outcome::Added(Form::Encrypted)]), "{outcomes:?}");
             worker(side.other()).inbound(core::slice::from_mut(&mut packet), &mut outcomes, &|| 2);
-            assert!(matches!(outcomes[..], [Outcome::Removed(Form::Sealed)]), "{outcomes:?}");
+            assert!(matches!(outcomes[..], [Outcome::Removed(Form::Encrypted)]), "{outcomes:?}");
             assert_eq!(packet.data(), frame);
         }
     }

@@ -66,7 +66,7 @@ fn e2e_all_traffic_crosses_sealed_and_arrives_as_it_was() {
     wire.iter().chain(&taps).for_each(|path| wire::assert_well_formed(path));
     let wire = wire.map(|path| wire::frames(&path));
     let taps = taps.map(|path| wire::frames(&path));
-    assert_form(&wire::measured(&wire.concat()), Some(Form::Sealed));
+    assert_form(&wire::measured(&wire.concat()), Some(Form::Encrypted));
     assert_form(&wire::measured(&taps.concat()), None);
     for (side, mac) in [(Side::A, 0x0a), (Side::B, 0x0b)] {
         let sent = wire::others(&taps[side as usize], mac);
@@ -119,7 +119,7 @@ fn e2e_tcp_keeps_room_for_the_option() {
         assert_eq!(counters.get("/rotations/opened"), 1);
     }
     let packets = wire::measured(&wire.map(|path| wire::frames(&path)).concat());
-    assert_form(&packets, Some(Form::Sealed));
+    assert_form(&packets, Some(Form::Encrypted));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn e2e_each_policy_has_its_form_on_the_wire() {
         (5001, "off", None),
         (5002, "pdm", Some(Form::Pdm)),
         (5003, "clear", Some(Form::Clear)),
-        (5004, "encrypted", Some(Form::Sealed)),
+        (5004, "encrypted", Some(Form::Encrypted)),
     ];
     let policy = |&(port, mode, _): &(u16, &str, _)| {
         format!("[[policy]]\nname = \"{mode}\"\nprotocol = \"udp\"\nports = [{port}]\nmode = \"{mode}\"\n")
@@ -184,7 +184,7 @@ fn e2e_vlan_tags_stay() {
     assert_eq!(crossed.len(), sent.len());
     for (crossed, sent) in crossed.iter().zip(&sent) {
         let at = wire::ipv6_at(crossed).expect("IPv6");
-        assert_eq!(wire::measured(std::slice::from_ref(crossed))[0].form, Some(Form::Sealed));
+        assert_eq!(wire::measured(std::slice::from_ref(crossed))[0].form, Some(Form::Encrypted));
         let mut packet = crossed[at..].to_vec();
         assert!(dest_opts::remove_from_vec(&mut packet).is_ok());
         assert_eq!([&crossed[..at], &packet].concat(), *sent);

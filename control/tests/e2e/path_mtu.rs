@@ -11,7 +11,7 @@ use rig::{Options, Rig, Side};
 use rustix::net::sockopt::{Ipv6PathMtuDiscovery, ipv6_mtu, set_ipv6_mtu_discover};
 use std::net::UdpSocket;
 
-const MODES: [(&str, Form); 3] = [("pdm", Form::Pdm), ("clear", Form::Clear), ("encrypted", Form::Sealed)];
+const MODES: [(&str, Form); 3] = [("pdm", Form::Pdm), ("clear", Form::Clear), ("encrypted", Form::Encrypted)];
 
 /// Runs both boxes in this mode with such a link, and gives their counters and what the hosts were sent.
 fn across(
@@ -135,7 +135,7 @@ fn e2e_tcp_finds_a_narrow_path_without_the_clamp() {
 #[test]
 fn e2e_a_path_without_room_for_the_option_carries_traffic_without_it() {
     let Some(_turn) = turn() else { return };
-    for (narrow_mtu, mode, form) in [(1300, "encrypted", Form::Sealed), (1280, "pdm", Form::Pdm)] {
+    for (narrow_mtu, mode, form) in [(1300, "encrypted", Form::Encrypted), (1280, "pdm", Form::Pdm)] {
         let (counters, taps) = across(narrow_mtu, mode, "", |rig| {
             for from in Side::BOTH {
                 hosts::send_tcp(rig, from, from.other().address(), 5001, 2 << 20);

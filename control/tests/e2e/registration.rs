@@ -56,7 +56,7 @@ fn e2e_boxes_seal_after_the_six_steps_and_not_before() {
 
     rig.link_registrars(true).expect("a link");
     registrars.settle(&running.each_ref(), 0, SOON).expect("keys");
-    on_the_wire(&rig, Some(Form::Sealed));
+    on_the_wire(&rig, Some(Form::Encrypted));
 
     let (west, east) = (registrars.log(0), registrars.log(1));
     let [a, b] = running.each_ref().map(Running::log);
@@ -125,7 +125,7 @@ fn e2e_boxes_without_registrars_seal_until_their_keys_expire() {
     registrars.start_both().expect("registrars");
     registrars.settle(&running.each_ref(), 0, SOON).expect("keys");
     std::thread::sleep(Duration::from_millis(100));
-    forms(Some(Form::Sealed));
+    forms(Some(Form::Encrypted));
     assert!(stream.end() > 0);
     let counters = end_running_quietly(&rig, running);
     for counters in counters {

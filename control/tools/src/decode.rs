@@ -11,7 +11,8 @@ use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
 use protocol::wire::ext_chain::{self, WalkError};
 use protocol::wire::ipv6;
-use protocol::wire::option::{Form, METRICS_LEN, Metrics, PREFIX_LEN, Prefix6};
+use protocol::wire::option::{Form, Metrics, Prefix6};
+use protocol::wire::profile::{AAD_LEN, TEXT_LEN};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -295,8 +296,8 @@ fn decode(frame: &Frame<'_>, opener: Option<&mut Opener>, summary: &mut Summary)
         record.metrics = Some(Shown::new(&Metrics::parse_pdm(option.get(2..)?.try_into().ok()?), false));
         return Some(record);
     }
-    let (aad, rest) = option.split_first_chunk::<PREFIX_LEN>()?;
-    let (text, tag) = rest.split_first_chunk::<METRICS_LEN>()?;
+    let (aad, rest) = option.split_first_chunk::<AAD_LEN>()?;
+    let (text, tag) = rest.split_first_chunk::<TEXT_LEN>()?;
     let prefix = Prefix6::parse(aad)?;
     (record.prseq, record.f) = (Some(prefix.prseq), Some(prefix.f));
     let metrics = if at.form == Form::Clear {
@@ -319,8 +320,8 @@ fn decode(frame: &Frame<'_>, opener: Option<&mut Opener>, summary: &mut Summary)
 
 struct Sealed {
     prefix: Prefix6,
-    aad: [u8; PREFIX_LEN],
-    text: [u8; METRICS_LEN],
+    aad: [u8; AAD_LEN],
+    text: [u8; TEXT_LEN],
     tag: [u8; 16],
 }
 
@@ -347,7 +348,7 @@ impl Opener {
         Ok(Self { keys, known, generation_max, kri_max, secrets: HashMap::new(), flows: HashMap::new() })
     }
 
-    fn open(&mut self, tuple: &FiveTuple, sealed: &Sealed) -> Option<(Opened, [u8; METRICS_LEN])> {
+    fn open(&mut self, tuple: &FiveTuple, sealed: &Sealed) -> Option<(Opened, [u8; TEXT_LEN])> {
         let last = self.flows.get(tuple).copied();
         // Most likely first: the last one, its neighbours, then as far ahead as a receiver looks.
         let near = last.into_iter().flat_map(|(node, generation, kri)| {
@@ -385,7 +386,7 @@ impl Opener {
         guesses
     }
 
-    fn try_key(&mut self, (index, g, kri): KeyName, tuple: &FiveTuple, sealed: &Sealed) -> Option<[u8; METRICS_LEN]> {
+    fn try_key(&mut self, (index, g, kri): KeyName, tuple: &FiveTuple, sealed: &Sealed) -> Option<[u8; TEXT_LEN]> {
         let keys = match self.secrets.entry((index, g)) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {

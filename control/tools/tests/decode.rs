@@ -8,7 +8,7 @@ use protocol::five_tuple::FiveTuple;
 use protocol::suite::Suite;
 use protocol::wire::dest_opts::insert_into_vec;
 use protocol::wire::ipv6;
-use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_pdm, emit_sealed};
+use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_encrypted, emit_pdm};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use testkit::captures::by_hand::{Order, Pcapng};
@@ -72,11 +72,11 @@ fn sealed(keys: &KeyFile, node: &str, flow: &FiveTuple, generation: u32, kri: u3
     let mut slot = Slot::ZERO;
     slot.key = session.key;
     slot.nonce = session.nonce(prseq);
-    slot.aad = Prefix6 { reserved: 0, prseq, f: (kri & 1) as u8 }.emit(Form::Sealed);
+    slot.aad = Prefix6 { reserved: 0, prseq, f: (kri & 1) as u8 }.emit(Form::Encrypted);
     slot.text = METRICS.emit();
     let slots = &mut [slot];
     aead::seal(keys.suite.aead, slots);
-    packet(flow, &emit_sealed(&slots[0].aad, &slots[0].text, &slots[0].tag), Form::Sealed)
+    packet(flow, &emit_encrypted(&slots[0].aad, &slots[0].text, &slots[0].tag), Form::Encrypted)
 }
 
 /// A record a microsecond.

@@ -1,7 +1,7 @@
 //! The tables' memory, taken once at the start: from hugepages where there are enough of them, else from ordinary pages
 //! that the kernel is asked to put together. With ordinary pages of 4 KiB nearly every look-up into a table of a million
 //! flows would also miss the TLB.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a slice over mapped memory")]
 
 use core::ops::Deref;
 use core::ptr::NonNull;

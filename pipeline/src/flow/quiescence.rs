@@ -21,9 +21,10 @@ pub struct WorkerEpoch {
     worker: usize,
 }
 
-/// A moment after which records were no longer to be found.
+/// What has to pass before a record that left the index is used again: every worker that was within a burst when it began has
+/// ended that burst.
 #[derive(Debug, Clone)]
-pub struct Moment(Vec<u64>);
+pub struct GracePeriod(Vec<u64>);
 
 impl Quiescence {
     /// For this many workers, all between bursts.
@@ -38,17 +39,17 @@ impl Quiescence {
         WorkerEpoch { all: self.clone(), worker: i }
     }
 
-    /// Now. What was unlinked before this call is not found by a burst that begins after it.
+    /// A grace period that begins now. What was unlinked before is not found by a burst that begins after this call.
     #[must_use]
-    pub fn moment(&self) -> Moment {
+    pub fn grace_period(&self) -> GracePeriod {
         fence(Ordering::SeqCst);
-        Moment(self.workers.iter().map(|w| w.load(Ordering::Acquire)).collect())
+        GracePeriod(self.workers.iter().map(|w| w.load(Ordering::Acquire)).collect())
     }
 
-    /// Whether every worker has been between bursts since.
+    /// Whether every worker has been between bursts since it began.
     #[must_use]
-    pub fn passed(&self, since: &Moment) -> bool {
-        self.workers.iter().zip(&since.0).all(|(w, &then)| then & 1 == 0 || w.load(Ordering::Acquire) != then)
+    pub fn has_passed(&self, grace: &GracePeriod) -> bool {
+        self.workers.iter().zip(&grace.0).all(|(w, &then)| then & 1 == 0 || w.load(Ordering::Acquire) != then)
     }
 }
 
@@ -78,15 +79,15 @@ mod tests {
         let q = Quiescence::new(2);
         let (a, _b) = (q.worker(0), q.worker(1));
         a.enter();
-        let moment = q.moment();
-        assert!(!q.passed(&moment));
+        let grace = q.grace_period();
+        assert!(!q.has_passed(&grace));
         a.leave();
-        assert!(q.passed(&moment));
+        assert!(q.has_passed(&grace));
         a.enter();
-        assert!(q.passed(&moment), "a burst that began later has not seen it");
-        assert!(q.passed(&{
+        assert!(q.has_passed(&grace), "a burst that began later has not seen it");
+        assert!(q.has_passed(&{
             a.leave();
-            q.moment()
+            q.grace_period()
         }));
     }
 }
@@ -111,8 +112,8 @@ mod loom_tests {
                 worker.leave();
             });
             linked.store(0, Ordering::Release);
-            let moment = q.moment();
-            if q.passed(&moment) {
+            let grace = q.grace_period();
+            if q.has_passed(&grace) {
                 reused.store(1, Ordering::Relaxed);
             }
             thread.join().expect("no panic");

@@ -5,9 +5,9 @@
 use crate::flow::hash::{FlowHash, FlowHasher};
 use crate::flow::index::{FlowIndex, Inserted};
 use crate::flow::memory::TableMemory;
-use crate::flow::quiescence::{Moment, Quiescence};
+use crate::flow::quiescence::{GracePeriod, Quiescence};
 use crate::flow::record::{Fingerprint, Flow, FlowBack, WholeFlow};
-use crate::flow::tombstones::{Rest, Tombstones};
+use crate::flow::tombstones::{FlowSnapshot, Tombstones};
 use crossbeam_queue::ArrayQueue;
 use protocol::five_tuple::FiveTuple;
 use siphasher::sip::SipHasher24;
@@ -171,7 +171,7 @@ impl FlowTable {
         hash: FlowHash,
         policy: u32,
         now: u64,
-        init: impl Fn(WholeFlow<'_>, Fingerprint, Option<Rest>),
+        init: impl Fn(WholeFlow<'_>, Fingerprint, Option<FlowSnapshot>),
     ) -> Result<(WholeFlow<'_>, bool), NoFlow> {
         let record = self.free.pop().ok_or(NoFlow::Full)?;
         let flow = self.record(record).ok_or(NoFlow::Full)?;
@@ -204,7 +204,7 @@ impl FlowTable {
 #[derive(Debug)]
 pub struct Ager {
     next: usize,
-    retired: VecDeque<(Moment, Vec<u32>)>,
+    retired: VecDeque<(GracePeriod, Vec<u32>)>,
     /// Flows taken out so far.
     pub expired: u64,
     /// Flows that had to stay because no tombstone was free.
@@ -233,7 +233,7 @@ impl Ager {
         }
         if !gone.is_empty() {
             self.expired += gone.len() as u64;
-            self.retired.push_back((self.quiescence.moment(), gone));
+            self.retired.push_back((self.quiescence.grace_period(), gone));
         }
     }
 
@@ -243,9 +243,9 @@ impl Ager {
         let sealed = flow.sender.freeze();
         // Also without a number taken the generation counts: it says that older ones are over for this flow.
         let sender = (sealed.is_started() && flow.has_sealed()).then_some(sealed);
-        let rest = Rest { sender, receiver: flow.back.receiver.rest() };
-        let matters = sender.is_some() || !rest.receiver.is_empty();
-        if matters && !table.tombstones.keep(fingerprint, rest) {
+        let snapshot = FlowSnapshot { sender, receiver: flow.back.receiver.snapshot() };
+        let matters = sender.is_some() || !snapshot.receiver.is_empty();
+        if matters && !table.tombstones.keep(fingerprint, snapshot) {
             flow.sender.thaw();
             self.kept_for_lack_of_tombstones += 1;
             return false;
@@ -256,7 +256,7 @@ impl Ager {
 
     /// Gives records back that no worker can hold any more, overwritten.
     fn reclaim(&mut self, table: &FlowTable) {
-        while self.retired.front().is_some_and(|(moment, _)| self.quiescence.passed(moment)) {
+        while self.retired.front().is_some_and(|(grace, _)| self.quiescence.has_passed(grace)) {
             let Some((_, records)) = self.retired.pop_front() else { return };
             for record in records {
                 if let Some(flow) = table.record(record) {
@@ -282,8 +282,8 @@ mod tests {
     fn insert(table: &FlowTable, i: u32, now: u64) -> Result<(u64, bool), NoFlow> {
         let tuple = tuple(i);
         let print = table.hash(&tuple.words());
-        let start = |flow: WholeFlow<'_>, _, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
-            Some(rest) => flow.sender.resume(rest, 1),
+        let start = |flow: WholeFlow<'_>, _, left: Option<FlowSnapshot>| match left.and_then(|r| r.sender) {
+            Some(sender) => flow.sender.resume(sender, 1),
             None => flow.sender.start(1, 0),
         };
         let (flow, new) = match table.find(print, &tuple.words()) {
@@ -433,8 +433,8 @@ mod tests {
     fn next_number(table: &FlowTable, tuple: &FiveTuple) -> Option<u64> {
         let words = tuple.words();
         let hash = table.hash(&words);
-        let start = |flow: WholeFlow<'_>, _, rest: Option<Rest>| match rest.and_then(|r| r.sender) {
-            Some(rest) => flow.sender.resume(rest, 1),
+        let start = |flow: WholeFlow<'_>, _, left: Option<FlowSnapshot>| match left.and_then(|r| r.sender) {
+            Some(sender) => flow.sender.resume(sender, 1),
             None => flow.sender.start(1, 0),
         };
         let flow = match table.confirm(table.candidate(hash), hash, &words) {

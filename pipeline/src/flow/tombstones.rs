@@ -6,8 +6,8 @@
 
 use crate::flow::memory::TableMemory;
 use crate::flow::record::Fingerprint;
-use protocol::receiver::ReceiverRest;
-use protocol::sender::SenderRest;
+use protocol::receiver::ReceiverSnapshot;
+use protocol::sender::SenderSnapshot;
 use protocol::sync::{AtomicU64, Ordering, fence};
 
 const WAYS: usize = 8;
@@ -19,7 +19,7 @@ struct Entry {
     lo: AtomicU64,
     hi: AtomicU64,
     sender: AtomicU64,
-    /// PSNTP of n = 0, a bit that there is a sender's rest at all, and one that the receiver's is crowded.
+    /// PSNTP of n = 0, a bit that there is a sender's snapshot at all, and one that the receiver's is crowded.
     base: AtomicU64,
     receiver_id: [AtomicU64; 2],
     receiver_high: [AtomicU64; 2],
@@ -29,12 +29,12 @@ const HAS_SENDER: u64 = 1 << 16;
 const CROWDED: u64 = 1 << 17;
 
 impl Entry {
-    fn rest(&self) -> Rest {
+    fn snapshot(&self) -> FlowSnapshot {
         let base = self.base.load(Ordering::Relaxed);
-        let sender = SenderRest::from_words(self.sender.load(Ordering::Relaxed), base as u16);
-        Rest {
+        let sender = SenderSnapshot::from_words(self.sender.load(Ordering::Relaxed), base as u16);
+        FlowSnapshot {
             sender: (base & HAS_SENDER != 0).then_some(sender),
-            receiver: ReceiverRest {
+            receiver: ReceiverSnapshot {
                 id: self.receiver_id.each_ref().map(|w| w.load(Ordering::Relaxed)),
                 high: self.receiver_high.each_ref().map(|w| w.load(Ordering::Relaxed)),
                 crowded: base & CROWDED != 0,
@@ -43,13 +43,13 @@ impl Entry {
     }
 }
 
-/// What a flow left behind.
+/// What a flow left behind when it left the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Rest {
+pub struct FlowSnapshot {
     /// Its numbers towards the network; `None`: it never sealed.
-    pub sender: Option<SenderRest>,
+    pub sender: Option<SenderSnapshot>,
     /// Its highest packet coming back.
-    pub receiver: ReceiverRest,
+    pub receiver: ReceiverSnapshot,
 }
 
 /// The table.
@@ -99,25 +99,25 @@ impl Tombstones {
     }
 
     /// What this flow left behind.
-    pub fn find(&self, fingerprint: Fingerprint) -> Option<Rest> {
+    pub fn find(&self, fingerprint: Fingerprint) -> Option<FlowSnapshot> {
         let lo = Self::lo(fingerprint);
         for entry in self.ways(fingerprint) {
             if entry.lo.load(Ordering::Acquire) != lo || entry.hi.load(Ordering::Relaxed) != fingerprint.hi {
                 continue;
             }
-            let rest = entry.rest();
+            let snapshot = entry.snapshot();
             fence(Ordering::Acquire);
-            // An entry that is replaced while we read belongs to a flow whose rest no longer counts.
+            // An entry that is replaced while we read belongs to a flow whose snapshot no longer counts.
             if entry.lo.load(Ordering::Relaxed) == lo && entry.hi.load(Ordering::Relaxed) == fingerprint.hi {
-                return Some(rest);
+                return Some(snapshot);
             }
         }
         None
     }
 
-    /// Keeps a flow's rest. Only from the control thread, before the flow leaves the index. `false`: no room.
+    /// Keeps a flow's snapshot. Only from the control thread, before the flow leaves the index. `false`: no room.
     #[must_use]
-    pub fn keep(&self, fingerprint: Fingerprint, rest: Rest) -> bool {
+    pub fn keep(&self, fingerprint: Fingerprint, snapshot: FlowSnapshot) -> bool {
         let lo = Self::lo(fingerprint);
         let same = |e: &&Entry| e.lo.load(Ordering::Relaxed) == lo && e.hi.load(Ordering::Relaxed) == fingerprint.hi;
         let free = |e: &&Entry| e.lo.load(Ordering::Relaxed) == 0;
@@ -131,7 +131,7 @@ impl Tombstones {
                 None => return false,
             },
         };
-        let (word, base) = rest.sender.map_or((0, 0), |s| {
+        let (word, base) = snapshot.sender.map_or((0, 0), |s| {
             let (word, base) = s.to_words();
             (word, u64::from(base) | HAS_SENDER)
         });
@@ -139,26 +139,26 @@ impl Tombstones {
         fence(Ordering::Release);
         entry.hi.store(fingerprint.hi, Ordering::Relaxed);
         entry.sender.store(word, Ordering::Relaxed);
-        let crowded = if rest.receiver.crowded { CROWDED } else { 0 };
+        let crowded = if snapshot.receiver.crowded { CROWDED } else { 0 };
         entry.base.store(base | crowded, Ordering::Relaxed);
         for i in 0..2 {
-            entry.receiver_id[i].store(rest.receiver.id[i], Ordering::Relaxed);
-            entry.receiver_high[i].store(rest.receiver.high[i], Ordering::Relaxed);
+            entry.receiver_id[i].store(snapshot.receiver.id[i], Ordering::Relaxed);
+            entry.receiver_high[i].store(snapshot.receiver.high[i], Ordering::Relaxed);
         }
         entry.lo.store(lo, Ordering::Release);
         true
     }
 
-    /// Frees the places whose rest `counts` no longer. Only from the control thread, and only when no worker can seal
+    /// Frees the places whose snapshot `counts` no longer. Only from the control thread, and only when no worker can seal
     /// under the generations that end any more.
-    pub fn sweep(&self, counts: impl Fn(&Rest) -> bool) {
+    pub fn sweep(&self, counts: impl Fn(&FlowSnapshot) -> bool) {
         let mut used = 0;
         for entry in self.entries.iter() {
             if entry.lo.load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            let rest = entry.rest();
-            if counts(&rest) {
+            let snapshot = entry.snapshot();
+            if counts(&snapshot) {
                 used += 1;
             } else {
                 entry.lo.store(0, Ordering::Release);
@@ -176,10 +176,10 @@ mod tests {
         Fingerprint { lo: i.wrapping_mul(0x9E37_79B9_7F4A_7C15), hi: i }
     }
 
-    fn rest(n: u64) -> Rest {
-        Rest {
-            sender: Some(SenderRest::from_words(n, n as u16)),
-            receiver: ReceiverRest { id: [n, n + 1], high: [n * 2, n * 3], crowded: n % 2 == 1 },
+    fn rest(n: u64) -> FlowSnapshot {
+        FlowSnapshot {
+            sender: Some(SenderSnapshot::from_words(n, n as u16)),
+            receiver: ReceiverSnapshot { id: [n, n + 1], high: [n * 2, n * 3], crowded: n % 2 == 1 },
         }
     }
 

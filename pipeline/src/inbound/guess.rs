@@ -6,7 +6,8 @@ use arrayvec::ArrayVec;
 use protocol::aead::{Batch, KeyState};
 use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
-use protocol::key_schedule::{ReadyKey, nonce_words, xor_prseq};
+use protocol::key_schedule::ReadyKey;
+use protocol::nonce::{nonce_words, xor_prseq};
 use protocol::receiver::{KriCandidates, MAX_AHEAD};
 use protocol::suite::Aead;
 use protocol::wire::option::{Form, Metrics, Prefix6};
@@ -29,7 +30,7 @@ pub struct Guess {
 #[derive(Clone, Copy)]
 pub struct SealedOption {
     /// From the Option Type on.
-    octets: [u8; Form::Sealed.option_len()],
+    octets: [u8; Form::Encrypted.option_len()],
     /// The first six octets' fields.
     pub head: Prefix6,
 }
@@ -56,7 +57,7 @@ impl SealedOption {
 /// base nonce. `None`: too short for one.
 #[inline]
 pub fn load(batch: &mut Batch, slot: usize, (nonce, nonce_end): (u64, u32), octets: &[u8]) -> Option<()> {
-    let option: &[u8; Form::Sealed.option_len()] = octets.first_chunk()?;
+    let option: &[u8; Form::Encrypted.option_len()] = octets.first_chunk()?;
     let &[_, _, _, _, high, low, ..] = option;
     let prseq = u16::from_be_bytes([high, low]) >> 1;
     batch.set_sealed(slot, (nonce, xor_prseq(nonce_end, prseq)), option);

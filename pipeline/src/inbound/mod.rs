@@ -251,7 +251,7 @@ fn choose_known<'a, B: PacketBuf>(
         return None;
     }
     let option_at = parse::PLAIN_UPPER + form.option_at();
-    let guess = if form == Form::Sealed {
+    let guess = if form == Form::Encrypted {
         flow.prefetch_inbound_rest();
         let f = packet.data().get(option_at + 5)? & 1 != 0;
         let source = FiveTuple::from_words(quick.words).reversed().source();
@@ -311,12 +311,12 @@ fn choose<'a, B: PacketBuf>(
     let octets = data.get(option.offset..option.offset + form.option_len()).ok_or(pass(Reason::Truncated))?;
     let remove = plan_remove(&chain, data).ok_or(pass(Reason::MalformedOption))?;
     // A sealed option says by itself whose it is.
-    let others = form != Form::Sealed && !remove.as_inserted;
+    let others = form != Form::Encrypted && !remove.as_inserted;
     if others || flow.is_some_and(|flow| flow.back.host_measures()) {
         return Err(pass(Reason::HostsOwn));
     }
     let mut guess = None;
-    if form == Form::Sealed {
+    if form == Form::Encrypted {
         if ring.peers.is_empty() {
             return Err(consequence(ring, OnFailure::Pass, Reason::NoKey));
         }
@@ -355,7 +355,7 @@ fn strip<B: PacketBuf>(packet: &mut B, plans: &Plans, c: &Chosen<'_>, counters: 
     }
     match (c.plan(plans), c.form) {
         (Some(plan), _) => rewrite::strip(packet, plan.l3, &plan.remove),
-        (None, Form::Sealed) => rewrite::strip_plain::<B, { Form::Sealed.header_len() }>(packet),
+        (None, Form::Encrypted) => rewrite::strip_plain::<B, { Form::Encrypted.header_len() }>(packet),
         (None, _) => rewrite::strip_plain::<B, { Form::Clear.header_len() }>(packet),
     }
 }

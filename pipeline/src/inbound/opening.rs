@@ -10,7 +10,8 @@ use crate::state::keyring::KeyRing;
 use crate::state::resync::Sample;
 use crate::state::shared::{BURST, Scratch, Shared};
 use arrayvec::ArrayVec;
-use protocol::key_schedule::{ReadyKey, nonce_words};
+use protocol::key_schedule::ReadyKey;
+use protocol::nonce::nonce_words;
 use protocol::suite::Aead;
 use protocol::wire::option::Metrics;
 
@@ -158,6 +159,6 @@ pub(super) fn key_of(scratch: &Scratch, slot: usize) -> ReadyKey {
     // The slot's nonce is `base_nonce` XOR PRSEQ.
     let [nonce @ .., _, _, _, _] = scratch.batch.nonce[slot];
     let [_, _, _, _, high, low] = *scratch.batch.aad_of(slot);
-    let base_nonce = protocol::key_schedule::nonce(nonce, u16::from_be_bytes([high, low]) >> 1);
+    let base_nonce = protocol::nonce::nonce(nonce, u16::from_be_bytes([high, low]) >> 1);
     ReadyKey { state: scratch.keys[slot].clone(), base_nonce }
 }

@@ -8,7 +8,8 @@ use crate::state::shared::{BURST, IN_CLEAR, Scratch, Shared};
 use protocol::aead::KeyState;
 use protocol::delta_time;
 use protocol::key_line::{Found, SecretId};
-use protocol::key_schedule::{ReadyKey, nonce_words, xor_prseq};
+use protocol::key_schedule::ReadyKey;
+use protocol::nonce::{nonce_words, xor_prseq};
 use protocol::prseq::PrseqKey;
 use protocol::wire::option::{Form, Metrics, Prefix6};
 
@@ -24,8 +25,8 @@ pub(super) fn fill(
     pointers: [u32; 2],
     sent: u64,
 ) -> Option<usize> {
-    if chosen.iter().all(|c| c.form == Form::Sealed) {
-        return fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |_| Form::Sealed);
+    if chosen.iter().all(|c| c.form == Form::Encrypted) {
+        return fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |_| Form::Encrypted);
     }
     fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |c| c.form)
 }
@@ -59,7 +60,7 @@ fn fill_forms(
         let (found, at) = match before {
             Some((b, found, at)) if shared_with(b) => (found, at),
             _ => {
-                let id = if form == Form::Sealed { sealed } else { in_clear };
+                let id = if form == Form::Encrypted { sealed } else { in_clear };
                 let found = match c.flow.seal_key().get(id, number.kri, &mut keys[slot]) {
                     Some(found) => found,
                     None => new_key(shared, ring, counters, c, id, &mut keys[slot])?,
@@ -111,9 +112,9 @@ pub(super) struct Slots {
 impl Slots {
     #[inline]
     pub(super) fn next(&mut self, form: Form) -> usize {
-        let count = if form == Form::Sealed { &mut self.sealed } else { &mut self.clear };
+        let count = if form == Form::Encrypted { &mut self.sealed } else { &mut self.clear };
         *count += 1;
-        if form == Form::Sealed { *count - 1 } else { BURST - *count }
+        if form == Form::Encrypted { *count - 1 } else { BURST - *count }
     }
 }
 
@@ -138,7 +139,7 @@ fn new_key(
     into: &mut KeyState,
 ) -> Option<Found<2>> {
     let kri = c.number.kri;
-    let ready = match ring.sealer.as_ref().filter(|_| c.form == Form::Sealed) {
+    let ready = match ring.sealer.as_ref().filter(|_| c.form == Form::Encrypted) {
         Some(sealer) => {
             counters.derivations.add(1);
             sealer.keys.session(&c.flow.tuple(), kri)?.ready(sealer.aead)

@@ -27,7 +27,7 @@ pub(super) fn insert<B: PacketBuf>(
         let Some(packet) = packets.get_mut(usize::from(c.packet)) else { continue };
         let plan = c.plan.and_then(|at| plans.get(usize::from(at)));
         let done = match c.form {
-            Form::Sealed => place::<_, { Form::Sealed.option_len() }, { Form::Sealed.header_len() }>(
+            Form::Encrypted => place::<_, { Form::Encrypted.option_len() }, { Form::Encrypted.header_len() }>(
                 packet,
                 plan,
                 c.form,

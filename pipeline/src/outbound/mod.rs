@@ -175,7 +175,7 @@ fn vouch(
     now: u64,
 ) -> Option<usize> {
     let tuple = FiveTuple::from_words(quick.words);
-    if form == Form::Sealed && !ring.sealer.as_ref()?.seals(&tuple) {
+    if form == Form::Encrypted && !ring.sealer.as_ref()?.seals(&tuple) {
         return None;
     }
     let room = shared.path_mtus.known(&tuple.dst, now).map_or(usize::MAX, |known| known.room(form.header_len()));
@@ -232,9 +232,9 @@ fn choose<'a, B: PacketBuf>(
         return Err(if measured == form { Reason::AlreadyMeasured } else { Reason::OtherForm });
     }
     match (form, &ring.sealer) {
-        (Form::Sealed, None) => return Err(Reason::NoKey),
-        (Form::Sealed, Some(sealer)) if !sealer.speaks_for(tuple.source()) => return Err(Reason::SourceNotOurs),
-        (Form::Sealed, Some(sealer)) if !sealer.keys.has(&tuple) => return Err(Reason::NoKey),
+        (Form::Encrypted, None) => return Err(Reason::NoKey),
+        (Form::Encrypted, Some(sealer)) if !sealer.speaks_for(tuple.source()) => return Err(Reason::SourceNotOurs),
+        (Form::Encrypted, Some(sealer)) if !sealer.keys.has(&tuple) => return Err(Reason::NoKey),
         _ => {}
     }
     let plan = plan_insert(&chain, &packet.data()[l3..], form)?;
@@ -291,10 +291,10 @@ fn number(
 ) -> [u32; 2] {
     let (mut without, mut rotations, mut pointed, mut locals) = (0u32, 0, 0, 0);
     for (i, c) in chosen.iter_mut().enumerate() {
-        if c.form == Form::Sealed {
+        if c.form == Form::Encrypted {
             c.flow.will_seal();
         }
-        let generation = if c.form == Form::Sealed { generation } else { IN_CLEAR };
+        let generation = if c.form == Form::Encrypted { generation } else { IN_CLEAR };
         match c.flow.sender.take(generation) {
             Ok(number) => {
                 rotations += u64::from(number.index == 0 && number.kri > 0);
@@ -328,7 +328,7 @@ fn number(
 #[cold]
 fn refuse_sealed(chosen: &mut ArrayVec<Chosen<'_>, BURST>, outcomes: &mut ArrayVec<Outcome, BURST>) {
     chosen.retain(|c| {
-        let keep = c.form != Form::Sealed;
+        let keep = c.form != Form::Encrypted;
         if let (false, Some(outcome)) = (keep, outcomes.get_mut(usize::from(c.packet))) {
             *outcome = Outcome::Passed(Reason::NoKey);
         }

@@ -4,7 +4,8 @@ use crate::observe::counters::Reason;
 use crate::packet::buffer::PacketBuf;
 use crate::packet::mss;
 use protocol::wire::ext_chain::{self, Chain};
-use protocol::wire::option::{self, Form};
+use protocol::wire::option::Form;
+use protocol::wire::profile::PROFILE;
 use protocol::wire::{ethernet, ipv6};
 
 /// Octets of an Ethernet header without tags.
@@ -39,9 +40,12 @@ pub fn plain<B: PacketBuf>(packet: &B) -> Option<Quick> {
 pub fn measured<B: PacketBuf>(packet: &B) -> Option<(Quick, Form)> {
     let frame = packet.data();
     let head: &[u8; PLAIN_UPPER + 8] = frame.first_chunk()?;
-    let &[.., next, units, 1, 0, option::OPTION_TYPE, data_len, version, _] = head else { return None };
+    let &[.., next, units, 1, 0, kind, data_len, version, _] = head else { return None };
+    if kind != PROFILE.option_type {
+        return None;
+    }
     let form = Form::from_data_len(data_len).filter(|&form| form != Form::Pdm && units == form.header_units())?;
-    if head[ETHERNET + ipv6::NEXT_HEADER_AT] != ipv6::DEST_OPTS || version >> 4 != option::VERSION {
+    if head[ETHERNET + ipv6::NEXT_HEADER_AT] != ipv6::DEST_OPTS || version >> 4 != PROFILE.version {
         return None;
     }
     Some((quick(packet, head, frame, next, PLAIN_UPPER + form.header_len(), true)?, form))

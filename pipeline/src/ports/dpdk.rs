@@ -128,7 +128,7 @@ mod tests {
             ["--no-huge", "-m", "64", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va", "-l", "0"];
         let eal = Eal::init(&[&arguments[..], &["--log-level=error"]].concat()).expect("EAL");
         let pool = Mempool::new(&eal, "test", 63, 0, 2048 + 128, None).expect("pool");
-        for (mode, form) in [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Clear), (Mode::Encrypted, Form::Sealed)] {
+        for (mode, form) in [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Clear), (Mode::Encrypted, Form::Encrypted)] {
             let worker = |is_a| {
                 let config = testing::config(vec![testing::policy(mode)]);
                 testing::worker(testing::side(config, testing::ring(is_a, 1, 1), SMALL, 1).shared, 0)

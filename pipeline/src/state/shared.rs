@@ -4,7 +4,7 @@ use crate::flow::hash::FlowHash;
 use crate::flow::quiescence::{Quiescence, WorkerEpoch};
 use crate::flow::record::{Stamp, WholeFlow};
 use crate::flow::table::{FlowTable, NoFlow};
-use crate::flow::tombstones::Rest;
+use crate::flow::tombstones::FlowSnapshot;
 use crate::inbound::icmp_error::ErrorBudget;
 use crate::inbound::trials::TrialBudget;
 use crate::observe::audit::AuditSink;
@@ -46,7 +46,7 @@ pub const fn form_of(mode: Mode) -> Option<Form> {
         Mode::Off => None,
         Mode::Pdm => Some(Form::Pdm),
         Mode::Clear => Some(Form::Clear),
-        Mode::Encrypted => Some(Form::Sealed),
+        Mode::Encrypted => Some(Form::Encrypted),
     }
 }
 
@@ -99,7 +99,7 @@ impl Way {
             add_up_to: form.filter(|_| adds).map_or(0, room),
             opens: form.filter(|_| policy.inbound != InboundAction::Pass),
             keeps: policy.inbound == InboundAction::Verify,
-            form: form.unwrap_or(Form::Sealed),
+            form: form.unwrap_or(Form::Encrypted),
         }
     }
 }
@@ -187,9 +187,9 @@ impl Shared {
         ring: &KeyRing,
         now: u64,
     ) -> Result<(WholeFlow<'_>, bool), NoFlow> {
-        let sealed = self.ways.get(policy).is_none_or(|way| way.form == Form::Sealed);
+        let sealed = self.ways.get(policy).is_none_or(|way| way.form == Form::Encrypted);
         let generation = if sealed { ring.sealer.as_ref().map(|s| s.generation) } else { Some(IN_CLEAR) };
-        self.table.insert(tuple, hash, policy as u32, now, |flow, fingerprint, rest: Option<Rest>| {
+        self.table.insert(tuple, hash, policy as u32, now, |flow, fingerprint, rest: Option<FlowSnapshot>| {
             let psntp = self.master.first_psntp(fingerprint.bits());
             if rest.is_some_and(|r| r.sender.is_some()) {
                 flow.will_seal(); // it has sealed before, and what it leaves behind must go on saying so

@@ -1,5 +1,5 @@
 //! Nothing is allocated per packet: counted, on this thread, with a global allocator of the tests.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a global allocator that counts")]
 
 use crate::packet::buffer::VecBuf;
 use crate::state::shared::BURST;

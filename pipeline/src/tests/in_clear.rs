@@ -64,7 +64,7 @@ fn by_host(src: [u8; 16], dst: [u8; 16], ports: (u16, u16), form: Form, as_a_box
     let option = match form {
         Form::Pdm => option::emit_pdm(&metrics).to_vec(),
         Form::Clear => option::emit_clear(&Prefix6 { prseq: 1, ..Prefix6::default() }, &metrics).to_vec(),
-        Form::Sealed => [&[0x0F, 34, 0x20, 0, 0, 2][..], &[0xAB; 30]].concat(),
+        Form::Encrypted => [&[0x0F, 34, 0x20, 0, 0, 2][..], &[0xAB; 30]].concat(),
     };
     insert_into_vec(&mut packet, &option, form).expect("room");
     if !as_a_box {
@@ -103,7 +103,7 @@ fn an_option_that_no_box_has_placed_is_left() {
 /// Two hosts that measure by themselves: from the first packet on that a host has sent, what comes for it is left.
 #[test]
 fn what_hosts_measure_between_themselves_is_left() {
-    for (mode, form) in [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Clear), (Mode::Encrypted, Form::Sealed)] {
+    for (mode, form) in [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Clear), (Mode::Encrypted, Form::Encrypted)] {
         let (mut a, mut b) = two(mode);
         let request = by_host(A, B, (1000, 443), form, true);
         let answer = by_host(B, A, (443, 1000), form, true);

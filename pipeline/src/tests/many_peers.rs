@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 use protocol::prefix::Prefix;
 use protocol::wire::option::Form;
 
-const REMOVED: Outcome = Outcome::Removed(Form::Sealed);
+const REMOVED: Outcome = Outcome::Removed(Form::Encrypted);
 
 /// Box A, and box B's ring with `count` boxes on the other side, A the one in the middle; three generations each, as a
 /// registrar hands them out.
@@ -41,7 +41,7 @@ fn boxes(count: u16) -> (Side, Side) {
 fn forged(a: &mut Worker, count: u16) -> Vec<VecBuf> {
     let mut all: Vec<_> = (0..count).map(|i| VecBuf::new(&frame(2000 + i, 10))).collect();
     for packet in &mut all {
-        assert_eq!(out(a, packet, 5), Outcome::Added(Form::Sealed));
+        assert_eq!(out(a, packet, 5), Outcome::Added(Form::Encrypted));
         packet.data_mut()[54 + 39] ^= 1;
     }
     all
@@ -60,7 +60,7 @@ fn packets_cost_the_same_with_one_peer_and_with_thousands() {
         let (mut a, mut b) = (Worker::new(a.shared, 0), Worker::new(b.shared, 0));
         for _ in 0..100 {
             let mut packet = VecBuf::new(&frame(1000, 10));
-            assert_eq!(out(&mut a, &mut packet, 5), Outcome::Added(Form::Sealed));
+            assert_eq!(out(&mut a, &mut packet, 5), Outcome::Added(Form::Encrypted));
             assert_eq!(back(&mut b, &mut packet, 5), REMOVED);
         }
         let genuine = work(&b);
@@ -108,7 +108,7 @@ fn a_flood_of_forged_packets_takes_no_key_from_known_flows() {
     let mut outcomes: ArrayVec<Outcome, BURST> = ArrayVec::new();
     let flood = forged(&mut a, 1024);
     let mut flow = VecBuf::new(&frame(1000, 10));
-    assert_eq!(out(&mut a, &mut flow, 5), Outcome::Added(Form::Sealed));
+    assert_eq!(out(&mut a, &mut flow, 5), Outcome::Added(Form::Encrypted));
     assert_eq!(back(&mut b, &mut flow, 5), REMOVED);
     for _ in 0..100 {
         for burst in flood.chunks(BURST) {
@@ -116,7 +116,7 @@ fn a_flood_of_forged_packets_takes_no_key_from_known_flows() {
         }
     }
     let mut stranger = VecBuf::new(&frame(1001, 10));
-    assert_eq!(out(&mut a, &mut stranger, 5), Outcome::Added(Form::Sealed));
+    assert_eq!(out(&mut a, &mut stranger, 5), Outcome::Added(Form::Encrypted));
     assert_eq!(back(&mut b, &mut stranger, 5), Outcome::Dropped(Reason::NoTrialsLeft), "the flood has taken all");
     let packets = 2 * protocol::sender::PACKETS_PER_KRI;
     for _ in 0..packets / BURST as u64 {

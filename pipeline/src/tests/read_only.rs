@@ -83,7 +83,8 @@ impl PacketBuf for Unaware {
     }
 }
 
-const FORMS: [(Mode, Form); 3] = [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Clear), (Mode::Encrypted, Form::Sealed)];
+const FORMS: [(Mode, Form); 3] =
+    [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Clear), (Mode::Encrypted, Form::Encrypted)];
 
 fn worker(is_a: bool, config: PathConfig) -> Worker {
     Worker::new(testing::side(config, testing::ring(is_a, 1, 1), SMALL, 1).shared, 0)
@@ -169,7 +170,7 @@ fn what_does_not_verify_is_stripped_from_a_copy_or_passes() {
         let (mut a, mut b) = (worker(true, config(Mode::Encrypted)), worker(false, testing::config(vec![rule])));
         let original = frame(1000, 10);
         let mut packet = VecBuf::new(&original);
-        assert_eq!(out(&mut a, &mut packet, 5), Outcome::Added(Form::Sealed));
+        assert_eq!(out(&mut a, &mut packet, 5), Outcome::Added(Form::Encrypted));
         packet.data_mut()[14 + 40 + 30] ^= 1;
         // A source of no peer is refused before any key is looked for.
         let mut stranger = packet.clone();

@@ -7,7 +7,7 @@ use crate::state::shared::Worker;
 use crate::testing::{self, B, SMALL, Side, back, frame, frame_between, out};
 use protocol::wire::option::Form;
 
-const REMOVED: Outcome = Outcome::Removed(Form::Sealed);
+const REMOVED: Outcome = Outcome::Removed(Form::Encrypted);
 
 /// Box B with this rule, and whether it is out of touch with its registrars.
 fn box_b(on_failure: OnFailure, out_of_touch: bool) -> Side {
@@ -19,7 +19,7 @@ fn box_b(on_failure: OnFailure, out_of_touch: bool) -> Side {
 /// A frame sealed by box A, or by a stranger, or damaged under way.
 fn sealed(a: &mut Worker, original: &[u8]) -> VecBuf {
     let mut packet = VecBuf::new(original);
-    assert_eq!(out(a, &mut packet, 5), Outcome::Added(Form::Sealed));
+    assert_eq!(out(a, &mut packet, 5), Outcome::Added(Form::Encrypted));
     packet
 }
 

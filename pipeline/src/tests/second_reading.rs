@@ -30,7 +30,7 @@ fn back(worker: &mut Worker, packets: &mut [VecBuf], now: u64) -> ArrayVec<Outco
 
 fn sealed(worker: &mut Worker, sport: u16) -> VecBuf {
     let mut packet = VecBuf::new(&frame(sport, 10));
-    assert_eq!(out(worker, &mut packet), Outcome::Added(Form::Sealed));
+    assert_eq!(out(worker, &mut packet), Outcome::Added(Form::Encrypted));
     packet
 }
 
@@ -54,8 +54,8 @@ fn a_worker_with_an_old_ring_does_not_bring_a_flow_back_at_n_0() {
             ager.step(&shared.table, u64::MAX / 2, 1, SMALL.capacity);
             ager.step(&shared.table, u64::MAX / 2, 1, 0);
             let mut answer = VecBuf::new(&testing::frame_between(testing::B, testing::A, 443, 1000, 10));
-            assert_eq!(out(&mut b, &mut answer), Outcome::Added(Form::Sealed));
-            assert_eq!(back(&mut worker, &mut [answer], 1)[0], Outcome::Removed(Form::Sealed));
+            assert_eq!(out(&mut b, &mut answer), Outcome::Added(Form::Encrypted));
+            assert_eq!(back(&mut worker, &mut [answer], 1)[0], Outcome::Removed(Form::Encrypted));
         }
         ager.step(&shared.table, u64::MAX / 2, 1, SMALL.capacity);
         ager.step(&shared.table, u64::MAX / 2, 1, 0);
@@ -85,13 +85,13 @@ fn the_key_of_a_flow_found_again_is_kept() {
         }
     }
     let mut packet = [sealed(&mut a, 1000)];
-    assert_ne!(back(&mut b, &mut packet, 1)[0], Outcome::Removed(Form::Sealed));
+    assert_ne!(back(&mut b, &mut packet, 1)[0], Outcome::Removed(Form::Encrypted));
     let ring = shared.ring.load_full();
     resync.step(&shared, &ring, 1, 5000);
     assert_eq!(resync.found, 1);
     let before = b.counters.derivations.get();
     for _ in 0..100 {
-        assert_eq!(back(&mut b, &mut [sealed(&mut a, 1000)], 1)[0], Outcome::Removed(Form::Sealed));
+        assert_eq!(back(&mut b, &mut [sealed(&mut a, 1000)], 1)[0], Outcome::Removed(Form::Encrypted));
     }
     assert!(b.counters.derivations.get() - before <= 2, "{} derivations", b.counters.derivations.get() - before);
 }
@@ -101,13 +101,13 @@ fn the_key_of_a_flow_that_came_back_is_kept() {
     let (mut a, b) = (Worker::new(encrypted(true, 1, 1).shared, 0), encrypted(false, 1, 1));
     let shared = b.shared;
     let mut b = Worker::new(shared.clone(), 0);
-    assert_eq!(back(&mut b, &mut [sealed(&mut a, 1000)], 1)[0], Outcome::Removed(Form::Sealed));
+    assert_eq!(back(&mut b, &mut [sealed(&mut a, 1000)], 1)[0], Outcome::Removed(Form::Encrypted));
     let mut ager = Ager::new(shared.quiescence.clone());
     ager.step(&shared.table, u64::MAX / 2, 1, SMALL.capacity);
     ager.step(&shared.table, u64::MAX / 2, 1, 0);
     let before = b.counters.derivations.get();
     for _ in 0..100 {
-        assert_eq!(back(&mut b, &mut [sealed(&mut a, 1000)], 1)[0], Outcome::Removed(Form::Sealed));
+        assert_eq!(back(&mut b, &mut [sealed(&mut a, 1000)], 1)[0], Outcome::Removed(Form::Encrypted));
     }
     assert!(b.counters.derivations.get() - before <= 2, "{} derivations", b.counters.derivations.get() - before);
 }
@@ -124,7 +124,7 @@ fn a_flood_does_not_lock_a_new_generation_out() {
         packet.data_mut()[14 + 40 + 30] ^= 1;
         packet
     };
-    assert_eq!(back(&mut b, &mut [sealed(&mut a1, 1000)], 1)[0], Outcome::Removed(Form::Sealed));
+    assert_eq!(back(&mut b, &mut [sealed(&mut a1, 1000)], 1)[0], Outcome::Removed(Form::Encrypted));
     let (mut now, mut accepted) = (1, 0);
     // Ten seconds of it. What earlier traffic has left over is spent within the first bursts.
     for i in 0..500_000usize {
@@ -136,7 +136,7 @@ fn a_flood_does_not_lock_a_new_generation_out() {
         let outcomes = back(&mut b, &mut burst, now);
         let refused = |o: &&Outcome| matches!(o, Outcome::Dropped(Reason::BadTag | Reason::NoTrialsLeft));
         assert!(outcomes.iter().filter(refused).count() >= 7);
-        accepted += outcomes.iter().filter(|&&o| o == Outcome::Removed(Form::Sealed)).count();
+        accepted += outcomes.iter().filter(|&&o| o == Outcome::Removed(Form::Encrypted)).count();
         if accepted > 10 {
             return;
         }

@@ -21,8 +21,8 @@ fn boxes(mode: Mode) -> (Side, Side) {
     )
 }
 
-const REMOVED: Outcome = Outcome::Removed(Form::Sealed);
-const ADDED: Outcome = Outcome::Added(Form::Sealed);
+const REMOVED: Outcome = Outcome::Removed(Form::Encrypted);
+const ADDED: Outcome = Outcome::Added(Form::Encrypted);
 
 /// Seals `count` packets of one flow in bursts, giving each to `each`.
 fn seal_many(worker: &mut Worker, count: u64, mut each: impl FnMut(u64, &mut [VecBuf])) {
@@ -41,7 +41,7 @@ fn seal_many(worker: &mut Worker, count: u64, mut each: impl FnMut(u64, &mut [Ve
 
 #[test]
 fn every_form_goes_in_and_out_again() {
-    for (mode, form) in [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Clear), (Mode::Encrypted, Form::Sealed)] {
+    for (mode, form) in [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Clear), (Mode::Encrypted, Form::Encrypted)] {
         let (a, b) = boxes(mode);
         let (mut a, mut b) = (Worker::new(a.shared, 0), Worker::new(b.shared, 0));
         let mut tagged = frame(1, 30);
@@ -200,7 +200,7 @@ fn what_becomes_of_failures_is_the_policys_choice() {
 #[test]
 fn verify_leaves_the_option_and_pass_does_not_look() {
     for (inbound, expected) in [
-        (InboundAction::Verify, Outcome::Verified(Form::Sealed)),
+        (InboundAction::Verify, Outcome::Verified(Form::Encrypted)),
         (InboundAction::Pass, Outcome::Passed(Reason::PolicyPass)),
     ] {
         let rule = crate::state::policies::Policy { inbound, ..testing::policy(Mode::Encrypted) };

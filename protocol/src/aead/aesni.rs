@@ -1,5 +1,5 @@
 //! AES-NI and PCLMULQDQ: one packet per register.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "intrinsics of CPU features, which callers have found")]
 
 use core::arch::x86_64::{
     __m128i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_and_si128, _mm_clmulepi64_si128, _mm_cmpeq_epi64,

@@ -1,16 +1,13 @@
 //! The portable path, over the `aes-gcm` and `chacha20poly1305` crates: they compare tags in constant time and leave the
 //! text alone when one does not verify.
 
-use super::{BATCH, Batch, KeyState};
+use super::batch::{BATCH, Batch, KeyState};
+use crate::nonce::NN;
 use crate::suite::Aead;
+use crate::wire::profile::{AAD_LEN, TEXT_LEN};
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use chacha20poly1305::ChaCha20Poly1305;
-
-/// Octets that count of a nonce, of the additional data and of the text.
-const NONCE: usize = 12;
-const AAD: usize = 6;
-const TEXT: usize = 14;
 
 pub(super) fn seal(aead: Aead, keys: &[&KeyState], batch: &mut Batch) {
     let seal = match aead {
@@ -37,29 +34,29 @@ fn cipher<A: KeyInit, const NK: usize>(key: &KeyState) -> Option<A> {
 fn seal_one<A: KeyInit + AeadInOut, const NK: usize>(key: &KeyState, batch: &mut Batch, i: usize) {
     let Batch { nonce, aad, text, tag } = batch;
     let sealed = cipher::<A, NK>(key).and_then(|cipher| {
-        let nonce = nonce[i][..NONCE].try_into().ok()?;
-        cipher.encrypt_inout_detached(nonce, &aad[i][..AAD], (&mut text[i][..TEXT]).into()).ok()
+        let nonce = nonce[i][..NN].try_into().ok()?;
+        cipher.encrypt_inout_detached(nonce, &aad[i][..AAD_LEN], (&mut text[i][..TEXT_LEN]).into()).ok()
     });
     match sealed {
         Some(made) => tag[i].copy_from_slice(&made),
         // Cannot happen with these lengths; if it could, the metrics must not go out in clear.
         None => (text[i], tag[i]) = ([0; 16], [0; 16]),
     }
-    text[i][TEXT..].fill(0);
+    text[i][TEXT_LEN..].fill(0);
 }
 
 fn open_one<A: KeyInit + AeadInOut, const NK: usize>(key: &KeyState, batch: &mut Batch, i: usize) -> bool {
     let Batch { nonce, aad, text, tag } = batch;
     let opened = cipher::<A, NK>(key).is_some_and(|cipher| {
-        let (Ok(nonce), Ok(tag)) = (nonce[i][..NONCE].try_into(), tag[i].as_slice().try_into()) else {
+        let (Ok(nonce), Ok(tag)) = (nonce[i][..NN].try_into(), tag[i].as_slice().try_into()) else {
             return false;
         };
-        cipher.decrypt_inout_detached(nonce, &aad[i][..AAD], (&mut text[i][..TEXT]).into(), tag).is_ok()
+        cipher.decrypt_inout_detached(nonce, &aad[i][..AAD_LEN], (&mut text[i][..TEXT_LEN]).into(), tag).is_ok()
     });
     if !opened {
         text[i] = [0; 16];
     }
-    text[i][TEXT..].fill(0);
+    text[i][TEXT_LEN..].fill(0);
     opened
 }
 

@@ -1,8 +1,11 @@
 //! One packet for itself, its key with it: for trials, tools and tests. The packet path works with a
 //! [`Batch`](super::Batch).
 
-use super::{BATCH, Batch, KeyState, Path};
+use super::batch::{BATCH, Batch, KeyState};
+use super::path::Path;
+use crate::nonce::NN;
 use crate::suite::Aead;
+use crate::wire::profile::{AAD_LEN, TAG_LEN, TEXT_LEN};
 use zeroize::Zeroize;
 
 /// One option's key, nonce and octets.
@@ -11,18 +14,19 @@ pub struct Slot {
     /// The first Nk octets are the key.
     pub key: [u8; 32],
     /// Never used twice with the same key.
-    pub nonce: [u8; 12],
-    /// The first six octets of the option as sent.
-    pub aad: [u8; 6],
+    pub nonce: [u8; NN],
+    /// The first octets of the option as sent.
+    pub aad: [u8; AAD_LEN],
     /// Metrics, or their ciphertext.
-    pub text: [u8; 14],
+    pub text: [u8; TEXT_LEN],
     /// Written by [`seal`], checked by [`open`].
-    pub tag: [u8; 16],
+    pub tag: [u8; TAG_LEN],
 }
 
 impl Slot {
     /// An empty slot.
-    pub const ZERO: Self = Self { key: [0; 32], nonce: [0; 12], aad: [0; 6], text: [0; 14], tag: [0; 16] };
+    pub const ZERO: Self =
+        Self { key: [0; 32], nonce: [0; NN], aad: [0; AAD_LEN], text: [0; TEXT_LEN], tag: [0; TAG_LEN] };
 }
 
 impl core::fmt::Debug for Slot {

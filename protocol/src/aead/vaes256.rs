@@ -1,6 +1,6 @@
 //! VAES and VPCLMULQDQ on 256 bits, for CPUs that have them without AVX-512 (AMD Zen 3, Intel's cores since Alder Lake):
 //! two packets per register.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "intrinsics of CPU features, which callers have found")]
 
 use core::arch::x86_64::{
     __m256i, _mm_load_si128, _mm_loadu_si128, _mm256_aesenc_epi128, _mm256_aesenclast_epi128, _mm256_and_si256,

@@ -1,5 +1,5 @@
 //! VAES and VPCLMULQDQ on 512 bits: four packets per register.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "intrinsics of CPU features, which callers have found")]
 
 use core::arch::x86_64::{
     __m512i, _mm_load_si128, _mm_loadu_si128, _mm512_aesenc_epi128, _mm512_aesenclast_epi128, _mm512_and_si512,

@@ -1,6 +1,7 @@
 //! Tests of the receiver's state: order, rotations, generations, several boxes, eviction.
 
 use super::*;
+use crate::sender::PACKETS_PER_KRI;
 use proptest::prelude::*;
 use std::collections::HashSet;
 
@@ -103,7 +104,7 @@ fn eviction_leaves_no_room_for_replays_of_the_other_box() {
         assert!(matches!(state.accept(id, 0, 100), Verdict::Fresh { .. }));
     }
     let back = ReceiverState::default();
-    back.resume(state.rest());
+    back.resume(state.snapshot());
     assert!(!matches!(back.accept(b, 0, 100), Verdict::Fresh { .. }), "B's packet was let in twice");
 }
 
@@ -127,7 +128,7 @@ fn a_flow_that_comes_back_refuses_what_it_may_have_seen() {
     state.accept(id(2), 4, 100);
     state.accept(id(2), 4, 110);
     let back = ReceiverState::default();
-    back.resume(state.rest());
+    back.resume(state.snapshot());
     assert_eq!(back.current(), Some((id(2), 4)));
     assert_eq!(back.accept(id(2), 4, 110), Verdict::Replayed);
     assert_eq!(back.accept(id(2), 4, 105), Verdict::Replayed);

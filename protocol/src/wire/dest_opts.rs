@@ -42,7 +42,7 @@ pub fn begin_header(header: &mut [u8], form: Form) {
     header[1] = form.header_units();
     let fill_at = match form {
         Form::Pdm => form.option_at() + form.option_len(),
-        Form::Clear | Form::Sealed => tlv::FIRST_AT,
+        Form::Clear | Form::Encrypted => tlv::FIRST_AT,
     };
     header[fill_at..fill_at + FILL.len()].copy_from_slice(&FILL);
 }
@@ -69,7 +69,7 @@ pub struct InsertPlan {
 #[inline]
 pub fn plan_insert(chain: &Chain, packet: &[u8], form: Form) -> Result<InsertPlan, InsertError> {
     debug_assert!(chain.upper_offset <= packet.len(), "the chain is of another packet");
-    if chain.esp && form != Form::Sealed {
+    if chain.esp && form != Form::Encrypted {
         return Err(InsertError::ClearOutsideEsp);
     }
     let len = match chain.last_dest_opts {

@@ -1,7 +1,7 @@
 use super::*;
-use crate::wire::option::{Metrics, Prefix6, emit_clear, emit_pdm, emit_sealed};
+use crate::wire::option::{Metrics, Prefix6, emit_clear, emit_encrypted, emit_pdm};
 
-const FORMS: [Form; 3] = [Form::Pdm, Form::Clear, Form::Sealed];
+const FORMS: [Form; 3] = [Form::Pdm, Form::Clear, Form::Encrypted];
 
 fn option(form: Form) -> Vec<u8> {
     let prefix = Prefix6 { reserved: 0, prseq: 5, f: 1 };
@@ -9,7 +9,7 @@ fn option(form: Form) -> Vec<u8> {
     match form {
         Form::Pdm => emit_pdm(&metrics).to_vec(),
         Form::Clear => emit_clear(&prefix, &metrics).to_vec(),
-        Form::Sealed => emit_sealed(&prefix.emit(form), &[0xCC; 14], &[0xDD; 16]).to_vec(),
+        Form::Encrypted => emit_encrypted(&prefix.emit(form), &[0xCC; 14], &[0xDD; 16]).to_vec(),
     }
 }
 
@@ -47,7 +47,7 @@ fn new_headers_read_as_in_the_profile() {
         let expected = match form {
             Form::Pdm => [&[17, 1][..], &o, &[1, 0]].concat(),
             Form::Clear => [&[17, 2, 1, 0][..], &o].concat(),
-            Form::Sealed => [&[17, 4, 1, 0][..], &o].concat(),
+            Form::Encrypted => [&[17, 4, 1, 0][..], &o].concat(),
         };
         let after = insert(&before, form).expect("room");
         assert_eq!(after[40..], [&expected[..], &UDP8].concat());
@@ -59,7 +59,7 @@ fn new_headers_read_as_in_the_profile() {
 #[test]
 fn an_existing_header_grows() {
     let before = with(&[0x1E, 3, 9, 9, 9, 0]);
-    for (form, units) in [(Form::Pdm, 2), (Form::Clear, 3), (Form::Sealed, 5)] {
+    for (form, units) in [(Form::Pdm, 2), (Form::Clear, 3), (Form::Encrypted, 5)] {
         let after = insert(&before, form).expect("room");
         let header = [&[17, units, 0x1E, 3, 9, 9, 9, 0][..], &option(form), &[1, 2, 0, 0], &UDP8].concat();
         assert_eq!(after[40..], header);
@@ -68,7 +68,7 @@ fn an_existing_header_grows() {
     }
     // Also one with nothing but padding in it stays.
     let before = with(&[1, 4, 0, 0, 0, 0]);
-    assert_eq!(remove(&insert(&before, Form::Sealed).expect("room")), before);
+    assert_eq!(remove(&insert(&before, Form::Encrypted).expect("room")), before);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn esp_takes_the_sealed_form_only() {
     let refused = Err(EditError::Insert(InsertError::ClearOutsideEsp));
     assert_eq!(insert(&before, Form::Pdm), refused);
     assert_eq!(insert(&before, Form::Clear), refused);
-    let after = insert(&before, Form::Sealed).expect("room");
+    let after = insert(&before, Form::Encrypted).expect("room");
     assert_eq!((after[6], after[40]), (ipv6::DEST_OPTS, ipv6::ESP));
     assert_eq!(remove(&after), before);
 }
@@ -107,7 +107,7 @@ fn full_headers_and_chains() {
         p[41] = units as u8;
         p
     };
-    for (form, grows) in [(Form::Pdm, 2), (Form::Clear, 3), (Form::Sealed, 5)] {
+    for (form, grows) in [(Form::Pdm, 2), (Form::Clear, 3), (Form::Encrypted, 5)] {
         assert_eq!(insert(&filled(255), form), Err(EditError::Insert(InsertError::HeaderFull)));
         assert_eq!(insert(&filled(256 - grows), form), Err(EditError::Insert(InsertError::HeaderFull)));
         let before = filled(255 - grows);
@@ -121,8 +121,8 @@ fn full_headers_and_chains() {
         p[(count - 1) * 8] = ipv6::UDP;
         packet(ipv6::ROUTING, &[&p[..], &UDP8].concat())
     };
-    assert_eq!(insert(&routing(16), Form::Sealed), Err(EditError::Insert(InsertError::HeaderFull)));
-    let after = insert(&routing(15), Form::Sealed).expect("room");
+    assert_eq!(insert(&routing(16), Form::Encrypted), Err(EditError::Insert(InsertError::HeaderFull)));
+    let after = insert(&routing(15), Form::Encrypted).expect("room");
     assert_eq!(remove(&after), routing(15));
 }
 

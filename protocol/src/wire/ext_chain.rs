@@ -4,7 +4,8 @@
 //! headers, looks at each option once, and does not panic.
 
 use super::ipv6;
-use super::option::{Form, OPTION_TYPE, VERSION};
+use super::option::Form;
+use super::profile::{PROFILE, TYPE_AND_LEN};
 use super::routing;
 use super::tlv::{Tlv, Tlvs};
 use crate::five_tuple::FiveTuple;
@@ -221,7 +222,7 @@ fn pdm_option(header: &[u8]) -> Result<Option<(Form, usize)>, WalkError> {
     let mut found = None;
     for tlv in Tlvs::of(header) {
         let tlv = tlv.map_err(|_| WalkError::MalformedHeader)?;
-        if tlv.kind == OPTION_TYPE {
+        if tlv.kind == PROFILE.option_type {
             let form = form_of(header, tlv).ok_or(WalkError::MalformedOption)?;
             if found.is_some() {
                 return Err(WalkError::MalformedOption);
@@ -265,9 +266,9 @@ fn ports(upper: &[u8], protocol: u8) -> Result<[u16; 2], WalkError> {
 
 #[inline]
 fn form_of(header: &[u8], tlv: Tlv) -> Option<Form> {
-    match Form::from_data_len((tlv.end - tlv.at - 2) as u8)? {
+    match Form::from_data_len((tlv.end - tlv.at - TYPE_AND_LEN) as u8)? {
         Form::Pdm => Some(Form::Pdm),
-        form if header[tlv.at + 2] >> 4 == VERSION => Some(form),
+        form if header[tlv.at + TYPE_AND_LEN] >> 4 == PROFILE.version => Some(form),
         _ => None,
     }
 }

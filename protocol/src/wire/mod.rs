@@ -5,5 +5,6 @@ pub mod ethernet;
 pub mod ext_chain;
 pub mod ipv6;
 pub mod option;
+pub mod profile;
 mod routing;
 mod tlv;

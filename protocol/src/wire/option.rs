@@ -1,30 +1,10 @@
-//! The three PDM options as octets (profile section 1, draft section 6.3, RFC 8250 section 3.2).
-//!
-//! ```text
-//! offset   0     1     2              4              6             20            36
-//!       +-----+-----+--------------+--------------+-------------+-------------+
-//! PDM   | 0F  | 0A  |  metrics without Global Pointer, 10 octets, end at 12    |
-//! Clear | 0F  | 12  | 2, Reserved  | PRSEQ, F     | metrics, 14 |
-//! Sealed| 0F  | 22  | 2, Reserved  | PRSEQ, F     | ciphertext  | tag, 16     |
-//!       +-----+-----+--------------+--------------+-------------+-------------+
-//! ```
-//! Lengths, offsets and the additional data of this wire profile stand here and nowhere else.
+//! The three PDM options as octets (profile section 1, draft section 6.3, RFC 8250 section 3.2). What they measure in numbers,
+//! lengths and offsets, stands in [`profile`](super::profile); here stands what their fields mean.
 
-/// Option Type of all three: skip if unknown, does not change en route.
-pub const OPTION_TYPE: u8 = 0x0F;
-/// The version in the high four bits behind Opt Data Len, in the two PDMv2 forms.
-pub const VERSION: u8 = 2;
-/// Octets from the Option Type to the metrics; in the sealed form they are the additional data.
-pub const PREFIX_LEN: usize = 6;
-/// Octets of the metrics.
-pub const METRICS_LEN: usize = 14;
-/// Octets of the tag.
-pub const TAG_LEN: usize = 16;
+use super::profile::{AAD_LEN, CLEAR_LEN, ENCRYPTED_LEN, PDM, PROFILE, TAG_LEN, TEXT_LEN, TYPE_AND_LEN};
 
-const PDM_METRICS_LEN: usize = 10;
-const PDM_LEN: usize = Form::Pdm.option_len();
-const CLEAR_LEN: usize = Form::Clear.option_len();
-const SEALED_LEN: usize = Form::Sealed.option_len();
+const PDM_METRICS_LEN: usize = PDM.text_len;
+const PDM_LEN: usize = PDM.clear_len();
 
 /// Which of the three options.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +14,7 @@ pub enum Form {
     /// `PDMv2`, unencrypted.
     Clear,
     /// `PDMv2`, encrypted.
-    Sealed,
+    Encrypted,
 }
 
 impl Form {
@@ -42,25 +22,25 @@ impl Form {
     #[inline]
     #[must_use]
     pub const fn data_len(self) -> u8 {
-        match self {
-            Self::Pdm => 10,
-            Self::Clear => 18,
-            Self::Sealed => 34,
-        }
+        (self.option_len() - TYPE_AND_LEN) as u8
     }
 
     /// Octets of the option from its Option Type on.
     #[inline]
     #[must_use]
     pub const fn option_len(self) -> usize {
-        self.data_len() as usize + 2
+        match self {
+            Self::Pdm => PDM_LEN,
+            Self::Clear => CLEAR_LEN,
+            Self::Encrypted => ENCRYPTED_LEN,
+        }
     }
 
     /// Octets of a Destination Options header with nothing but the option in it.
     #[inline]
     #[must_use]
     pub const fn header_len(self) -> usize {
-        self.option_len() + 4
+        self.option_len() + PROFILE.around_len
     }
 
     /// Hdr Ext Len of such a header.
@@ -75,8 +55,8 @@ impl Form {
     #[must_use]
     pub const fn option_at(self) -> usize {
         match self {
-            Self::Pdm => 2,
-            Self::Clear | Self::Sealed => 4,
+            Self::Pdm => PDM.option_at,
+            Self::Clear | Self::Encrypted => PROFILE.option_at,
         }
     }
 
@@ -84,17 +64,20 @@ impl Form {
     #[inline]
     #[must_use]
     pub const fn grow_len(self) -> usize {
-        self.option_len() + 4
+        self.option_len() + PROFILE.around_len
     }
 
     /// The form with this Opt Data Len.
     #[inline]
     #[must_use]
     pub const fn from_data_len(len: u8) -> Option<Self> {
+        const PDM: u8 = Form::Pdm.data_len();
+        const CLEAR: u8 = Form::Clear.data_len();
+        const ENCRYPTED: u8 = Form::Encrypted.data_len();
         match len {
-            10 => Some(Self::Pdm),
-            18 => Some(Self::Clear),
-            34 => Some(Self::Sealed),
+            PDM => Some(Self::Pdm),
+            CLEAR => Some(Self::Clear),
+            ENCRYPTED => Some(Self::Encrypted),
             _ => None,
         }
     }
@@ -123,7 +106,7 @@ impl Metrics {
     /// As in `PDMv2`.
     #[inline]
     #[must_use]
-    pub const fn emit(&self) -> [u8; METRICS_LEN] {
+    pub const fn emit(&self) -> [u8; TEXT_LEN] {
         let [low, high] = self.to_words();
         let [r, s, g0, g1, g2, g3, p0, p1] = low.to_le_bytes();
         let [l0, l1, a0, a1, b0, b1, _, _] = high.to_le_bytes();
@@ -148,7 +131,7 @@ impl Metrics {
     /// The inverse of [`Metrics::emit`].
     #[inline]
     #[must_use]
-    pub const fn parse(octets: &[u8; METRICS_LEN]) -> Self {
+    pub const fn parse(octets: &[u8; TEXT_LEN]) -> Self {
         let [r, s, g0, g1, g2, g3, p0, p1, l0, l1, a0, a1, b0, b1] = *octets;
         let low = u64::from_le_bytes([r, s, g0, g1, g2, g3, p0, p1]);
         Self::from_words([low, u64::from_le_bytes([l0, l1, a0, a1, b0, b1, 0, 0])])
@@ -212,7 +195,7 @@ impl Prefix6 {
     /// The first six octets of the option: the additional data. Bits beyond a field's width are left out.
     #[inline]
     #[must_use]
-    pub const fn emit(&self, form: Form) -> [u8; PREFIX_LEN] {
+    pub const fn emit(&self, form: Form) -> [u8; AAD_LEN] {
         let [kind, data_len, r0, r1, p0, p1, _, _] = self.to_word(form).to_le_bytes();
         [kind, data_len, r0, r1, p0, p1]
     }
@@ -221,23 +204,23 @@ impl Prefix6 {
     #[inline]
     #[must_use]
     pub const fn to_word(&self, form: Form) -> u64 {
-        let version = ((VERSION as u16) << 12 | self.reserved & 0x0FFF).swap_bytes();
-        let order = (self.prseq << 1 | (self.f & 1) as u16).swap_bytes();
-        OPTION_TYPE as u64 | (form.data_len() as u64) << 8 | (version as u64) << 16 | (order as u64) << 32
+        let version = ((PROFILE.version as u16) << 12 | self.reserved & 0x0FFF).swap_bytes();
+        let order = (self.prseq << PROFILE.flag_bits | (self.f & 1) as u16).swap_bytes();
+        PROFILE.option_type as u64 | (form.data_len() as u64) << 8 | (version as u64) << 16 | (order as u64) << 32
     }
 
     /// The inverse of [`Prefix6::emit`]; `None` unless it is a `PDMv2` option of version 2.
     #[inline]
     #[must_use]
-    pub const fn parse(octets: &[u8; PREFIX_LEN]) -> Option<Self> {
+    pub const fn parse(octets: &[u8; AAD_LEN]) -> Option<Self> {
         let [kind, data_len, r0, r1, p0, p1] = *octets;
-        if kind != OPTION_TYPE || r0 >> 4 != VERSION {
+        if kind != PROFILE.option_type || r0 >> 4 != PROFILE.version {
             return None;
         }
         match Form::from_data_len(data_len) {
-            Some(Form::Clear | Form::Sealed) => Some(Self {
+            Some(Form::Clear | Form::Encrypted) => Some(Self {
                 reserved: u16::from_be_bytes([r0 & 0x0F, r1]),
-                prseq: u16::from_be_bytes([p0, p1]) >> 1,
+                prseq: u16::from_be_bytes([p0, p1]) >> PROFILE.flag_bits,
                 f: p1 & 1,
             }),
             Some(Form::Pdm) | None => None,
@@ -250,9 +233,9 @@ impl Prefix6 {
 #[must_use]
 pub fn emit_pdm(metrics: &Metrics) -> [u8; PDM_LEN] {
     let mut option = [0; PDM_LEN];
-    option[0] = OPTION_TYPE;
+    option[0] = PDM.option_type;
     option[1] = Form::Pdm.data_len();
-    option[2..].copy_from_slice(&metrics.emit_pdm());
+    option[TYPE_AND_LEN..].copy_from_slice(&metrics.emit_pdm());
     option
 }
 
@@ -261,19 +244,19 @@ pub fn emit_pdm(metrics: &Metrics) -> [u8; PDM_LEN] {
 #[must_use]
 pub fn emit_clear(prefix: &Prefix6, metrics: &Metrics) -> [u8; CLEAR_LEN] {
     let mut option = [0; CLEAR_LEN];
-    option[..PREFIX_LEN].copy_from_slice(&prefix.emit(Form::Clear));
-    option[PREFIX_LEN..].copy_from_slice(&metrics.emit());
+    option[..AAD_LEN].copy_from_slice(&prefix.emit(Form::Clear));
+    option[AAD_LEN..].copy_from_slice(&metrics.emit());
     option
 }
 
-/// A sealed `PDMv2` option: additional data, ciphertext, tag.
+/// An encrypted `PDMv2` option: additional data, ciphertext, tag.
 #[inline]
 #[must_use]
-pub fn emit_sealed(aad: &[u8; PREFIX_LEN], ct: &[u8; METRICS_LEN], tag: &[u8; TAG_LEN]) -> [u8; SEALED_LEN] {
-    let mut option = [0; SEALED_LEN];
-    option[..PREFIX_LEN].copy_from_slice(aad);
-    option[PREFIX_LEN..PREFIX_LEN + METRICS_LEN].copy_from_slice(ct);
-    option[PREFIX_LEN + METRICS_LEN..].copy_from_slice(tag);
+pub fn emit_encrypted(aad: &[u8; AAD_LEN], ct: &[u8; TEXT_LEN], tag: &[u8; TAG_LEN]) -> [u8; ENCRYPTED_LEN] {
+    let mut option = [0; ENCRYPTED_LEN];
+    option[..AAD_LEN].copy_from_slice(aad);
+    option[AAD_LEN..AAD_LEN + TEXT_LEN].copy_from_slice(ct);
+    option[AAD_LEN + TEXT_LEN..].copy_from_slice(tag);
     option
 }
 
@@ -295,7 +278,7 @@ mod tests {
     #[test]
     fn lengths_of_the_profile() {
         for (form, data, option, header) in
-            [(Form::Pdm, 10, 12, 16), (Form::Clear, 18, 20, 24), (Form::Sealed, 34, 36, 40)]
+            [(Form::Pdm, 10, 12, 16), (Form::Clear, 18, 20, 24), (Form::Encrypted, 34, 36, 40)]
         {
             assert_eq!((form.data_len(), form.option_len(), form.header_len()), (data, option, header));
             assert_eq!(form.grow_len(), header);
@@ -313,13 +296,13 @@ mod tests {
             hex::encode(emit_clear(&prefix, &METRICS)),
             "0f122abcfffd112233343536444555566667 7778".replace(' ', "")
         );
-        let sealed = emit_sealed(&prefix.emit(Form::Sealed), &[0xC1; 14], &[0x7A; 16]);
+        let sealed = emit_encrypted(&prefix.emit(Form::Encrypted), &[0xC1; 14], &[0x7A; 16]);
         assert_eq!(hex::encode(sealed), format!("0f222abcfffd{}{}", "c1".repeat(14), "7a".repeat(16)));
     }
 
     #[test]
     fn prefix_of_another_version_length_or_type_is_refused() {
-        let good = Prefix6::default().emit(Form::Sealed);
+        let good = Prefix6::default().emit(Form::Encrypted);
         assert_eq!(Prefix6::parse(&good), Some(Prefix6::default()));
         for (at, octet) in [(0, 0x1E), (1, 10), (1, 20), (2, 0x10), (2, 0x30), (2, 0)] {
             let mut bad = good;
@@ -339,14 +322,14 @@ mod tests {
         #[test]
         fn prefixes_come_back(reserved in 0u16..0x1000, prseq in 0u16..0x8000, f in 0u8..2, sealed: bool) {
             let prefix = Prefix6 { reserved, prseq, f };
-            let form = if sealed { Form::Sealed } else { Form::Clear };
+            let form = if sealed { Form::Encrypted } else { Form::Clear };
             prop_assert_eq!(Prefix6::parse(&prefix.emit(form)), Some(prefix));
         }
 
         #[test]
         fn any_octets_parse_or_are_refused(octets: [u8; 6]) {
             let mut octets = octets;
-            octets[0] = OPTION_TYPE;
+            octets[0] = PROFILE.option_type;
             octets[1] = if octets[1] & 1 == 0 { 0x12 } else { 0x22 };
             let parsed = Prefix6::parse(&octets);
             prop_assert_eq!(parsed.is_some(), octets[2] >> 4 == 2);

@@ -56,13 +56,23 @@ mod aead {
     }
 }
 
+/// How long nonces are, and what is sealed of an option.
+#[allow(dead_code, reason = "the kernels need the lengths alone")]
+#[path = "../../src/nonce.rs"]
+mod nonce;
+#[allow(dead_code, reason = "the kernels need the lengths alone")]
+#[path = "../../src/wire"]
+mod wire {
+    pub mod profile;
+}
+
 use aead::{BATCH, Batch, KeyState};
 
-#[allow(non_camel_case_types)]
+#[allow(non_camel_case_types, reason = "stands for a module of the kernel's name")]
 struct aesni;
-#[allow(non_camel_case_types)]
+#[allow(non_camel_case_types, reason = "stands for a module of the kernel's name")]
 struct vaes256;
-#[allow(non_camel_case_types)]
+#[allow(non_camel_case_types, reason = "stands for a module of the kernel's name")]
 struct vaes512;
 
 /// A key, a nonce, additional data, a text, all filled up with what must not count; then what sealing makes of them.
@@ -165,8 +175,7 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
 /// Entered from boot.S.
 #[unsafe(no_mangle)]
 extern "C" fn run() -> ! {
-    // Newer compilers know that this is safe.
-    #[allow(unused_unsafe)]
+    #[allow(unused_unsafe, reason = "newer compilers know that this is safe")]
     // SAFETY: every x86-64 has the instruction.
     let leaf = unsafe { core::arch::x86_64::__cpuid_count(7, 0) };
     let (f, bw, vaes, vpclmulqdq) = (leaf.ebx >> 16 & 1, leaf.ebx >> 30 & 1, leaf.ecx >> 9 & 1, leaf.ecx >> 10 & 1);

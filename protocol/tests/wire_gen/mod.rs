@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::wire::option::Form;
 
-pub const FORMS: [Form; 3] = [Form::Pdm, Form::Clear, Form::Sealed];
+pub const FORMS: [Form; 3] = [Form::Pdm, Form::Clear, Form::Encrypted];
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;

@@ -132,7 +132,7 @@ pub fn packets(o: &mut Object<'_>) {
             Err(error) => o.fail("packet", &error.to_string()),
         }
     }
-    let forms = [("packet_pdm", Form::Pdm), ("packet_clear", Form::Clear), ("packet_sealed", Form::Sealed)];
+    let forms = [("packet_pdm", Form::Pdm), ("packet_clear", Form::Clear), ("packet_sealed", Form::Encrypted)];
     // A form that cannot go into the packet (in clear outside ESP, say) is null, absent, or the packet as it was.
     let given = forms.map(|(name, form)| (name, form, if o.has(name) { o.hex(name).map(Some) } else { o.skip(name) }));
     let all = (|| Some((session?, prseq?, f?, reserved?, metrics?, packet?)))();
@@ -142,12 +142,12 @@ pub fn packets(o: &mut Object<'_>) {
         let option = match form {
             Form::Pdm => option::emit_pdm(&metrics).to_vec(),
             Form::Clear => option::emit_clear(&head, &metrics).to_vec(),
-            Form::Sealed => seal(aead, &session, &head, &metrics).to_vec(),
+            Form::Encrypted => seal(aead, &session, &head, &metrics).to_vec(),
         };
         match with_option {
             Some(Some(with_option)) if with_option != packet => {
                 both_ways(o, name, form, &packet, &option, &with_option);
-                if form == Form::Sealed {
+                if form == Form::Encrypted {
                     open_packet(o, aead, &session, &with_option, &metrics);
                 }
             }
@@ -190,10 +190,10 @@ fn seal(aead: Aead, session: &SessionKey, head: &Prefix6, metrics: &Metrics) -> 
     let mut slot = Slot::ZERO;
     slot.key = session.key;
     slot.nonce = session.nonce(head.prseq);
-    slot.aad = head.emit(Form::Sealed);
+    slot.aad = head.emit(Form::Encrypted);
     slot.text = metrics.emit();
     aead::seal(aead, core::slice::from_mut(&mut slot));
-    option::emit_sealed(&slot.aad, &slot.text, &slot.tag)
+    option::emit_encrypted(&slot.aad, &slot.text, &slot.tag)
 }
 
 /// Opens the vector's option, as a receiver does; and must not open it with a bit flipped.

@@ -44,12 +44,12 @@ pub(super) fn lately_sent(
     now: u64,
 ) -> Proof {
     // A flow whose numbers are of another generation: an error of a moment ago, or a packet sent again will bring a new one.
-    let generation = if form == Form::Sealed { generation_of(ring) } else { IN_CLEAR };
+    let generation = if form == Form::Encrypted { generation_of(ring) } else { IN_CLEAR };
     let Some(given) = flow.sender.given(generation) else { return Proof::NotSent };
     let sent = match form {
         Form::Pdm => pdm(given, octets),
         Form::Clear => clear(shared, flow, given, octets),
-        Form::Sealed => match sealed(ring, counters, budget, flow, given, octets, now) {
+        Form::Encrypted => match sealed(ring, counters, budget, flow, given, octets, now) {
             Err(TooMany) => return Proof::TooMany,
             Ok(sent) => sent,
         },

@@ -22,7 +22,8 @@ mod words;
 use forged::changes_nothing;
 
 const ROUTER: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-const FORMS: [(Mode, Form); 3] = [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Clear), (Mode::Encrypted, Form::Sealed)];
+const FORMS: [(Mode, Form); 3] =
+    [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Clear), (Mode::Encrypted, Form::Encrypted)];
 /// A Destination Options header of the host's own, with an option in it that says nothing.
 const HOSTS_OWN: [u8; 8] = [0, 0, 0x1E, 4, 1, 2, 3, 4];
 const SECOND: u64 = 1_000_000_000;
@@ -147,7 +148,7 @@ fn the_host_hears_of_the_packet_that_it_sent() {
     for (mode, form) in FORMS {
         for own_header in [false, true] {
             for (next, ports) in [(ipv6::TCP, 4), (ipv6::UDP, 4), (ipv6::ICMPV6, 6), (ipv6::ESP, 0)] {
-                if next == ipv6::ESP && form != Form::Sealed {
+                if next == ipv6::ESP && form != Form::Encrypted {
                     continue;
                 }
                 let (_side, mut worker, packet, measured) = sent(mode, next, own_header, 1444);
@@ -224,7 +225,7 @@ fn hosts_are_told_no_less_than_1280_and_packets_go_without_where_that_leaves_no_
         assert_eq!(mtu_of(&heard), told);
         for len in [1280, 100] {
             let frame = [ethernet(0), of_host(ipv6::UDP, false, len)].concat();
-            let expected = if room { Outcome::Added(Form::Sealed) } else { Outcome::Passed(Reason::PathMtu) };
+            let expected = if room { Outcome::Added(Form::Encrypted) } else { Outcome::Passed(Reason::PathMtu) };
             assert_eq!(out(&mut worker, &frame, 8).0, expected, "MTU {mtu}, {len} octets");
         }
     }
@@ -237,7 +238,7 @@ fn segments_are_kept_small_enough_for_the_path_both_ways() {
         let path = PathConfig { mss_clamp: true, outside_mtu: 1500, ..config(Mode::Encrypted) };
         let mut worker = Worker::new(box_a(path).shared, 0);
         let (outcome, frame) = out(&mut worker, &[ethernet(0), of_host(ipv6::UDP, false, 1460)].concat(), 5);
-        assert_eq!(outcome, Outcome::Added(Form::Sealed));
+        assert_eq!(outcome, Outcome::Added(Form::Encrypted));
         let syn = |src, dst| {
             let tcp = [0, 80, 0xC0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0x60, 2, 0xFF, 0xFF, 0, 0, 0, 0, 2, 4, 5, 0xB4];
             [ethernet(0), ip(src, dst, ipv6::TCP, &tcp)].concat()
@@ -383,7 +384,7 @@ fn a_router_of_1400_between_the_boxes() {
     assert_eq!(out(&mut worker, &shorter, 6).0, Outcome::Passed(Reason::PathMtu));
     shorter.truncate(14 + 1360);
     shorter[18..20].copy_from_slice(&1320u16.to_be_bytes());
-    assert_eq!(out(&mut worker, &shorter, 7).0, Outcome::Added(Form::Sealed));
+    assert_eq!(out(&mut worker, &shorter, 7).0, Outcome::Added(Form::Encrypted));
 }
 
 proptest! {

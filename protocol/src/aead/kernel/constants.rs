@@ -1,21 +1,25 @@
 //! What the kernel's body uses of AES, GHASH and the option's shape, as blocks of 16 octets.
 
+use crate::nonce::NN;
+use crate::wire::profile::{AAD_LEN, TEXT_LEN};
+
 /// AES-128's round constants.
 pub(in crate::aead) const RCON: [u8; 10] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1B, 0x36];
 
-/// The last GHASH block: 48 bits of additional data, 112 of text; octets reversed.
-pub(in crate::aead) const LENGTHS: [u8; 16] = [112, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0];
+/// The last GHASH block, octets reversed: how many bits of text there are, and of additional data. Either fits one octet.
+pub(in crate::aead) const LENGTHS: [u8; 16] =
+    [TEXT_LEN as u8 * 8, 0, 0, 0, 0, 0, 0, 0, AAD_LEN as u8 * 8, 0, 0, 0, 0, 0, 0, 0];
 
 /// What counts of a nonce's and of the text's 16 octets, and the first two counters.
-pub(in crate::aead) const NONCE: [u8; 16] = mask(12);
-pub(in crate::aead) const TEXT: [u8; 16] = mask(14);
+pub(in crate::aead) const NONCE: [u8; 16] = mask(NN);
+pub(in crate::aead) const TEXT: [u8; 16] = mask(TEXT_LEN);
 pub(in crate::aead) const COUNTERS: [[u8; 16]; 2] =
     [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]];
 
-/// Octets in reverse: all of them, the additional data's six, the text's 14; zeros for the others.
+/// Octets in reverse: all of them, the additional data's, the text's; zeros for the others.
 pub(in crate::aead) const REVERSE: [u8; 16] = reverse(16);
-pub(in crate::aead) const REVERSE_AAD: [u8; 16] = reverse(6);
-pub(in crate::aead) const REVERSE_TEXT: [u8; 16] = reverse(14);
+pub(in crate::aead) const REVERSE_AAD: [u8; 16] = reverse(AAD_LEN);
+pub(in crate::aead) const REVERSE_TEXT: [u8; 16] = reverse(TEXT_LEN);
 /// The inverse of ShiftRows, with `RotWord` in every word and without: AESENCLAST after it is the schedule's `SubWord`.
 pub(in crate::aead) const ROTATE: [u8; 16] = unshift_rows(1);
 pub(in crate::aead) const KEEP: [u8; 16] = unshift_rows(0);

@@ -3,7 +3,7 @@
 //!
 //! valgrind knows no VAES, so this covers the AES-NI path; the others expand the same body, which has no branch but those on
 //! the number of keys.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "requests to valgrind are instructions that do nothing")]
 
 use super::super::{BATCH, Batch, KeyState, Path};
 use super::{AES, Rng, filled};

@@ -171,7 +171,7 @@ models!("sse2");
 #[cfg(target_arch = "aarch64")]
 models!("neon");
 
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "calls the kernels, whose CPU features the tests look for")]
 #[test]
 fn the_body_agrees_with_the_oracle_on_any_number_of_lanes() {
     let mut rng = Rng(0x0DD1_1A5E);
@@ -201,7 +201,7 @@ fn the_body_agrees_with_the_oracle_on_any_number_of_lanes() {
     }
 }
 
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "calls the kernels, whose CPU features the tests look for")]
 #[test]
 fn the_states_of_keys_are_those_of_the_model() {
     if !Path::AesNi.is_available() {

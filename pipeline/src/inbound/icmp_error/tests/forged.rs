@@ -35,7 +35,7 @@ fn a_forged_error_changes_nothing() {
         }
         // Number by number: only the one that was sent will do.
         let psntp = 40 + form.option_at() + if form == Form::Pdm { 4 } else { 12 };
-        let steps = if form == Form::Sealed { 1..=1u16 } else { 1..=u16::MAX };
+        let steps = if form == Form::Encrypted { 1..=1u16 } else { 1..=u16::MAX };
         for step in steps {
             let add = |q: &mut Vec<u8>| {
                 let number = u16::from_be_bytes([q[psntp], q[psntp + 1]]).wrapping_add(step);
@@ -50,7 +50,7 @@ fn a_forged_error_changes_nothing() {
                 check(&forged(&flip), Some(Finding::NotSent), "PRSEQ or F");
             }
         }
-        if form == Form::Sealed {
+        if form == Form::Encrypted {
             for octet in 6..36 {
                 check(&forged(&|q| q[44 + octet] ^= 0x10), Some(Finding::NotSent), "ciphertext or tag");
             }
