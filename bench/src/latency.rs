@@ -168,7 +168,7 @@ pub fn report(args: &LatencyArgs) -> Result<Report> {
         let limit = Duration::from_secs_f64(60.0 + job.seconds * 20.0);
         child::measure("latency", &job, dir.path(), limit)
     };
-    let sealed = Device::Add(OptionForm::Encrypted);
+    let sealed = Device::Add(OptionForm::Sealed);
     let highest: Vec<_> = (0..args.rounds.clamp(1, 3))
         .map(|_| measure(job(sealed, Vec::new(), None)).map(|s| s.highest))
         .collect::<Result<_>>()?;

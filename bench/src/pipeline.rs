@@ -344,7 +344,7 @@ mod tests {
             unreachable!("one group")
         };
         assert_eq!((ports.frame, ports.workers), (Frame::Octets(80), 1));
-        let ours = Program::Ours(Action::Add, OptionForm::Encrypted, 1000);
+        let ours = Program::Ours(Action::Add, OptionForm::Sealed, 1000);
         assert_eq!(
             programs[..],
             [Program::Testpmd(Forwarding::Io), Program::Testpmd(Forwarding::Mac), Program::Secgw, ours]

@@ -231,7 +231,7 @@ pub fn report(args: &Rfc2544Args) -> Result<Report> {
     };
     let rounds = args.rounds.unwrap_or(if args.full { REPETITIONS } else { 5 }).max(1);
     let trial = args.trial.unwrap_or(if args.full { 60.0 } else { 0.2 });
-    let devices = [Device::Copy, Device::Add(OptionForm::Encrypted)];
+    let devices = [Device::Copy, Device::Add(OptionForm::Sealed)];
     let title = format!(
         "RFC 2544 and RFC 8219 between net_rings of one process: {} flows, trials of {trial} s, rates to {} per cent; frames in \
          octets without checksum",

@@ -13,7 +13,7 @@ use crate::report::Report;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pipeline::flow::table::TableSize;
-use pipeline::observe::counters::Counter;
+use pipeline::observe::counter::Counter;
 use pipeline::state::policies::InboundAction;
 use rig::Directory;
 use serde::{Deserialize, Serialize};
@@ -100,7 +100,7 @@ impl Task for ScaleJob {
 fn measure(job: &ScaleJob) -> Result<ScaleSample> {
     let setting = ChainSetting {
         frame: Frame::Octets(80),
-        mode: OptionForm::Encrypted.mode(),
+        mode: OptionForm::Sealed.mode(),
         inbound: InboundAction::Remove,
         flows: job.flows + if matches!(job.change, Change::NewFlows(_)) { NEW_FLOWS } else { 0 },
     };

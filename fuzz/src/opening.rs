@@ -2,12 +2,16 @@
 
 use arrayvec::ArrayVec;
 use pipeline::flow::table::{FlowTable, TableSize};
-use pipeline::inbound::icmp_error::Finding;
 use pipeline::observe::counters::Outcome;
+use pipeline::observe::reasons::Finding;
 use pipeline::packet::buffer::{PacketBuf, VecBuf};
-use pipeline::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::ports::BURST;
+use pipeline::state::keyring::{GenerationKeys, KeyRing, Peer, Sealer};
 use pipeline::state::policies::{Mode, OnFailure, Policy};
-use pipeline::state::shared::{BURST, Oversize, PathConfig, Shared, Worker};
+use pipeline::state::rules::{Oversize, PathConfig, Timeouts};
+use pipeline::state::shared::Shared;
+use pipeline::state::snapshot::SnapshotCell;
+use pipeline::state::worker::Worker;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret};
 use protocol::prefix::Prefix;
 use protocol::prseq::MasterKey;
@@ -37,15 +41,16 @@ fn worker(mode: Mode) -> Worker {
     let policy = Policy { on_failure: OnFailure::Pass, ..Policy::everything(mode) };
     let config = PathConfig {
         policies: vec![policy],
+        timeouts: Timeouts::default(),
         outside_mtu: 1500,
         oversize: Oversize::PacketTooBig,
         mss_clamp: false,
         started_ns: 0,
     };
-    let mut cell = KeyRingCell::default();
+    let cell = SnapshotCell::default();
     cell.publish(ring);
     let table = FlowTable::new(TableSize { capacity: 4096, tombstones: 1024 }, [1; 16]);
-    Worker::new(Arc::new(Shared::new(config, table, Arc::clone(&cell.current), MasterKey::new([2; 32]), 1)), 0)
+    Worker::new(Arc::new(Shared::new(config, table, cell, MasterKey::new([2; 32]), 1)), 0)
 }
 
 thread_local! {

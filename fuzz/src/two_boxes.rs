@@ -8,13 +8,17 @@
 use crate::corpus;
 use arrayvec::ArrayVec;
 use pipeline::flow::table::{FlowTable, TableSize};
-use pipeline::inbound::icmp_error::Finding;
-use pipeline::observe::counters::{Outcome, Reason};
+use pipeline::observe::counters::Outcome;
+use pipeline::observe::reasons::{Finding, Reason};
 use pipeline::packet::buffer::{PacketBuf, VecBuf};
-use pipeline::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::ports::BURST;
+use pipeline::state::keyring::{GenerationKeys, KeyRing, Peer, Sealer};
 use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, Policy, ProtocolMatch};
 use pipeline::state::resync::Resync;
-use pipeline::state::shared::{BURST, Oversize, PathConfig, Shared, Worker};
+use pipeline::state::rules::{Oversize, PathConfig, Timeouts};
+use pipeline::state::shared::Shared;
+use pipeline::state::snapshot::SnapshotCell;
+use pipeline::state::worker::Worker;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
 use protocol::prefix::Prefix;
 use protocol::prseq::MasterKey;
@@ -94,7 +98,6 @@ fn ring(node: usize, aead: usize, generation: u32) -> Arc<KeyRing> {
         };
         // A second peer that speaks for the same sources, and whose packets never come.
         Arc::new(KeyRing {
-            version: u64::from(generation),
             sealer: Some(sealer),
             peers: vec![peer(1, 1 - node as u8), peer(2, 9)],
             ..KeyRing::default()
@@ -118,20 +121,21 @@ impl Side {
         let aead = usize::from(settings >> 6) % 3;
         let config = PathConfig {
             policies: vec![policy.clone()],
+            timeouts: Timeouts::default(),
             outside_mtu: if settings & 1 == 0 { 9000 } else { 1400 },
             oversize: if settings & 2 == 0 { Oversize::Pass } else { Oversize::PacketTooBig },
             mss_clamp: settings & 4 != 0,
             started_ns: 0,
         };
-        let cell = KeyRingCell::default();
+        let cell = SnapshotCell::default();
         for generation in 1..=GENERATIONS {
             for peer in &ring(node, aead, generation).peers {
                 peer.newest.store(1, Ordering::Relaxed);
             }
         }
-        cell.current.store(ring(node, aead, 1));
+        cell.publish_again(ring(node, aead, 1));
         let table = FlowTable::new(TableSize { capacity: 8, tombstones: 16 }, [node as u8; 16]);
-        let shared = Arc::new(Shared::new(config, table, cell.current, MasterKey::new([node as u8; 32]), 1));
+        let shared = Arc::new(Shared::new(config, table, cell, MasterKey::new([node as u8; 32]), 1));
         Self { worker: Worker::new(Arc::clone(&shared), 0), shared, node, aead }
     }
 
@@ -163,7 +167,9 @@ impl Side {
             match outcome {
                 Outcome::Passed(_) | Outcome::Verified(_) if mended => assert!(new.len() <= old.len()),
                 // Else the MSS of a SYN is the one thing that may change on the way.
-                Outcome::Passed(_) | Outcome::Verified(_) if !self.shared.config.mss_clamp => assert_eq!(old, new),
+                Outcome::Passed(_) | Outcome::Verified(_) if !self.shared.snapshots.rules().config.mss_clamp => {
+                    assert_eq!(old, new)
+                }
                 Outcome::Passed(_) | Outcome::Verified(_) => assert_eq!(old.len(), new.len()),
                 Outcome::Added(form) => assert!((new.len() - old.len()).abs_diff(form.header_len()) < 8),
                 Outcome::Removed(_) | Outcome::Stripped(_) => assert!(new.len() < old.len()),
@@ -211,14 +217,14 @@ pub fn boxes(data: &[u8]) {
                 let side = &mut sides[usize::from(y & 1)];
                 let generation = 1 + u32::from(*x) % GENERATIONS;
                 // A sender's generations only grow.
-                if generation > u32::try_from(side.shared.ring.load().version).unwrap_or(0) {
-                    side.shared.ring.store(ring(side.node, side.aead, generation));
+                if generation > side.shared.snapshots.ring().sealer.as_ref().map_or(0, |s| s.generation) {
+                    side.shared.snapshots.publish_again(ring(side.node, side.aead, generation));
                 }
                 continue;
             }
             5 => {
-                let ring = b.shared.ring.load_full();
-                resync.step(&b.shared, &ring, now, 2 + u32::from(*x) % 64);
+                let snapshot = b.shared.snapshots.load();
+                resync.step(&b.shared, &snapshot, now, 2 + u32::from(*x) % 64);
                 continue;
             }
             6 => across(a, b, frame, now, None),
@@ -259,7 +265,7 @@ fn across(a: &mut Side, b: &mut Side, frame: Frame, now: u64, change: Option<(u8
     }
     match inbound.first() {
         Some(Outcome::Removed(_) | Outcome::Verified(_)) if changed => panic!("a changed option was accepted"),
-        Some(Outcome::Removed(_)) if !a.shared.config.mss_clamp => {
+        Some(Outcome::Removed(_)) if !a.shared.snapshots.load().rules.config.mss_clamp => {
             assert_eq!(frames[0].data(), frame.data(), "add and remove is the identity");
         }
         Some(Outcome::Dropped(reason)) if !changed && form == Form::Encrypted => {
@@ -298,7 +304,7 @@ fn complain(a: &mut Side, frame: &Frame, [x, y]: [u8; 2], now: u64) {
     assert_eq!(ipv6::payload_len(heard) + ipv6::HEADER_LEN, heard.len());
     assert_eq!(sum(heard), 0xFFFF, "a right checksum");
     let quoted = &heard[48..];
-    if !a.shared.config.mss_clamp {
+    if !a.shared.snapshots.load().rules.config.mss_clamp {
         let same = quoted.len().min(host.len());
         assert_eq!(quoted[..same], host[..same], "the host's packet, as far as it is quoted");
     }

@@ -1,11 +1,15 @@
 //! What the crate's tests share: two boxes' worth of state, and frames.
 
 use crate::flow::table::{FlowTable, TableSize};
-use crate::observe::counters::Outcome;
+use crate::observe::counter::Counter;
+use crate::observe::counters::{Outcome, PolicyCounters};
 use crate::packet::buffer::PacketBuf;
-use crate::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use crate::state::keyring::{GenerationKeys, KeyRing, Peer, Sealer};
 use crate::state::policies::{Mode, OnFailure, Policy};
-use crate::state::shared::{Oversize, PathConfig, Shared, Worker};
+use crate::state::rules::{Oversize, PathConfig, Timeouts};
+use crate::state::shared::Shared;
+use crate::state::snapshot::SnapshotCell;
+use crate::state::worker::Worker;
 use arrayvec::ArrayVec;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
 use protocol::prefix::Prefix;
@@ -29,7 +33,14 @@ pub fn policy(mode: Mode) -> Policy {
 }
 
 pub fn config(policies: Vec<Policy>) -> PathConfig {
-    PathConfig { policies, outside_mtu: 9000, oversize: Oversize::Pass, mss_clamp: false, started_ns: 0 }
+    PathConfig {
+        policies,
+        timeouts: Timeouts::default(),
+        outside_mtu: 9000,
+        oversize: Oversize::Pass,
+        mss_clamp: false,
+        started_ns: 0,
+    }
 }
 
 fn keys(node: [u8; 16], generation: u32) -> GenerationKeys {
@@ -58,18 +69,18 @@ pub fn peer(number: u16, prefixes: Vec<Prefix>, generations: Vec<(u32, Generatio
     Peer { number, aead, prefixes, generations, newest: Arc::default() }
 }
 
-/// One side: its state, its cell of keys.
+/// One side: its state, the cell of its keys and rules.
 pub struct Side {
     pub shared: Arc<Shared>,
-    pub cell: KeyRingCell,
+    pub cell: SnapshotCell,
 }
 
 pub fn side(config: PathConfig, ring: KeyRing, size: TableSize, workers: usize) -> Side {
-    let mut cell = KeyRingCell::default();
+    let cell = SnapshotCell::default();
     cell.publish(ring);
     let seed = if config.started_ns == 0 { 3 } else { config.started_ns as u8 };
     let table = FlowTable::new(size, [seed; 16]);
-    let shared = Shared::new(config, table, Arc::clone(&cell.current), MasterKey::new([seed; 32]), workers);
+    let shared = Shared::new(config, table, cell.clone(), MasterKey::new([seed; 32]), workers);
     Side { shared: Arc::new(shared), cell }
 }
 
@@ -82,6 +93,13 @@ pub fn shared(workers: usize) -> Arc<Shared> {
 
 pub fn worker(shared: Arc<Shared>, index: usize) -> Worker {
     Worker::new(shared, index)
+}
+
+/// What a worker has counted of the policy at this place.
+pub fn by_policy(worker: &Worker, policy: usize, counter: fn(&PolicyCounters) -> &Counter) -> u64 {
+    let rules = worker.shared.snapshots.rules();
+    let (_, standing) = rules.policies().nth(policy).expect("a policy");
+    counter(&standing.counters[worker.index()]).get()
 }
 
 /// One packet from inside.

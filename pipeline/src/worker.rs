@@ -1,22 +1,13 @@
 //! The loop of a worker: its queue of either port, polled in turn until it is told to stop. Run to completion, one burst
 //! at a time.
 
-use crate::observe::counters::{DirectionCounters, Outcome, Reason};
-use crate::packet::buffer::PacketBuf;
-use crate::state::shared::{BURST, Clock, Worker};
+use crate::observe::counters::{DirectionCounters, Outcome};
+use crate::observe::reasons::Reason;
+use crate::ports::{BURST, Clock, PortQueue};
+use crate::state::worker::Worker;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-
-/// A queue pair of a port.
-pub trait PortQueue {
-    /// Its packets.
-    type Packet: PacketBuf;
-    /// Appends what has arrived, as much as fits.
-    fn receive(&mut self, into: &mut ArrayVec<Self::Packet, BURST>);
-    /// Sends from the front and removes what was sent; keeps the rest in order.
-    fn transmit(&mut self, packets: &mut ArrayVec<Self::Packet, BURST>);
-}
 
 /// What a worker does when there is nothing to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -151,51 +142,4 @@ fn send<Q: PortQueue>(
         from += alike;
     }
     counters.count(Outcome::Dropped(Reason::TxFull), (total - sent) as u64);
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::packet::buffer::VecBuf;
-    use crate::testing::{self, frame};
-    use std::collections::VecDeque;
-
-    #[derive(Default)]
-    struct Fake {
-        arriving: VecDeque<VecBuf>,
-        sent: Vec<VecBuf>,
-        room: usize,
-    }
-
-    impl PortQueue for Fake {
-        type Packet = VecBuf;
-
-        fn receive(&mut self, into: &mut ArrayVec<VecBuf, BURST>) {
-            while !into.is_full() {
-                let Some(p) = self.arriving.pop_front() else { return };
-                into.push(p);
-            }
-        }
-
-        fn transmit(&mut self, packets: &mut ArrayVec<VecBuf, BURST>) {
-            let n = packets.len().min(3).min(self.room - self.sent.len());
-            self.sent.extend(packets.drain(..n));
-        }
-    }
-
-    #[test]
-    fn every_packet_is_sent_in_order_or_counted_as_dropped() {
-        let mut worker = testing::worker(testing::shared(1), 0);
-        let frames: Vec<_> = (0..100u16).map(|i| frame(1000 + i, 64)).collect();
-        let mut inside = Fake { arriving: frames.iter().map(|f| VecBuf::new(f)).collect(), room: 0, ..Fake::default() };
-        let mut outside = Fake { room: 90, ..Fake::default() };
-        while turn_outbound(&mut worker, &mut inside, &mut outside, &|| 1) {}
-        let counters = &worker.counters.outbound;
-        assert_eq!(counters.received.get(), 100);
-        assert_eq!(counters.added.iter().map(crate::observe::counters::Counter::get).sum::<u64>(), 90);
-        assert_eq!(counters.dropped[Reason::TxFull as usize].get(), 10);
-        for (sent, frame) in outside.sent.iter().zip(&frames) {
-            assert_eq!(sent.data()[14 + 40 + 40..], frame[14 + 40..], "in order, with 40 octets of header more");
-        }
-    }
 }

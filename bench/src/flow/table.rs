@@ -13,7 +13,7 @@ use std::time::Duration;
 pub type Key = [u64; 5];
 
 /// Keys looked up at once.
-pub const BURST: usize = pipeline::state::shared::BURST;
+pub const BURST: usize = pipeline::ports::BURST;
 
 /// Hashes for the peers as our table does, under other secrets.
 pub(super) static KEYED: FlowHasher = FlowHasher::new([
@@ -63,7 +63,7 @@ impl Sum {
         for flow in found.iter().flatten() {
             self.hits += 1;
             if touch {
-                self.policies += flow.policy() as u64;
+                self.policies += u64::from(flow.policy());
             } else {
                 std::hint::black_box(std::ptr::from_ref::<Flow>(flow));
             }

@@ -11,9 +11,10 @@ use anyhow::{Result, bail, ensure};
 use arrayvec::ArrayVec;
 use pipeline::packet::buffer::{PacketBuf, VecBuf};
 use pipeline::packet::parse;
+use pipeline::ports::{BURST, PortQueue};
 use pipeline::state::policies::{InboundAction, Mode};
-use pipeline::state::shared::{BURST, Worker};
-use pipeline::worker::{PortQueue, turn_inbound, turn_outbound};
+use pipeline::state::worker::Worker;
+use pipeline::worker::{turn_inbound, turn_outbound};
 use protocol::aead::{Batch, KeyState, Path};
 use protocol::suite::Aead;
 use std::cell::Cell;
@@ -178,7 +179,7 @@ fn back(mode: Mode) -> Result<Work> {
 
 /// Whether the last packet sent is as long as one with an option of this form.
 fn grown(sent: &Plain, mode: Mode) -> Result<()> {
-    let more = pipeline::state::shared::form_of(mode).map_or(0, protocol::wire::option::Form::header_len);
+    let more = mode.form().map_or(0, protocol::wire::option::Form::header_len);
     let len = sent.sent.last().map(PacketBuf::frame_len);
     ensure!(len == Some(FRAME + more), "the last packet has {len:?} octets, not {}", FRAME + more);
     Ok(())

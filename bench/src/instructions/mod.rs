@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use cases::{CASES, Case, PREPARED};
 use clap::Args;
 use kept::Kept;
-use pipeline::state::shared::BURST;
+use pipeline::ports::BURST;
 use rig::Directory;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

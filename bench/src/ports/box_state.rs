@@ -1,9 +1,11 @@
 //! Two boxes' state, made in this process: what `control` makes of a configuration and a key file, without either.
 
 use pipeline::flow::table::{FlowTable, TableSize};
-use pipeline::state::keyring::{KeyRing, KeyRingCell};
+use pipeline::state::keyring::KeyRing;
 use pipeline::state::policies::{InboundAction, Mode, Policy};
-use pipeline::state::shared::{Oversize, PathConfig, Shared};
+use pipeline::state::rules::{Oversize, PathConfig, Timeouts};
+use pipeline::state::shared::Shared;
+use pipeline::state::snapshot::SnapshotCell;
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ pub struct BoxState {
     /// What its workers share.
     pub shared: Arc<Shared>,
     /// Its keys, to be changed.
-    pub cell: KeyRingCell,
+    pub cell: SnapshotCell,
     side: Side,
 }
 
@@ -51,6 +53,7 @@ impl BoxState {
         let policy = Policy { inbound: setting.inbound, ..Policy::everything(setting.mode) };
         let config = PathConfig {
             policies: vec![policy],
+            timeouts: Timeouts::default(),
             outside_mtu: 9000,
             oversize: Oversize::Pass,
             mss_clamp: true,
@@ -58,10 +61,9 @@ impl BoxState {
         };
         let size = TableSize { capacity: capacity(setting.flows), tombstones: TOMBSTONES };
         let table = FlowTable::new(size, [0x3D; 16]);
-        let mut cell = KeyRingCell::default();
+        let cell = SnapshotCell::default();
         cell.publish(ring(setting.side, 1));
-        let ring = Arc::clone(&cell.current);
-        let shared = Shared::new(config, table, ring, MasterKey::new([0x5C; 32]), setting.workers);
+        let shared = Shared::new(config, table, cell.clone(), MasterKey::new([0x5C; 32]), setting.workers);
         Self { shared: Arc::new(shared), cell, side: setting.side }
     }
 

@@ -1,7 +1,7 @@
 //! The frames that go in: which sizes, which flow, and as a capture file for `net_pcap`.
 
 use anyhow::{Context, Result, bail};
-use pipeline::state::shared::BURST;
+use pipeline::ports::BURST;
 use protocol::five_tuple::FiveTuple;
 use protocol::wire::ipv6;
 use serde::{Deserialize, Serialize};

@@ -12,9 +12,10 @@ use arrayvec::ArrayVec;
 use dpdk_ffi::{Eal, Mbuf, Mempool, ThreadRegistration, tsc, tsc_hz};
 use pipeline::observe::counters::WorkerCounters;
 use pipeline::ports::dpdk::{DpdkQueue, TscClock};
+use pipeline::ports::{BURST, Clock, PortQueue};
 use pipeline::state::policies::{InboundAction, Mode};
-use pipeline::state::shared::{BURST, Clock, Worker};
-use pipeline::worker::{self, Idle, PortQueue};
+use pipeline::state::worker::Worker;
+use pipeline::worker::{self, Idle};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ impl Device {
         match self {
             Self::Copy => "empty loop",
             Self::Pass => "ours, pass",
-            Self::Add(OptionForm::Encrypted) => "ours, add sealed",
+            Self::Add(OptionForm::Sealed) => "ours, add sealed",
             Self::Add(OptionForm::Clear) => "ours, add clear",
             Self::Add(OptionForm::Pdm) => "ours, add pdm",
         }
@@ -384,9 +385,9 @@ pub fn run<T>(device: Device, frame: Frame, flows: u32, with: impl FnOnce(&mut G
     });
     if let Device::Add(_) = device {
         let added: u64 =
-            counters.iter().flat_map(|c| &c.outbound.added).map(pipeline::observe::counters::Counter::get).sum();
+            counters.iter().flat_map(|c| &c.outbound.added).map(pipeline::observe::counter::Counter::get).sum();
         let passed: u64 =
-            counters.iter().flat_map(|c| &c.outbound.passed).map(pipeline::observe::counters::Counter::get).sum();
+            counters.iter().flat_map(|c| &c.outbound.passed).map(pipeline::observe::counter::Counter::get).sum();
         if result.is_ok() && (passed > 0 || added == 0) {
             bail!("{added} packets got an option, {passed} did not: {}", reasons(&counters));
         }

@@ -1,6 +1,7 @@
 //! What became of packets, for error messages.
 
-use pipeline::observe::counters::{Reason, WorkerCounters};
+use pipeline::observe::counters::WorkerCounters;
+use pipeline::observe::reasons::Reason;
 use std::sync::Arc;
 
 /// Why packets were passed, stripped or dropped.

@@ -4,8 +4,7 @@ use super::frames::{self, FlowOrder, Frame};
 use arrayvec::ArrayVec;
 use dpdk_ffi::{Mbuf, Mempool, Port, Started};
 use pipeline::ports::dpdk::DpdkQueue;
-use pipeline::state::shared::BURST;
-use pipeline::worker::PortQueue;
+use pipeline::ports::{BURST, PortQueue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

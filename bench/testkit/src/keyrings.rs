@@ -91,9 +91,13 @@ mod tests {
     use pipeline::flow::table::{FlowTable, TableSize};
     use pipeline::observe::counters::Outcome;
     use pipeline::packet::buffer::{PacketBuf, VecBuf};
-    use pipeline::state::keyring::KeyRingCell;
+    use pipeline::ports::BURST;
     use pipeline::state::policies::{Mode, Policy};
-    use pipeline::state::shared::{BURST, Oversize, PathConfig, Shared, Worker};
+    use pipeline::state::rules::Timeouts;
+    use pipeline::state::rules::{Oversize, PathConfig};
+    use pipeline::state::shared::Shared;
+    use pipeline::state::snapshot::SnapshotCell;
+    use pipeline::state::worker::Worker;
     use protocol::prseq::MasterKey;
     use protocol::wire::option::Form;
 
@@ -104,11 +108,12 @@ mod tests {
             oversize: Oversize::Pass,
             mss_clamp: false,
             started_ns: 0,
+            timeouts: Timeouts::default(),
         };
-        let mut cell = KeyRingCell::default();
+        let cell = SnapshotCell::default();
         cell.publish(ring(side, Suite::default(), 3, 3));
         let table = FlowTable::new(TableSize { capacity: 64, tombstones: 64 }, [1; 16]);
-        let shared = Shared::new(config, table, Arc::clone(&cell.current), MasterKey::new([2; 32]), 1);
+        let shared = Shared::new(config, table, cell.clone(), MasterKey::new([2; 32]), 1);
         Worker::new(Arc::new(shared), 0)
     }
 

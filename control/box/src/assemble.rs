@@ -17,8 +17,10 @@ use crate::tasks::{Now, STEP, Schedule, Task};
 use crate::workers::Workers;
 use anyhow::Context;
 use pipeline::observe::counters::WorkerCounters;
+use pipeline::ports::Clock;
 use pipeline::ports::dpdk::TscClock;
-use pipeline::state::shared::{Clock, Shared, Worker};
+use pipeline::state::shared::Shared;
+use pipeline::state::worker::Worker;
 use pipeline::worker;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -69,8 +71,8 @@ impl RunningBox {
     ) -> anyhow::Result<Self> {
         let outside_mtu = opened.outside_mtu()?;
         let clock = TscClock::new();
-        let ring = keys.as_ref().map_or_else(Arc::default, KeySource::ring);
-        let shared = setup::shared(config, ring, outside_mtu, clock.now_ns(), config.workers.cores.len())?;
+        let cell = keys.as_ref().map_or_else(Default::default, KeySource::cell);
+        let shared = setup::shared(config, cell, outside_mtu, clock.now_ns(), config.workers.cores.len())?;
         match &mut keys {
             Some(keys) => keys.start(),
             None => tracing::warn!(
@@ -186,7 +188,7 @@ impl RunningBox {
             let noticed = move || watcher.take().collect();
             tasks.push(Box::new(Resumption { noticed, keys: Rc::clone(keys) }));
         }
-        tasks.push(Box::new(Ageing::new(shared(), config.flow_table.idle_timeout, status())));
+        tasks.push(Box::new(Ageing::new(shared(), status())));
         tasks.push(Box::new(Resyncing::new(shared(), status())));
         if let Some(keys) = &self.keys {
             tasks.push(Box::new(UrgentKeys { keys: Rc::clone(keys), status: status() }));

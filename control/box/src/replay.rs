@@ -11,7 +11,8 @@ use crate::setup;
 use anyhow::{Context, bail};
 use common::capture::{Capture, LinkType, Writer};
 use content::Content;
-use pipeline::state::shared::{Clock, Worker};
+use pipeline::ports::Clock;
+use pipeline::state::worker::Worker;
 use pipeline::worker::{turn_inbound, turn_outbound};
 use port::CapturePort;
 use std::fs::{DirBuilder, File};
@@ -148,8 +149,8 @@ fn pump(
     let start = Instant::now();
     let clock = || 1 + u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
     let mtu = args.mtu.or(config.outside.mtu).map_or(usize::MAX, usize::from);
-    let ring = keys.as_ref().map_or_else(Default::default, |k| k.cell.current.clone());
-    let shared = setup::shared(config, ring, mtu, clock.now_ns(), 1)?;
+    let cell = keys.as_ref().map_or_else(Default::default, |k| k.cell.clone());
+    let shared = setup::shared(config, cell, mtu, clock.now_ns(), 1)?;
     match &mut keys {
         Some(keys) => keys.start().context("no keys")?,
         None => tracing::warn!("no keys: packets pass without the option ([keys] is not configured)"),

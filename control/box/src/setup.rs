@@ -4,11 +4,11 @@ use crate::config::Config;
 use crate::keys::from_file::KeyManager;
 use crate::observe::counts::{Counts, Flows};
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use pipeline::flow::table::{FlowTable, TableSize};
 use pipeline::observe::counters::WorkerCounters;
-use pipeline::state::keyring::KeyRing;
-use pipeline::state::shared::{PathConfig, Shared};
+use pipeline::state::rules::{PathConfig, Timeouts};
+use pipeline::state::shared::Shared;
+use pipeline::state::snapshot::SnapshotCell;
 use protocol::prseq::MasterKey;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -22,13 +22,14 @@ fn random<const N: usize>() -> anyhow::Result<Zeroizing<[u8; N]>> {
 /// The workers' shared state. `outside_mtu`: octets from the IPv6 header on.
 pub fn shared(
     config: &Config,
-    ring: Arc<ArcSwap<KeyRing>>,
+    cell: SnapshotCell,
     outside_mtu: usize,
     started_ns: u64,
     workers: usize,
 ) -> anyhow::Result<Arc<Shared>> {
     let path = PathConfig {
         policies: config.policies.clone(),
+        timeouts: Timeouts { idle_ns: config.flow_table.idle_timeout.as_nanos().min(u128::from(u64::MAX)) as u64 },
         outside_mtu,
         oversize: config.forwarding.oversize,
         mss_clamp: config.forwarding.mss_clamp,
@@ -36,7 +37,7 @@ pub fn shared(
     };
     let size = TableSize { capacity: config.flow_table.capacity, tombstones: config.flow_table.tombstones };
     let table = FlowTable::new(size, *random()?);
-    Ok(Arc::new(Shared::new(path, table, ring, MasterKey::new(*random()?), workers)))
+    Ok(Arc::new(Shared::new(path, table, cell, MasterKey::new(*random()?), workers)))
 }
 
 /// The keys of the configuration, not yet in use. `None`: it names none.
@@ -54,7 +55,7 @@ pub fn audit(config: &Config) -> anyhow::Result<Option<pipeline::observe::audit:
 
 /// The present counts, but for the ports and what the control thread has counted.
 pub fn counts(node: &str, shared: &Shared, workers: &[Arc<WorkerCounters>]) -> Counts {
-    let mut counts = Counts::of(workers, &shared.config.policies);
+    let mut counts = Counts::of(workers, &shared.snapshots.rules());
     let table = &shared.table;
     node.clone_into(&mut counts.node);
     counts.flows = Flows {

@@ -5,7 +5,7 @@ use crate::flow::record::Flow;
 use crate::flow::table::FlowTable;
 use crate::packet::buffer::PacketBuf;
 use crate::packet::parse::Quick;
-use crate::state::shared::BURST;
+use crate::ports::BURST;
 use arrayvec::ArrayVec;
 use protocol::wire::option::Form;
 

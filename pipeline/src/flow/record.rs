@@ -7,6 +7,7 @@ use protocol::prefetch;
 use protocol::receiver::ReceiverState;
 use protocol::sender::SenderState;
 use protocol::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use protocol::wire::option::Form;
 
 /// A flow's 128-bit fingerprint under the secret of this boot: stands for it where the 5-tuple itself would take too much
 /// room. The index has a hash of its own ([`crate::flow::hash`]), which costs less.
@@ -41,7 +42,7 @@ pub struct Flow {
     live: AtomicU16,
     /// Whether a packet of the flow was ever about to be sealed: only then its numbers must outlive it.
     seals: AtomicU16,
-    /// The moment ([`Stamp`]) at which this box was found to speak for the flow's source and asked what is known of the
+    /// The [`Stamp`] under which this box was found to speak for the flow's source and asked what is known of the
     /// path, and how long packets may be that get the option; 0: none yet.
     vouched: AtomicU64,
 
@@ -71,7 +72,7 @@ pub struct FlowBack {
     pub late: AtomicU64,
     /// Highest PSNTP received in clear, and a validity bit (16).
     clear_high: AtomicU32,
-    /// Whether the host on the inside puts options into its packets by itself.
+    /// The forms whose options the host on the inside puts into its packets by itself, as bits.
     host_measures: AtomicU32,
 }
 
@@ -100,8 +101,8 @@ const _: () = {
     assert!(size_of::<Flow>() == 256);
 };
 
-/// A moment in the life of the key ring and of what is known of paths: what a flow was told then holds as long as neither
-/// has changed. Both counts are kept modulo 2^24.
+/// Names a snapshot and what was known of paths then: what a flow was told under it holds as long as neither has changed. Both
+/// counts are kept modulo 2^24.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stamp(u64);
 
@@ -111,8 +112,8 @@ const ROOM_BITS: u32 = 16;
 impl Stamp {
     /// Of these versions.
     #[inline]
-    pub(crate) const fn new(ring: u64, paths: u32) -> Self {
-        Self((ring & 0xFF_FFFF) << 40 | (paths as u64 & 0xFF_FFFF) << ROOM_BITS)
+    pub(crate) const fn new(snapshot: u64, paths: u32) -> Self {
+        Self((snapshot & 0xFF_FFFF) << 40 | (paths as u64 & 0xFF_FFFF) << ROOM_BITS)
     }
 }
 
@@ -169,11 +170,16 @@ impl Flow {
         FiveTuple::from_words(self.words())
     }
 
-    /// Index of its policy.
+    /// The word of its policy, which those rules understand that gave it ([`Rules`](crate::state::rules::Rules)).
     #[inline]
     #[must_use]
-    pub fn policy(&self) -> usize {
-        self.policy.load(Ordering::Relaxed) as usize
+    pub fn policy(&self) -> u32 {
+        self.policy.load(Ordering::Relaxed)
+    }
+
+    /// It falls under another policy, or there are other rules.
+    pub(crate) fn set_policy(&self, word: u32) {
+        self.policy.store(word, Ordering::Relaxed);
     }
 
     /// How long, in octets, packets may be that get the option, if this box was found at that moment to speak for the
@@ -255,18 +261,18 @@ impl FlowBack {
         (if seen & VALID != 0 && ahead <= LEAP { u32::from(ahead) - 1 } else { 0 }, false)
     }
 
-    /// The host on the inside has put an option into a packet by itself.
+    /// The host on the inside has put an option of this form into a packet by itself.
     #[inline]
-    pub(crate) fn set_host_measures(&self) {
-        if !self.host_measures() {
-            self.host_measures.store(1, Ordering::Relaxed);
+    pub(crate) fn set_host_measures(&self, form: Form) {
+        if !self.host_measures(form) {
+            self.host_measures.fetch_or(1 << form as u32, Ordering::Relaxed);
         }
     }
 
-    /// Whether it has. Then options that come for it are left to it.
+    /// Whether it has. Then options of this form that come for it are left to it.
     #[inline]
-    pub(crate) fn host_measures(&self) -> bool {
-        self.host_measures.load(Ordering::Relaxed) != 0
+    pub(crate) fn host_measures(&self, form: Form) -> bool {
+        self.host_measures.load(Ordering::Relaxed) & 1 << form as u32 != 0
     }
 
     /// One option did not.
@@ -325,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_flow_was_told_holds_until_ring_or_paths_change() {
+    fn what_a_flow_was_told_holds_until_snapshot_or_paths_change() {
         let flow = Flow::default();
         assert!(flow.room(Stamp::new(1, 0)).is_none());
         assert_eq!(flow.room(Stamp::new(0, 0)), Some(0), "no packet is short enough");

@@ -1,11 +1,13 @@
 //! What an authenticated packet says is taken into account: replays, gaps, times, keys that the box opened with.
 
-use super::{Chosen, Plans};
+use super::chosen::{Chosen, Plans};
 use crate::flow::record::WholeFlow;
 use crate::inbound::guess::Guess;
-use crate::observe::counters::{Reason, WorkerCounters};
+use crate::observe::counters::WorkerCounters;
+use crate::observe::reasons::Reason;
 use crate::state::keyring::KeyRing;
 use crate::state::shared::Shared;
+use crate::state::snapshot::Snapshot;
 use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
 use protocol::receiver::Verdict;
@@ -16,7 +18,7 @@ use protocol::wire::option::Metrics;
 #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 pub(super) fn account<'a>(
     shared: &'a Shared,
-    ring: &KeyRing,
+    snapshot: &Snapshot,
     counters: &WorkerCounters,
     c: &mut Chosen<'a>,
     plans: &Plans,
@@ -26,11 +28,11 @@ pub(super) fn account<'a>(
 ) -> Option<Reason> {
     let flow = match c.flow {
         Some(flow) => flow,
-        None => match first_of_flow(shared, ring, counters, c, plans, now) {
+        None => match first_of_flow(shared, snapshot, counters, c, plans, now) {
             Some(flow) => flow,
             // It is genuine. Without a record it cannot be told from a replay, which is what a full table costs.
             None => {
-                opened_with(ring, guess);
+                opened_with(&snapshot.ring, guess);
                 counters.unrecorded.add(1);
                 return None;
             }
@@ -38,7 +40,7 @@ pub(super) fn account<'a>(
     };
     let (before, this) = (flow.back.receiver.current(), Some((guess.id, guess.kri)));
     if before.is_none_or(|(id, _)| id != guess.id) {
-        opened_with(ring, guess);
+        opened_with(&snapshot.ring, guess);
     }
     match flow.back.receiver.accept(guess.id, guess.kri, metrics.psntp) {
         Verdict::Fresh { skipped, late } => gaps(flow, counters, skipped, late),
@@ -63,7 +65,7 @@ fn opened_with(ring: &KeyRing, guess: Guess) {
 #[cold]
 fn first_of_flow<'a>(
     shared: &'a Shared,
-    ring: &KeyRing,
+    snapshot: &Snapshot,
     counters: &WorkerCounters,
     c: &mut Chosen<'a>,
     plans: &Plans,
@@ -71,7 +73,7 @@ fn first_of_flow<'a>(
 ) -> Option<WholeFlow<'a>> {
     let plan = c.plan(plans)?;
     let tuple = FiveTuple::from_words(plan.words);
-    let (flow, new) = shared.insert(&tuple, plan.hash, c.policy as usize, ring, now).ok()?;
+    let (flow, new) = shared.insert(&tuple, plan.hash, c.policy as usize, snapshot, now).ok()?;
     counters.flows_inserted.add(u64::from(new));
     c.flow = Some(flow);
     Some(flow)

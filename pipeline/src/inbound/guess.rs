@@ -3,14 +3,12 @@
 use crate::flow::record::WholeFlow;
 use crate::state::keyring::{GenerationKeys, KeyRing, Peer};
 use arrayvec::ArrayVec;
-use protocol::aead::{Batch, KeyState};
+use protocol::aead::KeyState;
 use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
 use protocol::key_schedule::ReadyKey;
-use protocol::nonce::{nonce_words, xor_prseq};
-use protocol::receiver::{KriCandidates, MAX_AHEAD};
+use protocol::receiver::{GENERATIONS_AHEAD, KriCandidates, MAX_AHEAD, first_kri};
 use protocol::suite::Aead;
-use protocol::wire::option::{Form, Metrics, Prefix6};
 
 /// Openings tried for one packet, at most, the first one included.
 pub const MOST_TRIALS: usize = 32;
@@ -24,44 +22,6 @@ pub struct Guess {
     pub kri: u32,
     /// AEAD of the peer's suite.
     pub aead: Aead,
-}
-
-/// A sealed option as it came.
-#[derive(Clone, Copy)]
-pub struct SealedOption {
-    /// From the Option Type on.
-    octets: [u8; Form::Encrypted.option_len()],
-    /// The first six octets' fields.
-    pub head: Prefix6,
-}
-
-impl SealedOption {
-    /// Reads 36 octets from the Option Type on.
-    #[inline]
-    #[must_use]
-    pub fn parse(octets: &[u8]) -> Option<Self> {
-        let octets = *octets.first_chunk()?;
-        Some(Self { octets, head: Prefix6::parse(octets.first_chunk()?)? })
-    }
-
-    /// Opens it by itself.
-    #[must_use]
-    pub fn open(&self, aead: Aead, key: &ReadyKey) -> Option<Metrics> {
-        let mut batch = Batch::new();
-        load(&mut batch, 0, nonce_words(key.base_nonce), &self.octets)?;
-        (batch.open(aead, &[&key.state]) == 1).then(|| Metrics::parse(batch.text_of(0)))
-    }
-}
-
-/// Makes a slot ready to open an option, of which these are the octets from the Option Type on, under the key with this
-/// base nonce. `None`: too short for one.
-#[inline]
-pub fn load(batch: &mut Batch, slot: usize, (nonce, nonce_end): (u64, u32), octets: &[u8]) -> Option<()> {
-    let option: &[u8; Form::Encrypted.option_len()] = octets.first_chunk()?;
-    let &[_, _, _, _, high, low, ..] = option;
-    let prseq = u16::from_be_bytes([high, low]) >> 1;
-    batch.set_sealed(slot, (nonce, xor_prseq(nonce_end, prseq)), option);
-    Some(())
 }
 
 /// The secret of a guess, if the ring (still) has it.
@@ -137,17 +97,17 @@ pub fn guesses(
         }
     }
     // 3. The beginning of every generation that fits, the nearest of all boxes first. A flow's first packets may be lost,
-    // so F picks Kri 0 or 1.
-    for places in [0, 1, -1].into_iter().chain(2..=16) {
+    // so F picks among the first Kris.
+    for places in [0, 1, -1].into_iter().chain(2..=GENERATIONS_AHEAD) {
         for peer in ring.speakers(tuple.source()) {
             if let Some(generation) = peer.beside(places) {
-                list.add(peer, generation, [u32::from(f)].into_iter());
+                list.add(peer, generation, [first_kri(f)].into_iter());
             }
         }
     }
     for peer in ring.speakers(tuple.source()) {
         if let Some(present) = peer.present() {
-            list.add(peer, present, (u32::from(f)..=MAX_AHEAD).step_by(2));
+            list.add(peer, present, (first_kri(f)..=MAX_AHEAD).step_by(2));
         }
     }
     list.0
@@ -165,90 +125,6 @@ impl Guesses {
             if !self.0.is_full() && !self.0.contains(&guess) {
                 self.0.push(guess);
             }
-        }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::flow::record::{Flow, FlowBack};
-    use crate::testing::{self, A, B};
-    use protocol::receiver::ReceiverState;
-
-    /// Box B's ring with this many boxes that speak for A's prefix.
-    fn ring(boxes: u16) -> KeyRing {
-        let mut ring = testing::ring(false, 1, 1);
-        for number in 2..=boxes {
-            let mut more = testing::ring(false, 1, 1).peers.remove(0);
-            more.number = number;
-            ring.peers.push(more);
-        }
-        ring
-    }
-
-    const TUPLE: FiveTuple = FiveTuple { src: A, sport: 1, dst: B, dport: 2, protocol: 17 };
-
-    #[test]
-    fn every_box_that_fits_has_its_present_and_next_generation_tried() {
-        for boxes in 1..=4 {
-            let list = guesses(&ring(boxes), None, &TUPLE, false);
-            for number in 1..=boxes {
-                for generation in 1..=2 {
-                    let id = SecretId::new(number, generation);
-                    assert!(list.iter().any(|g| g.id == id), "{boxes} boxes: {id:?} is never tried");
-                }
-            }
-        }
-    }
-
-    /// A box's ring, its peer's generations having these numbers, and this one the newest opened with.
-    fn numbered(generations: &[u32], newest: u32) -> KeyRing {
-        let mut ring = testing::ring(false, 1, 1);
-        let peer = &mut ring.peers[0];
-        let keys = peer.generations.remove(0).1;
-        peer.generations = generations.iter().map(|&g| (g, keys.clone())).collect();
-        peer.newest.store(newest, core::sync::atomic::Ordering::Relaxed);
-        ring
-    }
-
-    #[test]
-    fn generations_are_tried_by_their_places_whatever_their_numbers() {
-        for (newest, expected) in [
-            // None opened yet: from the oldest on.
-            (0, &[5, 40, 900, 901][..]),
-            (5, &[5, 40, 900, 901]),
-            (40, &[40, 900, 5, 901]),
-            // The one in use before is 40, which is 860 numbers back; 5 is never gone back to.
-            (900, &[900, 901, 40]),
-            (901, &[901, 900]),
-            // Gone from the ring: the next one is the present one now.
-            (39, &[40, 900, 5, 901]),
-            (902, &[901]),
-        ] {
-            let ring = numbered(&[5, 40, 900, 901], newest);
-            let list = guesses(&ring, None, &TUPLE, false);
-            let mut tried: Vec<_> = list.iter().map(|g| g.id.generation()).collect();
-            let mut seen = std::collections::HashSet::new();
-            tried.retain(|&g| seen.insert(g));
-            assert_eq!(tried, expected, "{newest} is the newest opened with");
-            let first = first_guess(&ring, None, &TUPLE, false).expect("a peer");
-            assert_eq!(first.id.generation(), expected[0]);
-        }
-    }
-
-    #[test]
-    fn lost_rotations_are_looked_for_whatever_the_number_of_boxes() {
-        for boxes in 1..=4 {
-            let (front, back) = (Flow::default(), FlowBack::default());
-            let flow = WholeFlow { front: &front, back: &back };
-            let receiver: &ReceiverState = &flow.back.receiver;
-            receiver.accept(SecretId::new(1, 1), 0, 5);
-            let list = guesses(&ring(boxes), Some(flow), &TUPLE, false);
-            assert!(
-                list.iter().any(|g| g.id == SecretId::new(1, 1) && g.kri == 4),
-                "{boxes} boxes: Kri 4 is never tried"
-            );
         }
     }
 }

@@ -1,19 +1,24 @@
 //! Opening: the likeliest key of every packet in one call, then further keys for the few that did not open.
 
-use super::{Chosen, Plans, octets_of};
+use super::chosen::{Chosen, Plans, octets_of};
 use crate::flow::record::Flow;
-use crate::inbound::guess::{Guess, SealedOption, guesses, load, session};
-use crate::inbound::trials::{Purse, TrialBudget};
-use crate::observe::counters::{Reason, WorkerCounters};
+use crate::inbound::guess::{Guess, guesses, session};
+use crate::observe::counters::WorkerCounters;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::PacketBuf;
+use crate::packet::encrypted::{EncryptedOption, load};
+use crate::ports::BURST;
+use crate::state::budgets::{Purse, TrialBudget};
 use crate::state::keyring::KeyRing;
-use crate::state::resync::Sample;
-use crate::state::shared::{BURST, Scratch, Shared};
+use crate::state::resync_queue::Sample;
+use crate::state::shared::Shared;
+use crate::state::worker::Scratch;
 use arrayvec::ArrayVec;
 use protocol::key_schedule::ReadyKey;
 use protocol::nonce::nonce_words;
 use protocol::suite::Aead;
 use protocol::wire::option::Metrics;
+use protocol::wire::profile;
 
 /// What a trial beyond the first opened.
 pub(super) struct Opened {
@@ -133,7 +138,7 @@ pub(super) fn open_further<B: PacketBuf>(
     // To list the keys costs something too.
     budget.spend(Purse::Further, now);
     let mut spent = 1;
-    let option = octets_of(packets, c).and_then(SealedOption::parse);
+    let option = octets_of(packets, c).and_then(EncryptedOption::parse);
     let option = option.ok_or(Reason::MalformedOption)?;
     let tuple = c.tuple(plans);
     for guess in guesses(ring, flow, &tuple, option.head.f != 0) {
@@ -158,7 +163,7 @@ pub(super) fn open_further<B: PacketBuf>(
 pub(super) fn key_of(scratch: &Scratch, slot: usize) -> ReadyKey {
     // The slot's nonce is `base_nonce` XOR PRSEQ.
     let [nonce @ .., _, _, _, _] = scratch.batch.nonce[slot];
-    let [_, _, _, _, high, low] = *scratch.batch.aad_of(slot);
-    let base_nonce = protocol::nonce::nonce(nonce, u16::from_be_bytes([high, low]) >> 1);
+    let (prseq, _) = profile::order_of(scratch.batch.aad_of(slot)).unwrap_or_default();
+    let base_nonce = protocol::nonce::nonce(nonce, prseq);
     ReadyKey { state: scratch.keys[slot].clone(), base_nonce }
 }

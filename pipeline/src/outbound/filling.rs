@@ -1,16 +1,16 @@
 //! What is sealed: each packet's metrics, PRSEQ, nonce and key, in the batch's slots.
 
-use super::Chosen;
-use crate::flow::record::Flow;
+use super::chosen::Chosen;
 use crate::observe::counters::WorkerCounters;
+use crate::ports::BURST;
 use crate::state::keyring::{KeyRing, Sealer};
-use crate::state::shared::{BURST, IN_CLEAR, Scratch, Shared};
+use crate::state::shared::{IN_CLEAR, Shared};
+use crate::state::worker::Scratch;
 use protocol::aead::KeyState;
 use protocol::delta_time;
 use protocol::key_line::{Found, SecretId};
 use protocol::key_schedule::ReadyKey;
 use protocol::nonce::{nonce_words, xor_prseq};
-use protocol::prseq::PrseqKey;
 use protocol::wire::option::{Form, Metrics, Prefix6};
 
 /// Makes each packet's metrics, PRSEQ and nonce, in the batch's slots. Sealed options stand in front, in order; their
@@ -98,10 +98,6 @@ fn fill_forms(
     Some(sealed)
 }
 
-pub(crate) fn generation_of(ring: &KeyRing) -> u32 {
-    ring.sealer.as_ref().map_or(0, |s| s.generation)
-}
-
 /// Which slot of the batch is whose; see [`fill`].
 #[derive(Default)]
 pub(super) struct Slots {
@@ -120,12 +116,6 @@ impl Slots {
 
 /// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
 const NO_SECRET: u16 = u16::MAX;
-
-/// The order of PRSEQ in a flow's options under this generation and Kri.
-pub(crate) fn order_of(shared: &Shared, flow: &Flow, generation: u32, kri: u32) -> PrseqKey {
-    let fingerprint = shared.table.fingerprint(&flow.words()).bits();
-    PrseqKey::derive(&shared.master, fingerprint, generation, kri)
-}
 
 /// The flow's key and PRSEQ order under this number's Kri, made anew. `None`: the sealer has no key for the flow. Who
 /// chose the packet has asked for that before; if it was wrong, the packet goes without an option, not under another key.
@@ -146,7 +136,7 @@ fn new_key(
         }
         None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
     };
-    let extra = order_of(shared, c.flow, id.generation(), kri).to_words();
+    let extra = shared.prseq_order(c.flow, id.generation(), kri).to_words();
     c.flow.seal_key().put(id, kri, &ready, extra);
     into.clone_from(&ready.state);
     Some(Found { base_nonce: nonce_words(ready.base_nonce), extra })

@@ -1,11 +1,14 @@
 //! The options go from the batch's slots into the packets.
 
+use super::chosen::{Chosen, Plans};
 use super::filling::Slots;
-use super::{Chosen, Plans};
-use crate::observe::counters::{Outcome, Reason, Runs, WorkerCounters};
+use crate::observe::counters::Outcome;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::PacketBuf;
 use crate::packet::rewrite;
-use crate::state::shared::{BURST, Scratch};
+use crate::ports::BURST;
+use crate::state::rules::{Rules, Runs};
+use crate::state::worker::Scratch;
 use arrayvec::ArrayVec;
 use protocol::wire::dest_opts::{InsertPlan, begin_header};
 use protocol::wire::option::{self, Form, Metrics, Prefix6};
@@ -13,7 +16,8 @@ use protocol::wire::option::{self, Form, Metrics, Prefix6};
 /// Puts the options into the packets.
 #[inline(never)]
 pub(super) fn insert<B: PacketBuf>(
-    counters: &WorkerCounters,
+    rules: &Rules,
+    worker: usize,
     Scratch { batch, .. }: &Scratch,
     packets: &mut [B],
     outcomes: &mut ArrayVec<Outcome, BURST>,
@@ -21,7 +25,7 @@ pub(super) fn insert<B: PacketBuf>(
     plans: &Plans,
 ) {
     let mut slots = Slots::default();
-    let mut added = Runs::new(counters, |policy| &policy.added);
+    let mut added = Runs::new(rules, worker, |policy| &policy.added);
     for c in chosen {
         let slot = slots.next(c.form);
         let Some(packet) = packets.get_mut(usize::from(c.packet)) else { continue };

@@ -4,6 +4,7 @@
 //! rewrite. Each asks for the cache lines of the next one. Nearly all packets are of a plain shape and of a known flow; any
 //! other goes through [`choose`], which finds the reason when it passes as it came.
 
+mod chosen;
 mod filling;
 mod inserting;
 pub mod too_big;
@@ -12,39 +13,28 @@ use crate::flow::hash::FlowHash;
 use crate::flow::lookup::{Likely, look_up};
 use crate::flow::record::{Flow, Stamp, WholeFlow};
 use crate::flow::table::NoFlow;
-use crate::observe::counters::{Outcome, Reason, WorkerCounters};
+use crate::observe::counters::{Outcome, WorkerCounters};
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, make_ready};
 use crate::packet::mss;
 use crate::packet::parse::{self, Quick};
+use crate::ports::{BURST, Clock};
 use crate::state::keyring::KeyRing;
 use crate::state::path_mtu::Known;
 use crate::state::policies::{InboundAction, OutboundAction};
-use crate::state::shared::{BURST, Clock, IN_CLEAR, Oversize, Shared, Way, Worker, classify, expired, form_of};
+use crate::state::rules::{Oversize, Rules, Way};
+use crate::state::shared::Shared;
+use crate::state::snapshot::Snapshot;
+use crate::state::worker::{Worker, look};
 use arrayvec::ArrayVec;
+use chosen::{Chosen, Plans};
 use filling::fill;
-pub(crate) use filling::{generation_of, order_of};
 use inserting::insert;
 use protocol::five_tuple::FiveTuple;
 use protocol::sender::{NoNumber, Number};
-use protocol::wire::dest_opts::{InsertError, InsertPlan, plan_insert};
+use protocol::wire::dest_opts::{InsertError, plan_insert};
 use protocol::wire::ipv6;
 use protocol::wire::option::Form;
-
-/// A packet that is to get an option. Small, since there are many of them: what only few need is in [`Plans`].
-struct Chosen<'a> {
-    flow: &'a Flow,
-    /// Set by [`number`].
-    number: Number,
-    policy: u32,
-    packet: u8,
-    /// Which of the plans is its own; `None`: it is of the plain shape.
-    plan: Option<u8>,
-    form: Form,
-    link_local: bool,
-}
-
-/// Where the IPv6 header is and where the option goes, of packets that are not of the plain shape.
-type Plans = ArrayVec<(usize, InsertPlan), BURST>;
 
 impl From<InsertError> for Reason {
     fn from(error: InsertError) -> Self {
@@ -61,7 +51,7 @@ impl From<NoNumber> for Reason {
         match no {
             NoNumber::Frozen => Self::FlowLeaving,
             NoNumber::Exhausted => Self::Exhausted,
-            // This worker's ring is a moment older than another's: the next burst has the new one.
+            // This worker's snapshot is a little older than another's: the next burst has the new one.
             NoNumber::NewerGeneration | NoNumber::Contended => Self::Contended,
         }
     }
@@ -76,24 +66,27 @@ impl Worker {
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
     ) {
-        self.enter();
+        let Self { shared, snapshot, counters, scratch, audit, too_big, index, epoch, .. } = self;
+        let shared = &**shared;
+        // From here on no record that a look-up finds is used for another flow.
+        epoch.enter();
+        let snapshot = look(snapshot, shared.seen_by(*index));
+        let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
         let now = clock.now_ns();
         outcomes.clear();
-        let Self { shared, ring, counters, scratch, audit, too_big, .. } = self;
-        let (shared, ring) = (&**shared, &**ring.load());
-        let stamp = shared.stamp(ring);
+        let stamp = shared.stamp(snapshot.version);
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let plain = |packet: &B| Some((parse::plain(packet)?, None));
         look_up(&shared.table, packets, plain, Flow::prefetch_outbound, |i, packet, likely| {
-            if let Some(c) = likely.and_then(|l| choose_known(shared, ring, stamp, packet, l, i as u8, now)) {
+            if let Some(c) = likely.and_then(|l| choose_known(shared, ring, rules, stamp, packet, l, i as u8, now)) {
                 outcomes.push(Outcome::Added(c.form));
                 chosen.push(c);
                 return;
             }
-            let choice = choose(shared, ring, counters, packet, likely, &mut plans, now);
+            let choice = choose(shared, snapshot, counters, packet, likely, &mut plans, now);
             outcomes.push(match choice {
                 Ok(c) => {
                     let form = c.form;
@@ -101,10 +94,10 @@ impl Worker {
                     Outcome::Added(form)
                 }
                 Err(Reason::Oversize | Reason::PathMtu)
-                    if shared.config.oversize == Oversize::PacketTooBig
+                    if rules.config.oversize == Oversize::PacketTooBig
                         && too_big.take(now)
-                        && make_ready(packet, &counters.copied)
-                        && too_big::answer(packet, |destination| shared.mtu_to(destination, now)) =>
+                        && make_ready(packet, || counters.copied.add(1))
+                        && too_big::answer(packet, |destination| shared.mtu_to(rules, destination, now)) =>
                 {
                     Outcome::TooBig
                 }
@@ -114,7 +107,7 @@ impl Worker {
         if !chosen.is_empty() {
             // RFC 8250 section 3.5.2: the time of sending, as near the wire as the number allows.
             let sent = clock.now_ns();
-            let pointers = number(shared, generation_of(ring), counters, &mut chosen, outcomes);
+            let pointers = number(shared, ring.sealing_generation(), counters, &mut chosen, outcomes);
             let mut filled = fill(shared, ring, counters, scratch, &chosen, pointers, sent);
             if filled.is_none() {
                 refuse_sealed(&mut chosen, outcomes);
@@ -129,17 +122,19 @@ impl Worker {
                     refuse_sealed(&mut chosen, outcomes);
                 }
             }
-            insert(counters, scratch, packets, outcomes, &chosen, &plans);
+            insert(rules, counters.worker, scratch, packets, outcomes, &chosen, &plans);
         }
-        self.epoch.leave();
+        epoch.leave();
     }
 }
 
 /// Chooses a packet of the plain shape whose flow is known and in which nothing is out of the way. `None`: [`choose`] it.
 #[inline]
+#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 fn choose_known<'a, B: PacketBuf>(
     shared: &Shared,
     ring: &KeyRing,
+    rules: &Rules,
     stamp: Stamp,
     packet: &B,
     Likely { quick, flow, .. }: &Likely<'a>,
@@ -147,8 +142,7 @@ fn choose_known<'a, B: PacketBuf>(
     now: u64,
 ) -> Option<Chosen<'a>> {
     let flow = flow.filter(|flow| flow.is(&quick.words))?;
-    let index = flow.policy();
-    let &Way { add_up_to, form, .. } = shared.ways.get(index)?;
+    let (index, &Way { add_up_to, form, .. }) = rules.way(flow.policy())?;
     let room = match flow.room(stamp) {
         Some(room) => room,
         None => vouch(shared, ring, stamp, flow, quick, form, now)?,
@@ -162,7 +156,7 @@ fn choose_known<'a, B: PacketBuf>(
     Some(Chosen { flow, number: Number::default(), policy: index as u32, packet: number, plan: None, form, link_local })
 }
 
-/// What a flow is told once at each moment: whether this box speaks for its source, and how long its packets may be for the
+/// What a flow is told once while a snapshot lasts and what is known of paths: whether this box speaks for its source, and how long its packets may be for the
 /// option to fit the path.
 #[cold]
 fn vouch(
@@ -187,17 +181,17 @@ fn vouch(
 #[inline(never)]
 fn choose<'a, B: PacketBuf>(
     shared: &'a Shared,
-    ring: &KeyRing,
+    snapshot: &Snapshot,
     counters: &WorkerCounters,
     packet: &mut B,
     likely: Option<&Likely<'_>>,
     plans: &mut Plans,
     now: u64,
 ) -> Result<Chosen<'a>, Reason> {
-    let config = &shared.config;
+    let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
     // Packets that are not to be measured have no flow, and there may be many of them.
     if let Some(Likely { quick, flow: None, .. }) = likely
-        && classify(config, &quick.words).is_none()
+        && rules.classify(&quick.words).is_none()
     {
         return Err(Reason::Off);
     }
@@ -206,26 +200,26 @@ fn choose<'a, B: PacketBuf>(
     let words = tuple.words();
     let hash = shared.table.hash(&words);
     let known = shared.table.find(hash, &words);
-    let index = match known {
-        Some(flow) => flow.policy(),
-        None => classify(config, &words).ok_or(Reason::Off)?.0,
-    };
-    let policy = config.policies.get(index).ok_or(Reason::Off)?;
-    let form = form_of(policy.mode).ok_or(Reason::Off)?;
-    mss::clamp_packet(packet, l3, &chain, config, form, counters, |len| shared.mtu_with(&tuple.dst, len, now))?;
+    let index = rules.policy_of(known.map(|flow| flow.front), &words).ok_or(Reason::Off)?;
+    let policy = rules.policy(index).ok_or(Reason::Off)?;
+    let form = policy.mode.form().ok_or(Reason::Off)?;
+    if rules.config.mss_clamp {
+        let mtu_with = |len| shared.mtu_with(rules, &tuple.dst, len, now);
+        mss::clamp_packet(packet, l3, &chain, form, counters, mtu_with)?;
+    }
     let measured = chain.option.map(|option| option.form);
     if measured == Some(form) && policy.inbound != InboundAction::Pass {
         // What comes back with an option may be the other host's, and is left to this one.
-        let flow = known.or_else(|| enter(shared, ring, counters, &tuple, hash, index, now).ok());
+        let flow = known.or_else(|| enter(shared, snapshot, counters, &tuple, hash, index, now).ok());
         if let Some(flow) = flow {
-            flow.back.set_host_measures();
+            flow.back.set_host_measures(form);
             flow.seen(now);
         }
     }
     if policy.outbound == OutboundAction::Pass {
         return Err(Reason::PolicyPass);
     }
-    if expired(config, policy, now) {
+    if rules.expired(index, now) {
         return Err(Reason::PolicyExpired);
     }
     if let Some(measured) = measured {
@@ -238,7 +232,7 @@ fn choose<'a, B: PacketBuf>(
         _ => {}
     }
     let plan = plan_insert(&chain, &packet.data()[l3..], form)?;
-    if chain.payload_end + plan.len > config.outside_mtu {
+    if chain.payload_end + plan.len > rules.config.outside_mtu {
         return Err(Reason::Oversize);
     }
     match shared.path_mtus.known(&tuple.dst, now) {
@@ -246,7 +240,7 @@ fn choose<'a, B: PacketBuf>(
         Some(known) if chain.payload_end > known.room(plan.len) => return Err(Reason::PathMtu),
         _ => {}
     }
-    if !make_ready(packet, &counters.copied) {
+    if !make_ready(packet, || counters.copied.add(1)) {
         return Err(Reason::ReadOnly);
     }
     if packet.headroom() < plan.len {
@@ -254,7 +248,7 @@ fn choose<'a, B: PacketBuf>(
     }
     let flow = match known {
         Some(flow) => flow.front,
-        None => enter(shared, ring, counters, &tuple, hash, index, now)?.front,
+        None => enter(shared, snapshot, counters, &tuple, hash, index, now)?.front,
     };
     flow.seen(now);
     let link_local = ipv6::is_link_local(words[0]);
@@ -266,21 +260,21 @@ fn choose<'a, B: PacketBuf>(
 /// Brings a flow into the table.
 fn enter<'a>(
     shared: &'a Shared,
-    ring: &KeyRing,
+    snapshot: &Snapshot,
     counters: &WorkerCounters,
     tuple: &FiveTuple,
     hash: FlowHash,
     policy: usize,
     now: u64,
 ) -> Result<WholeFlow<'a>, NoFlow> {
-    let (flow, new) = shared.insert(tuple, hash, policy, ring, now)?;
+    let (flow, new) = shared.insert(tuple, hash, policy, snapshot, now)?;
     counters.flows_inserted.add(u64::from(new));
     Ok(flow)
 }
 
-/// Gives each packet its number, those to be sealed under this generation; those that get none pass. Then takes the Global Pointers of the
-/// whole burst at once, and as late as may be: no value is skipped. Gives the first ones for global and for link-local
-/// sources.
+/// Gives each packet its number, those to be sealed under this generation; those that get none pass. Then takes the Global
+/// Pointers of the whole burst at once, and as late as may be: no value is skipped. Gives the first ones for global and for
+/// link-local sources.
 #[inline(never)]
 fn number(
     shared: &Shared,
@@ -291,11 +285,13 @@ fn number(
 ) -> [u32; 2] {
     let (mut without, mut rotations, mut pointed, mut locals) = (0u32, 0, 0, 0);
     for (i, c) in chosen.iter_mut().enumerate() {
-        if c.form == Form::Encrypted {
+        let taken = if c.form == Form::Encrypted {
             c.flow.will_seal();
-        }
-        let generation = if c.form == Form::Encrypted { generation } else { IN_CLEAR };
-        match c.flow.sender.take(generation) {
+            c.flow.sender.take(generation)
+        } else {
+            c.flow.sender.take_in_clear()
+        };
+        match taken {
             Ok(number) => {
                 rotations += u64::from(number.index == 0 && number.kri > 0);
                 c.number = number;

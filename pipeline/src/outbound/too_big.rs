@@ -4,16 +4,17 @@
 //! The box has no address of its own. The answer comes from the address that the packet was meant for, as if the far
 //! host's network had said it, which is true.
 
-use crate::inbound::icmp_error::checksum;
 use crate::packet::buffer::PacketBuf;
+use crate::packet::checksum::checksum;
 use crate::packet::parse;
 use crate::state::path_mtu::MIN_MTU;
 use protocol::wire::ipv6;
+use protocol::wire::profile::PROFILE;
 
 /// Octets before the packet that is quoted. An answer is no longer than [`MIN_MTU`] (RFC 4443 section 3.2).
 const ICMP: usize = 8;
 /// Room that a policy's option may take: the largest header of the three forms.
-const GROWTH: usize = 40;
+const GROWTH: usize = PROFILE.longest_header();
 
 /// Turns the packet into the answer, to go back where it came from. `false`: no answer may be sent, or there is no room;
 /// nothing changed. `mtu_to` gives the MTU of the path to a destination, as far as it is known.

@@ -1,7 +1,5 @@
 //! The one thing the stages ask of a packet: its first segment, and room before it.
 
-use crate::observe::counters::Counter;
-
 /// Whether a packet's first segment may be written to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Writable {
@@ -47,13 +45,14 @@ pub trait PacketBuf {
     fn truncate(&mut self, len: usize) -> bool;
 }
 
-/// Makes a packet ready to be changed, and counts it when it is copied for that. `false`: it cannot be changed.
+/// Makes a packet ready to be changed. `copied` is called, to count it, when it is copied for that. `false`: it cannot be
+/// changed.
 #[inline]
-pub(crate) fn make_ready<B: PacketBuf>(packet: &mut B, copied: &Counter) -> bool {
+pub(crate) fn make_ready<B: PacketBuf>(packet: &mut B, copied: impl FnOnce()) -> bool {
     match packet.make_writable() {
         Writable::Yes => true,
         Writable::Copied => {
-            copied.add(1);
+            copied();
             true
         }
         Writable::No => false,

@@ -1,6 +1,8 @@
 //! One packet: its buffer, its headers, and the octets that change in it.
 
 pub mod buffer;
+pub(crate) mod checksum;
+pub mod encrypted;
 pub mod mss;
 pub mod parse;
 pub mod rewrite;

@@ -1,8 +1,8 @@
 //! TCP MSS clamping on SYNs, so that full-sized segments still fit the network's MTU with the option in them.
 
-use crate::observe::counters::{Reason, WorkerCounters};
+use crate::observe::counters::WorkerCounters;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, make_ready};
-use crate::state::shared::PathConfig;
 use protocol::wire::ext_chain::Chain;
 use protocol::wire::ipv6;
 use protocol::wire::option::Form;
@@ -20,12 +20,11 @@ pub(crate) fn clamp_packet<B: PacketBuf>(
     packet: &mut B,
     l3: usize,
     chain: &Chain,
-    config: &PathConfig,
     form: Form,
     counters: &WorkerCounters,
     mtu_with: impl FnOnce(usize) -> usize,
 ) -> Result<(), Reason> {
-    if !config.mss_clamp || chain.five_tuple.protocol != ipv6::TCP {
+    if chain.five_tuple.protocol != ipv6::TCP {
         return Ok(());
     }
     let segment = |data: &[u8]| l3 + chain.upper_offset..data.len().min(l3 + chain.payload_end);
@@ -35,7 +34,7 @@ pub(crate) fn clamp_packet<B: PacketBuf>(
     };
     let limit = mtu_with(form.header_len()).saturating_sub(HEADERS).min(usize::from(u16::MAX)) as u16;
     let Some(at) = place(tcp, limit) else { return Ok(()) };
-    if !make_ready(packet, &counters.copied) {
+    if !make_ready(packet, || counters.copied.add(1)) {
         return Err(Reason::ReadOnly);
     }
     let data = packet.data_mut();

@@ -1,6 +1,6 @@
 //! Stage 1: where the IPv6 header is, and what the chain behind it holds.
 
-use crate::observe::counters::Reason;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::PacketBuf;
 use crate::packet::mss;
 use protocol::wire::ext_chain::{self, Chain};

@@ -1,4 +1,35 @@
-//! Where packets come from and go to.
+//! Where packets come from and go to, and where the time comes from: what a kind of port has to give. A new kind of port is a
+//! file here that implements [`PortQueue`] for its queues and [`PacketBuf`] for its packets.
 
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
+
+use crate::packet::buffer::PacketBuf;
+use arrayvec::ArrayVec;
+use protocol::aead::BATCH;
+
+/// Packets taken from a queue at once, at most.
+pub const BURST: usize = BATCH;
+
+/// A queue pair of a port.
+pub trait PortQueue {
+    /// Its packets.
+    type Packet: PacketBuf;
+    /// Appends what has arrived, as much as fits.
+    fn receive(&mut self, into: &mut ArrayVec<Self::Packet, BURST>);
+    /// Sends from the front and removes what was sent; keeps the rest in order.
+    fn transmit(&mut self, packets: &mut ArrayVec<Self::Packet, BURST>);
+}
+
+/// Where the path gets the time from: nanoseconds since any fixed moment, never going back.
+pub trait Clock {
+    /// Now.
+    fn now_ns(&self) -> u64;
+}
+
+impl<F: Fn() -> u64> Clock for F {
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        self()
+    }
+}

@@ -1,11 +1,7 @@
-//! The keys as the workers see them: an immutable ring behind one atomic pointer, read once per burst.
-//!
-//! The control thread builds a new ring for every change and keeps the old one until no worker holds it, so that a
-//! worker never frees (and never waits).
+//! The keys as the workers see them: an immutable ring, part of the [snapshot](crate::state::snapshot) that they read.
 
 use crate::state::prefixes::Prefixes;
 use crate::state::ring_index::RingIndex;
-use arc_swap::ArcSwap;
 use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
 use protocol::key_schedule::{Prk, ScopeId, Secret, SessionKey};
@@ -234,8 +230,6 @@ impl Peer {
 /// All keys of one moment.
 #[derive(Debug, Default)]
 pub struct KeyRing {
-    /// Grows with every ring.
-    pub version: u64,
     /// What to seal with; `None`: packets pass without the option.
     pub sealer: Option<Sealer>,
     /// Whom to open.
@@ -271,46 +265,30 @@ impl KeyRing {
 
     #[inline]
     fn index(&self) -> &RingIndex {
-        self.index.get_or_init(|| RingIndex::new(&self.peers))
+        self.index.get_or_init(|| self.made_index())
+    }
+
+    fn made_index(&self) -> RingIndex {
+        RingIndex::new(self.peers.iter().map(|peer| (peer.number, &peer.prefixes)))
+    }
+
+    /// Makes it ready for workers: generations in order, and what peers are found with.
+    pub(crate) fn make_ready(&mut self) {
+        for peer in &mut self.peers {
+            peer.generations.sort_by_key(|(generation, _)| *generation);
+        }
+        self.index = OnceLock::from(self.made_index());
+    }
+
+    /// The generation to seal under; 0: there is none.
+    #[inline]
+    pub(crate) fn sealing_generation(&self) -> u32 {
+        self.sealer.as_ref().map_or(0, |s| s.generation)
     }
 
     /// Whether there is nothing to seal or open with.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sealer.is_none() && self.peers.is_empty()
-    }
-}
-
-/// The ring that workers use, and the older ones that some of them may still hold.
-#[derive(Debug)]
-pub struct KeyRingCell {
-    /// Workers hold an `arc_swap::Cache` of this.
-    pub current: Arc<ArcSwap<KeyRing>>,
-    old: Vec<Arc<KeyRing>>,
-}
-
-impl Default for KeyRingCell {
-    fn default() -> Self {
-        let none = KeyRing { index: OnceLock::from(RingIndex::default()), ..KeyRing::default() };
-        Self { current: Arc::new(ArcSwap::from_pointee(none)), old: Vec::new() }
-    }
-}
-
-impl KeyRingCell {
-    /// Makes this the ring. Its version is set here, and what workers find peers with is made.
-    pub fn publish(&mut self, mut ring: KeyRing) {
-        ring.version = self.current.load().version + 1;
-        for peer in &mut ring.peers {
-            peer.generations.sort_by_key(|(generation, _)| *generation);
-        }
-        ring.index = OnceLock::from(RingIndex::new(&ring.peers));
-        self.old.push(self.current.swap(Arc::new(ring)));
-        self.sweep();
-    }
-
-    /// Frees (and so zeroizes) rings that no worker holds any more; says how many are left.
-    pub fn sweep(&mut self) -> usize {
-        self.old.retain(|ring| Arc::strong_count(ring) > 1);
-        self.old.len()
     }
 }

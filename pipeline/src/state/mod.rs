@@ -1,9 +1,14 @@
-//! What workers share and read: policies, keys, what is known of paths; and what each may spend.
+//! What workers share and read: keys, policies, what is known of paths; and what each may spend.
 
+pub(crate) mod budgets;
 pub mod keyring;
 pub mod path_mtu;
 pub mod policies;
 pub mod prefixes;
 pub mod resync;
+pub mod resync_queue;
 pub mod ring_index;
+pub mod rules;
 pub mod shared;
+pub mod snapshot;
+pub mod worker;

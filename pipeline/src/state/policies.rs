@@ -1,8 +1,9 @@
 //! Policy as the workers see it: first match over prefixes, protocol and ports; looked up for the first packet of a
-//! flow and kept in the flow.
+//! flow, and once more when policies are replaced.
 
 use protocol::five_tuple::FiveTuple;
 use protocol::prefix::Prefix;
+use protocol::wire::option::Form;
 
 /// Which form of the option a policy's packets carry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +19,18 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// The form of the option under it; `None`: there is none.
+    #[inline]
+    #[must_use]
+    pub const fn form(self) -> Option<Form> {
+        match self {
+            Self::Off => None,
+            Self::Pdm => Some(Form::Pdm),
+            Self::Clear => Some(Form::Clear),
+            Self::Encrypted => Some(Form::Encrypted),
+        }
+    }
+
     /// Its name in configurations and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -92,7 +105,7 @@ pub struct Policy {
     pub outbound: OutboundAction,
     /// Coming back.
     pub inbound: InboundAction,
-    /// Nanoseconds after the start of the box at which the policy turns itself off (RFC 8250 section 4.4).
+    /// Nanoseconds after it came at which the policy turns itself off (RFC 8250 section 4.4).
     pub lifetime_ns: Option<u64>,
 }
 

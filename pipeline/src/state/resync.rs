@@ -1,58 +1,22 @@
 //! Flows that went too far ahead of this box: it was restarted in the middle of a long flow, or more rotations were lost
 //! than a worker looks ahead. Workers hand one packet of such a flow over; the control thread searches on, off the packet
 //! path and within a budget, and a packet that authenticates puts the flow at the right Kri.
-//!
-//! Nothing is allocated for such packets: the queue is of fixed size, and what does not fit is forgotten.
 
-use crate::inbound::guess::SealedOption;
 use crate::state::keyring::{GenerationKeys, KeyRing, Peer};
+use crate::state::resync_queue::Sample;
 use crate::state::ring_index::MOST_SPEAKERS;
-use crate::state::shared::{Shared, classify};
+use crate::state::shared::Shared;
+use crate::state::snapshot::Snapshot;
 use arrayvec::ArrayVec;
-use crossbeam_queue::ArrayQueue;
-use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
+use protocol::receiver::{KRIS_SEARCHED, KRIS_SEARCHED_IN_A_CROWD};
 use protocol::wire::option::Metrics;
-
-/// Packets that wait at most.
-const PLACES: usize = 256;
-
-/// Kris looked through for one packet: a million rotations are 34 billion packets of one flow.
-const FURTHEST: u32 = 1 << 20;
-
-/// The same while more than half of the places are taken: somebody may be sending forged packets, and those of honest
-/// flows, most of which are not as long as this, must have their turn.
-const FURTHEST_IN_A_CROWD: u32 = 1 << 12;
 
 /// Kris looked through before the next packet has its turn.
 const TURN: u32 = 512;
 
 /// Secrets looked through for one packet: those of the peers that speak for its source, the newest of each first.
 const MOST_SECRETS: usize = 4 * MOST_SPEAKERS;
-
-/// A packet that did not open.
-pub struct Sample {
-    /// 5-tuple of the packet.
-    pub tuple: FiveTuple,
-    /// Its option as it came.
-    pub option: SealedOption,
-}
-
-/// Packets on their way to the control thread, with the Kri that the search has come to (`None`: not begun).
-pub struct ResyncQueue(ArrayQueue<(Sample, Option<u32>)>);
-
-impl ResyncQueue {
-    pub(crate) fn new() -> Self {
-        Self(ArrayQueue::new(PLACES))
-    }
-
-    #[inline]
-    pub(crate) fn offer(&self, sample: impl FnOnce() -> Sample) {
-        if !self.0.is_full() {
-            let _ = self.0.push((sample(), None)); // another worker may have taken the place
-        }
-    }
-}
 
 /// The control thread's search.
 #[derive(Default, Debug)]
@@ -66,20 +30,20 @@ pub struct Resync {
 impl Resync {
     /// Goes on searching for about `trials` openings. Says how many it made, so that a caller knows whether to come back
     /// soon.
-    pub fn step(&mut self, shared: &Shared, ring: &KeyRing, now: u64, trials: u32) -> u32 {
+    pub fn step(&mut self, shared: &Shared, snapshot: &Snapshot, now: u64, trials: u32) -> u32 {
         let mut made = 0;
         while made < trials {
-            let Some((sample, from)) = shared.resync.0.pop() else { break };
+            let Some((sample, from)) = shared.resync.pop() else { break };
             let from = from.unwrap_or_else(|| present_kri(shared, &sample).saturating_sub(1));
             let until = from.saturating_add(TURN);
-            let (hit, tried) = search(ring, &sample, from..until);
+            let (hit, tried) = search(&snapshot.ring, &sample, from..until);
             made += tried.max(1);
             match hit {
                 Some((id, kri, metrics)) => {
-                    self.found += u64::from(place(shared, ring, &sample, id, kri, &metrics, now));
+                    self.found += u64::from(place(shared, snapshot, &sample, id, kri, &metrics, now));
                 }
-                None if tried > 0 && until < furthest(shared.resync.0.len()) => {
-                    let _ = shared.resync.0.push((sample, Some(until))); // full: the flow's next packet comes by
+                None if tried > 0 && until < furthest(shared.resync.is_crowded()) => {
+                    shared.resync.put_back(sample, until);
                 }
                 None => self.given_up += 1,
             }
@@ -88,8 +52,8 @@ impl Resync {
     }
 }
 
-const fn furthest(waiting: usize) -> u32 {
-    if waiting * 2 > PLACES { FURTHEST_IN_A_CROWD } else { FURTHEST }
+const fn furthest(crowded: bool) -> u32 {
+    if crowded { KRIS_SEARCHED_IN_A_CROWD } else { KRIS_SEARCHED }
 }
 
 /// The Kri that the packet's flow is at, 0 if it is not known: most packets in the queue are of a flow that an earlier
@@ -124,7 +88,7 @@ fn search(ring: &KeyRing, sample: &Sample, kris: core::ops::Range<u32>) -> (Opti
 /// Puts the flow where its packet stands; says whether that is news. The packet itself is gone, and so counts as seen.
 fn place(
     shared: &Shared,
-    ring: &KeyRing,
+    snapshot: &Snapshot,
     sample: &Sample,
     id: SecretId,
     kri: u32,
@@ -136,8 +100,8 @@ fn place(
     let hash = shared.table.hash(&words);
     let flow = match shared.table.find(hash, &words) {
         Some(flow) => flow,
-        None => match classify(&shared.config, &words) {
-            Some((policy, _)) => match shared.insert(&outbound, hash, policy, ring, now) {
+        None => match snapshot.rules.classify(&words) {
+            Some(policy) => match shared.insert(&outbound, hash, policy, snapshot, now) {
                 Ok((flow, _)) => flow,
                 Err(_) => return false,
             },

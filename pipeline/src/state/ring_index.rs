@@ -4,7 +4,7 @@
 //! By source: prefixes cut the addresses into segments, in each of which the same peers fit. So the segments' beginnings,
 //! ascending, and the peers that fit behind each, are all that a search needs.
 
-use crate::state::keyring::Peer;
+use crate::state::prefixes::Prefixes;
 use arrayvec::ArrayVec;
 
 /// Peers that one source may belong to and that are tried.
@@ -30,16 +30,16 @@ pub struct RingIndex {
 }
 
 impl RingIndex {
-    /// Of these peers. Of two with one number the first counts.
-    pub(crate) fn new(peers: &[Peer]) -> Self {
-        let peers = &peers[..peers.len().min(usize::from(NOBODY))];
-        let lowest = peers.iter().map(|p| p.number).min().unwrap_or(0);
-        let highest = peers.iter().map(|p| p.number).max().unwrap_or(0);
+    /// Of peers with these numbers that speak for these sources. Of two with one number the first counts.
+    pub(crate) fn new<'a>(peers: impl IntoIterator<Item = (u16, &'a Prefixes)>) -> Self {
+        let peers: Vec<_> = peers.into_iter().take(usize::from(NOBODY)).collect();
+        let lowest = peers.iter().map(|&(number, _)| number).min().unwrap_or(0);
+        let highest = peers.iter().map(|&(number, _)| number).max().unwrap_or(0);
         let mut places = vec![NOBODY; usize::from(highest - lowest) + 1];
-        for (place, peer) in peers.iter().enumerate().rev() {
-            places[usize::from(peer.number - lowest)] = place as u16;
+        for (place, &(number, _)) in peers.iter().enumerate().rev() {
+            places[usize::from(number - lowest)] = place as u16;
         }
-        let Segments { begins, speakers } = Segments::of(peers);
+        let Segments { begins, speakers } = Segments::of(&peers);
         Self { lowest, places: places.into(), begins: begins.into(), speakers: speakers.into() }
     }
 
@@ -70,10 +70,10 @@ struct Segments {
 }
 
 impl Segments {
-    fn of(peers: &[Peer]) -> Self {
+    fn of(peers: &[(u16, &Prefixes)]) -> Self {
         let mut listed: Vec<(u128, u8, u128, u16)> = Vec::new();
-        for (place, peer) in peers.iter().enumerate() {
-            listed.extend(peer.prefixes.iter().map(|p| (p.first_bits(), p.len(), p.last_bits(), place as u16)));
+        for (place, (_, prefixes)) in peers.iter().enumerate() {
+            listed.extend(prefixes.iter().map(|p| (p.first_bits(), p.len(), p.last_bits(), place as u16)));
         }
         // A prefix comes behind those that it lies in; of one prefix the peers come as they stand in the ring.
         listed.sort_unstable();
@@ -138,12 +138,21 @@ mod steps {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::testing;
     use proptest::prelude::*;
     use protocol::prefix::Prefix;
 
+    /// A peer as the index sees it.
+    struct Peer {
+        number: u16,
+        prefixes: Prefixes,
+    }
+
     fn peer(number: u16, prefixes: Vec<Prefix>) -> Peer {
-        testing::peer(number, prefixes, Vec::new())
+        Peer { number, prefixes: prefixes.into() }
+    }
+
+    fn index(peers: &[Peer]) -> RingIndex {
+        RingIndex::new(peers.iter().map(|p| (p.number, &p.prefixes)))
     }
 
     /// As it was searched for before: every peer is asked. The longest prefix first, then as they stand in the ring.
@@ -172,7 +181,7 @@ mod tests {
             sources in prop::collection::vec((0u8..8, 0u8..17), 1..32),
         ) {
             let peers: Vec<_> = lists.into_iter().zip(&numbers).map(|(list, &number)| peer(number, list)).collect();
-            let index = RingIndex::new(&peers);
+            let index = self::index(&peers);
             let edges = peers.iter().flat_map(|p| p.prefixes.iter()).flat_map(|p| [p.first_bits(), p.last_bits(), p.last_bits().wrapping_add(1)]);
             let sources = sources.into_iter().map(|(high, low)| u128::from(high) << 125 | u128::from(low));
             for source in sources.chain(edges).chain([0, u128::MAX]) {
@@ -192,7 +201,7 @@ mod tests {
             peer(4, vec![p("2001:db8:a::/48")]),
             peer(65_535, vec![p("2001:db8:a::/48"), p("2001:db8:c::/48")]),
         ];
-        let index = RingIndex::new(&peers);
+        let index = self::index(&peers);
         let of = |text: &str| {
             let places = index.speakers(text.parse::<core::net::Ipv6Addr>().expect("an address").into());
             places.iter().map(|&at| peers[usize::from(at)].number).collect::<Vec<_>>()
@@ -210,7 +219,7 @@ mod tests {
         let network = |i: u32| Prefix::new((0x2001_0DB8_u128 << 96 | u128::from(i) << 64).to_be_bytes(), 64);
         let list = |number: u16| (0..64).map(|i| network(u32::from(number) * 64 + i).expect("a length")).collect();
         let peers: Vec<_> = (1..=4000).map(|number| peer(number, list(number))).collect();
-        let index = RingIndex::new(&peers);
+        let index = self::index(&peers);
         for i in [0, 64, 65, 99_999, 4000 * 64, 4001 * 64] {
             steps::taken();
             let found = index.speakers(network(i).expect("a length").first_bits());
@@ -221,7 +230,7 @@ mod tests {
 
     #[test]
     fn without_peers_nothing_is_found() {
-        let index = RingIndex::new(&[]);
+        let index = self::index(&[]);
         assert_eq!((index.place(0), index.place(1), index.speakers(5).len()), (None, None, 0));
         assert_eq!(RingIndex::default().place(0), None);
     }

@@ -1,10 +1,11 @@
 //! Tests of the forms that need no key: what keys do is nothing to them, and what hosts measure by themselves stays theirs.
 
-use crate::observe::counters::{Outcome, Reason};
+use crate::observe::counters::Outcome;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::state::keyring::KeyRing;
 use crate::state::policies::Mode;
-use crate::state::shared::Worker;
+use crate::state::worker::Worker;
 use crate::testing::{self, A, B, SMALL, back, frame, out};
 use proptest::prelude::*;
 use protocol::wire::dest_opts::insert_into_vec;
@@ -17,7 +18,7 @@ const FORMS: [(Mode, Form); 2] = [(Mode::Pdm, Form::Pdm), (Mode::Clear, Form::Cl
 #[test]
 fn flows_in_clear_go_on_when_keys_come_change_and_expire() {
     for (mode, form) in FORMS {
-        let mut side = testing::side(testing::config(vec![testing::policy(mode)]), KeyRing::default(), SMALL, 1);
+        let side = testing::side(testing::config(vec![testing::policy(mode)]), KeyRing::default(), SMALL, 1);
         let mut worker = Worker::new(Arc::clone(&side.shared), 0);
         let mut seen: Vec<(u16, Option<u16>)> = Vec::new();
         for sealing in [None, Some(5), None, Some(6), Some(5000), None, Some(2)] {

@@ -1,12 +1,15 @@
 //! Tests of a box with many boxes on the other side: what a packet costs, in look-ups and derivations, not in time.
 
 use crate::flow::table::TableSize;
-use crate::observe::counters::{Outcome, Reason};
+use crate::observe::counters::Outcome;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, VecBuf};
+use crate::ports::BURST;
 use crate::state::keyring::KeyRing;
 use crate::state::policies::Mode;
 use crate::state::resync::Resync;
-use crate::state::shared::{BURST, Worker};
+use crate::state::snapshot::SnapshotCell;
+use crate::state::worker::Worker;
 use crate::testing::{self, SMALL, Side, back, frame, out};
 use arrayvec::ArrayVec;
 use protocol::prefix::Prefix;
@@ -134,7 +137,7 @@ fn honest_flows_are_not_held_back_when_all_keys_change() {
     const FLOWS: u16 = 30_000;
     let config = || testing::config(vec![testing::policy(Mode::Encrypted)]);
     let large = TableSize { capacity: 65_536, tombstones: 1024 };
-    let mut a = testing::side(config(), testing::ring(true, 1, 1), large, 1);
+    let a = testing::side(config(), testing::ring(true, 1, 1), large, 1);
     let b = testing::side(config(), ring(100), large, 1);
     let (mut worker_a, mut worker_b) = (Worker::new(a.shared.clone(), 0), Worker::new(b.shared, 0));
     let mut outcomes: ArrayVec<Outcome, BURST> = ArrayVec::new();
@@ -152,16 +155,16 @@ fn honest_flows_are_not_held_back_when_all_keys_change() {
 /// The ring that workers see has been made ready for them: none of them makes it on the packet path.
 #[test]
 fn a_published_ring_has_its_index() {
-    assert!(crate::state::keyring::KeyRingCell::default().current.load().index.get().is_some());
+    assert!(SnapshotCell::default().ring().index.get().is_some());
     let (_, b) = boxes(100);
-    assert!(b.shared.ring.load().index.get().is_some());
-    let mut cell = b.cell;
+    assert!(b.shared.snapshots.ring().index.get().is_some());
+    let cell = b.cell;
     let mut shuffled = testing::ring(false, 1, 1);
     shuffled.peers[0].generations.reverse();
     assert!(shuffled.peer(1).is_some());
     shuffled.peers[0].number = 7;
     cell.publish(shuffled);
-    let ring = cell.current.load();
+    let ring = cell.ring();
     assert!(ring.peer(7).is_some() && ring.peer(1).is_none(), "made anew, not the one from before");
     assert!(ring.peers[0].generation(2).is_some(), "generations are found in whatever order they were given");
 }
@@ -177,8 +180,7 @@ fn the_search_for_a_lost_flow_costs_the_same_with_one_peer_and_with_thousands() 
         for packet in &mut forged(&mut a, 10) {
             assert_eq!(back(&mut b, packet, 5), Outcome::Dropped(Reason::BadTag));
         }
-        let ring = shared.ring.load_full();
-        made.push(Resync::default().step(&shared, &ring, 5, 5000));
+        made.push(Resync::default().step(&shared, &shared.snapshots.load(), 5, 5000));
     }
     assert_eq!(made[0], made[1]);
 }

@@ -1,10 +1,15 @@
 //! The whole path over plain buffers, a subject a file.
 
 mod allocations;
+#[cfg(feature = "dpdk")]
+mod dpdk;
+mod guess;
 mod in_clear;
 mod many_peers;
 mod nonce_promise;
 mod read_only;
 mod refused;
+mod replace;
 mod second_reading;
 mod two_boxes;
+mod worker_loop;

@@ -5,8 +5,9 @@ use crate::flow::table::{Ager, TableSize};
 use crate::observe::audit::{AuditSink, RECORD};
 use crate::observe::counters::Outcome;
 use crate::packet::buffer::VecBuf;
+use crate::ports::BURST;
 use crate::state::policies::Mode;
-use crate::state::shared::{BURST, Worker};
+use crate::state::worker::Worker;
 use crate::testing::{self, frame};
 use arrayvec::ArrayVec;
 use std::collections::HashSet;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 fn process(generation: u32, file: &std::path::Path, packets: u64, flows: u16) -> [u64; 3] {
     let config = testing::config(vec![testing::policy(Mode::Encrypted)]);
     let size = TableSize { capacity: 64, tombstones: 4096 };
-    let mut side = testing::side(config, testing::ring(true, generation, 1), size, 2);
+    let side = testing::side(config, testing::ring(true, generation, 1), size, 2);
     let (sealed, running, rotations) = (AtomicU64::new(0), AtomicU64::new(2), AtomicU64::new(0));
     let mut ager = Ager::new(side.shared.quiescence.clone());
     std::thread::scope(|s| {

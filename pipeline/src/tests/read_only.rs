@@ -1,9 +1,11 @@
 //! Tests of packets whose buffers may not be written to: memory of the device's, or shared with somebody.
 
-use crate::observe::counters::{Outcome, Reason};
+use crate::observe::counters::Outcome;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, VecBuf, Writable};
 use crate::state::policies::{Mode, OnFailure, Policy};
-use crate::state::shared::{Oversize, PathConfig, Worker};
+use crate::state::rules::{Oversize, PathConfig};
+use crate::state::worker::Worker;
 use crate::testing::{self, SMALL, back, frame, frame_between, out};
 use protocol::wire::option::Form;
 
@@ -204,11 +206,8 @@ fn a_syn_is_clamped_in_a_copy_or_passes() {
             let mut worker = worker(true, PathConfig { mss_clamp: true, ..config(mode) });
             let mut packet = ReadOnly::new(VecBuf::new(&syn()), copies);
             let outcome = out(&mut worker, &mut packet, 1);
-            let expected = if copies {
-                Outcome::Added(crate::state::shared::form_of(mode).expect("a form"))
-            } else {
-                Outcome::Passed(Reason::ReadOnly)
-            };
+            let expected =
+                if copies { Outcome::Added(mode.form().expect("a form")) } else { Outcome::Passed(Reason::ReadOnly) };
             assert_eq!(outcome, expected);
             assert_eq!(worker.counters.mss_clamped.get(), u64::from(copies));
             assert_eq!(worker.counters.copied.get(), u64::from(copies), "once, for both changes");

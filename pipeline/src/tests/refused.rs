@@ -1,9 +1,10 @@
 //! Tests of what becomes of packets whose option was not accepted.
 
-use crate::observe::counters::{Outcome, Reason};
+use crate::observe::counters::Outcome;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::state::policies::{Mode, OnFailure};
-use crate::state::shared::Worker;
+use crate::state::worker::Worker;
 use crate::testing::{self, B, SMALL, Side, back, frame, frame_between, out};
 use protocol::wire::option::Form;
 
@@ -55,7 +56,7 @@ fn a_box_out_of_touch_strips_what_it_cannot_open_whatever_the_policy_says() {
         packet.data_mut()[14 + 8..14 + 24].copy_from_slice(&[0x20; 16]);
         assert_eq!(back(&mut b, &mut packet, 1), Outcome::Stripped(Reason::OutOfTouch), "{on_failure:?}");
         assert_eq!(packet.frame_len(), original.len());
-        assert_eq!(b.counters.policies[0].failed.get(), 3);
+        assert_eq!(testing::by_policy(&b, 0, |p| &p.failed), 3);
     }
 }
 
@@ -88,7 +89,7 @@ fn a_box_out_of_touch_still_tells_replays() {
 fn a_box_out_of_touch_without_any_key_strips() {
     let b = box_b(OnFailure::Drop, true);
     let none = crate::state::keyring::KeyRing { out_of_touch: true, ..crate::state::keyring::KeyRing::default() };
-    let mut cell = b.cell;
+    let cell = b.cell;
     cell.publish(none);
     let (mut a, mut b) = (testing::worker(testing::shared(1), 0), Worker::new(b.shared, 0));
     let original = frame(1000, 10);

@@ -1,11 +1,13 @@
 //! What a second reading of the path found.
 
 use crate::flow::table::Ager;
-use crate::observe::counters::{Outcome, Reason};
+use crate::observe::counters::Outcome;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, VecBuf};
+use crate::ports::BURST;
 use crate::state::policies::Mode;
 use crate::state::resync::Resync;
-use crate::state::shared::{BURST, Worker};
+use crate::state::worker::Worker;
 use crate::testing::{self, SMALL, Side, frame};
 use arrayvec::ArrayVec;
 use protocol::sender::PACKETS_PER_KRI;
@@ -39,12 +41,12 @@ fn sealed(worker: &mut Worker, sport: u16) -> VecBuf {
 #[test]
 fn a_worker_with_an_old_ring_does_not_bring_a_flow_back_at_n_0() {
     for sealed_under_the_new_one in [true, false] {
-        let mut side = encrypted(true, 1, 1);
+        let side = encrypted(true, 1, 1);
         let shared = side.shared.clone();
         let mut ager = Ager::new(shared.quiescence.clone());
         let mut worker = Worker::new(shared.clone(), 0);
         sealed(&mut worker, 1000); // generation 1, n = 0
-        let old = shared.ring.load_full();
+        let old = shared.snapshots.load();
         side.cell.publish(testing::ring(true, 2, 1));
         let mut b = Worker::new(encrypted(false, 1, 1).shared, 0);
         if sealed_under_the_new_one {
@@ -86,8 +88,7 @@ fn the_key_of_a_flow_found_again_is_kept() {
     }
     let mut packet = [sealed(&mut a, 1000)];
     assert_ne!(back(&mut b, &mut packet, 1)[0], Outcome::Removed(Form::Encrypted));
-    let ring = shared.ring.load_full();
-    resync.step(&shared, &ring, 1, 5000);
+    resync.step(&shared, &shared.snapshots.load(), 1, 5000);
     assert_eq!(resync.found, 1);
     let before = b.counters.derivations.get();
     for _ in 0..100 {

@@ -1,11 +1,14 @@
 //! Tests of the path as a whole: what box A seals, box B opens.
 
-use crate::observe::counters::{Outcome, Reason};
+use crate::observe::counters::Outcome;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, VecBuf};
+use crate::ports::BURST;
 use crate::state::keyring::{ClientSecrets, GenerationKeys};
 use crate::state::policies::{InboundAction, Mode, OnFailure, Policy};
 use crate::state::resync::Resync;
-use crate::state::shared::{BURST, Worker};
+use crate::state::snapshot::Snapshot;
+use crate::state::worker::Worker;
 use crate::testing::{self, SMALL, Side, back, frame, frame_between, out};
 use arrayvec::ArrayVec;
 use proptest::prelude::*;
@@ -138,8 +141,7 @@ fn a_restarted_receiver_finds_a_long_flow_again() {
             for p in burst {
                 if back(&mut b, p, 1) == REMOVED { accepted += 1 } else { refused += 1 }
             }
-            let ring = shared.ring.load_full();
-            resync.step(&shared, &ring, 1, 2000);
+            resync.step(&shared, &shared.snapshots.load(), 1, 2000);
         }
     });
     assert!(refused <= BURST && accepted > 32_000, "{accepted} accepted, {refused} refused");
@@ -244,12 +246,17 @@ fn a_packet_whose_key_is_missing_after_all_passes_as_it_came() {
     assert_eq!(outcomes[..], [ADDED, Outcome::Added(Form::Clear), ADDED]);
 
     let mut without = testing::ring(true, 2, 1);
-    without.version = side.cell.current.load().version;
     if let Some(sealer) = &mut without.sealer {
         let secrets = Arc::new(ClientSecrets::new(sealer.keys.suite(), []));
         sealer.keys = GenerationKeys::Clients { secrets, sealer_is_client: true };
     }
-    side.cell.current.store(Arc::new(without));
+    let now = side.cell.load();
+    side.cell.store_unannounced(Snapshot {
+        version: now.version,
+        ring_since: now.ring_since,
+        ring: Arc::new(without),
+        rules: Arc::clone(&now.rules),
+    });
     let mut packets = burst();
     a.outbound(&mut packets, &mut outcomes, &|| 6);
     let passed = Outcome::Passed(Reason::NoKey);
@@ -379,8 +386,8 @@ fn delays_are_measured() {
     assert_eq!(back(&mut b, &mut there, 3 * MS), REMOVED);
     assert_eq!(out(&mut b, &mut answer, 10 * MS), ADDED);
     assert_eq!(back(&mut a, &mut answer, 12 * MS), REMOVED);
-    let total = |h: &crate::observe::counters::Histogram| {
-        let mut buckets = vec![0; crate::observe::counters::BUCKETS];
+    let total = |h: &crate::observe::histogram::Histogram| {
+        let mut buckets = vec![0; crate::observe::histogram::BUCKETS];
         (h.merge_into(&mut buckets), buckets.iter().sum::<u64>())
     };
     let (rtt, server) = (total(&a.counters.round_trip), total(&a.counters.server_delay));

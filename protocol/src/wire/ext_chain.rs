@@ -8,10 +8,8 @@ use super::option::Form;
 use super::profile::{PROFILE, TYPE_AND_LEN};
 use super::routing;
 use super::tlv::{Tlv, Tlvs};
+pub use super::walk_error::{MAX_HEADERS, WalkError};
 use crate::five_tuple::FiveTuple;
-
-/// Extension headers that are walked at most.
-pub const MAX_HEADERS: usize = 16;
 
 /// Jumbo Payload, in a Hop-by-Hop Options header (RFC 2675).
 const JUMBO_PAYLOAD: u8 = 0xC2;
@@ -57,44 +55,6 @@ pub struct Chain {
     pub option: Option<OptionAt>,
     /// Whether the chain ends at ESP.
     pub esp: bool,
-}
-
-/// Why a packet is left alone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum WalkError {
-    /// The version is not 6.
-    #[error("not an IPv6 packet")]
-    NotIpv6,
-    /// Payload, headers or ports end behind the frame, the payload or the first segment.
-    #[error("the payload, a header or the ports are cut off")]
-    Truncated,
-    /// More than [`MAX_HEADERS`] extension headers.
-    #[error("more than {MAX_HEADERS} extension headers")]
-    TooManyHeaders,
-    /// Any fragment, atomic fragments included.
-    #[error("a fragment")]
-    Fragment,
-    /// The ICV covers the chain.
-    #[error("the packet has an Authentication Header")]
-    AuthenticationHeader,
-    /// Jumbo Payload (RFC 2675).
-    #[error("a jumbogram")]
-    Jumbogram,
-    /// Neighbor Discovery, its inverse and secure variants.
-    #[error("Neighbor Discovery")]
-    NeighborDiscovery,
-    /// Multicast Listener Discovery and Multicast Router Discovery.
-    #[error("Multicast Listener Discovery")]
-    Mld,
-    /// Options or addresses that contradict their header's length, Hop-by-Hop Options not at the front.
-    #[error("an extension header contradicts itself")]
-    MalformedHeader,
-    /// A PDM option of unknown length or version, or a second one.
-    #[error("the PDM option is malformed, or there are two")]
-    MalformedOption,
-    /// A Routing header of unknown type with segments left: the final destination is not known.
-    #[error("unknown Routing header with segments left")]
-    UnknownRouting,
 }
 
 /// Walks a packet. `packet` is its first segment from the IPv6 header on; `total_len` counts the octets from the IPv6

@@ -8,3 +8,4 @@ pub mod option;
 pub mod profile;
 mod routing;
 mod tlv;
+mod walk_error;

@@ -1,6 +1,6 @@
 //! Where a packet with a Routing header goes in the end (RFC 8200 section 4.4).
 
-use super::ext_chain::WalkError;
+use super::walk_error::WalkError;
 
 /// Offset of Routing Type.
 const TYPE_AT: usize = 2;

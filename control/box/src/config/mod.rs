@@ -16,7 +16,7 @@ use pipeline::state::policies::{Mode, Policy};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use pipeline::state::shared::Oversize;
+pub use pipeline::state::rules::Oversize;
 
 /// The whole configuration, in force as it stands.
 #[derive(Debug)]

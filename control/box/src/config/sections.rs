@@ -6,7 +6,7 @@ use common::config::report::{At, Report};
 use common::config::{Checks, path, section};
 use common::identity;
 use common::key_file::KeyFile;
-use pipeline::state::shared::BURST;
+use pipeline::ports::BURST;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -9,8 +9,9 @@ use anyhow::Context;
 use common::key_file::{KeyFile, Node};
 use common::state_file::{StateError, StateFile};
 use pipeline::flow::tombstones::Tombstones;
-use pipeline::state::keyring::{KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::state::keyring::{KeyRing, Peer, Sealer};
 use pipeline::state::shared::Shared;
+use pipeline::state::snapshot::SnapshotCell;
 use protocol::key_line::SecretId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -63,7 +64,7 @@ pub struct KeyManager {
     state_dir: std::path::PathBuf,
     state: Option<StateFile>,
     /// Workers read it.
-    pub cell: KeyRingCell,
+    pub cell: SnapshotCell,
     peers: Vec<PeerState>,
     generation: Option<u32>,
     /// The last generation sealed under, also when there is none at the moment; 0: there was none.
@@ -104,7 +105,7 @@ impl KeyManager {
             max_age: keys.max_age,
             state_dir: keys.state_dir,
             state: None,
-            cell: KeyRingCell::default(),
+            cell: SnapshotCell::default(),
             peers,
             generation: None,
             last_sealed: 0,
@@ -206,7 +207,7 @@ impl KeyManager {
             None => None,
         };
         // Most keys are those of the ring before. To derive all of a thousand peers takes a tenth of a second.
-        let before = self.cell.current.load();
+        let before = self.cell.ring();
         let mut peers = Vec::with_capacity(self.peers.len());
         for peer in &mut self.peers {
             let newest = peer.newest.load(Ordering::Relaxed);
@@ -280,9 +281,9 @@ impl KeyManager {
     /// Frees the memory of flows whose generations have ended, once no worker can seal under them any more.
     fn forget(&mut self, shared: &Shared) {
         let tombstones = &shared.table.tombstones;
-        let ring = self.cell.current.load();
-        let version = ring.version;
-        let all_see = shared.ring_seen.iter().all(|seen| seen.load(Ordering::Acquire) == version);
+        let snapshot = self.cell.load();
+        let (ring, version) = (&snapshot.ring, snapshot.ring_since);
+        let all_see = shared.all_have_seen(version);
         if !all_see || self.swept.0 == version {
             return;
         }

@@ -6,16 +6,17 @@
 use crate::keys::connection::{self, NodeSettings, Received, Registration};
 use crate::keys::from_file::{LEAST_AGE, fills_up, sweep_tombstones};
 use anyhow::Context;
-use pipeline::state::keyring::{GenerationKeys, KeyRing, KeyRingCell, Peer, Sealer};
+use pipeline::state::keyring::{GenerationKeys, KeyRing, Peer, Sealer};
 use pipeline::state::prefixes::Prefixes;
 use pipeline::state::shared::Shared;
+use pipeline::state::snapshot::SnapshotCell;
 use protocol::key_schedule::Secret;
 use protocol::suite::Aead;
 use registration::wire::SealingKeys;
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
@@ -92,7 +93,7 @@ struct Sealing {
 pub struct RegisteredKeys {
     registration: Arc<Registration>,
     /// Workers read it.
-    pub cell: KeyRingCell,
+    pub cell: SnapshotCell,
     sealing: Option<Sealing>,
     /// The number of what was last sealed under, also after it has expired; 0: nothing yet.
     last_sealed: u32,
@@ -142,7 +143,7 @@ impl RegisteredKeys {
     fn without_thread(registration: Arc<Registration>) -> Self {
         Self {
             registration,
-            cell: KeyRingCell::default(),
+            cell: SnapshotCell::default(),
             sealing: None,
             last_sealed: 0,
             sealed_under: HashSet::new(),
@@ -279,9 +280,9 @@ impl RegisteredKeys {
                 received.need("the memory of flows that left fills up");
             }
         }
-        let ring = self.cell.current.load();
-        let version = ring.version;
-        let all_see = shared.ring_seen.iter().all(|seen| seen.load(Ordering::Acquire) == version);
+        let snapshot = self.cell.load();
+        let (ring, version) = (&snapshot.ring, snapshot.ring_since);
+        let all_see = shared.all_have_seen(version);
         if all_see && self.swept.0 != version {
             sweep_tombstones(tombstones, self.last_sealed, |id| {
                 ring.peer(id.peer()).is_some_and(|p| p.generation(id.generation()).is_some())
@@ -467,7 +468,7 @@ mod tests {
         let mut box_keys = RegisteredKeys::without_thread(Arc::default());
         let mut ring = |set| {
             feed(set, &mut box_keys);
-            (shape(&box_keys.cell.current.load()), box_keys.generation())
+            (shape(&box_keys.cell.ring()), box_keys.generation())
         };
         assert_eq!(ring(keys(1, None, &[(7, &[(5, 50)])])), ((None, vec![(1, vec![1])]), None));
         assert_eq!(ring(keys(2, Some((5, 1, LONG)), &[(7, &[(5, 50)])])), ((Some(1), vec![(1, vec![1])]), Some(5)));
@@ -507,7 +508,7 @@ mod tests {
             [(1, 1, Some(1)), (2, 2, Some(2)), (3, 1, None), (4, 2, Some(2)), (5, 3, Some(3))]
         {
             feed(keys(revision, Some((9, octet, LONG)), &[]), &mut box_keys);
-            assert_eq!(shape(&box_keys.cell.current.load()).0, expected, "set {revision}");
+            assert_eq!(shape(&box_keys.cell.ring()).0, expected, "set {revision}");
         }
     }
 
@@ -520,14 +521,14 @@ mod tests {
         let late = Received::for_tests(keys(2, Some((6, 2, LONG)), opening));
         box_keys.registration.put(Received::for_tests(keys(2, Some((6, 2, LONG)), opening)));
         box_keys.process_is_new();
-        let ring = |box_keys: &RegisteredKeys| shape(&box_keys.cell.current.load());
+        let ring = |box_keys: &RegisteredKeys| shape(&box_keys.cell.ring());
         assert_eq!(ring(&box_keys), (None, vec![(1, vec![1])]), "it seals nothing, and opens what it did");
         // Nor with what was on its way to the process of before, whether it had come or not.
         box_keys.registration.put(late);
         box_keys.tick(Instant::now());
         assert_eq!((ring(&box_keys).0, box_keys.generation()), (None, None));
         box_keys.tick(Instant::now() + OUT_OF_TOUCH);
-        assert!(box_keys.cell.current.load().out_of_touch, "as a box that has no registrar");
+        assert!(box_keys.cell.ring().out_of_touch, "as a box that has no registrar");
         // A registrar that knows nothing of it hands out the same again.
         for (octet, expected) in [(1, None), (3, Some(2))] {
             let mut again = Received::for_tests(keys(1, Some((7, octet, LONG)), opening));
@@ -564,7 +565,7 @@ mod tests {
             Arc::make_mut(&mut set.opening[0]).secrets = vec![(9, of.clone())];
             set.sealing.as_mut().expect("sealing").keys = of;
             feed(set, &mut box_keys);
-            assert_eq!(shape(&box_keys.cell.current.load()).0, expected, "set {revision}");
+            assert_eq!(shape(&box_keys.cell.ring()).0, expected, "set {revision}");
         }
         assert_eq!(box_keys.peers.len(), 1);
     }
@@ -578,7 +579,7 @@ mod tests {
         std::thread::sleep(Duration::from_millis(50));
         box_keys.tick(Instant::now());
         assert_eq!((box_keys.generation(), box_keys.expires_in(Instant::now())), (None, None));
-        assert_eq!(shape(&box_keys.cell.current.load()), (None, vec![(1, vec![1])]));
+        assert_eq!(shape(&box_keys.cell.ring()), (None, vec![(1, vec![1])]));
     }
 
     /// Keys, opened for a minute though the box is out of touch, or without a word of that.
@@ -595,7 +596,7 @@ mod tests {
             let mut box_keys = RegisteredKeys::without_thread(Arc::default());
             let registration = Arc::clone(&box_keys.registration);
             let state = |box_keys: &RegisteredKeys| {
-                let ring = box_keys.cell.current.load();
+                let ring = box_keys.cell.ring();
                 (ring.out_of_touch, ring.sealer.is_some())
             };
             let feed = |revision, box_keys: &mut RegisteredKeys| {
@@ -625,7 +626,7 @@ mod tests {
             assert_eq!(state(&box_keys), (true, false));
             feed(2, &mut box_keys);
             assert_eq!(state(&box_keys), (false, true), "the same secret goes on where it was");
-            assert_eq!(shape(&box_keys.cell.current.load()).0, Some(1));
+            assert_eq!(shape(&box_keys.cell.ring()).0, Some(1));
         }
     }
 
@@ -634,7 +635,7 @@ mod tests {
         let mut box_keys = RegisteredKeys::without_thread(Arc::default());
         box_keys.tick(Instant::now());
         box_keys.tick(Instant::now() + LONG);
-        assert!(!box_keys.cell.current.load().out_of_touch);
+        assert!(!box_keys.cell.ring().out_of_touch);
     }
 
     #[test]
@@ -645,7 +646,7 @@ mod tests {
         Arc::make_mut(&mut set.opening[0]).secrets[1].1 =
             GenerationKeys::Ready(Secret::from_octets(other, &[60; 32]).expect("Nh octets"));
         feed(set, &mut box_keys);
-        let ring = box_keys.cell.current.load();
+        let ring = box_keys.cell.ring();
         let aeads: Vec<_> = ring.peers.iter().map(|p| (p.number, p.aead)).collect();
         assert_eq!(aeads, [(1, Aead::Aes128Gcm), (2, Aead::Aes256Gcm)]);
     }

@@ -6,10 +6,8 @@ use crate::keys::from_registrar::RegisteredKeys;
 use crate::observe::counts::RegistrationCounts;
 use crate::resumption::Cause;
 use crate::setup;
-use arc_swap::ArcSwap;
-use pipeline::state::keyring::KeyRing;
 use pipeline::state::shared::Shared;
-use std::sync::Arc;
+use pipeline::state::snapshot::SnapshotCell;
 use std::time::{Duration, Instant};
 
 /// One of the two.
@@ -32,12 +30,12 @@ impl KeySource {
         }
     }
 
-    /// The ring that workers look at.
+    /// Where it publishes its rings.
     #[must_use]
-    pub fn ring(&self) -> Arc<ArcSwap<KeyRing>> {
+    pub fn cell(&self) -> SnapshotCell {
         match self {
-            Self::File(keys) => Arc::clone(&keys.cell.current),
-            Self::Registered(keys) => Arc::clone(&keys.cell.current),
+            Self::File(keys) => keys.cell.clone(),
+            Self::Registered(keys) => keys.cell.clone(),
         }
     }
 

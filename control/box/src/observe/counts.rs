@@ -5,7 +5,11 @@ mod paths;
 mod table;
 
 pub use paths::Paths;
-use pipeline::observe::counters::{BUCKETS, Counter, DirectionCounters, Histogram, Reason, WorkerCounters};
+use pipeline::observe::counter::Counter;
+use pipeline::observe::counters::{DirectionCounters, PolicyCounters, WorkerCounters};
+use pipeline::observe::histogram::{BUCKETS, Histogram};
+use pipeline::observe::reasons::Reason;
+use pipeline::state::rules::{Rules, Standing};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -340,24 +344,23 @@ pub struct Counts {
 impl Counts {
     /// Sums up the workers' counters. What is not theirs is left for the caller to fill in.
     #[must_use]
-    pub fn of(workers: &[std::sync::Arc<WorkerCounters>], policies: &[pipeline::state::policies::Policy]) -> Self {
+    pub fn of(workers: &[std::sync::Arc<WorkerCounters>], rules: &Rules) -> Self {
         let sum = |f: fn(&WorkerCounters) -> &Counter| workers.iter().map(|w| f(w).get()).sum::<u64>();
-        let policy = |i: usize, f: fn(&pipeline::observe::counters::PolicyCounters) -> &Counter| {
-            workers.iter().filter_map(|w| w.policies.get(i)).map(|p| f(p).get()).sum::<u64>()
+        let policy = |standing: &Standing, f: fn(&PolicyCounters) -> &Counter| {
+            standing.counters.iter().map(|counters| f(counters).get()).sum::<u64>()
         };
         Self {
             workers: workers.len(),
             outbound: Direction::of(&workers.iter().map(|w| &w.outbound).collect::<Vec<_>>()),
             inbound: Direction::of(&workers.iter().map(|w| &w.inbound).collect::<Vec<_>>()),
-            policies: policies
-                .iter()
-                .enumerate()
-                .map(|(i, p)| PolicyCounts {
+            policies: rules
+                .policies()
+                .map(|(p, standing)| PolicyCounts {
                     name: p.name.clone(),
                     mode: p.mode.name(),
-                    added: policy(i, |p| &p.added),
-                    accepted: policy(i, |p| &p.accepted),
-                    failed: policy(i, |p| &p.failed),
+                    added: policy(standing, |p| &p.added),
+                    accepted: policy(standing, |p| &p.accepted),
+                    failed: policy(standing, |p| &p.failed),
                 })
                 .collect(),
             flows: Flows {
@@ -404,7 +407,7 @@ mod tests {
             w.outbound.dropped[Reason::TxFull as usize].add(1);
             (1..=500).for_each(|k| w.round_trip.record((i as u64 * 500 + k) * 1000));
         }
-        let counts = Counts::of(&workers, &[]);
+        let counts = Counts::of(&workers, &Rules::default());
         let out = &counts.outbound;
         assert_eq!((out.received, out.forwarded, out.dropped_total, out.added.encrypted), (20, 18, 2, 14));
         assert_eq!((out.passed["no_key"], out.dropped["tx_full"]), (4, 2));

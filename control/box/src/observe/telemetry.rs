@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use common::metrics::{counter, gauge};
-use pipeline::observe::counters::Histogram;
+use pipeline::observe::histogram::Histogram;
 use prometheus::proto::{Bucket, Histogram as ProtoHistogram, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 use std::net::SocketAddr;
@@ -325,7 +325,7 @@ mod tests {
         let worker = Arc::new(WorkerCounters::new(0));
         worker.outbound.added[2].add(12);
         worker.round_trip.record(1_500_000);
-        let mut counts = Counts::of(&[worker], &[]);
+        let mut counts = Counts::of(&[worker], &pipeline::state::rules::Rules::default());
         assert!(!text(&counts).expect("text").contains("pdmv2_registration"));
         counts.registration =
             Some(RegistrationCounts { registered: true, out_of_touch: false, keys_expire_seconds: Some(60.0) });

@@ -15,16 +15,14 @@ const STEPS: usize = 100;
 pub struct Ageing {
     ager: Ager,
     shared: Arc<Shared>,
-    idle_ns: u64,
     status: Arc<Status>,
 }
 
 impl Ageing {
-    /// Flows that have been idle for so long leave.
+    /// Flows leave that have been idle for longer than the snapshot says.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, idle: Duration, status: Arc<Status>) -> Self {
-        let idle_ns = u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX);
-        Self { ager: Ager::new(shared.quiescence.clone()), shared, idle_ns, status }
+    pub fn new(shared: Arc<Shared>, status: Arc<Status>) -> Self {
+        Self { ager: Ager::new(shared.quiescence.clone()), shared, status }
     }
 }
 
@@ -38,8 +36,8 @@ impl Task for Ageing {
     }
 
     fn run(&mut self, now: Now) {
-        let table = &self.shared.table;
-        self.ager.step(table, now.ns, self.idle_ns, table.capacity().div_ceil(STEPS));
+        let (table, idle_ns) = (&self.shared.table, self.shared.snapshots.load().rules.config.timeouts.idle_ns);
+        self.ager.step(table, now.ns, idle_ns, table.capacity().div_ceil(STEPS));
         self.status.expired.store(self.ager.expired, Relaxed);
     }
 }
@@ -52,7 +50,10 @@ pub(crate) mod tests {
     use pipeline::flow::table::{FlowTable, TableSize};
     use pipeline::packet::buffer::VecBuf;
     use pipeline::state::policies::{Mode, Policy};
-    use pipeline::state::shared::{Oversize, PathConfig, Worker};
+    use pipeline::state::rules::Timeouts;
+    use pipeline::state::rules::{Oversize, PathConfig};
+    use pipeline::state::snapshot::SnapshotCell;
+    use pipeline::state::worker::Worker;
     use protocol::prseq::MasterKey;
 
     /// What one worker works with.
@@ -63,9 +64,10 @@ pub(crate) mod tests {
             oversize: Oversize::Pass,
             mss_clamp: false,
             started_ns: 1,
+            timeouts: Timeouts { idle_ns: 5_000_000_000 },
         };
         let table = FlowTable::new(TableSize { capacity: 1000, tombstones: 64 }, [7; 16]);
-        Arc::new(Shared::new(config, table, Arc::default(), MasterKey::new([9; 32]), 1))
+        Arc::new(Shared::new(config, table, SnapshotCell::default(), MasterKey::new([9; 32]), 1))
     }
 
     /// An IPv6 packet of a UDP flow of its own.
@@ -89,7 +91,7 @@ pub(crate) mod tests {
         send(&[1, 2, 3], 0);
         send(&[3], 4_000);
         let status = Arc::<Status>::default();
-        let mut ageing = Ageing::new(Arc::clone(&shared), Duration::from_secs(5), Arc::clone(&status));
+        let mut ageing = Ageing::new(Arc::clone(&shared), Arc::clone(&status));
         (0..STEPS as u64).for_each(|step| ageing.run(at(4_000 + step)));
         assert_eq!((status.expired.load(Relaxed), shared.table.used()), (0, 3), "none was idle for long");
         (0..STEPS as u64).for_each(|step| ageing.run(at(6_000 + step)));

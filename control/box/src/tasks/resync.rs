@@ -36,8 +36,8 @@ impl Task for Resyncing {
     }
 
     fn run(&mut self, now: Now) {
-        let ring = self.shared.ring.load_full();
-        self.resync.step(&self.shared, &ring, now.ns, TRIALS);
+        let snapshot = self.shared.snapshots.load();
+        self.resync.step(&self.shared, &snapshot, now.ns, TRIALS);
         self.status.resynced.store(self.resync.found, Relaxed);
     }
 }

@@ -1,7 +1,8 @@
 //! What changes in an error when the option goes out of its quotation.
 
-use super::{Error, HEADER, PARAMETER_PROBLEM, Quotation, UNREACHABLE, WORD_AT};
+use super::quotation::{Error, HEADER, PARAMETER_PROBLEM, Quotation, UNREACHABLE, WORD_AT};
 use crate::packet::buffer::PacketBuf;
+use crate::packet::checksum::checksum;
 use protocol::wire::dest_opts::RemovePlan;
 use protocol::wire::ipv6;
 
@@ -83,19 +84,4 @@ impl Mending<'_> {
         icmp_now[2..4].copy_from_slice(&sum.to_be_bytes());
         packet.trim_front(gone);
     }
-}
-
-/// The checksum of an ICMPv6 message between these addresses (RFC 4443 section 2.3), whose own field counts as it stands:
-/// with it in place, 0 says that it is right.
-pub(crate) fn checksum(src: &[u8; 16], dst: &[u8; 16], icmp: &[u8]) -> u16 {
-    let words = |octets: &[u8]| -> u64 {
-        let (pairs, rest) = octets.as_chunks::<2>();
-        let sum: u64 = pairs.iter().map(|&pair| u64::from(u16::from_be_bytes(pair))).sum();
-        sum + rest.first().map_or(0, |&last| u64::from(last) << 8)
-    };
-    let mut sum = u64::from(ipv6::ICMPV6) + icmp.len() as u64 + words(src) + words(dst) + words(icmp);
-    while sum > 0xFFFF {
-        sum = (sum & 0xFFFF) + (sum >> 16);
-    }
-    !(sum as u16)
 }

@@ -14,93 +14,22 @@
 
 mod mending;
 mod proof;
+mod quotation;
 
-use crate::observe::counters::{Reason, WorkerCounters};
+use crate::observe::counters::WorkerCounters;
+use crate::observe::reasons::{Finding, Reason};
 use crate::packet::buffer::{PacketBuf, make_ready};
-use crate::packet::parse;
-use crate::state::keyring::KeyRing;
+use crate::packet::checksum::checksum;
+use crate::state::budgets::ErrorBudget;
 use crate::state::path_mtu::MIN_MTU;
 use crate::state::policies::OutboundAction;
-use crate::state::shared::{Shared, TokenBucket, form_of};
+use crate::state::shared::Shared;
+use crate::state::snapshot::Snapshot;
 use mending::Mending;
-pub(crate) use mending::checksum;
 use protocol::wire::dest_opts::{RemovePlan, plan_remove};
 use protocol::wire::ext_chain::{self, Chain, MAX_HEADERS, WalkError};
-use protocol::wire::option::Form;
 use protocol::wire::{ethernet, ipv6};
-
-/// Octets of an error before the quotation.
-const HEADER: usize = 8;
-/// Where the word is that means something else in each type.
-const WORD_AT: usize = 4;
-
-const UNREACHABLE: u8 = 1;
-const TOO_BIG: u8 = 2;
-const TIME_EXCEEDED: u8 = 3;
-const PARAMETER_PROBLEM: u8 = 4;
-
-macro_rules! findings {
-    ($($(#[doc = $doc:literal])+ $name:ident = $label:literal,)+) => {
-        /// What was found of an error that quotes an option. The same names stand in metrics, JSON and `docs/counters.md`.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[repr(u8)]
-        pub enum Finding { $($(#[doc = $doc])+ $name,)+ }
-
-        impl Finding {
-            /// Every one, in the order of its number.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// Its name in metrics and JSON.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => $label,)+ }
-            }
-        }
-    };
-}
-
-findings! {
-    /// The option was taken out of the quotation.
-    Mended = "mended",
-    /// It is about what the box has put in, of which the host knows nothing: dropped.
-    Refused = "refused",
-    /// The quotation ends before the whole option, or before the 5-tuple.
-    TooShort = "too_short",
-    /// The packet quoted is of no flow in the table, or its option of another form than the flow's.
-    NotOurs = "not_ours",
-    /// The quoted option's number is none that was lately sent in its flow, or its tag does not verify.
-    NotSent = "not_sent",
-    /// A Packet Too Big with an MTU below 1280, or of no less than the packet had.
-    BadMtu = "bad_mtu",
-    /// The checksum is wrong.
-    BadChecksum = "bad_checksum",
-    /// More of them came than are worked on.
-    TooOften = "too_often",
-}
-
-/// How many findings there are.
-pub const FINDINGS: usize = Finding::ALL.len();
-
-/// What genuine errors may cost a worker.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ErrorBudget {
-    /// Errors put into the hosts' terms: each is summed up twice, as a whole.
-    mended: TokenBucket,
-    /// Changes of what is known of paths. Each lets every flow ask once.
-    learnt: TokenBucket,
-    /// Keys derived to open what is quoted: only around a rotation, or when somebody makes errors up.
-    derived: TokenBucket,
-}
-
-impl Default for ErrorBudget {
-    fn default() -> Self {
-        Self {
-            mended: TokenBucket::new(10_000, 1_000),
-            learnt: TokenBucket::new(100, 100),
-            derived: TokenBucket::new(1_000, 100),
-        }
-    }
-}
+use quotation::{Error, PARAMETER_PROBLEM, Quotation, TOO_BIG, UNREACHABLE};
 
 /// Whether a frame holds an ICMPv6 error that [`mend`] knows. Cheap: nearly all frames that come here are none.
 #[inline]
@@ -124,51 +53,12 @@ pub(crate) fn is_one(frame: &[u8]) -> bool {
     false
 }
 
-/// An error, as offsets in its frame.
-struct Error {
-    l3: usize,
-    /// The addresses that its checksum covers.
-    src: [u8; 16],
-    dst: [u8; 16],
-    /// Where its ICMPv6 header is, and where it ends.
-    icmp: usize,
-    end: usize,
-    /// Where the packet quoted ends: before the extensions of RFC 4884, if there are some.
-    quoted_end: usize,
-    /// Whether there are.
-    extended: bool,
-    kind: u8,
-    code: u8,
-    word: u32,
-}
-
-impl Error {
-    fn parse<B: PacketBuf>(packet: &B) -> Option<Self> {
-        let parse::Parsed { l3, chain } = parse::parse(packet).ok()?;
-        let (icmp, end) = (l3 + chain.upper_offset, l3 + chain.payload_end);
-        let &[kind, code, _, _, w0, w1, w2, w3, ..] = packet.data().get(icmp..end)? else { return None };
-        if chain.five_tuple.protocol != ipv6::ICMPV6 {
-            return None;
-        }
-        // RFC 4884 section 4.4: the length of the packet quoted, in units of eight octets, before extensions.
-        let extended = matches!(kind, UNREACHABLE | TIME_EXCEEDED) && w0 != 0;
-        let quoted_end = if extended { icmp + HEADER + usize::from(w0) * 8 } else { end };
-        let (src, dst) = (chain.five_tuple.src, chain.five_tuple.dst);
-        let word = u32::from_be_bytes([w0, w1, w2, w3]);
-        (quoted_end <= end).then_some(Self { l3, src, dst, icmp, end, quoted_end, extended, kind, code, word })
-    }
-
-    fn quoted<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
-        frame.get(self.icmp + HEADER..self.quoted_end).unwrap_or_default()
-    }
-}
-
 /// Mends an error, if it quotes an option of this box's. The reason to drop it, if there is one. Call it for a packet that
 /// [`is_one`], within a burst.
 #[cold]
 pub(crate) fn mend<B: PacketBuf>(
     shared: &Shared,
-    ring: &KeyRing,
+    snapshot: &Snapshot,
     counters: &WorkerCounters,
     budget: &mut ErrorBudget,
     packet: &mut B,
@@ -178,9 +68,9 @@ pub(crate) fn mend<B: PacketBuf>(
     if packet.data().len() < error.end {
         return None;
     }
-    let finding = match examine(shared, ring, counters, budget, packet.data(), &error, now) {
+    let finding = match examine(shared, snapshot, counters, budget, packet.data(), &error, now) {
         // With no buffer to copy it into it passes as it came.
-        Ok(_) if !make_ready(packet, &counters.copied) => return None,
+        Ok(_) if !make_ready(packet, || counters.copied.add(1)) => return None,
         Ok(quotation) => act(shared, counters, budget, packet, &error, &quotation, now),
         Err(finding) => finding?,
     };
@@ -188,24 +78,10 @@ pub(crate) fn mend<B: PacketBuf>(
     (finding == Finding::Refused).then_some(Reason::OptionRefused)
 }
 
-/// A quotation that holds what this box has put in.
-struct Quotation {
-    chain: Chain,
-    plan: RemovePlan,
-    form: Form,
-}
-
-impl Quotation {
-    /// The final destination of the packet quoted.
-    const fn destination(&self) -> &[u8; 16] {
-        &self.chain.five_tuple.dst
-    }
-}
-
 /// Reads the quotation, and finds out whether this box made what is quoted. `Err(None)`: it holds no option.
 fn examine(
     shared: &Shared,
-    ring: &KeyRing,
+    snapshot: &Snapshot,
     counters: &WorkerCounters,
     budget: &mut ErrorBudget,
     frame: &[u8],
@@ -219,8 +95,9 @@ fn examine(
     let option = chain.option.ok_or(None)?;
     let words = chain.five_tuple.words();
     let flow = shared.table.find(shared.table.hash(&words), &words).ok_or(Finding::NotOurs)?;
-    let rule = shared.config.policies.get(flow.policy()).ok_or(Finding::NotOurs)?;
-    let measures = rule.outbound == OutboundAction::Add && form_of(rule.mode) == Some(option.form);
+    let policy = snapshot.rules.policy_of(Some(flow.front), &words).ok_or(Finding::NotOurs)?;
+    let rule = snapshot.rules.policy(policy).ok_or(Finding::NotOurs)?;
+    let measures = rule.outbound == OutboundAction::Add && rule.mode.form() == Some(option.form);
     let plan = plan_remove(&chain, quoted).filter(|plan| measures && is_as_inserted(&chain, plan));
     let plan = plan.ok_or(Finding::NotOurs)?;
     let octets = quoted.get(option.offset..option.offset + option.form.option_len()).ok_or(Finding::TooShort)?;
@@ -228,7 +105,7 @@ fn examine(
     if chain.five_tuple.src != error.dst {
         return Err(Some(Finding::NotSent));
     }
-    match proof::lately_sent(shared, ring, counters, budget, flow, option.form, octets, now) {
+    match proof::lately_sent(shared, &snapshot.ring, counters, budget, flow, option.form, octets, now) {
         proof::Proof::Sent => {}
         proof::Proof::NotSent => return Err(Some(Finding::NotSent)),
         proof::Proof::TooMany => return Err(Some(Finding::TooOften)),

@@ -1,16 +1,16 @@
 //! Whether an option that an error quotes is one that this box lately put into a packet of its flow.
 
-use super::ErrorBudget;
 use crate::flow::record::WholeFlow;
-use crate::inbound::guess::SealedOption;
 use crate::observe::counters::WorkerCounters;
-use crate::outbound::{generation_of, order_of};
+use crate::packet::encrypted::EncryptedOption;
+use crate::state::budgets::ErrorBudget;
 use crate::state::keyring::KeyRing;
 use crate::state::shared::{IN_CLEAR, Shared};
 use protocol::aead::KeyState;
 use protocol::key_schedule::ReadyKey;
 use protocol::sender::{Given, PACKETS_PER_KRI};
 use protocol::wire::option::{Form, Metrics, Prefix6};
+use protocol::wire::profile::{PDM, PROFILE};
 
 /// What came of the search for a proof.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,8 +44,9 @@ pub(super) fn lately_sent(
     now: u64,
 ) -> Proof {
     // A flow whose numbers are of another generation: an error of a moment ago, or a packet sent again will bring a new one.
-    let generation = if form == Form::Encrypted { generation_of(ring) } else { IN_CLEAR };
-    let Some(given) = flow.sender.given(generation) else { return Proof::NotSent };
+    let sender = &flow.sender;
+    let given = if form == Form::Encrypted { sender.given(ring.sealing_generation()) } else { sender.given_in_clear() };
+    let Some(given) = given else { return Proof::NotSent };
     let sent = match form {
         Form::Pdm => pdm(given, octets),
         Form::Clear => clear(shared, flow, given, octets),
@@ -58,15 +59,15 @@ pub(super) fn lately_sent(
 }
 
 fn pdm(given: Given, octets: &[u8]) -> Option<()> {
-    let metrics = Metrics::parse_pdm(octets.get(2..)?.first_chunk()?);
+    let metrics = Metrics::parse_pdm(octets.get(PDM.head_len..)?.first_chunk()?);
     given.number(metrics.psntp, PDM_BACK).map(drop)
 }
 
 fn clear(shared: &Shared, flow: WholeFlow<'_>, given: Given, octets: &[u8]) -> Option<()> {
     let head = Prefix6::parse(octets.first_chunk()?)?;
-    let metrics = Metrics::parse(octets.get(6..)?.first_chunk()?);
+    let metrics = Metrics::parse(octets.get(PROFILE.head_len..)?.first_chunk()?);
     let number = given.number(metrics.psntp, CLEAR_BACK)?;
-    let prseq = order_of(shared, flow.front, IN_CLEAR, number.kri).prseq(number.index);
+    let prseq = shared.prseq_order(flow.front, IN_CLEAR, number.kri).prseq(number.index);
     (head.prseq == prseq && (head.f != 0) == number.f()).then_some(())
 }
 
@@ -81,7 +82,7 @@ fn sealed(
     octets: &[u8],
     now: u64,
 ) -> Result<Option<()>, TooMany> {
-    let (Some(option), Some(sealer)) = (SealedOption::parse(octets), &ring.sealer) else { return Ok(None) };
+    let (Some(option), Some(sealer)) = (EncryptedOption::parse(octets), &ring.sealer) else { return Ok(None) };
     let Some(kri) = given.kri(option.head.f != 0) else { return Ok(None) };
     let mut state = KeyState::ZERO;
     let key = match flow.seal_key().get(sealer.id(), kri, &mut state) {

@@ -1,12 +1,14 @@
 //! Errors that quote packets of box A's flows, as routers and hosts beyond send them.
 
 use super::{Finding, is_one};
-use crate::observe::counters::{Outcome, Reason};
+use crate::observe::counters::Outcome;
+use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::packet::parse;
 use crate::state::path_mtu::Known;
 use crate::state::policies::{InboundAction, Mode, OutboundAction, Policy};
-use crate::state::shared::{Oversize, PathConfig, Worker};
+use crate::state::rules::{Oversize, PathConfig};
+use crate::state::worker::Worker;
 use crate::testing::{self, A, B, SMALL, Side};
 use arrayvec::ArrayVec;
 use proptest::prelude::*;
@@ -281,8 +283,8 @@ fn errors_are_known_again_over_rotations_and_only_late_ones() {
                 kept.push(out(&mut worker, &frame, 5).1);
             } else {
                 let flow = side.shared.table.find(side.shared.table.hash(&words), &words).expect("the flow");
-                let generation = if mode == Mode::Encrypted { 1 } else { crate::state::shared::IN_CLEAR };
-                flow.sender.take(generation).expect("a number");
+                let number = if mode == Mode::Encrypted { flow.sender.take(1) } else { flow.sender.take_in_clear() };
+                number.expect("a number");
             }
         }
         let changed: Vec<_> = kept

@@ -1,8 +1,8 @@
 //! ICMPv6 errors that quote what a box has put in, and what the box knows of paths from them.
 
 use super::ByReason;
-use pipeline::inbound::icmp_error::Finding;
 use pipeline::observe::counters::WorkerCounters;
+use pipeline::observe::reasons::Finding;
 use serde::Serialize;
 use std::sync::Arc;
 

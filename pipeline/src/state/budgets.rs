@@ -1,3 +1,5 @@
+//! What a worker may spend on packets that anybody can send.
+//!
 //! What keys that have to be derived may cost a worker: what an attacker's packets, of which any number may come, can take.
 //!
 //! Nearly every packet is opened with the key that its flow has at hand, and is no matter of this. Whatever else is tried,
@@ -5,7 +7,41 @@
 //! costs nothing in the end, also when all of it changes generations in a rush, and forged packets cost what time puts into
 //! the purses and no more: 150,000 derivations a second, some tenth of a core, whatever their number.
 
-use crate::state::shared::TokenBucket;
+/// Tokens that come back with time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenBucket {
+    tokens: u64,
+    per_second: u64,
+    most: u64,
+    filled_ns: u64,
+}
+
+impl TokenBucket {
+    pub(crate) const fn new(per_second: u64, most: u64) -> Self {
+        Self { tokens: most, per_second, most, filled_ns: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, now: u64) -> bool {
+        let has = self.has(now);
+        self.tokens -= u64::from(has);
+        has
+    }
+
+    /// Whether there is one to take.
+    #[inline]
+    pub(crate) fn has(&mut self, now: u64) -> bool {
+        if self.tokens == 0 {
+            let earned = u128::from(now.saturating_sub(self.filled_ns)) * u128::from(self.per_second) / 1_000_000_000;
+            if earned == 0 {
+                return false;
+            }
+            self.tokens = (earned.min(u128::from(self.most))) as u64;
+            self.filled_ns = now;
+        }
+        true
+    }
+}
 
 /// What time puts into each purse, a second.
 const PER_SECOND: u64 = 50_000;
@@ -91,6 +127,27 @@ impl Tokens {
     }
 }
 
+/// What genuine ICMPv6 errors may cost a worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ErrorBudget {
+    /// Errors put into the hosts' terms: each is summed up twice, as a whole.
+    pub(crate) mended: TokenBucket,
+    /// Changes of what is known of paths. Each lets every flow ask once.
+    pub(crate) learnt: TokenBucket,
+    /// Keys derived to open what is quoted: only around a rotation, or when somebody makes errors up.
+    pub(crate) derived: TokenBucket,
+}
+
+impl Default for ErrorBudget {
+    fn default() -> Self {
+        Self {
+            mended: TokenBucket::new(10_000, 1_000),
+            learnt: TokenBucket::new(100, 100),
+            derived: TokenBucket::new(1_000, 100),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +201,18 @@ mod tests {
         tried(&mut budget, Purse::Stranger, 1, 0);
         tried(&mut budget, Purse::Further, 1, 0);
         assert!(!budget.admit(Purse::Stranger, SECOND) && budget.admit(Purse::Known, SECOND));
+    }
+
+    #[test]
+    fn tokens_come_back_with_time_only() {
+        let mut bucket = TokenBucket::new(10, 3);
+        assert_eq!((0..5).filter(|_| bucket.take(1)).count(), 3);
+        assert!(!bucket.take(50_000_000));
+        assert!(bucket.take(200_000_000));
+        assert_eq!(
+            (0..10_000).filter(|_| bucket.take(3_600_000_000_000)).count(),
+            4,
+            "one left over, then at most three"
+        );
     }
 }

@@ -1,0 +1,25 @@
+//! The packets of a burst that get an option.
+
+use crate::flow::record::Flow;
+use crate::ports::BURST;
+use arrayvec::ArrayVec;
+use protocol::sender::Number;
+use protocol::wire::dest_opts::InsertPlan;
+use protocol::wire::option::Form;
+
+/// A packet that is to get an option. Small, since there are many of them: what only few need is in [`Plans`].
+pub(super) struct Chosen<'a> {
+    pub(super) flow: &'a Flow,
+    /// Set when all of the burst are chosen.
+    pub(super) number: Number,
+    /// The place of its policy among the rules.
+    pub(super) policy: u32,
+    pub(super) packet: u8,
+    /// Which of the plans is its own; `None`: it is of the plain shape.
+    pub(super) plan: Option<u8>,
+    pub(super) form: Form,
+    pub(super) link_local: bool,
+}
+
+/// Where the IPv6 header is and where the option goes, of packets that are not of the plain shape.
+pub(super) type Plans = ArrayVec<(usize, InsertPlan), BURST>;

@@ -1,0 +1,107 @@
+//! One worker's own things, and the space that it works in.
+
+use crate::flow::quiescence::WorkerEpoch;
+use crate::observe::audit::AuditSink;
+use crate::observe::counters::WorkerCounters;
+use crate::ports::BURST;
+use crate::state::budgets::{ErrorBudget, TokenBucket, TrialBudget};
+use crate::state::shared::Shared;
+use crate::state::snapshot::Snapshot;
+use arc_swap::{ArcSwap, Cache};
+use arrayvec::ArrayVec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use protocol::aead::{Batch, KeyState};
+use protocol::prseq::Lanes;
+use std::sync::Arc;
+
+/// What a burst's sealed options are worked on in: used again by the next one, overwritten at the end.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    pub(crate) batch: Batch,
+    pub(crate) keys: [KeyState; BURST],
+    /// Which of `keys` is each slot's: packets of one flow that follow one another share one, so that it is fetched and
+    /// scheduled once.
+    pub(crate) key_at: [u8; BURST],
+    pub(crate) lanes: Lanes<BURST>,
+    pub(crate) nonces: [(u64, u32); BURST],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            batch: Batch::new(),
+            keys: [const { KeyState::ZERO }; BURST],
+            key_at: [0; BURST],
+            lanes: Lanes::default(),
+            nonces: [(0, 0); BURST],
+        }
+    }
+}
+
+impl Scratch {
+    /// The batch, and the states of its first `count` slots.
+    #[inline]
+    pub(crate) fn split(&mut self, count: usize) -> (&mut Batch, ArrayVec<&KeyState, BURST>) {
+        let keys = self.key_at.iter().take(count).map(|&at| &self.keys[usize::from(at) % BURST]);
+        (&mut self.batch, keys.collect())
+    }
+}
+
+/// A worker's way to the snapshot.
+pub(crate) type SnapshotCache = Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
+
+/// One worker's own things. Nothing in it is shared but what [`Shared`] holds.
+pub struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) snapshot: SnapshotCache,
+    /// Its counters.
+    pub counters: Arc<WorkerCounters>,
+    pub(crate) index: usize,
+    pub(crate) epoch: WorkerEpoch,
+    pub(crate) scratch: Box<Scratch>,
+    pub(crate) trials: TrialBudget,
+    pub(crate) too_big: TokenBucket,
+    pub(crate) errors: ErrorBudget,
+    /// Where sealed packets' (key, nonce) pairs go in audit mode.
+    pub audit: Option<AuditSink>,
+}
+
+impl Worker {
+    /// Worker `index` of those `shared` was made for; each is to be made once.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, index: usize) -> Self {
+        Self {
+            snapshot: Cache::new(shared.snapshots.pointer()),
+            counters: Arc::new(WorkerCounters::new(index)),
+            index,
+            epoch: shared.quiescence.worker(index),
+            scratch: Box::default(),
+            trials: TrialBudget::default(),
+            too_big: TokenBucket::new(100, 20),
+            errors: ErrorBudget::default(),
+            audit: None,
+            shared,
+        }
+    }
+
+    /// Which of the workers it is.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Between bursts without packets: lets go of a snapshot that has been replaced.
+    pub fn idle(&mut self) {
+        look(&mut self.snapshot, self.shared.seen_by(self.index));
+    }
+}
+
+/// The present snapshot. Takes note, in `seen`, that this worker works with it.
+#[inline]
+pub(crate) fn look<'a>(cache: &'a mut SnapshotCache, seen: &AtomicU64) -> &'a Snapshot {
+    let snapshot = cache.load();
+    if seen.load(Ordering::Relaxed) != snapshot.version {
+        seen.store(snapshot.version, Ordering::Release);
+    }
+    snapshot
+}
