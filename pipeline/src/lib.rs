@@ -2,20 +2,31 @@
 //!
 //! Per packet nothing is allocated, locked, logged or copied, and the work is bounded whatever arrives.
 //!
-//! Where each step lives, in the order a burst goes through them:
+//! # A burst's way
 //!
-//! 1. [`worker`]: polls a worker's queues, sends what the stages leave, counts every packet once.
-//! 2. [`parse`]: VLAN tags, the IPv6 header, the chain behind it (`protocol::wire::ext_chain`).
-//! 3. `lookup`, [`policy`], [`flow_table`] ([`flow`], [`flow_hash`], [`flow_index`]), [`mss`]: which rule, which flow, how large a segment.
-//! 4. Towards the network, `outbound`: number, PRSEQ and times, then one call that seals the batch. Coming back,
-//!    `inbound`: the likeliest key ([`open`]), one call that opens the batch, further keys for the few that are left
-//!    (`trials`: what that may cost).
-//! 5. [`rewrite`]: the option goes in, or out; or [`too_big`] answers; [`icmp_error`] takes it out of what errors quote.
+//! 1. A worker's loop ([`worker`]) takes a burst from a port's queue ([`ports`]) and hands it to one of two directions:
+//!    [`outbound`] towards the network, [`inbound`] coming back. Either looks once at what all workers read
+//!    ([`state::snapshot`]) and holds on to that until the burst ends.
+//! 2. Each packet ([`packet::buffer`]) is parsed ([`packet::parse`]), and its flow looked up ([`flow::table`],
+//!    [`flow::record`]).
+//! 3. Which policy it falls under, the flow remembers; what that means, [`state::rules`] say.
+//! 4. Outbound: numbers, times and PRSEQ are filled in, one call seals the batch, the options go in ([`packet::rewrite`]).
+//!    What would not fit the network passes, or is answered ([`outbound::too_big`]); SYNs are told a smaller MSS
+//!    ([`packet::mss`]).
+//! 5. Inbound: the likeliest key ([`inbound::guess`]), one call that opens the batch, further keys for the few that are left
+//!    ([`packet::encrypted`]); then replays, gaps and times are accounted for, and the option goes out. ICMPv6 errors that
+//!    quote what this box put in are put into the host's terms.
+//! 6. Every packet has one outcome ([`observe::counters`]) and, where it was not measured, one reason
+//!    ([`observe::reasons`]). The loop sends it on and counts it.
 //!
-//! What is known of the paths to destinations: [`path_mtu`].
+//! # Beside the way
 //!
-//! Off the packet path, in the control thread's hands: [`keyring`] ([`ring_index`], [`prefixes`]), ageing ([`flow_table::Ager`], [`quiescence`],
-//! [`tombstones`]), [`resync`].
+//! The control thread replaces keys and settings ([`state::snapshot::SnapshotCell`], [`state::shared::Shared::replace`]), takes
+//! idle flows out ([`flow::table::Ager`]: after a grace period, [`flow::quiescence`]; what they leave behind,
+//! [`flow::tombstones`]), forgets what is known of paths ([`state::path_mtu`]), and looks for flows that went too far ahead
+//! ([`state::resync`]).
+//!
+//! A module knows those below it: worker → inbound, outbound → state → flow → packet → observe.
 #![deny(unsafe_code)]
 
 pub mod flow;
