@@ -2,7 +2,7 @@
 //!
 //! Stages over a burst: parse and hash, look up the flow, choose and guess the key, open the batch in one call, try further
 //! keys for the few that did not open, account, rewrite. Each asks for the cache lines of the next one. Nearly all packets
-//! are of the shape that boxes make and of a known flow; any other goes through [`choose`], which finds the reason when it
+//! are of the shape that boxes make and of a known flow; any other goes through `choose`, which finds the reason when it
 //! is not opened. State changes only for packets that authenticate; a packet whose option is in clear never makes any.
 
 mod accounting;

@@ -2,7 +2,7 @@
 //!
 //! Stages over a burst: parse and hash, look up the flow, choose, take numbers and times, seal the batch in one call,
 //! rewrite. Each asks for the cache lines of the next one. Nearly all packets are of a plain shape and of a known flow; any
-//! other goes through [`choose`], which finds the reason when it passes as it came.
+//! other goes through `choose`, which finds the reason when it passes as it came.
 
 mod chosen;
 mod filling;

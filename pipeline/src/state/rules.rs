@@ -3,7 +3,7 @@
 //!
 //! Rules are immutable and replaced as a whole, as part of the [snapshot](crate::state::snapshot). A flow remembers which policy
 //! it falls under as one word. Each rules' words are numbers of their own: that of an earlier rules is none of them, so
-//! whoever reads it looks the policy up anew, once ([`Rules::policy_of`]).
+//! whoever reads it looks the policy up anew, once (`Rules::policy_of`).
 
 use crate::flow::record::Flow;
 use crate::observe::counter::Counter;

@@ -32,7 +32,7 @@ fn treatment(number: u64, kind: usize) -> Option<(Mode, OutboundAction)> {
     // Kind by kind two bits of a number that runs through all 256, so that neighbours differ in most kinds.
     let code = (number % DISTINCT).wrapping_mul(0x6D) & 0xFF;
     let mode = MODES[(code >> (2 * kind) & 3) as usize];
-    let absent = mode == Mode::Off && number % 2 == 0;
+    let absent = mode == Mode::Off && number.is_multiple_of(2);
     let outbound = if number % 7 == 3 && kind == 2 { OutboundAction::Pass } else { OutboundAction::Add };
     (!absent).then_some((mode, outbound))
 }
@@ -93,7 +93,7 @@ struct Seen {
 fn work(a: &Side, receivers: &[Side], index: usize, done: &AtomicBool, current: &AtomicU64, seen: &Seen) {
     let mut worker = Worker::new(a.shared.clone(), index);
     let mut openers: Vec<_> = receivers.iter().map(|side| Worker::new(side.shared.clone(), index)).collect();
-    let (mut turn, mut last) = (0u64, u64::MAX);
+    let (mut turn, mut last) = (0u64, None);
     let mut outcomes: ArrayVec<Outcome, BURST> = ArrayVec::new();
     while !done.load(Ordering::Acquire) || turn < 200 {
         turn += 1;
@@ -109,10 +109,9 @@ fn work(a: &Side, receivers: &[Side], index: usize, done: &AtomicBool, current: 
         let one = |number: &u64| {
             kinds.iter().zip(&outcomes).all(|(&kind, outcome)| agrees(*outcome, expected(*number, kind)))
         };
-        let Some(number) = (before..=after).find(one) else {
-            panic!("a burst under no settings between {before} and {after}: {kinds:?} {outcomes:?}");
-        };
-        if last != number {
+        let number = (before..=after).find(one);
+        assert!(number.is_some(), "under no settings between {before} and {after}: {kinds:?} {outcomes:?}");
+        if number != last {
             last = number;
             seen.settings.fetch_add(1, Ordering::Relaxed);
         }
@@ -141,10 +140,11 @@ fn inbound(a: &mut Worker, openers: &mut [Worker], index: usize, turn: u64, curr
     let (mut packets, mut kinds) = (Vec::new(), Vec::new());
     for i in 0..24u64 {
         let kind = (i % KINDS as u64) as usize;
-        let opener = &mut openers[(i / KINDS as u64 % 3) as usize];
+        let form = FORMS[(i / KINDS as u64 % 3) as usize];
+        let opener = &mut openers[form as usize];
         let answer = frame_between(B, A, PORTS[kind], 2000 + 100 * (i / 12 + 2 * index as u64) as u16 + i as u16, 20);
         let mut packet = VecBuf::new(&answer);
-        let Outcome::Added(form) = testing::out(opener, &mut packet, turn * 1000) else { panic!("box B adds to all") };
+        assert_eq!(testing::out(opener, &mut packet, turn * 1000), Outcome::Added(form), "box B adds to all");
         packets.push(packet);
         kinds.push((kind, form, answer));
     }
@@ -170,6 +170,9 @@ fn inbound(a: &mut Worker, openers: &mut [Worker], index: usize, turn: u64, curr
     removed
 }
 
+/// Box B has a worker for each.
+const FORMS: [Form; 3] = [Form::Pdm, Form::Clear, Form::Encrypted];
+
 const TABLE: TableSize = TableSize { capacity: 4096, tombstones: 1 << 14 };
 
 /// A box that handles every packet under one form.
@@ -182,7 +185,7 @@ fn every_packet_is_treated_wholly_by_one_of_the_settings_that_replace_one_anothe
     let a = testing::side(settings(0), testing::ring(true, 1, 1), TABLE, 2);
     // In the order of the forms.
     let receivers = [Mode::Pdm, Mode::Clear, Mode::Encrypted].map(constant);
-    assert_eq!([Form::Pdm as usize, Form::Clear as usize, Form::Encrypted as usize], [0, 1, 2]);
+    assert_eq!(FORMS.map(|form| form as usize), [0, 1, 2]);
     let (done, current, seen) = (AtomicBool::new(false), AtomicU64::new(0), Seen::default());
     let mut counted = Counted::default();
     std::thread::scope(|s| {
