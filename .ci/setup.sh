@@ -5,7 +5,7 @@ set -eu
 
 what=${1:-test}
 build="build-essential pkg-config libdpdk-dev dpdk libclang-dev clang libpcap-dev protobuf-compiler libprotobuf-dev"
-run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod python3 etcd-server etcd-client"
+run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod python3 etcd-server etcd-client prometheus"
 # Libraries that the AEAD benchmark compares with, and what counts instructions.
 peers="libssl-dev valgrind"
 [ "$(uname -m)" != x86_64 ] || peers="$peers libipsec-mb-dev"
@@ -31,12 +31,15 @@ if [ -n "$missing" ]; then
     fi
     echo "Installing:$missing"
     $sudo apt-get update -qq
-    # Tests start etcd themselves: Debian's service is not wanted here, unless it was there before.
-    case $missing in *etcd-server*) etcd_is_new=1 ;; *) etcd_is_new="" ;; esac
+    # Tests start etcd themselves, and of Prometheus they take promtool: Debian's services are not wanted here, unless they
+    # were there before.
+    unwanted=""
+    case $missing in *etcd-server*) unwanted="etcd.service" ;; esac
+    case $missing in *prometheus*) unwanted="$unwanted prometheus.service" ;; esac
     # tshark asks whether users may capture; the answer does not matter here.
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-    if [ -n "$etcd_is_new" ] && [ -d /run/systemd/system ]; then
-        $sudo systemctl disable --now --quiet etcd.service || true
+    if [ -n "$unwanted" ] && [ -d /run/systemd/system ]; then
+        $sudo systemctl disable --now --quiet $unwanted || true
     fi
 fi
 

@@ -66,6 +66,13 @@ fn understand(peer_lines: &str) {
     let running = Running::start(lab.dir.path(), "a.toml", "a.log");
     let sealed = "pdmv2_options_added_total{form=\"encrypted\"}";
     wait_for("sealed packets", || metric(port_a, sealed).is_some_and(|n| n > 2000.0));
+    let telemetry = [0, 1].map(|side| lab.place(side).telemetry.expect("a port"));
+    for port in [port_a, telemetry[0], telemetry[1]] {
+        let answer = metrics(port).expect("metrics");
+        let (_, text) = answer.split_once("\r\n\r\n").expect("headers");
+        assert!(text.contains("pdmv2_build_info{version="), "{text}");
+        programs::promtool(text);
+    }
     let counts = running.stop();
     let sealed = counts["outbound"]["added"]["encrypted"].as_u64().expect("a number");
 

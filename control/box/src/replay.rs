@@ -125,14 +125,10 @@ pub fn run(args: &ReplayArgs, mut config: Config) -> anyhow::Result<()> {
     let counts = pump(args, &config, keys, [inside, outside], contents.map(|c| c.frames))?;
     collect(&outputs, args)?;
     setup::print(&counts, args.json)?;
-    for (name, d) in [("outbound", &counts.outbound), ("inbound", &counts.inbound)] {
-        if d.forwarded + d.dropped_total != d.received {
-            bail!(
-                "{name}: {} frames received, but {} forwarded and {} dropped",
-                d.received,
-                d.forwarded,
-                d.dropped_total
-            );
+    for (name, d) in counts.directions() {
+        let (received, forwarded, dropped) = (d.received(), d.forwarded(), d.dropped());
+        if forwarded + dropped != received {
+            bail!("{name}: {received} frames received, but {forwarded} forwarded and {dropped} dropped");
         }
     }
     Ok(())

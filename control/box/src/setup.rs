@@ -67,8 +67,8 @@ pub fn counts(node: &str, shared: &Shared, workers: &[Arc<WorkerCounters>]) -> C
             as u64,
         ..counts.flows
     };
-    counts.paths.path_mtu.known = u64::from(shared.path_mtus.used());
-    counts.paths.path_mtu.capacity = shared.path_mtus.capacity() as u64;
+    counts.path_mtu.known = u64::from(shared.path_mtus.used());
+    counts.path_mtu.capacity = shared.path_mtus.capacity() as u64;
     counts
 }
 

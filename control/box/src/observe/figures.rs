@@ -1,0 +1,596 @@
+//! The box's figures, each written once. Prometheus' text, JSON, the table printed at the end and `docs/metrics.md` are
+//! made from this table. Who adds a counter adds a row here, and counts it in the pipeline.
+// A table: one row for each figure, in the order in which they are shown.
+
+use super::counts::{Counts, FORMS, LINK_STATES};
+use crate::resumption::Cause;
+use common::metrics::Print::{Below, IfAny, On};
+use common::metrics::Read::{Count, Each, One};
+use common::metrics::{Book, Figure, Label, Sample, Value};
+use pipeline::observe::reasons::Finding;
+use pipeline::observe::reasons::Reason;
+
+type Row = Figure<Counts>;
+
+/// Lines of the table printed at the end, of which several rows have parts.
+const DIRECTION: &str = "{direction} ({direction.meaning}):";
+const OUTBOUND: &str = "outbound (inside to outside):";
+const INBOUND: &str = "inbound (outside to inside):";
+const POLICY: &str = "policy {policy} ({mode}):";
+const PORT: &str = "port {port}:";
+
+/// The box's table.
+pub static BOOK: Book<Counts> = Book { figures: FIGURES, labels: LABELS };
+
+const FIGURES: &[Row] = &[
+    // The box.
+    Row::word("Name of the box.", One(|c| c.node.as_str().into())).json("node").print(On("", "{}:")),
+    Row::info(
+        "pdmv2_build_info",
+        "Versions of the program and of DPDK, and the AEAD code that this CPU runs.",
+        Each(build),
+    )
+    .by(&["version", "dpdk", "aead"]),
+    Row::gauge(
+        "pdmv2_sealing",
+        "",
+        "1 when the box has a key to seal with, 0 when packets pass without the option.",
+        One(|c| c.generation.is_some().into()),
+    ),
+    Row::gauge(
+        "pdmv2_generation",
+        "",
+        "Generation the box seals under; 0 for none, in JSON null.",
+        One(|c| c.generation.map(u64::from).into()),
+    )
+    .json("generation")
+    .print(On("", " generation {}| no key to seal with")),
+    Row::gauge(
+        "pdmv2_registration_state",
+        "",
+        "1 when a registrar has the box, 0 when none can be reached. Only of a box that registers.",
+        Each(|c| c.of_registration(|r| r.registered)),
+    )
+    .json("registration.registered"),
+    Row::gauge(
+        "pdmv2_registration_out_of_touch",
+        "",
+        "1 when no registrar has had the box for so long that others may use keys that it has not got.",
+        Each(|c| c.of_registration(|r| r.out_of_touch)),
+    )
+    .json("registration.out_of_touch"),
+    Row::gauge(
+        "pdmv2_registration_keys_expire_seconds",
+        "seconds",
+        "Until the box stops sealing, unless it hears from a registrar; when it does not seal 0, \
+                 in JSON null.",
+        Each(|c| c.of_registration(|r| r.keys_expire_seconds)),
+    )
+    .json("registration.keys_expire_seconds"),
+    Row::gauge("pdmv2_workers", "", "Worker loops.", Count(|c| c.workers.len() as u64))
+        .json("workers")
+        .print(On("", ", {} worker(s)")),
+    Row::gauge("pdmv2_up_seconds", "seconds", "Time since the box started.", One(|c| c.uptime_seconds.into()))
+        .json("uptime_seconds")
+        .print(On("", ", {} s")),
+    // What becomes of packets.
+    Row::counter(
+        "pdmv2_packets_received_total",
+        "packets",
+        "Packets received from the ports.",
+        Each(|c| c.by_direction(|d| d.received())),
+    )
+    .by(&["direction"])
+    .json("{direction}.received")
+    .print(On(DIRECTION, " {} received")),
+    Row::counter(
+        "pdmv2_packets_forwarded_total",
+        "packets",
+        "Packets handed to the ports.",
+        Each(|c| c.by_direction(|d| d.forwarded())),
+    )
+    .by(&["direction"])
+    .json("{direction}.forwarded")
+    .print(On(DIRECTION, ", {} forwarded")),
+    Row::counter("", "packets", "Packets dropped, for whatever reason.", Each(|c| c.by_direction(|d| d.dropped())))
+        .by(&["direction"])
+        .json("{direction}.dropped_total")
+        .print(On(DIRECTION, ", {} dropped")),
+    Row::counter(
+        "pdmv2_options_added_total",
+        "options",
+        "Options added towards the network.",
+        Each(|c| c.outbound().by_form(|d| &d.added)),
+    )
+    .by(&["form"])
+    .json("outbound.added.{form}")
+    .print(Below(OUTBOUND, "added {form}")),
+    Row::counter("", "options", "Always 0: options are added outbound.", Each(|c| c.inbound().by_form(|d| &d.added)))
+        .by(&["form"])
+        .json("inbound.added.{form}"),
+    Row::counter(
+        "pdmv2_options_removed_total",
+        "options",
+        "Options that verified (clear ones: were read) and were taken out.",
+        Each(|c| c.inbound().by_form(|d| &d.removed)),
+    )
+    .by(&["form"])
+    .json("inbound.removed.{form}")
+    .print(Below(INBOUND, "removed {form}")),
+    Row::counter(
+        "",
+        "options",
+        "Always 0: options are taken out inbound.",
+        Each(|c| c.outbound().by_form(|d| &d.removed)),
+    )
+    .by(&["form"])
+    .json("outbound.removed.{form}"),
+    Row::counter(
+        "pdmv2_options_verified_total",
+        "options",
+        "Options that verified (clear ones: were read) and stay in place.",
+        Each(|c| c.inbound().by_form(|d| &d.verified)),
+    )
+    .by(&["form"])
+    .json("inbound.verified.{form}")
+    .print(Below(INBOUND, "verified {form}")),
+    Row::counter(
+        "",
+        "options",
+        "Always 0: options are verified inbound.",
+        Each(|c| c.outbound().by_form(|d| &d.verified)),
+    )
+    .by(&["form"])
+    .json("outbound.verified.{form}"),
+    Row::counter(
+        "pdmv2_packets_passed_total",
+        "packets",
+        "Packets passed as they came, by reason.",
+        Each(|c| c.by_reason(|d| &d.passed)),
+    )
+    .by(&["direction", "reason"])
+    .json("{direction}.passed.{reason}")
+    .sparse()
+    .print(Below(DIRECTION, "passed: {reason}")),
+    Row::counter(
+        "pdmv2_packets_stripped_total",
+        "packets",
+        "Packets whose option did not verify and was taken out, by reason.",
+        Each(|c| c.by_reason(|d| &d.stripped)),
+    )
+    .by(&["direction", "reason"])
+    .json("{direction}.stripped.{reason}")
+    .sparse()
+    .print(Below(DIRECTION, "stripped: {reason}")),
+    Row::counter(
+        "pdmv2_packets_dropped_total",
+        "packets",
+        "Packets dropped, by reason.",
+        Each(|c| c.by_reason(|d| &d.dropped)),
+    )
+    .by(&["direction", "reason"])
+    .json("{direction}.dropped.{reason}")
+    .sparse()
+    .print(Below(DIRECTION, "dropped: {reason}")),
+    Row::counter(
+        "pdmv2_packets_too_big_total",
+        "packets",
+        "Packets answered with ICMPv6 Packet Too Big.",
+        Each(|c| c.by_direction(|d| d.sum(|w| &w.too_big))),
+    )
+    .by(&["direction"])
+    .json("{direction}.too_big")
+    .print(Below(DIRECTION, "answered with Packet Too Big")),
+    // Policies, in the configuration's order.
+    Row::word("Name of the policy.", Each(|c| c.policies.iter().map(|p| Sample::new([""; 0], &*p.name)).collect()))
+        .json("policies[].name"),
+    Row::word("Its mode.", Each(|c| c.policies.iter().map(|p| Sample::new([""; 0], p.mode)).collect()))
+        .json("policies[].mode"),
+    Row::counter(
+        "pdmv2_policy_added_total",
+        "options",
+        "Options put in, by policy.",
+        Each(|c| c.by_policy(|p| &p.added)),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].added")
+    .print(On(POLICY, " {} added")),
+    Row::counter(
+        "pdmv2_policy_accepted_total",
+        "options",
+        "Options that verified, by policy.",
+        Each(|c| c.by_policy(|p| &p.accepted)),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].accepted")
+    .print(On(POLICY, ", {} accepted")),
+    Row::counter(
+        "pdmv2_policy_failed_total",
+        "options",
+        "Options that did not verify, by policy.",
+        Each(|c| c.by_policy(|p| &p.failed)),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].failed")
+    .print(On(POLICY, ", {} failed")),
+    // The flow table.
+    Row::gauge(
+        "pdmv2_flows",
+        "flows",
+        "Flows in the table, those included whose records wait to be used again.",
+        Count(|c| c.flows.in_table),
+    )
+    .json("flows.in_table")
+    .print(On("flows:", " {} of")),
+    Row::gauge("pdmv2_flows_capacity", "flows", "Flows the table can hold.", Count(|c| c.flows.capacity))
+        .json("flows.capacity")
+        .print(On("flows:", " {} in the table")),
+    Row::counter(
+        "pdmv2_flows_inserted_total",
+        "flows",
+        "Flows put into the table.",
+        Count(|c| c.sum(|w| &w.flows_inserted)),
+    )
+    .json("flows.inserted")
+    .print(On("flows:", ", {} inserted")),
+    Row::counter(
+        "pdmv2_flows_expired_total",
+        "flows",
+        "Flows taken out after their idle time.",
+        Count(|c| c.flows.expired),
+    )
+    .json("flows.expired")
+    .print(On("flows:", ", {} expired")),
+    Row::gauge("pdmv2_flow_tombstones", "flows", "Flows remembered after they left.", Count(|c| c.flows.tombstones))
+        .json("flows.tombstones")
+        .print(On("flows:", ", {} tombstones")),
+    Row::gauge(
+        "pdmv2_flow_tombstones_capacity",
+        "flows",
+        "Places for them: what is configured, rounded up to a power of two.",
+        Count(|c| c.flows.tombstone_capacity),
+    )
+    .json("flows.tombstone_capacity"),
+    Row::gauge(
+        "pdmv2_flow_table_bytes",
+        "bytes",
+        "Memory of the flow table, taken at the start.",
+        Count(|c| c.flows.memory_octets),
+    )
+    .json("flows.memory_octets"),
+    Row::counter(
+        "pdmv2_unrecorded_packets_total",
+        "packets",
+        "Genuine encrypted packets let through without a record, since the table was full.",
+        Count(|c| c.sum(|w| &w.unrecorded)),
+    )
+    .json("flows.unrecorded"),
+    // Numbers and keys.
+    Row::counter(
+        "pdmv2_sequence_skipped_total",
+        "packets",
+        "Sequence numbers skipped when a later one came: lost, or late.",
+        Count(|c| c.sum(|w| &w.skipped)),
+    )
+    .json("sequence.skipped")
+    .print(On("sequence:", " {} skipped")),
+    Row::counter(
+        "pdmv2_sequence_reordered_total",
+        "packets",
+        "Packets that came behind a later one.",
+        Count(|c| c.sum(|w| &w.reordered)),
+    )
+    .json("sequence.reordered")
+    .print(On("sequence:", ", {} reordered")),
+    Row::counter(
+        "pdmv2_key_rotations_total",
+        "",
+        "Kri changes in packets sealed, and in packets opened.",
+        Each(|c| vec![Sample::new(["sealed"], c.sum(|w| &w.rotations_sealed))]),
+    )
+    .by(&["side"])
+    .json("rotations.{side}")
+    .print(On("sequence:", "; rotations: {} sealed")),
+    Row::counter(
+        "pdmv2_key_rotations_total",
+        "",
+        "The other side of the same.",
+        Each(|c| vec![Sample::new(["opened"], c.sum(|w| &w.rotations))]),
+    )
+    .by(&["side"])
+    .json("rotations.{side}")
+    .print(On("sequence:", ", {} opened")),
+    Row::counter("pdmv2_key_derivations_total", "keys", "Session keys derived.", Count(|c| c.sum(|w| &w.derivations)))
+        .json("keys.derivations"),
+    Row::counter(
+        "pdmv2_key_trials_total",
+        "",
+        "Openings tried beyond a packet's first.",
+        Count(|c| c.sum(|w| &w.trials)),
+    )
+    .json("keys.trials"),
+    Row::counter(
+        "pdmv2_flows_resynced_total",
+        "flows",
+        "Flows found again that had gone too far ahead.",
+        Count(|c| c.flows.resynced),
+    )
+    .json("keys.resynced"),
+    Row::counter(
+        "pdmv2_resumptions_total",
+        "",
+        "Resumptions from a snapshot that were noticed, by what gave them away.",
+        Each(|c| c.resumptions.iter().map(|(cause, &n)| Sample::new([cause], n)).collect()),
+    )
+    .by(&["cause"])
+    .json("resumptions.{cause}"),
+    // Packets that need more than an option.
+    Row::counter(
+        "pdmv2_mss_clamped_total",
+        "packets",
+        "TCP SYNs whose MSS was lowered, in both directions.",
+        Count(|c| c.sum(|w| &w.mss_clamped)),
+    )
+    .json("mss_clamped"),
+    Row::counter(
+        "pdmv2_path_mtu_learnt_total",
+        "",
+        "Times that something new was learnt of a path.",
+        Count(|c| c.sum(|w| &w.path_mtus_learnt)),
+    )
+    .json("path_mtu.learnt")
+    .print(IfAny("path MTU:", " {} learnt")),
+    Row::gauge(
+        "pdmv2_path_mtu_known",
+        "destinations",
+        "Destinations of whose path something is known.",
+        Count(|c| c.path_mtu.known),
+    )
+    .json("path_mtu.known")
+    .print(IfAny("path MTU:", ", {} destinations known")),
+    Row::gauge("pdmv2_path_mtu_capacity", "destinations", "Places for them.", Count(|c| c.path_mtu.capacity))
+        .json("path_mtu.capacity"),
+    Row::counter(
+        "pdmv2_quotations_total",
+        "packets",
+        "ICMPv6 errors from the network that quote a packet with an option, by what was found.",
+        Each(Counts::by_finding),
+    )
+    .by(&["finding"])
+    .json("quotations.{finding}")
+    .sparse()
+    .print(Below("path MTU:", "ICMPv6 errors that quote an option: {finding}")),
+    Row::counter(
+        "pdmv2_copied_packets_total",
+        "packets",
+        "Packets copied to be changed, since their buffers may not be written to: some drivers \
+                 hand packets over in the device's memory (mlx5 with mprq_en=1).",
+        Count(|c| c.sum(|w| &w.copied)),
+    )
+    .json("copied"),
+    // Delays, of all flows together.
+    Row::histogram(
+        "pdmv2_round_trip_seconds",
+        "Round-trip delay between the boxes, without the far side's delay (RFC 8250 appendix C).",
+        One(|c| Value::Times(Box::new(c.times(|w| &w.round_trip)))),
+    )
+    .json("delays.round_trip")
+    .print(IfAny("round-trip delay:", " {}")),
+    Row::histogram(
+        "pdmv2_server_delay_seconds",
+        "Delay behind the far box, from its receiving to its sending (RFC 8250 appendix C).",
+        One(|c| Value::Times(Box::new(c.times(|w| &w.server_delay)))),
+    )
+    .json("delays.server_delay")
+    .print(IfAny("server delay:", " {}")),
+    // Workers.
+    Row::counter(
+        "pdmv2_worker_packets_total",
+        "packets",
+        "Packets received from both ports, by worker.",
+        Each(|c| c.by_worker(|w| w.outbound.received.get() + w.inbound.received.get())),
+    )
+    .by(&["worker"])
+    .json("by_worker[].received"),
+    Row::counter(
+        "pdmv2_worker_bursts_total",
+        "bursts",
+        "Bursts that held packets, by worker.",
+        Each(|c| c.by_worker(|w| w.bursts.get())),
+    )
+    .by(&["worker"])
+    .json("by_worker[].bursts"),
+    Row::counter(
+        "pdmv2_worker_empty_polls_total",
+        "",
+        "Polls of both ports that found nothing, by worker.",
+        Each(|c| c.by_worker(|w| w.empty_polls.get())),
+    )
+    .by(&["worker"])
+    .json("by_worker[].empty_polls"),
+    // Ports, as their drivers count.
+    Row::counter(
+        "pdmv2_port_received_packets_total",
+        "packets",
+        "Packets received, as the driver counts.",
+        Each(|c| c.by_port(|p| p.rx_packets)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.rx_packets")
+    .print(On(PORT, " rx {}")),
+    Row::counter(
+        "pdmv2_port_transmitted_packets_total",
+        "packets",
+        "Packets sent, as the driver counts.",
+        Each(|c| c.by_port(|p| p.tx_packets)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.tx_packets")
+    .print(On(PORT, " tx {}")),
+    Row::counter("pdmv2_port_received_bytes_total", "bytes", "Octets received.", Each(|c| c.by_port(|p| p.rx_octets)))
+        .by(&["port"])
+        .json("ports.{port}.rx_octets"),
+    Row::counter("pdmv2_port_transmitted_bytes_total", "bytes", "Octets sent.", Each(|c| c.by_port(|p| p.tx_octets)))
+        .by(&["port"])
+        .json("ports.{port}.tx_octets"),
+    Row::counter(
+        "pdmv2_port_missed_packets_total",
+        "packets",
+        "Packets the device dropped since its queue was full.",
+        Each(|c| c.by_port(|p| p.rx_missed)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.rx_missed")
+    .print(On(PORT, " missed {}")),
+    Row::counter(
+        "pdmv2_port_receive_errors_total",
+        "packets",
+        "Damaged packets received.",
+        Each(|c| c.by_port(|p| p.rx_errors)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.rx_errors")
+    .print(On(PORT, " rx errors {}")),
+    Row::counter(
+        "pdmv2_port_transmit_errors_total",
+        "packets",
+        "Packets that could not be sent.",
+        Each(|c| c.by_port(|p| p.tx_errors)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.tx_errors")
+    .print(On(PORT, " tx errors {}")),
+    Row::counter(
+        "pdmv2_port_no_buffer_total",
+        "",
+        "Times that no buffer was free to receive into.",
+        Each(|c| c.by_port(|p| p.rx_no_buffer)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.rx_no_buffer")
+    .print(On(PORT, " no buffer {}")),
+    Row::gauge(
+        "pdmv2_port_link_up",
+        "",
+        "Whether the port's link is up; 0 also when the driver has not said for 2 s, or the \
+                 device is gone.",
+        Each(|c| c.by_port(|p| p.link.link_up)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.link_up")
+    .print(On(PORT, ", link up|, link down")),
+    Row::counter(
+        "pdmv2_port_link_changes_total",
+        "",
+        "Times that the port's link went up or down.",
+        Each(|c| c.by_port(|p| p.link.link_changes)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.link_changes")
+    .print(On(PORT, ", {} change(s)")),
+    Row::gauge(
+        "pdmv2_port_link_taken_down",
+        "",
+        "Whether the box has taken the port's link down, since the other port has none.",
+        Each(|c| c.by_port(|p| p.link.link_taken_down)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.link_taken_down"),
+    Row::gauge(
+        "pdmv2_port_device_gone",
+        "",
+        "Whether the port's device is gone, or asked back by the kernel.",
+        Each(|c| c.by_port(|p| p.link.device_gone)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.device_gone"),
+    Row::gauge(
+        "pdmv2_link_follow_state",
+        "",
+        "How the following of links stands: 1 for the present state; in JSON its name.",
+        One(|c| Value::State(c.link_follow)),
+    )
+    .by(&["state"])
+    .json("link_follow"),
+];
+
+const LABELS: &[Label] = &[
+    Label {
+        name: "direction",
+        help: "Which way packets go.",
+        values: || vec![("outbound", "inside to outside"), ("inbound", "outside to inside")],
+    },
+    Label {
+        name: "form",
+        help: "What the option looks like: `pdm` (RFC 8250), `clear` (PDMv2 in clear), `encrypted` \
+                 (PDMv2 encrypted).",
+        values: || FORMS.map(|form| (form, "")).into(),
+    },
+    Label {
+        name: "reason",
+        help: "Why a packet was passed, stripped or dropped.",
+        values: || Reason::ALL.iter().map(|r| (r.name(), r.describe())).collect(),
+    },
+    Label {
+        name: "finding",
+        help: "What was found of an ICMPv6 error.",
+        values: || Finding::ALL.iter().map(|f| (f.name(), f.describe())).collect(),
+    },
+    Label { name: "policy", help: "Name of the policy.", values: Vec::new },
+    Label { name: "mode", help: "Its mode: `off`, `pdm`, `clear`, `encrypted`.", values: Vec::new },
+    Label {
+        name: "side",
+        help: "Whose key it was: in packets sealed, in packets opened.",
+        values: || vec![("sealed", "in packets sealed"), ("opened", "in packets opened")],
+    },
+    Label {
+        name: "cause",
+        help: "What gave a resumption away ([security.md](security.md#snapshots-and-clones)).",
+        values: causes,
+    },
+    Label { name: "worker", help: "Number of the worker.", values: Vec::new },
+    Label {
+        name: "port",
+        help: "Towards the hosts, or towards the network.",
+        values: || vec![("inside", "towards the hosts"), ("outside", "towards the network")],
+    },
+    Label { name: "state", help: "How the following of links may stand.", values: link_states },
+    Label { name: "version", help: "The program's version.", values: Vec::new },
+    Label { name: "dpdk", help: "DPDK's version.", values: Vec::new },
+    Label { name: "aead", help: "The AEAD code that this CPU runs.", values: Vec::new },
+];
+
+fn causes() -> Vec<(&'static str, &'static str)> {
+    let means = |cause| match cause {
+        Cause::VmGeneration => "the kernel has a new VM generation id",
+        Cause::Suspended => "the boot-time clock went on while the monotonic one stood still",
+        Cause::WallClock => "the wall clock has jumped",
+        Cause::HardwareClock => "the hardware clock has jumped",
+        Cause::Stopped => "the process stood still",
+    };
+    Cause::ALL.map(|cause| (cause.name(), means(cause))).into()
+}
+
+fn link_states() -> Vec<(&'static str, &'static str)> {
+    let meanings = [
+        "by configuration, or a port is not a PCI device",
+        "not both links have been up yet, and nothing is followed before",
+        "both are up",
+        "a port lost its link, and the other was taken down",
+        "a port's link is back, and the other has time to come up",
+        "both lost their links at once",
+    ];
+    LINK_STATES.into_iter().zip(meanings).collect()
+}
+
+fn build(_: &Counts) -> Vec<Sample> {
+    #[cfg(feature = "dpdk")]
+    let dpdk = dpdk_ffi::version();
+    #[cfg(not(feature = "dpdk"))]
+    let dpdk = "none";
+    let aead = protocol::aead::Path::best().name();
+    vec![Sample::new([env!("CARGO_PKG_VERSION"), &dpdk, aead], 1u64)]
+}
+
+#[cfg(test)]
+mod tests;

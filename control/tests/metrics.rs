@@ -1,0 +1,71 @@
+//! The figures of box and registrar: their documentation is what their tables say, and Prometheus' own tool finds nothing
+//! to say against them.
+
+mod programs;
+
+use common::metrics::{docs, prometheus};
+use crossbeam_utils::CachePadded;
+use middlebox::observe::counts::{CountedPolicy, Counts, RegistrationCounts};
+use middlebox::observe::figures;
+use pipeline::observe::counters::{Outcome, PolicyCounters, WorkerCounters};
+use pipeline::observe::reasons::Reason;
+use pipeline::state::rules::Rules;
+use registrar::metrics as registrar_figures;
+use std::sync::Arc;
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+
+#[test]
+fn the_documentation_is_what_the_tables_say() {
+    let (of_box, of_registrar) = (&figures::BOOK, &registrar_figures::BOOK);
+    let tables = [
+        ("reasons", docs::values(of_box, "reason")),
+        ("figures of a box", docs::figures(of_box)),
+        ("labels of a box", docs::labels(of_box)),
+        ("states", docs::values(of_box, "state")),
+        ("figures of a registrar", docs::figures(of_registrar)),
+        ("labels of a registrar", docs::labels(of_registrar)),
+        ("findings", docs::values(of_box, "finding")),
+    ];
+    let is = std::fs::read_to_string(DOCUMENT).expect("docs/metrics.md");
+    let mut should = is.clone();
+    for (name, table) in tables {
+        let replaced = docs::replace(&should, name, &table);
+        assert!(replaced.is_some(), "docs/metrics.md has no place '<!-- {name} -->'");
+        should = replaced.unwrap_or_default();
+    }
+    if std::env::var_os(docs::UPDATE).is_some() {
+        std::fs::write(DOCUMENT, &should).expect("docs/metrics.md");
+    } else if let Some((is, should)) = is.lines().zip(should.lines()).find(|(is, should)| is != should) {
+        panic!(
+            "docs/metrics.md says\n{is}\nand the tables say\n{should}\nWrite it anew: {}=1 cargo test -p control --test metrics",
+            docs::UPDATE
+        );
+    } else {
+        assert_eq!(is.len(), should.len(), "write docs/metrics.md anew: {}=1", docs::UPDATE);
+    }
+}
+
+#[test]
+fn promtool_finds_nothing_when_everything_has_occurred() {
+    let worker = WorkerCounters::default();
+    for direction in [&worker.outbound, &worker.inbound] {
+        for &reason in Reason::ALL {
+            [Outcome::Passed(reason), Outcome::Stripped(reason), Outcome::Dropped(reason)]
+                .into_iter()
+                .for_each(|outcome| direction.count(outcome, 1));
+        }
+    }
+    worker.quotations.iter().for_each(|finding| finding.add(1));
+    worker.round_trip.record(1_000_000);
+    let mut counts = Counts::of(&[Arc::new(worker)], &Rules::default());
+    let counters = Arc::from([CachePadded::new(PolicyCounters::default())]);
+    counts.policies = vec![CountedPolicy { name: "a \"policy\"\\".into(), mode: "encrypted", counters }];
+    counts.registration = Some(RegistrationCounts::default());
+    counts.resumptions = [("stopped", 1)].into();
+    let text = prometheus::text(&figures::BOOK, &counts).expect("text");
+    for figure in figures::BOOK.figures.iter().filter(|figure| !figure.name.is_empty()) {
+        assert!(text.contains(&format!("# TYPE {} ", figure.name)), "{} is not shown", figure.name);
+    }
+    programs::promtool(&text);
+}
