@@ -3,7 +3,8 @@
 use common::config::Checks;
 use negotiation::Prefer;
 use protocol::suite::{Kem, Scope, Suite};
-use registrar::config::{RegistrarConfig, Role};
+use registrar::config::RegistrarConfig;
+use registrar::engine::Role;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -8,8 +8,8 @@ use negotiation as n;
 use prost::Message;
 use protocol::suite::{Scope, Suite};
 use registrar::config::RegistrarConfig;
-use registrar::core::rng;
 use registrar::engine::Engine;
+use registrar::random::rng;
 use registration::wire::{
     Added, Coordination, Ended, FromNode, Hello, InUse, KemRequest, KemResponse, KeySet, MAX_NODES, MAX_PREFIXES,
     MAX_SECRETS, News, Node, NodeInfo, Nodes, Opening, OpeningChanges, OpeningKeys, OpeningSecret, OpeningTable,

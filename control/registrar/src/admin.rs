@@ -2,7 +2,7 @@
 
 use super::core::{Core, StoreStatus};
 use super::engine::EngineStatus;
-use crate::election::Seat;
+use crate::leadership::Leadership;
 use anyhow::{Context, anyhow, bail, ensure};
 use registration::serving::descriptors;
 use registration::serving::http::Accepting;
@@ -160,9 +160,9 @@ async fn answer(core: &Core, question: &Question) -> Answer {
     let done = match question {
         Question::Status => {
             let (name, version) = (core.config.name.clone(), env!("CARGO_PKG_VERSION").to_owned());
-            let (role, leader) = match core.seat() {
-                Seat::Leads => ("leader", Some(core.config.etcd.as_ref().map_or(&name, |e| &e.member).clone())),
-                Seat::Follows(leader) => ("follower", leader.map(|l| l.member)),
+            let (role, leader) = match core.leadership() {
+                Leadership::Leads => ("leader", Some(core.config.etcd.as_ref().map_or(&name, |e| &e.member).clone())),
+                Leadership::Follows(leader) => ("follower", leader.map(|l| l.member)),
             };
             let status = core.status();
             let (peers, store) = (status.peers.clone(), status.store.clone());

@@ -204,10 +204,10 @@ fn start(args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
         .context("cannot wait for signals")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
-    let (core, seat) = runtime.block_on(serve(config))?;
+    let (core, election) = runtime.block_on(serve(config))?;
     let signal = signals.forever().next();
     tracing::info!(signal, "stopping");
-    if let Some((stop, ended)) = seat {
+    if let Some((stop, ended)) = election {
         stop.send_replace(true);
         // Without an answer of etcd the lease runs out by itself.
         let _ = runtime.block_on(async { tokio::time::timeout(PARTING, ended).await });
@@ -218,11 +218,11 @@ fn start(args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells the seat on etcd to be given up, and has ended when it is.
-type Seated = (watch::Sender<bool>, JoinHandle<()>);
+/// The election's task, and what tells it to end: another may lead then.
+type Election = (watch::Sender<bool>, JoinHandle<()>);
 
 /// Starts everything; returns when all listens.
-async fn serve(config: RegistrarConfig) -> anyhow::Result<(Arc<Core>, Option<Seated>)> {
+async fn serve(config: RegistrarConfig) -> anyhow::Result<(Arc<Core>, Option<Election>)> {
     let key = private_file::read_secret(&config.state_key)?;
     let store = config.state.as_deref().map(|state| FileStore::open(state, &key)).transpose()?;
     let etcd = config.etcd.clone().map(Etcd::new).transpose().context("[etcd]")?;
@@ -237,8 +237,8 @@ async fn serve(config: RegistrarConfig) -> anyhow::Result<(Arc<Core>, Option<Sea
             "fewer connections can be open than there are boxes; raise the limit of open files (LimitNOFILE)"
         );
     }
-    let (core, wishes) = Core::new(config)?;
-    let seat = match (store, etcd) {
+    let (core, orders) = Core::new(config)?;
+    let election = match (store, etcd) {
         (Some(store), _) => {
             core.lead(Arc::new(store))?;
             None
@@ -275,15 +275,15 @@ async fn serve(config: RegistrarConfig) -> anyhow::Result<(Arc<Core>, Option<Sea
             tracing::error!(%error, "the service has ended");
         }
     });
-    for (peer, wishes) in wishes {
-        tokio::spawn(primary_client::run(Arc::clone(&core), peer, wishes));
+    for (peer, orders) in orders {
+        tokio::spawn(primary_client::run(Arc::clone(&core), peer, orders));
     }
     tokio::spawn(tick(Arc::clone(&core)));
     tokio::spawn(tls::keep_fresh(Arc::clone(&core.tls)));
     tokio::spawn(recheck(Arc::clone(&core)));
     let (peers, nodes) = (core.peers.len(), core.config.nodes.len());
     tracing::info!(name = core.config.name, %address, peers, nodes, "ready");
-    Ok((core, seat))
+    Ok((core, election))
 }
 
 async fn tick(core: Arc<Core>) {

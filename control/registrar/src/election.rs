@@ -1,7 +1,7 @@
-//! The seat of a registrar among those of its side: it leads, or follows who does.
+//! How a registrar comes to lead its side and ceases to, when several are on one etcd.
 
-use super::core::Core;
-use crate::etcd_client::{Etcd, LOOK, Leader, Leading, Standing, Term};
+use crate::core::Core;
+use crate::etcd_client::{Etcd, LOOK, Leading, Standing, Term};
 use crate::store::in_etcd::EtcdStore;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,15 +12,6 @@ use zeroize::Zeroizing;
 const BARRED: Duration = Duration::from_secs(5);
 /// That etcd is of no use is said so often.
 const SAY: Duration = Duration::from_secs(10);
-
-/// What is known of who leads.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Seat {
-    /// This registrar leads its side, or is the only one.
-    Leads,
-    /// It does not; who does, if somebody is known to.
-    Follows(Option<Leader>),
-}
 
 /// Tries to lead, leads, and follows again, until it is told to stop: then it lets another lead at once.
 pub async fn run(core: Arc<Core>, etcd: Arc<Etcd>, key: Zeroizing<[u8; 32]>, mut stop: watch::Receiver<bool>) {

@@ -23,6 +23,7 @@ mod numbers;
 mod persist;
 mod primary;
 mod process;
+mod settings;
 mod settle;
 mod status;
 
@@ -39,11 +40,11 @@ pub use generation::Generation;
 use nodes::Node;
 pub use nodes::{Closing, Denied};
 pub use persist::revoked_key;
+pub use settings::{Generations, NodeConfig, PeerConfig, Role};
 pub use status::{ContestStatus, EngineStatus, GenerationStatus, NodeStatus};
 
-use super::store::Batch;
-use crate::config::{Generations, NodeConfig, PeerConfig};
 use crate::handout::{Entries, Handout, Key, OpeningPart};
+use crate::store::Batch;
 use registration::wire::{self, FINGERPRINT, InUse, MAX_SECRETS, News, NodeInfo, Opening, OpeningSecret};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,6 +103,13 @@ struct Theirs {
     fingerprint: Option<[u8; FINGERPRINT]>,
 }
 
+/// Somebody wants a generation above this number: the operator, a box, or the other primary.
+#[derive(Debug)]
+struct RotationRequest {
+    above: u32,
+    reason: String,
+}
+
 /// A new generation is due.
 #[derive(Debug)]
 struct Due {
@@ -131,13 +139,13 @@ pub struct Engine {
     /// What the other primary has said of itself since the link is up.
     theirs: Option<Theirs>,
     told: Option<Theirs>,
-    told_wish: Option<Instant>,
+    told_request: Option<Instant>,
     negotiating: bool,
     failures: u32,
     retry_at: Option<Instant>,
     last_error: Option<String>,
-    /// Somebody wants a generation above this number, and why.
-    wish: Option<(u32, String)>,
+    /// The one that asks for the highest number.
+    rotation_request: Option<RotationRequest>,
     due: Option<Due>,
     /// When this engine began, and the number it began with: what the other side may say is counted from there.
     counted_from: Option<(Instant, u32)>,
@@ -174,12 +182,12 @@ impl Engine {
             link: false,
             theirs: None,
             told: None,
-            told_wish: None,
+            told_request: None,
             negotiating: false,
             failures: 0,
             retry_at: None,
             last_error: None,
-            wish: None,
+            rotation_request: None,
             due: None,
             counted_from: None,
             refused_at: None,
@@ -228,7 +236,7 @@ impl Engine {
 
     /// The operator wants a new generation.
     pub fn rotate(&mut self, now: Instant) -> Effects {
-        self.wish(self.newest(), "the operator asks");
+        self.request_rotation(self.newest(), "the operator asks");
         self.settle(now)
     }
 
@@ -245,7 +253,10 @@ impl Engine {
             if self.link {
                 self.effects.actions.push(Action::Tell(News::Nodes(self.own_nodes())));
             }
-            self.wish(self.newest(), &format!("{name} was {}", if revoked { "revoked" } else { "taken back" }));
+            self.request_rotation(
+                self.newest(),
+                &format!("{name} was {}", if revoked { "revoked" } else { "taken back" }),
+            );
         }
         Some(self.settle(now))
     }
@@ -256,9 +267,9 @@ impl Engine {
         self.settle(now)
     }
 
-    fn wish(&mut self, above: u32, reason: &str) {
-        if self.wish.as_ref().is_none_or(|(known, _)| *known < above) {
-            self.wish = Some((above, reason.to_owned()));
+    fn request_rotation(&mut self, above: u32, reason: &str) {
+        if self.rotation_request.as_ref().is_none_or(|known| known.above < above) {
+            self.rotation_request = Some(RotationRequest { above, reason: reason.to_owned() });
         }
     }
 

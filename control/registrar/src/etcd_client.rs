@@ -4,7 +4,7 @@
 //! All that talks to etcd runs in a runtime of its own: who waits for a write waits with a lock held, and the lease is
 //! renewed all the same.
 
-use crate::config::EtcdConfig;
+use crate::leadership::Leader;
 use crate::store::in_etcd::{Commit, Outcome, Place};
 use anyhow::{Context, anyhow};
 use common::private_file;
@@ -12,8 +12,8 @@ use etcd_client::{
     Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, PutOptions, SortOrder, SortTarget,
     TlsOptions, Txn, TxnOp, TxnOpResponse,
 };
-use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,16 +23,30 @@ use tonic::transport::{Certificate, Identity};
 const LEADER: &str = "leader";
 /// A lease is renewed so often within its time.
 const RENEWALS: u32 = 6;
+/// How long a follower waits between looks at who leads.
+pub const LOOK: Duration = Duration::from_millis(250);
 
-/// Who leads, as etcd has it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Leader {
-    /// Its member name.
+/// How this registrar uses etcd.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EtcdConfig {
+    /// URLs, tried in turn.
+    pub endpoints: Vec<String>,
+    /// What its keys begin with; ends with `/`.
+    pub prefix: String,
+    /// This registrar among those of its side.
     pub member: String,
-    /// Host that its fellows reach it by.
-    pub host: String,
-    /// Port that its fellows reach it by.
-    pub port: u16,
+    /// Host and port that its fellows reach it by.
+    pub address: (String, u16),
+    /// Another leads after a leader has been silent for so long.
+    pub ttl: Duration,
+    /// How long an endpoint is waited for.
+    pub timeout: Duration,
+    /// Etcd's authority; without it there is no TLS.
+    pub ca: Option<PathBuf>,
+    /// Certificate and key that etcd is shown.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// User, and the file of its password.
+    pub user: Option<(String, PathBuf)>,
 }
 
 /// What came of an attempt to lead.
@@ -366,6 +380,3 @@ impl Place for Leading {
         Ok(kvs.collect())
     }
 }
-
-/// How long a follower waits between looks at who leads.
-pub const LOOK: Duration = Duration::from_millis(250);

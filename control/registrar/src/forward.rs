@@ -2,7 +2,7 @@
 //! certificates, with the box's certificates in front.
 
 use super::core::Core;
-use crate::election::Seat;
+use crate::leadership::Leadership;
 use registration::net;
 use registration::tls;
 use registration::wire::proto::secondary_client::SecondaryClient;
@@ -15,9 +15,9 @@ use tonic::{Request, Status, Streaming};
 
 /// Why a box or a primary is sent to another registrar.
 #[must_use]
-pub fn follower(seat: &Seat) -> Status {
-    Status::unavailable(match seat {
-        Seat::Follows(Some(leader)) => {
+pub fn follower(leadership: &Leadership) -> Status {
+    Status::unavailable(match leadership {
+        Leadership::Follows(Some(leader)) => {
             format!("this registrar follows '{}' ({}:{}); try that one", leader.member, leader.host, leader.port)
         }
         _ => "no registrar of this side leads at the moment; try again".to_owned(),
@@ -37,8 +37,8 @@ pub async fn register(
     address: String,
     incoming: Streaming<FromNode>,
 ) -> Result<(Streaming<ToNode>, Bad), Status> {
-    let seat = core.seat();
-    let Seat::Follows(Some(leader)) = &seat else { return Err(follower(&seat)) };
+    let leadership = core.leadership();
+    let Leadership::Follows(Some(leader)) = &leadership else { return Err(follower(&leadership)) };
     let place = (leader.host.clone(), leader.port);
     let unreachable = |error: anyhow::Error| {
         tracing::warn!(leader = leader.member, error = format!("{error:#}"), "the leader cannot be reached");

@@ -1,9 +1,9 @@
 //! The registrar's metrics for Prometheus: its table of figures. `docs/metrics.md` is made from it too.
 
 use crate::core::{Core, Published, StoreStatus};
-use crate::election::Seat;
 use crate::engine::EngineStatus;
 use crate::entrance::Doors;
+use crate::leadership::Leadership;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -35,7 +35,7 @@ fn healthz(core: &Core) -> String {
 fn answer(core: &Core, doors: &Doors) -> impl IntoResponse + use<> {
     let now = Standing {
         status: core.status(),
-        leads: core.seat() == Seat::Leads,
+        leads: core.leadership() == Leadership::Leads,
         lists: core.tls.lists_expire(),
         connections: doors.counts(),
     };

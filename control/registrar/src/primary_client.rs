@@ -1,8 +1,9 @@
 //! The client primary's side of a link: connects to the server primary, keeps in touch, negotiates when its engine wants.
 
-use super::core::{Core, Negotiate, PeerEntry, rng};
-use super::service::read_news;
-use crate::election::Seat;
+use crate::core::{Core, Negotiate, PeerEntry};
+use crate::leadership::Leadership;
+use crate::random::rng;
+use crate::service::read_news;
 use anyhow::{Context, anyhow};
 use common::fault;
 use negotiation as n;
@@ -25,18 +26,18 @@ const PARTING: Duration = Duration::from_secs(1);
 const GOOD: Duration = Duration::from_millis(500);
 
 /// Runs as long as the program.
-pub async fn run(core: Arc<Core>, peer: String, mut wishes: mpsc::UnboundedReceiver<Negotiate>) {
-    let (mut failures, mut seats) = (0, core.seats());
+pub async fn run(core: Arc<Core>, peer: String, mut orders: mpsc::UnboundedReceiver<Negotiate>) {
+    let (mut failures, mut leadership) = (0, core.leadership_changes());
     let addresses = core.peer(&peer).map(|p| p.config.addresses.clone()).unwrap_or_default();
     // Tried in turn: of several registrars of the other side one leads.
     for (number, address) in addresses.iter().enumerate().cycle() {
-        if seats.wait_for(|seat| *seat == Seat::Leads).await.is_err() {
+        if leadership.wait_for(|now| *now == Leadership::Leads).await.is_err() {
             return; // the program ends
         }
         let began = Instant::now();
         let ended = tokio::select! {
-            ended = link(&core, &peer, address, &mut wishes) => ended,
-            _ = seats.wait_for(|seat| *seat != Seat::Leads) => Err(anyhow!("this registrar does not lead any more")),
+            ended = link(&core, &peer, address, &mut orders) => ended,
+            _ = leadership.wait_for(|now| *now != Leadership::Leads) => Err(anyhow!("this registrar does not lead any more")),
         };
         let why = ended.map_or_else(|error| format!("{error:#}"), |()| "closed by the other primary".to_owned());
         let good = began.elapsed() >= GOOD;
@@ -57,7 +58,7 @@ async fn link(
     core: &Arc<Core>,
     name: &str,
     address: &(String, u16),
-    wishes: &mut mpsc::UnboundedReceiver<Negotiate>,
+    orders: &mut mpsc::UnboundedReceiver<Negotiate>,
 ) -> anyhow::Result<()> {
     let connection = net::connect(&core.tls, Some(name), address).await?;
     let mut client = PrimaryClient::new(connection.channel.clone())
@@ -79,8 +80,8 @@ async fn link(
     // Whatever happens from here on, the link goes down with it.
     let open = Open { core, name, id };
     let _ = start.send(news); // else the call has ended already
-    // A wish of an earlier link was for a state that is over: the engine, told that it failed, wishes anew.
-    while wishes.try_recv().is_ok() {
+    // A order of an earlier link was for a state that is over: the engine, told that it failed, orders anew.
+    while orders.try_recv().is_ok() {
         core.negotiation_failed(name, "the link was lost before it began");
     }
     let (cut, was_cut) = watch::channel(false);
@@ -96,11 +97,11 @@ async fn link(
                     let _ = cut.send(true); // nothing is under way
                     return Err(error);
                 }
-                wish = wishes.recv() => {
-                    let wish = wish.context("the program ends")?;
+                order = orders.recv() => {
+                    let order = order.context("the program ends")?;
                     let (core, name, client) = (Arc::clone(core), name.to_owned(), client.clone());
                     let was_cut = was_cut.clone();
-                    tokio::spawn(async move { negotiate(&core, &name, client, &wish, was_cut).await });
+                    tokio::spawn(async move { negotiate(&core, &name, client, &order, was_cut).await });
                 }
             }
         }
@@ -139,11 +140,11 @@ async fn negotiate(
     core: &Core,
     name: &str,
     client: PrimaryClient<Channel>,
-    wish: &Negotiate,
+    order: &Negotiate,
     mut was_cut: watch::Receiver<bool>,
 ) {
     let Some(peer) = core.peer(name) else { return };
-    tracing::info!(peer = name, reason = wish.reason, "negotiating a new generation");
+    tracing::info!(peer = name, reason = order.reason, "negotiating a new generation");
     let cut_off = async {
         // A link that has ended otherwise does not end the call: its answer may be on its way.
         if was_cut.wait_for(|cut| *cut).await.is_err() {
@@ -151,7 +152,7 @@ async fn negotiate(
         }
     };
     let agreed = tokio::select! {
-        agreed = steps(core, peer, client, wish.last) => agreed,
+        agreed = steps(core, peer, client, order.last) => agreed,
         () = cut_off => Err(anyhow!("the other primary's certificate is no longer good")),
     };
     match agreed {

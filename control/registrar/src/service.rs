@@ -4,9 +4,9 @@ use super::core::{Chain, Core, Ending, NotKept, Outgoing, PeerEntry, Registered}
 use super::engine::{Denied, SessionId};
 use super::entrance::{Call, Shown};
 use super::forward;
-use crate::config::Role;
-use crate::election::Seat;
+use crate::engine::Role;
 use crate::handout::Handout;
+use crate::leadership::Leadership;
 use bytes::Bytes;
 use common::identity::Kind;
 use futures_util::Stream;
@@ -65,7 +65,7 @@ impl Services {
     /// The peer that has shown this certificate, if this registrar is the server towards it, and leads.
     fn peer(&self, chain: &Chain) -> Result<&PeerEntry, Status> {
         if !self.0.leads() {
-            return Err(forward::follower(&self.0.seat()));
+            return Err(forward::follower(&self.0.leadership()));
         }
         let material = self.0.tls.current();
         let mut why = "no peer's authority has signed this certificate".to_owned();
@@ -98,19 +98,19 @@ fn forwarded(
     answers: Streaming<ToNode>,
     bad: forward::Bad,
 ) -> impl Stream<Item = Result<ToNode, Status>> + use<> {
-    let seats = core.seats();
-    futures_util::stream::unfold(Some((seats, answers, bad)), |state| async move {
-        let (mut seats, mut answers, mut bad) = state?;
+    let leadership = core.leadership_changes();
+    futures_util::stream::unfold(Some((leadership, answers, bad)), |state| async move {
+        let (mut leadership, mut answers, mut bad) = state?;
         tokio::select! {
             message = answers.message() => match message {
-                Ok(message) => message.map(|m| (Ok(m), Some((seats, answers, bad)))),
+                Ok(message) => message.map(|m| (Ok(m), Some((leadership, answers, bad)))),
                 Err(status) => Some((Err(status), None)),
             },
             error = &mut bad => {
                 tracing::warn!(error = format!("{error:#}"), "a box is no longer passed on to the registrar that leads");
                 Some((Err(Status::unavailable("the registrar that leads is not one that can be trusted any more")), None))
             }
-            _ = seats.changed() => Some((Err(Status::unavailable("another registrar of this side leads now")), None)),
+            _ = leadership.changed() => Some((Err(Status::unavailable("another registrar of this side leads now")), None)),
         }
     })
 }
@@ -317,7 +317,7 @@ impl Secondary for Services {
         if !self.0.leads() {
             // What was passed on once is not passed on again: the two would differ in who leads.
             if fellow || self.0.config.etcd.is_none() {
-                return Err(forward::follower(&self.0.seat()));
+                return Err(forward::follower(&self.0.leadership()));
             }
             let (answers, bad) = forward::register(&self.0, &chains[0], from, stream).await?;
             return Ok(Response::new(Box::pin(forwarded(&self.0, answers, bad))));
@@ -340,7 +340,7 @@ impl Secondary for Services {
             self.0.register(&who, chains.clone(), &from).map_err(|error| match error {
                 Some(error @ Denied::Taken { .. }) => Status::already_exists(error.to_string()),
                 Some(error) => Status::permission_denied(error.to_string()),
-                None => forward::follower(&self.0.seat()),
+                None => forward::follower(&self.0.leadership()),
             })?;
         // A revocation list that has come since the first look was looked through without this session.
         if let Err(status) = chains.iter().try_for_each(|chain| self.named(chain).map(drop)) {
@@ -426,7 +426,7 @@ impl ToBox {
             if let Some(keys) = self.keys.take() {
                 // What has lain here while another took over is not handed out.
                 if !self.open.core.leads() {
-                    return Some(Err(forward::follower(&self.open.core.seat())));
+                    return Some(Err(forward::follower(&self.open.core.leadership())));
                 }
                 let now = Instant::now();
                 self.has = keys.opening.version;
@@ -473,6 +473,6 @@ fn status(ending: &Ending) -> Status {
         Ending::Silent => Status::aborted("the box has not answered, and another process asks for its place"),
         Ending::Revoked => Status::permission_denied("the box was revoked"),
         Ending::Certificate(why) => Status::unauthenticated(format!("the certificate is no longer good: {why}")),
-        Ending::Follows => forward::follower(&Seat::Follows(None)),
+        Ending::Follows => forward::follower(&Leadership::Follows(None)),
     }
 }

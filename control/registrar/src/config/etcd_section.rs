@@ -1,35 +1,13 @@
 //! `[etcd]`: several registrars of one side on one etcd.
 
 use super::named;
+use crate::etcd_client::EtcdConfig;
 use common::config::reader::Table;
 use common::config::report::Report;
 use common::config::{path, section};
 use registration::config::host_and_port;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-
-/// How this registrar uses etcd.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EtcdConfig {
-    /// URLs, tried in turn.
-    pub endpoints: Vec<String>,
-    /// What its keys begin with; ends with `/`.
-    pub prefix: String,
-    /// This registrar among those of its side.
-    pub member: String,
-    /// Host and port that its fellows reach it by.
-    pub address: (String, u16),
-    /// Another leads after a leader has been silent for so long.
-    pub ttl: Duration,
-    /// How long an endpoint is waited for.
-    pub timeout: Duration,
-    /// Etcd's authority; without it there is no TLS.
-    pub ca: Option<PathBuf>,
-    /// Certificate and key that etcd is shown.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// User, and the file of its password.
-    pub user: Option<(String, PathBuf)>,
-}
 
 /// The section; `None` when it is not there, or wrong.
 pub fn etcd(root: &mut Table<'_>, name: Option<&str>, dir: &Path, report: &mut Report<'_>) -> Option<EtcdConfig> {

@@ -1,24 +1,21 @@
-//! The registrar's configuration: `pdmv2 registrar run --config FILE`.
+//! The registrar's configuration: `pdmv2 registrar run --config FILE`. The types of the sections stand beside what they
+//! configure; here they are read and checked.
 
 mod etcd_section;
 mod node_sections;
 mod peer_sections;
 
-pub use etcd_section::EtcdConfig;
-
+use crate::engine::{Generations, NodeConfig, PeerConfig};
+use crate::etcd_client::{Etcd, EtcdConfig};
 use common::config::Checks;
 use common::config::reader::Table;
 use common::config::report::{At, Errors, Problem, Report};
 use common::config::{parsed, text_of};
 use common::config::{path, section};
 use common::identity::{self, Kind};
-use common::key_file::Scope;
 use common::logging;
 use common::logging::Telemetry;
-use negotiation::Prefer;
 use negotiation::static_keys::read_public_keys;
-use protocol::prefix::Prefix;
-use protocol::suite::Suite;
 use registration::tls::{AuthorityFiles, CrlExpired, Tls, TlsFiles};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -56,91 +53,6 @@ pub struct RegistrarConfig {
     pub telemetry: Telemetry,
     /// What works but is hardly meant.
     pub warnings: Vec<Problem>,
-}
-
-/// Which primary this registrar is towards a peer (draft section 3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// The client primary: it connects, and starts negotiations.
-    Client,
-    /// The server primary: it listens, and chooses the suite.
-    Server,
-}
-
-impl Role {
-    /// Its name in files.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Server => "server",
-        }
-    }
-}
-
-/// The primary of another side.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PeerConfig {
-    /// Its name.
-    pub name: String,
-    /// This registrar's role towards it.
-    pub role: Role,
-    /// Hosts and ports to connect to in role client, tried in turn.
-    pub addresses: Vec<(String, u16)>,
-    /// File with its static public keys.
-    pub static_keys: PathBuf,
-    /// Name and file of the pre-shared key.
-    pub psk: Option<(String, PathBuf)>,
-    /// What its boxes may speak for.
-    pub prefixes: Vec<Prefix>,
-    /// Suites offered (client) or allowed (server), the most preferred first.
-    pub suites: Vec<Suite>,
-    /// Whose order of suites decides, in role server.
-    pub prefer: Prefer,
-    /// Whose secret a box seals under.
-    pub scope: Scope,
-}
-
-/// A box of this side.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodeConfig {
-    /// Its name; its certificate says the same.
-    pub name: String,
-    /// Its id (profile section 5).
-    pub id: [u8; 16],
-    /// Prefixes granted to it.
-    pub prefixes: Vec<Prefix>,
-    /// The clients it speaks for: in scope client and role client, at least one.
-    pub clients: Vec<[u8; 16]>,
-    /// The other side whose boxes it talks to.
-    pub peer: String,
-}
-
-/// Times of a generation's life (profile section 7).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Generations {
-    /// A new one is made after this.
-    pub max_age: Duration,
-    /// A box stops sealing under it after this.
-    pub lifetime: Duration,
-    /// How long the one before is still opened.
-    pub grace: Duration,
-    /// How long boxes' acknowledgements are waited for.
-    pub ack_timeout: Duration,
-    /// How long a wish for a new one waits for others.
-    pub coalesce: Duration,
-}
-
-impl Default for Generations {
-    fn default() -> Self {
-        Self {
-            max_age: DAY,
-            lifetime: DAY * 7,
-            grace: SECOND * 30,
-            ack_timeout: SECOND * 10,
-            coalesce: Duration::from_millis(500),
-        }
-    }
 }
 
 impl RegistrarConfig {
@@ -311,7 +223,7 @@ fn check_files(config: &RegistrarConfig, at: usize, report: &mut Report<'_>) {
     for file in [&config.state_key, &config.static_key] {
         private_file::read_secret(file).map_or_else(&mut wrong, drop);
     }
-    if let Some(Err(error)) = config.etcd.clone().map(crate::etcd_client::Etcd::new) {
+    if let Some(Err(error)) = config.etcd.clone().map(Etcd::new) {
         wrong(error.context("[etcd]"));
     }
     for peer in &config.peers {

@@ -1,8 +1,8 @@
 //! The `[[node]]` tables.
 
-use super::{NodeConfig, PeerConfig, Role, named};
-use crate::config::peer_sections::Peer;
-use crate::engine::Disjoint;
+use super::named;
+use super::peer_sections::Peer;
+use crate::engine::{Disjoint, NodeConfig, PeerConfig, Role};
 use common::config::reader::{self, Table};
 use common::config::report::{self, At, Report};
 use common::identity;

@@ -1,6 +1,7 @@
 //! The `[[peer]]` tables.
 
-use super::{PeerConfig, Role, named};
+use super::named;
+use crate::engine::{PeerConfig, Role};
 use common::config::path;
 use common::config::reader::{self, Table};
 use common::config::report::{At, Report};

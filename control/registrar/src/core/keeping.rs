@@ -4,11 +4,11 @@
 //! What the engines want done comes after what they want kept is durable, in their order. While the store cannot be written
 //! everything waits here, as one batch: of values of one name the newest, of key sets for one box the newest, of what one
 //! primary is to be told the newest of each kind. So it stays as small as what it describes, however long that takes. And the
-//! engines are held meanwhile ([`Engine::hold`](super::super::engine::Engine::hold)): they hear what happens, and decide
+//! engines are held meanwhile ([`Engine::hold`](crate::engine::Engine::hold)): they hear what happens, and decide
 //! nothing until what they have decided is kept.
 
-use super::super::engine::{Action, Effects};
-use super::super::store::Batch;
+use crate::engine::{Action, Effects};
+use crate::store::Batch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::mem;

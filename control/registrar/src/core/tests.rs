@@ -1,14 +1,16 @@
 //! Two registrars in one process, each with a box, whose stores refuse when the test says so.
 
-use super::super::store::{Batch, Store, StoreError};
 use super::*;
+use crate::random::rng;
+use crate::store::{Batch, StoreError};
 use common::config::Checks;
 use common::identity::Kind;
 use negotiation::static_keys::public_keys;
-use registration::wire::{FEATURES, KeySet, NodeInfo};
+use registration::wire::{FEATURES, KeySet, News, NodeInfo, Registering};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tools::pki::Authority;
 use zeroize::Zeroizing;
 
@@ -71,7 +73,7 @@ struct Side {
     outgoing: watch::Receiver<Outgoing>,
     keys: Option<KeySet>,
     link: (u64, mpsc::Receiver<News>),
-    wishes: Option<mpsc::UnboundedReceiver<Negotiate>>,
+    orders: Option<mpsc::UnboundedReceiver<Negotiate>>,
 }
 
 fn configure(dir: &Path) {
@@ -104,15 +106,15 @@ impl Side {
         let text = std::fs::read_to_string(&path).expect("read");
         let config = RegistrarConfig::parse(&text, &path, Checks::TextOnly).expect("a configuration");
         let node = config.nodes[0].clone();
-        let (core, mut wishes) = Core::new(config).expect("a registrar");
+        let (core, mut orders) = Core::new(config).expect("a registrar");
         let store = Flaky::new();
         core.lead(store.clone()).expect("it leads");
         let node = NodeInfo { name: node.name, id: node.id, prefixes: node.prefixes, clients: Vec::new() };
         let who = Registering { node, instance: [7; 16], token: None };
         let Registered { id: session, outgoing, .. } = core.register(&who, Vec::new(), "[::1]:1").expect("registered");
         let link = core.link_up(other, Arc::default());
-        let wishes = wishes.pop().map(|(_, wishes)| wishes);
-        Self { core, store, who, session, outgoing, keys: None, link, wishes }
+        let orders = orders.pop().map(|(_, orders)| orders);
+        Self { core, store, who, session, outgoing, keys: None, link, orders }
     }
 
     /// What was handed out is durable.
@@ -179,10 +181,10 @@ impl Both {
             east.take_keys("west");
             west.core.tick();
             east.core.tick();
-            if let Ok(wish) = west.wishes.as_mut().expect("a client").try_recv() {
+            if let Ok(order) = west.orders.as_mut().expect("a client").try_recv() {
                 let (west, east) = (Arc::clone(&west.core), Arc::clone(&east.core));
                 tokio::spawn(async move {
-                    match negotiate(&west, &east, wish.last).await {
+                    match negotiate(&west, &east, order.last).await {
                         Ok(agreed) => west.negotiated("east", &agreed),
                         Err(error) => west.negotiation_failed("east", &format!("{error:#}")),
                     }

@@ -1,8 +1,8 @@
 //! The thread that writes what is to be kept, and lets happen what comes after it.
 
-use super::super::engine::Engine;
-use super::super::store::{Batch, Store, StoreError};
 use super::{Core, State};
+use crate::engine::Engine;
+use crate::store::{Batch, Store, StoreError};
 use common::fault;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -63,6 +63,7 @@ impl Core {
                 Err(error) => {
                     state.keeping.refused(batch, error.to_string(), Instant::now());
                     state.engines.values_mut().for_each(Engine::hold);
+                    self.publish(&mut state);
                     let again = |state: &mut State| state.is_of(store) && !state.ends;
                     let waited = self.work.wait_timeout_while(state, RETRY, again);
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -91,6 +92,7 @@ impl Core {
                     self.apply(state, &peer, effects, None);
                 }
             }
+            self.publish(state);
         }
     }
 

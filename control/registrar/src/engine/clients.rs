@@ -6,9 +6,9 @@
 //! and by [`Claims`] for what the other side says. When the configuration has moved a prefix or a client from
 //! one box to another, nobody seals under a generation of before ([`Engine::take_assignment`]).
 
+use super::nodes::{Node, Session};
+use super::settings::Role;
 use super::{Engine, persist};
-use crate::config::Role;
-use crate::engine::nodes::{Node, Session};
 use common::key_file::Scope;
 use protocol::prefix::Prefix;
 use registration::wire::{ClientSecrets, MAX_CLIENTS, NodeInfo};

@@ -1,8 +1,8 @@
 //! Two processes under one name: a copied machine, or one certificate on two. The one that is connected keeps its place as
 //! long as it lives; the other is told to try again, and both are named.
 
+use super::nodes::{Closing, Denied};
 use super::{Action, Engine, SessionId};
-use crate::engine::nodes::{Closing, Denied};
 use std::time::{Duration, Instant};
 
 /// Who holds a place, and is asked whether it lives, says so within this.

@@ -4,8 +4,8 @@
 //!
 //! Nothing here waits for anybody: what has not been heard counts as not left.
 
+use super::nodes::Node;
 use super::{Action, Engine, Generation, persist};
-use crate::engine::nodes::Node;
 use registration::wire::{InUse, MAX_NODES, MAX_SECRETS, News};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

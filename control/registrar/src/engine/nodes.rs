@@ -3,8 +3,8 @@
 use super::contest::{Contest, Probe};
 use super::in_use::Use;
 use super::process::{Known, Process};
+use super::settings::NodeConfig;
 use super::{Action, Effects, Engine, SessionId, persist};
-use crate::config::NodeConfig;
 use registration::wire::{self, Registering};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -243,7 +243,7 @@ impl Engine {
         if let Some(name) = self.session(id).map(|n| n.config.name.clone())
             && old_enough
         {
-            self.wish(self.newest(), &format!("{name}: {reason}"));
+            self.request_rotation(self.newest(), &format!("{name}: {reason}"));
         }
         self.settle(now)
     }

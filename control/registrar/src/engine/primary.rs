@@ -1,8 +1,8 @@
 //! The other primary: the link to it, what it says, and negotiations.
 
 use super::clients::Claims;
+use super::settings::Role;
 use super::{Action, Effects, Engine, Generation, Theirs, persist};
-use crate::config::Role;
 use common::key_file::Scope;
 use negotiation::Agreed;
 use registration::wire::{self, News, NodeInfo};
@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 impl Engine {
     /// The other primary is in touch.
     pub fn link_up(&mut self, now: Instant) -> Effects {
-        (self.link, self.theirs, self.told, self.told_wish) = (true, None, None, None);
+        (self.link, self.theirs, self.told, self.told_request) = (true, None, None, None);
         self.forget_told();
         self.effects.actions.push(Action::Tell(News::Nodes(self.own_nodes())));
         self.settle(now)
@@ -40,7 +40,7 @@ impl Engine {
                 Err(error) => self.refuse_number(now, &error),
             },
             News::Wanted { above, reason } => match self.wanted(above) {
-                Ok(()) if self.peer.role == Role::Client => self.wish(above, &reason),
+                Ok(()) if self.peer.role == Role::Client => self.request_rotation(above, &reason),
                 Ok(()) => {}
                 Err(error) => self.refuse_number(now, &error),
             },

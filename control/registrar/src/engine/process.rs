@@ -9,8 +9,8 @@
 //! before they were sent. Whoever shows an older one, or none, is a new process whatever its instance says: this store was
 //! set back, and does not know who came since; or that process is a copy, of a virtual machine that was resumed or cloned.
 
-use super::super::core::rng;
 use super::{Engine, persist};
+use crate::random::rng;
 use negotiation::rand_core::Rng;
 use registration::wire::{Registering, TOKEN, Token};
 use std::time::Instant;

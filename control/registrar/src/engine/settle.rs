@@ -1,8 +1,8 @@
 //! The conclusions that the engine draws from its state, after every event and as time passes.
 
+use super::nodes::Node;
+use super::settings::Role;
 use super::{Action, Due, Effects, Engine, Generation, Theirs, persist};
-use crate::config::Role;
-use crate::engine::nodes::Node;
 use crate::handout::{Handout, SealingOut};
 use registration::wire::News;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A box that was in touch so recently is waited for, though it is not connected at the moment.
 const ABSENT: Duration = Duration::from_secs(60);
-/// A server primary repeats its wish after this.
+/// A server primary repeats its rotation request after this.
 const REPEAT: Duration = Duration::from_secs(2);
 /// Key sets on their way to a box whose acknowledgement is remembered.
 const MAX_SENT: usize = 64;
@@ -85,8 +85,8 @@ impl Engine {
         }
         let changed: Vec<_> = self.generations.iter().map(|g| g.persist(&self.peer.name)).collect();
         self.effects.batch.extend(changed);
-        if self.wish.as_ref().is_some_and(|(above, _)| *above < number) {
-            self.wish = None;
+        if self.rotation_request.as_ref().is_some_and(|request| request.above < number) {
+            self.rotation_request = None;
         }
         tracing::info!(peer = self.peer.name, generation = number, "generation active");
     }
@@ -183,8 +183,8 @@ impl Engine {
         if let Some(node) = self.nodes.values().find(waiting) {
             return Some(format!("{} has registered", node.config.name));
         }
-        if let Some((_, reason)) = self.wish.as_ref().filter(|(above, _)| *above >= newest) {
-            return Some(reason.clone());
+        if let Some(request) = self.rotation_request.as_ref().filter(|request| request.above >= newest) {
+            return Some(request.reason.clone());
         }
         let old = self
             .generations
@@ -208,7 +208,7 @@ impl Engine {
 
     fn look_for_need(&mut self, now: Instant) {
         let Some(reason) = self.reason(now) else {
-            (self.due, self.told_wish) = (None, None);
+            (self.due, self.told_request) = (None, None);
             return;
         };
         let due = self.due.get_or_insert(Due { since: now, reason });
@@ -224,8 +224,8 @@ impl Engine {
                 self.due = None;
                 self.effects.actions.push(Action::Negotiate { last, reason });
             }
-            Role::Server if self.told_wish.is_none_or(|at| now.saturating_duration_since(at) >= REPEAT) => {
-                self.told_wish = Some(now);
+            Role::Server if self.told_request.is_none_or(|at| now.saturating_duration_since(at) >= REPEAT) => {
+                self.told_request = Some(now);
                 self.effects.actions.push(Action::Tell(News::Wanted { above: self.newest(), reason }));
             }
             Role::Client | Role::Server => {}

@@ -1,6 +1,6 @@
+use super::settings::Role;
 use super::world::*;
 use super::*;
-use crate::config::Role;
 use common::key_file::Scope;
 use registration::wire::Registering;
 use zeroize::Zeroizing;

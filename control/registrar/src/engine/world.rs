@@ -1,8 +1,8 @@
 //! Two registrars, their boxes, and the messages between them, in a time of their own. What must
 //! never be is asserted.
 
+use super::settings::Role;
 use super::*;
-use crate::config::Role;
 use common::key_file::Scope;
 use negotiation::{Agreed, Prefer};
 use pipeline::state::keyring::GenerationKeys;

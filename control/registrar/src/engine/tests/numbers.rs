@@ -38,7 +38,7 @@ fn a_number_that_cannot_be_is_not_taken() {
 }
 
 #[test]
-fn a_wish_for_a_number_that_nobody_has_is_none() {
+fn a_rotation_request_for_a_number_that_nobody_has_is_none() {
     let mut world = World::up(1);
     for above in [2, 1000, u32::MAX] {
         let effects = world.engines[0].news(world.now, News::Wanted { above, reason: "more and more".into() });

@@ -1,0 +1,49 @@
+//! How things stand. Whoever changes it publishes it: the tick, now and then, for all that changes by the thousand; at
+//! once, who leads or steps down, who finds the store behind or written again, and the operator's commands. Whoever asks
+//! reads what was published last, and waits for nobody.
+
+use super::{Core, State, StoreStatus};
+use crate::engine::EngineStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The tick publishes changes when the last time was so long ago: to look through thousands of boxes takes a while.
+const PUBLISH: Duration = Duration::from_millis(200);
+/// And without a change when it was so long ago: ages grow.
+const AGES: Duration = Duration::from_secs(1);
+
+/// How things stood when it was published.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// By peer; of a follower none.
+    pub peers: Vec<EngineStatus>,
+    /// Of one that leads.
+    pub store: Option<StoreStatus>,
+    at: Option<Instant>,
+}
+
+impl Core {
+    /// How things stood when that was published last: [`PUBLISH`] and a tick ago at most, but for ages.
+    #[must_use]
+    pub fn status(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// Publishes how things stand, now.
+    pub(super) fn publish(&self, state: &mut State) {
+        let now = Instant::now();
+        state.changed = false;
+        let mut peers: Vec<_> = state.engines.values().map(|e| e.status(now)).collect();
+        peers.sort_by(|a, b| a.peer.cmp(&b.peer));
+        let store = state.store.as_ref().map(|store| state.keeping.status(store.name(), now));
+        self.published.store(Arc::new(Published { peers, store, at: Some(now) }));
+    }
+
+    /// The tick's part.
+    pub(super) fn publish_in_time(&self, state: &mut State) {
+        let since = self.published.load().at.map_or(Duration::MAX, |at| at.elapsed());
+        if since >= AGES || (state.changed && since >= PUBLISH) {
+            self.publish(state);
+        }
+    }
+}
