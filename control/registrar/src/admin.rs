@@ -1,13 +1,14 @@
 //! The local socket: one line of JSON asks, one answers. `pdmv2 registrar status|nodes|rotate|revoke` talk to it.
 
-use super::core::{Core, StoreStatus};
-use super::engine::EngineStatus;
+use crate::core::{Core, StoreStatus};
+use crate::engine::EngineStatus;
 use crate::leadership::Leadership;
 use anyhow::{Context, anyhow, bail, ensure};
+use registration::serving::accepting::{Accepting, Reception};
 use registration::serving::descriptors;
-use registration::serving::http::Accepting;
-use registration::serving::places::{Comer, Door, Place, Rules, Source, Stage};
+use registration::serving::places::{Comer, Door, Lost, Place, Rules, Source, Stage};
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -15,7 +16,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream as Stream};
+use tokio::sync::oneshot;
 
 /// Octets of the longest question.
 const MAX_QUESTION: u64 = 4096;
@@ -107,27 +110,29 @@ pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Answers, as long as the program runs.
-pub async fn serve(core: Arc<Core>, listener: UnixListener) {
+pub async fn serve(core: Arc<Core>, listener: UnixListener) -> Infallible {
     let places = descriptors::share(PLACES, 32);
     let door = Door::new(Rules { all: places, reserved: 0, stages: STAGES });
-    let mut accepting = Accepting::new("[registrar] admin");
-    let mut sweep = tokio::time::interval(SWEEP);
-    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = sweep.tick() => {
-                door.sweep();
-                continue;
-            }
-        };
-        let Some((stream, _)) = accepting.through(accepted).await else { continue };
-        let Some((place, lost)) = door.enter(Comer { source: Source::Local, known: true, most: places }) else {
-            // Those that are being answered have all of them; the socket's buffer has room for this.
-            drop(stream.try_write(BUSY.as_bytes()));
-            continue;
-        };
-        let core = Arc::clone(&core);
+    Accepting::new("[registrar] admin", SWEEP).run(listener, Socket { core, places, door }).await
+}
+
+struct Socket {
+    core: Arc<Core>,
+    places: usize,
+    door: Door,
+}
+
+impl Reception<UnixListener> for Socket {
+    fn door(&self) -> &Door {
+        &self.door
+    }
+
+    fn comer(&self, _from: &SocketAddr) -> Comer {
+        Comer { source: Source::Local, known: true, most: self.places }
+    }
+
+    fn admit(&self, stream: Stream, _from: SocketAddr, place: Place, lost: oneshot::Receiver<Lost>) {
+        let core = Arc::clone(&self.core);
         tokio::spawn(async move {
             tokio::select! {
                 done = answer_one(&core, stream, &place) => if let Err(error) = done {
@@ -136,8 +141,11 @@ pub async fn serve(core: Arc<Core>, listener: UnixListener) {
                 why = lost => tracing::debug!(?why, "admin socket: a connection is ended"),
             }
         });
-        // Whoever has lost a place closes its connection before there is another: no more are open than there are places.
-        tokio::task::yield_now().await;
+    }
+
+    fn turn_away(&self, stream: Stream, _from: SocketAddr) {
+        // Those that are being answered have all places; the socket's buffer has room for this.
+        drop(stream.try_write(BUSY.as_bytes()));
     }
 }
 

@@ -1,15 +1,14 @@
 //! `pdmv2 registrar …`: the program, and the commands that ask one that runs.
 
-use super::admin::{self, Answer, Question};
-use super::core::{Core, StoreStatus};
-use super::engine::{EngineStatus, NodeStatus};
-use super::entrance::{self, Doors};
-use super::service::{Services, say_refused};
-use super::store::FileStore;
-use super::{metrics, primary_client};
+use crate::admin::{self, Answer, Question};
 use crate::config::RegistrarConfig;
-use crate::election;
+use crate::core::{Core, StoreStatus};
+use crate::engine::{EngineStatus, NodeStatus};
+use crate::entrance::{self, Doors};
 use crate::etcd_client::Etcd;
+use crate::service::{Services, say_refused};
+use crate::store::FileStore;
+use crate::{election, metrics, primary_client};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use common::{logging, private_file};

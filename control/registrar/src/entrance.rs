@@ -7,8 +7,8 @@
 
 use anyhow::{Context as _, anyhow};
 use common::identity::Kind;
+use registration::serving::accepting::{Accepting, Reception};
 use registration::serving::descriptors;
-use registration::serving::http::Accepting;
 use registration::serving::places::{Comer, Door, Lost, Place, PlaceCounts, Rules, Source, Stage};
 use registration::serving::sparing::Sparing;
 use registration::tls::{Tls, named};
@@ -31,7 +31,7 @@ const HANDSHAKES: usize = 2048;
 const CONNECTIONS: usize = 65_536;
 /// Open connections of one box, at most: it needs one, and has more only until those that it lost are noticed.
 const OF_ONE_BOX: usize = 8;
-/// So long, and for so much, a refused client is given to read why.
+/// A refused client has so long, and may send so much, while it is given to read why.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_OCTETS: u64 = 64 << 10;
 /// The slow are looked for so often.
@@ -250,36 +250,38 @@ pub async fn listen(
     let (accepted, connections) = mpsc::channel(16);
     let refusals = Mutex::new(Sparing::new(REFUSALS, Duration::from_secs(1)));
     let entrance = Entrance { tls, doors, lately: Mutex::default(), refusals, accepted };
-    tokio::spawn(accept(Arc::new(entrance), listener));
+    tokio::spawn(Accepting::new("[registrar] listen", SWEEP).run(listener, AtTheDoor(Arc::new(entrance))));
     Ok((address, connections))
 }
 
-async fn accept(entrance: Arc<Entrance>, listener: TcpListener) {
-    let mut accepting = Accepting::new("[registrar] listen");
-    let mut sweep = tokio::time::interval(SWEEP);
-    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = sweep.tick() => {
-                entrance.doors.handshakes.sweep();
-                entrance.doors.open.sweep();
-                if let Some(unsaid) = lock(&entrance.refusals).rest(Instant::now()) {
-                    tracing::warn!(unsaid, "connections refused that were not logged one by one");
-                }
-                continue;
-            }
-        };
-        let Some((stream, from)) = accepting.through(accepted).await else { continue };
+/// The listener's side of it.
+struct AtTheDoor(Arc<Entrance>);
+
+impl Reception<TcpListener> for AtTheDoor {
+    fn door(&self) -> &Door {
+        &self.0.doors.handshakes
+    }
+
+    fn comer(&self, from: &SocketAddr) -> Comer {
         let source = Source::from(from.ip());
-        let known = lock(&entrance.lately).knows(Instant::now(), &source);
-        let most = entrance.doors.of_one_address;
-        match entrance.doors.handshakes.enter(Comer { source, known, most }) {
-            Some((place, lost)) => drop(tokio::spawn(greet(Arc::clone(&entrance), stream, from, place, lost))),
-            None => entrance.refused(from, &anyhow!("no place for a handshake: too many are under way")),
+        let known = lock(&self.0.lately).knows(Instant::now(), &source);
+        Comer { source, known, most: self.0.doors.of_one_address }
+    }
+
+    fn admit(&self, stream: TcpStream, from: SocketAddr, place: Place, lost: oneshot::Receiver<Lost>) {
+        tokio::spawn(greet(Arc::clone(&self.0), stream, from, place, lost));
+    }
+
+    fn turn_away(&self, _stream: TcpStream, from: SocketAddr) {
+        self.0.refused(from, &anyhow!("no place for a handshake: too many are under way"));
+    }
+
+    fn sweep(&self) {
+        self.0.doors.handshakes.sweep();
+        self.0.doors.open.sweep();
+        if let Some(unsaid) = lock(&self.0.refusals).unsaid(Instant::now()) {
+            tracing::warn!(unsaid, "connections refused that were not logged one by one");
         }
-        // Whoever has lost a place closes its connection before there is another: no more are open than there are places.
-        tokio::task::yield_now().await;
     }
 }
 
@@ -291,7 +293,7 @@ impl Entrance {
     }
 
     /// Gives a place to a connection that has shown a certificate.
-    fn admit(&self, stream: server::TlsStream<TcpStream>, from: SocketAddr) -> anyhow::Result<Accepted> {
+    fn open(&self, stream: server::TlsStream<TcpStream>, from: SocketAddr) -> anyhow::Result<Accepted> {
         let chain = stream.get_ref().1.peer_certificates().context("no certificate")?;
         let chain: Arc<Vec<_>> = Arc::new(chain.iter().map(|c| c.clone().into_owned()).collect());
         let holder = named(chain.first().context("no certificate")?);
@@ -327,7 +329,7 @@ async fn greet(
         }), None)),
     };
     match done {
-        Ok(stream) => match entrance.admit(stream, from) {
+        Ok(stream) => match entrance.open(stream, from) {
             Ok(accepted) => drop(entrance.accepted.send(Ok(accepted)).await), // else the program ends
             Err(error) => entrance.refused(from, &error),
         },

@@ -1,8 +1,9 @@
 //! HTTP for metrics: nobody who connects, and asks nothing or does not read, keeps others from being answered, or takes
 //! more than a bounded number of descriptors for a bounded time. A connection is for one request.
 
-use crate::serving::places::{Comer, Door, Lost, Place, Rules, Source, Stage};
-use crate::serving::sparing::Sparing;
+use super::accepting::{Accepting, Reception};
+use super::descriptors;
+use super::places::{Comer, Door, Lost, Place, Rules, Source, Stage};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -10,8 +11,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::io;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tower::ServiceExt as _;
@@ -36,68 +37,35 @@ const STAGES: &[Stage] = &[ASKING, ANSWERING];
 /// What one hears who finds no place.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Errors in accepting: without a descriptor for a connection (others use them up) it is tried again, ever less often, and
-/// said now and then.
-#[derive(Debug)]
-pub struct Accepting {
-    what: &'static str,
-    sparing: Sparing,
-    pause: Duration,
-}
-
-impl Accepting {
-    const LEAST_PAUSE: Duration = Duration::from_millis(10);
-    const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-    /// For this listener, as the log is to name it.
-    #[must_use]
-    pub fn new(what: &'static str) -> Self {
-        Self { what, sparing: Sparing::new(1, Duration::from_secs(10)), pause: Self::LEAST_PAUSE }
-    }
-
-    /// The connection, if there is one; else after a pause.
-    pub async fn through<T>(&mut self, accepted: io::Result<T>) -> Option<T> {
-        match accepted {
-            Ok(connection) => {
-                self.pause = Self::LEAST_PAUSE;
-                Some(connection)
-            }
-            Err(error) => {
-                if let Some(unsaid) = self.sparing.may(Instant::now()) {
-                    tracing::warn!(on = self.what, %error, unsaid, "a connection could not be accepted");
-                }
-                let pause = self.pause;
-                self.pause = (pause * 2).min(Self::LONGEST_PAUSE);
-                tokio::time::sleep(pause).await;
-                None
-            }
-        }
-    }
-}
-
 /// Answers, as long as it is polled.
 pub async fn serve(listener: TcpListener, router: Router) -> Infallible {
-    let places = crate::serving::descriptors::share(PLACES, 8);
+    let places = descriptors::share(PLACES, 8);
     let door = Door::new(Rules { all: places, reserved: 0, stages: STAGES });
-    let mut accepting = Accepting::new("telemetry");
-    let mut sweep = tokio::time::interval(SWEEP);
-    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = sweep.tick() => {
-                door.sweep();
-                continue;
-            }
-        };
-        let Some((stream, from)) = accepting.through(accepted).await else { continue };
-        match door.enter(Comer { source: Source::from(from.ip()), known: false, most: places }) {
-            Some((place, lost)) => drop(tokio::spawn(connection(stream, router.clone(), place, lost))),
-            // All places are taken by those that are being answered.
-            None => drop(stream.try_write(BUSY)),
-        }
-        // Whoever has lost a place closes its connection before there is another: no more are open than there are places.
-        tokio::task::yield_now().await;
+    Accepting::new("telemetry", SWEEP).run(listener, Telemetry { places, door, router }).await
+}
+
+struct Telemetry {
+    places: usize,
+    door: Door,
+    router: Router,
+}
+
+impl Reception<TcpListener> for Telemetry {
+    fn door(&self) -> &Door {
+        &self.door
+    }
+
+    fn comer(&self, from: &SocketAddr) -> Comer {
+        Comer { source: Source::from(from.ip()), known: false, most: self.places }
+    }
+
+    fn admit(&self, stream: TcpStream, _from: SocketAddr, place: Place, lost: oneshot::Receiver<Lost>) {
+        tokio::spawn(connection(stream, self.router.clone(), place, lost));
+    }
+
+    fn turn_away(&self, stream: TcpStream, _from: SocketAddr) {
+        // All places are taken by those that are being answered.
+        drop(stream.try_write(BUSY));
     }
 }
 

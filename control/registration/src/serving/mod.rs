@@ -1,5 +1,6 @@
 //! Servers that strangers can reach: bounded places, bounded waits, descriptors in reserve.
 
+pub mod accepting;
 pub mod descriptors;
 pub mod http;
 pub mod places;

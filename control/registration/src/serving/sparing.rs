@@ -9,14 +9,14 @@ pub struct Sparing {
     every: Duration,
     left: u32,
     since: Instant,
-    unsaid: u64,
+    not_said: u64,
 }
 
 impl Sparing {
     /// So many at once, then one in each of these whiles.
     #[must_use]
     pub fn new(at_once: u32, every: Duration) -> Self {
-        Self { at_once, every, left: at_once, since: Instant::now(), unsaid: 0 }
+        Self { at_once, every, left: at_once, since: Instant::now(), not_said: 0 }
     }
 
     fn refill(&mut self, now: Instant) {
@@ -33,18 +33,18 @@ impl Sparing {
         match self.left.checked_sub(1) {
             Some(left) => {
                 self.left = left;
-                Some(std::mem::take(&mut self.unsaid))
+                Some(std::mem::take(&mut self.not_said))
             }
             None => {
-                self.unsaid += 1;
+                self.not_said += 1;
                 None
             }
         }
     }
 
     /// How many were not said, once there is room for a line about that: when no other line comes to tell it.
-    pub fn rest(&mut self, now: Instant) -> Option<u64> {
-        if self.unsaid == 0 {
+    pub fn unsaid(&mut self, now: Instant) -> Option<u64> {
+        if self.not_said == 0 {
             return None;
         }
         self.may(now)
@@ -68,13 +68,13 @@ mod tests {
             }
         }
         assert_eq!(said, 5 + 9);
-        while let Some(n) = sparing.rest(start + second * 100) {
+        while let Some(n) = sparing.unsaid(start + second * 100) {
             said += 1;
             unsaid += n;
         }
-        // The line that tells the rest stands for none of its own.
+        // The line that tells how many were not said stands for none of its own.
         assert_eq!(u64::from(said - 1) + unsaid, 10_000);
-        assert_eq!(sparing.rest(start + second * 200), None);
+        assert_eq!(sparing.unsaid(start + second * 200), None);
         assert!(sparing.may(start + second * 200).is_some_and(|n| n == 0));
     }
 }
