@@ -5,14 +5,15 @@
 //!
 //! 1. *agreed*: both primaries have its secret. Each pushes the secrets to open with to its boxes, which acknowledge.
 //! 2. *ready here*: all boxes have acknowledged, or a time limit has passed. The other primary is told.
-//! 3. *active*: the other side is ready; this side's boxes get the secrets to seal with.
-//! 4. *superseded* by the next; opened for the grace time, and for a box that may still seal under it for longer
+//! 3. *active*: the other side is ready; this side's boxes get the secrets to seal with. Both are decided in `activation`.
+//! 4. *superseded* by the next; opened for the grace period, and for a box that may still seal under it for longer
 //!    (`in_use`).
 //!
 //! A process of a box never gets a secret to seal with that another process of that box may have had (profile section 6):
 //! a process that is new here waits for a generation that is negotiated after it has come (`process` says why that is
 //! enough, whatever becomes of the store). What was handed out is durable before it is.
 
+mod activation;
 mod clients;
 mod contest;
 mod generation;
@@ -32,9 +33,6 @@ mod tests;
 #[cfg(test)]
 mod world;
 
-#[cfg(test)]
-pub(super) use world::shown;
-
 pub use clients::Disjoint;
 pub use generation::Generation;
 use nodes::Node;
@@ -43,7 +41,7 @@ pub use persist::revoked_key;
 pub use settings::{Generations, NodeConfig, PeerConfig, Role};
 pub use status::{ContestStatus, EngineStatus, GenerationStatus, NodeStatus};
 
-use crate::handout::{Entries, Handout, Key, OpeningPart};
+use crate::handout::{Entries, Handout, OpeningPart, Whose};
 use crate::store::Batch;
 use registration::wire::{self, FINGERPRINT, InUse, MAX_SECRETS, News, NodeInfo, Opening, OpeningSecret};
 use std::collections::BTreeMap;
@@ -289,12 +287,12 @@ impl Engine {
         for node in self.peer_nodes.iter().flatten() {
             // The clients stand beside their secrets.
             let of = wire::Node { clients: Vec::new(), ..node.into() };
-            let entry = self.entry(Key::Node(node.id), Some(of), self.opened_of(&node.id), |g| g.opening(&node.id));
-            entries.insert(Key::Node(node.id), entry);
+            let entry = self.entry(Whose::Node(node.id), Some(of), self.opened_of(&node.id), |g| g.opening(&node.id));
+            entries.insert(Whose::Node(node.id), entry);
             for client in self.clients_there(node) {
                 let generations = self.generations_of_clients().filter(|g| self.opens_for(g, &node.id));
-                let entry = self.entry(Key::Client(*client), None, generations, |g| Some(g.client(client)));
-                entries.insert(Key::Client(*client), entry);
+                let entry = self.entry(Whose::Client(*client), None, generations, |g| Some(g.client(client)));
+                entries.insert(Whose::Client(*client), entry);
             }
         }
         if let Some(next) = self.opening.next(entries) {
@@ -304,14 +302,14 @@ impl Engine {
 
     fn entry<'g>(
         &self,
-        key: Key,
+        whose: Whose,
         node: Option<wire::Node>,
         generations: impl Iterator<Item = &'g Generation>,
         secret: impl Fn(&Generation) -> Option<OpeningSecret>,
     ) -> Arc<Opening> {
-        let before = self.opening.entry(&key);
+        let before = self.opening.entry(&whose);
         let known = |g: &Generation| before.and_then(|b| b.secrets.iter().find(|s| s.generation == g.number)).cloned();
-        let client = if let Key::Client(address) = key { address.to_vec() } else { Vec::new() };
+        let client = if let Whose::Client(address) = whose { address.to_vec() } else { Vec::new() };
         let secrets = generations.filter_map(|g| known(g).or_else(|| secret(g))).collect();
         let entry = Opening { node, secrets, client };
         before.filter(|b| ***b == entry).cloned().unwrap_or_else(|| Arc::new(entry))

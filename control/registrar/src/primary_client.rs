@@ -3,7 +3,7 @@
 use crate::core::{Core, Negotiate, PeerEntry};
 use crate::leadership::Leadership;
 use crate::random::rng;
-use crate::service::read_news;
+use crate::service::for_primaries::read_news;
 use anyhow::{Context, anyhow};
 use common::fault;
 use negotiation as n;

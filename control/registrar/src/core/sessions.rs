@@ -97,11 +97,11 @@ impl Core {
         }
     }
 
-    /// A box wants a new generation.
-    pub fn need(&self, session: SessionId, reason: &str) {
+    /// A box requests a rotation.
+    pub fn box_requests_rotation(&self, session: SessionId, reason: &str) {
         let peer = self.state().sessions.get(&session).map(|s| s.peer.clone());
         if let Some(peer) = peer {
-            self.with(&peer, |engine, now| engine.need(now, session, reason));
+            self.with(&peer, |engine, now| engine.box_requests_rotation(now, session, reason));
         }
     }
 

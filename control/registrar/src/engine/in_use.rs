@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const ON_THE_WAY: Duration = Duration::from_secs(2);
 /// Between two messages that say what is in use.
 const PAUSE: Duration = Duration::from_millis(500);
-/// So many boxes that are behind are said before the grace time is over. In the middle of a roll-over all of them are.
+/// So many boxes that are behind are said before the grace period is over. In the middle of a roll-over all of them are.
 const FEW: usize = 64;
 /// Generations that are kept for boxes that have not left them, at most. Beyond, the oldest goes.
 const MAX_KEPT: usize = 256;
@@ -183,7 +183,7 @@ impl Engine {
         generation.agreed_at.checked_add(keeps)
     }
 
-    /// Superseded ones are over after the grace time, and when there are three later ones. They go as soon as no box of the
+    /// Superseded ones are over after the grace period, and when there are three later ones. They go as soon as no box of the
     /// other side may seal under them, and at the end of their lifetime.
     pub(super) fn end_generations(&mut self, now: Instant) {
         /// The previous, the present, the coming one.

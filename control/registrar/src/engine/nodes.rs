@@ -235,9 +235,9 @@ impl Engine {
         self.settle(now)
     }
 
-    /// A box has used up the generation it seals under. Heeded when that is not quite young, so that no box can keep all
-    /// the others busy.
-    pub fn need(&mut self, now: Instant, id: SessionId, reason: &str) -> Effects {
+    /// A box requests a rotation: it has used up the generation that it seals under. Heeded when that is not quite young,
+    /// so that no box can keep all the others busy.
+    pub fn box_requests_rotation(&mut self, now: Instant, id: SessionId, reason: &str) -> Effects {
         let active = self.generations.iter().rev().find(|g| g.active);
         let old_enough = active.is_some_and(|g| now.saturating_duration_since(g.agreed_at) >= LEAST_AGE);
         if let Some(name) = self.session(id).map(|n| n.config.name.clone())

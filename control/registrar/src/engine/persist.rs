@@ -141,6 +141,16 @@ impl Engine {
         for older in self.generations.iter_mut().filter(|g| g.number < active) {
             older.superseded = Some(now);
         }
+        self.restore_nodes(values, now)?;
+        self.take_assignment(assignment);
+        self.last = self.last.max(self.floor);
+        self.counted_from = Some((now, self.last));
+        self.reopen();
+        Ok(())
+    }
+
+    /// What is kept of this side's boxes.
+    fn restore_nodes(&mut self, values: &BTreeMap<String, Zeroizing<Vec<u8>>>, now: Instant) -> Result<(), Unreadable> {
         for (name, node) in &mut self.nodes {
             node.revoked = values.contains_key(&revoked_key(name));
             let mut handed = 0;
@@ -151,7 +161,7 @@ impl Engine {
                     let newest = value.last_chunk().map_or(0, |newest| u32::from_be_bytes(*newest));
                     node.in_use = Some(Use::new(newest.saturating_sub(1), newest));
                 } else {
-                    let process = Process::restore(value).ok_or_else(|| bad(&sealed_key(name)))?;
+                    let process = Process::restore(value).ok_or_else(|| Unreadable(sealed_key(name)))?;
                     self.last = self.last.max(process.bar);
                     handed = process.sealed;
                     node.process = Some(process);
@@ -166,13 +176,9 @@ impl Engine {
                     let newest = newest.max(handed);
                     (oldest <= newest).then(|| Use::new(oldest, newest))
                 });
-                node.in_use = Some(parts.ok_or_else(|| bad(&node_in_use_key(name)))?);
+                node.in_use = Some(parts.ok_or_else(|| Unreadable(node_in_use_key(name)))?);
             }
         }
-        self.take_assignment(assignment);
-        self.last = self.last.max(self.floor);
-        self.counted_from = Some((now, self.last));
-        self.reopen();
         Ok(())
     }
 }

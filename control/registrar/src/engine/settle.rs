@@ -3,13 +3,11 @@
 use super::nodes::Node;
 use super::settings::Role;
 use super::{Action, Due, Effects, Engine, Generation, Theirs, persist};
-use crate::handout::{Handout, SealingOut};
+use crate::handout::{Handout, SealingPart};
 use registration::wire::News;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A box that was in touch so recently is waited for, though it is not connected at the moment.
-const ABSENT: Duration = Duration::from_secs(60);
 /// A server primary repeats its rotation request after this.
 const REPEAT: Duration = Duration::from_secs(2);
 /// Key sets on their way to a box whose acknowledgement is remembered.
@@ -22,8 +20,8 @@ impl Engine {
         if self.held {
             return std::mem::take(&mut self.effects);
         }
-        self.get_ready(now);
-        self.activate(now);
+        self.decide_ready(now);
+        self.decide_active(now);
         // After that: what has just become active supersedes others.
         self.end_generations(now);
         self.push(now);
@@ -31,64 +29,6 @@ impl Engine {
         self.tell_in_use(now);
         self.look_for_need(now);
         std::mem::take(&mut self.effects)
-    }
-
-    fn get_ready(&mut self, now: Instant) {
-        let Some(newest) = self.generations.last_mut().filter(|g| !g.ready_here) else { return };
-        // Without the other side's boxes nothing can be opened, whatever the number.
-        if self.peer_nodes.is_none() {
-            return;
-        }
-        let awaited = self.nodes.values().filter(|n| {
-            let recent = n.last_seen.is_some_and(|at| now.saturating_duration_since(at) < ABSENT);
-            !n.revoked && (n.session.is_some() || recent)
-        });
-        let missing: Vec<_> = awaited
-            .filter(|n| n.session.as_ref().is_none_or(|s| s.opens < newest.number))
-            .map(|n| n.config.name.as_str())
-            .collect();
-        let late = now.saturating_duration_since(newest.pushed_since) >= self.times.ack_timeout;
-        if missing.is_empty() || late {
-            newest.ready_here = true;
-            if let Some(first) = missing.first() {
-                tracing::warn!(
-                    peer = self.peer.name,
-                    generation = newest.number,
-                    missing = missing.len(),
-                    first,
-                    "not all boxes have acknowledged in time; what they are sent under this generation they cannot open"
-                );
-            }
-        }
-    }
-
-    /// Whether the other side's newest generation is this side's too.
-    fn is_common(&self, theirs: Theirs) -> bool {
-        let own = self.generations.last();
-        // Stores that were set back to different times may have two of one number.
-        let differs = own.zip(theirs.fingerprint).is_some_and(|(own, theirs)| own.fingerprint != theirs);
-        theirs.newest == self.newest() && !differs
-    }
-
-    fn activate(&mut self, now: Instant) {
-        let Some(theirs) = self.theirs.filter(|&t| self.is_common(t)) else { return };
-        let Some(newest) = self.generations.last_mut() else { return };
-        newest.common = true;
-        if newest.active || newest.number > theirs.ready {
-            return;
-        }
-        newest.active = true;
-        newest.active_at = Some(now);
-        let number = newest.number;
-        for older in self.generations.iter_mut().filter(|g| g.number < number) {
-            older.superseded.get_or_insert(now);
-        }
-        let changed: Vec<_> = self.generations.iter().map(|g| g.persist(&self.peer.name)).collect();
-        self.effects.batch.extend(changed);
-        if self.rotation_request.as_ref().is_some_and(|request| request.above < number) {
-            self.rotation_request = None;
-        }
-        tracing::info!(peer = self.peer.name, generation = number, "generation active");
     }
 
     /// A box seals under generations above this one only.
@@ -121,7 +61,7 @@ impl Engine {
             if session.pushed == Some(content) {
                 continue;
             }
-            let sealing = generation.map(|g| SealingOut {
+            let sealing = generation.map(|g| SealingPart {
                 generation: g.number,
                 suite: g.suite(),
                 secret: g.sealing(&node.config.id).into(),

@@ -3,18 +3,20 @@
 
 use super::settings::Role;
 use super::*;
+use crate::handout::tests::shown;
 use common::key_file::Scope;
 use negotiation::{Agreed, Prefer};
-use pipeline::state::keyring::GenerationKeys;
 use protocol::key_schedule::SharedSecret;
 use protocol::suite::Suite;
-use registration::wire::{FEATURES, KeySet, Keys, OpeningTable, Registering, Token};
+use registration::wire::{FEATURES, Keys, OpeningTable, Registering, Token};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
+mod box_state;
 mod disturb;
 
+pub use box_state::{BoxState, check_pair, secrets};
 pub use disturb::KINDS;
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -36,54 +38,6 @@ pub fn peer(name: &str, role: Role, prefix: &str, scope: Scope) -> PeerConfig {
 pub fn node(name: &str, number: u8, prefix: &str, peer: &str) -> NodeConfig {
     let prefixes = vec![prefix.parse().expect("a prefix")];
     NodeConfig { name: name.into(), id: [number; 16], prefixes, clients: Vec::new(), peer: peer.into() }
-}
-
-/// A process of a box, as far as keys go. A clone of it is what a snapshot of its machine has.
-#[derive(Clone, Default)]
-pub struct BoxState {
-    pub side: usize,
-    pub name: String,
-    pub number: u8,
-    pub prefix: String,
-    /// In scope client, and on the client's side.
-    pub clients: Vec<[u8; 16]>,
-    /// Names the process to its registrar.
-    pub instance: u16,
-    /// Names it in the audit.
-    pub process: u16,
-    /// The last token that it was handed.
-    pub token: Option<Token>,
-    pub session: Option<SessionId>,
-    pub keys: Option<KeySet>,
-    /// Another process of a box that is there already.
-    pub second: bool,
-    /// What its connection's changes have made, and of which version that is.
-    pub table: OpeningTable,
-    pub has: u64,
-}
-
-impl BoxState {
-    pub fn seals(&self) -> Option<u32> {
-        self.keys.as_ref()?.sealing.as_ref().map(|s| s.generation)
-    }
-
-    /// What it may seal under, each with what else tells its packets from others' under the same secret.
-    pub fn may_seal_under(&self) -> Vec<Vec<u8>> {
-        let Some((keys, sealing)) = self.keys.as_ref().and_then(|k| Some((k, k.sealing.as_ref()?))) else {
-            return Vec::new();
-        };
-        // In scope client that is the source: the client, or whatever the server side's box speaks for.
-        let source: &[u8] = if keys.client_side { b"client" } else { self.prefix.as_bytes() };
-        let clients = keys.clients.iter().filter(|c| c.generation == sealing.generation).flat_map(|c| &c.secrets);
-        let clients = clients.map(|c| [&c.secret[..], source].concat());
-        clients.chain(Some(sealing.secret.clone()).filter(|s| !s.is_empty())).collect()
-    }
-
-    pub fn opens(&self, peer: u8, generation: u32, secret: &[u8]) -> bool {
-        let opening = self.keys.iter().flat_map(|k| &k.opening);
-        let of = opening.filter(|o| o.node.as_ref().is_some_and(|n| n.id == [peer; 16]));
-        of.flat_map(|o| &o.secrets).any(|s| s.generation == generation && s.secret == secret)
-    }
 }
 
 /// Two registrars, boxes, and the messages between them, in a time of their own.
@@ -110,13 +64,13 @@ pub struct World {
     /// Copies of stores, by side.
     pub backups: [Vec<Values>; 2],
     /// What all was after each batch that was kept, when it is to be remembered.
-    pub history: Option<Vec<Moment>>,
+    pub history: Option<Vec<Snapshot>>,
     /// A registrar dies when it has kept its next batch, and before it has done what follows.
     pub dies: [bool; 2],
 }
 
-/// Both stores, and the boxes, at one moment.
-pub struct Moment {
+/// Both stores, and the boxes, at one time.
+pub struct Snapshot {
     pub stores: [Values; 2],
     pub boxes: Vec<BoxState>,
 }
@@ -209,7 +163,7 @@ impl World {
             };
         }
         if kept && let Some(history) = &mut self.history {
-            history.push(Moment { stores: self.stores.clone(), boxes: self.boxes.clone() });
+            history.push(Snapshot { stores: self.stores.clone(), boxes: self.boxes.clone() });
         }
         if kept && std::mem::take(&mut self.dies[side]) {
             return self.restart_registrar(side);
@@ -433,40 +387,9 @@ impl World {
     }
 }
 
-/// All that a box has, to compare.
-pub fn shown(keys: &Keys) -> String {
-    let secrets = |keys: &GenerationKeys| {
-        let mut all: Vec<_> = keys.secrets().map(|s| hex::encode(s.as_bytes())).collect();
-        all.sort();
-        all.join(" ")
-    };
-    let mut all = vec![format!("{:?}", keys.sealing.as_ref().map(|s| (s.generation, secrets(&s.keys))))];
-    for opening in &keys.opening {
-        let of: Vec<_> = opening.secrets.iter().map(|(g, keys)| (g, secrets(keys))).collect();
-        all.push(format!("{:?} {of:?}", opening.node));
-    }
-    all.join("\n")
-}
-
 /// A client of the first side's box number `1 + i`.
 pub fn client(i: u8, number: u8) -> [u8; 16] {
     let mut address = [0x20, 1, 0xD, 0xB8, 0, 0xA, 0, i, 0, 0, 0, 0, 0, 0, 0, 0];
     address[15] = number;
     address
-}
-
-/// By client, in a generation.
-pub fn secrets(b: &BoxState, generation: u32) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let of = b.keys.iter().flat_map(|k| &k.clients).filter(|c| c.generation == generation);
-    of.flat_map(|c| &c.secrets).map(|c| (c.address.clone(), c.secret.clone())).collect()
-}
-
-/// What one seals for the other, that opens: both have the same secret for each client between the two.
-pub fn check_pair(sealer: &BoxState, opener: &BoxState) {
-    let Some(generation) = sealer.seals() else { return };
-    let clients = if sealer.side == 0 { &sealer.clients } else { &opener.clients };
-    for client in clients {
-        let [one, other] = [sealer, opener].map(|b| secrets(b, generation).remove(&client[..]));
-        assert!(one.is_some() && one == other, "{} to {} under {generation}: {client:?}", sealer.name, opener.name);
-    }
 }

@@ -136,7 +136,7 @@ fn registrars_out_of_touch_drop_nothing() {
     assert!(world.all_seal() > Some(1));
 }
 
-/// With a registrar of an earlier version on the other side it is as it was: the grace time, and no promise.
+/// With a registrar of an earlier version on the other side it is as it was: the grace period, and no promise.
 #[test]
 fn an_earlier_version_on_the_other_side() {
     for older in 0..2 {

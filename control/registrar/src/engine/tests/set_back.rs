@@ -60,8 +60,8 @@ fn stores_that_are_set_back_to_any_step() {
                     let mut world = played(scope);
                     let history = world.history.take().expect("a history");
                     for (side, to) in to.into_iter().enumerate() {
-                        if let Some(moment) = to.and_then(|to| history.get(to)) {
-                            world.set_back(side, &moment.stores[side]);
+                        if let Some(snapshot) = to.and_then(|to| history.get(to)) {
+                            world.set_back(side, &snapshot.stores[side]);
                         }
                     }
                     if matches!(fate, Fate::Restart | Fate::RestartBefore) {
@@ -108,10 +108,10 @@ fn a_store_that_is_set_back_and_then_forth() {
 #[test]
 fn an_older_generation_does_not_come_back_into_use() {
     let world = played(Scope::Node);
-    for moment in world.history.as_ref().expect("a history") {
+    for snapshot in world.history.as_ref().expect("a history") {
         let mut world = played(Scope::Node);
         world.set_link(false);
-        world.set_back(0, &moment.stores[0]);
+        world.set_back(0, &snapshot.stores[0]);
         let secret = |world: &World| Some(world.boxes[0].keys.as_ref()?.sealing.as_ref()?.secret.clone());
         let before = secret(&world);
         world.connect(0).expect("registered");
