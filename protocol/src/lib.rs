@@ -6,6 +6,7 @@
 pub mod aead;
 pub mod delta_time;
 pub mod five_tuple;
+pub mod generation_keys;
 pub mod key_line;
 pub mod key_schedule;
 pub mod meter;

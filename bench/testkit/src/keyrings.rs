@@ -1,7 +1,8 @@
 //! Key rings of two boxes that know each other, as a key file of scope "node" gives them.
 
 use crate::frames::{A, B};
-use pipeline::state::keyring::{GenerationKeys, KeyRing, Peer, Sealer};
+use pipeline::state::keyring::{KeyRing, Peer, Sealer};
+use protocol::generation_keys::GenerationKeys;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret};
 use protocol::prefix::Prefix;
 use protocol::suite::Suite;

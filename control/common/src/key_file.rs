@@ -4,7 +4,7 @@ mod reading;
 
 use crate::config::reader::{self, Table};
 use crate::config::report::{Errors, Report};
-use pipeline::state::keyring::GenerationKeys;
+use protocol::generation_keys::GenerationKeys;
 use protocol::key_schedule::{Prk, ScopeId, SharedSecret, WrongLength, file_generation_secret};
 use protocol::prefix::Prefix;
 use protocol::suite::Suite;

@@ -26,7 +26,7 @@ fn session(sealer: &SimBox, opener: &SimBox, src: [u8; 16], dst: [u8; 16]) -> [O
     let mut of = opening.current.iter().flat_map(|c| &c.keys.opening).filter(|o| o.node.name == sealer.name);
     let generation = sealing.map(|s| s.generation);
     let opening = of.next().and_then(|o| o.secrets.iter().find(|(g, _)| Some(*g) == generation));
-    let key = |keys: &pipeline::state::keyring::GenerationKeys| keys.session(&tuple, 0).map(|s| s.key);
+    let key = |keys: &protocol::generation_keys::GenerationKeys| keys.session(&tuple, 0).map(|s| s.key);
     [sealing.and_then(|s| key(&s.keys)), opening.and_then(|(_, keys)| key(keys))]
 }
 

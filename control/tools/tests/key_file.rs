@@ -2,8 +2,8 @@
 
 use clap::Parser;
 use common::key_file::{KeyFile, Scope, Side};
-use pipeline::state::keyring::GenerationKeys;
 use protocol::five_tuple::FiveTuple;
+use protocol::generation_keys::GenerationKeys;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tools::keygen::{self, KeygenArgs};

@@ -1,10 +1,11 @@
 //! Which key a sealed packet may have been sealed with: the likeliest first, then the others, never without end.
 
 use crate::flow::record::WholeFlow;
-use crate::state::keyring::{GenerationKeys, KeyRing, Peer};
+use crate::state::keyring::{KeyRing, Peer};
 use arrayvec::ArrayVec;
 use protocol::aead::KeyState;
 use protocol::five_tuple::FiveTuple;
+use protocol::generation_keys::GenerationKeys;
 use protocol::key_line::SecretId;
 use protocol::key_schedule::ReadyKey;
 use protocol::receiver::{GENERATIONS_AHEAD, KriCandidates, MAX_AHEAD, first_kri};

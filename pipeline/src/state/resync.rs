@@ -2,12 +2,13 @@
 //! than a worker looks ahead. Workers hand one packet of such a flow over; the control thread searches on, off the packet
 //! path and within a budget, and a packet that authenticates puts the flow at the right Kri.
 
-use crate::state::keyring::{GenerationKeys, KeyRing, Peer};
+use crate::state::keyring::{KeyRing, Peer};
 use crate::state::resync_queue::Sample;
 use crate::state::ring_index::MOST_SPEAKERS;
 use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
 use arrayvec::ArrayVec;
+use protocol::generation_keys::GenerationKeys;
 use protocol::key_line::SecretId;
 use protocol::receiver::{KRIS_SEARCHED, KRIS_SEARCHED_IN_A_CROWD};
 use protocol::wire::option::Metrics;

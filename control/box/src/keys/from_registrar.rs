@@ -6,10 +6,11 @@
 use crate::keys::connection::{self, NodeSettings, Received, Registration};
 use crate::keys::from_file::{LEAST_AGE, fills_up, sweep_tombstones};
 use anyhow::Context;
-use pipeline::state::keyring::{GenerationKeys, KeyRing, Peer, Sealer};
+use pipeline::state::keyring::{KeyRing, Peer, Sealer};
 use pipeline::state::prefixes::Prefixes;
 use pipeline::state::shared::Shared;
 use pipeline::state::snapshot::SnapshotCell;
+use protocol::generation_keys::GenerationKeys;
 use protocol::key_schedule::Secret;
 use protocol::suite::Aead;
 use registration::wire::SealingKeys;
@@ -415,7 +416,7 @@ impl PeerSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pipeline::state::keyring::ClientSecrets;
+    use protocol::generation_keys::ClientSecrets;
     use protocol::suite::Suite;
     use registration::wire::{Keys, NodeInfo, OpeningKeys};
 

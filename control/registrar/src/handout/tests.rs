@@ -1,7 +1,7 @@
 use super::changes::CHUNK;
 use super::*;
 use bytes::Bytes;
-use pipeline::state::keyring::GenerationKeys;
+use protocol::generation_keys::GenerationKeys;
 use registration::wire::{Keys, Node, Opening, OpeningSecret, OpeningTable};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

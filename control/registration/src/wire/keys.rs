@@ -4,7 +4,8 @@ use super::{
     ClientSecrets, KeySet, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, NodeInfo, Token, array, bad,
     prefixes_from_wire, proto, scope_from_wire, token,
 };
-use pipeline::state::keyring::{self, GenerationKeys};
+use protocol::generation_keys;
+use protocol::generation_keys::GenerationKeys;
 use protocol::key_schedule::Secret;
 use protocol::prefix::Prefix;
 use protocol::suite::{Scope, Suite};
@@ -73,7 +74,7 @@ pub(super) fn secret_of(
 }
 
 /// Each generation's secrets, ascending.
-pub(super) type OfClients = Vec<(u32, Arc<keyring::ClientSecrets>)>;
+pub(super) type OfClients = Vec<(u32, Arc<generation_keys::ClientSecrets>)>;
 
 fn of_clients(set: &KeySet) -> Result<OfClients, Malformed> {
     if set.clients.len() > MAX_SECRETS || set.clients.iter().any(|c| c.secrets.len() > MAX_CLIENTS) {
@@ -90,7 +91,7 @@ fn of_clients(set: &KeySet) -> Result<OfClients, Malformed> {
             Ok((address, secret(suite, &c.secret, KEY_SET)?))
         });
         let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
-        Ok((*generation, Arc::new(keyring::ClientSecrets::new(suite, secrets))))
+        Ok((*generation, Arc::new(generation_keys::ClientSecrets::new(suite, secrets))))
     };
     set.clients.iter().map(one).collect()
 }
@@ -154,7 +155,7 @@ impl Keys {
                     Some((_, of)) => keys_of(of, set.client_side),
                     // The other side has named no clients yet.
                     None if set.opening_version != 0 && !set.client_side => {
-                        keys_of(&Arc::new(keyring::ClientSecrets::new(suite, [])), false)
+                        keys_of(&Arc::new(generation_keys::ClientSecrets::new(suite, [])), false)
                     }
                     None => return bad(KEY_SET, "a generation without its clients' secrets"),
                 }

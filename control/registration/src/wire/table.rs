@@ -6,8 +6,8 @@ use super::{
     Added, Ended, KeySet, Keys, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, Opening, OpeningChanges, OpeningSecret,
     array, bad,
 };
-use pipeline::state::keyring::{ClientSecrets, GenerationKeys};
 use prost::Message;
+use protocol::generation_keys::{ClientSecrets, GenerationKeys};
 use protocol::key_schedule::Secret;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
