@@ -1,7 +1,8 @@
 //! The safe layer on DPDK's software ports: no hugepages, no hardware. One EAL per process, so one test.
 
 use arrayvec::ArrayVec;
-use dpdk_ffi::{Eal, Error, Mbuf, Mempool, PortConfig, ThreadRegistration};
+use dpdk_ffi::{Eal, Error, Mbuf, Mempool, PortConfig, RxQueue, ThreadRegistration, TxQueue};
+use std::path::Path;
 use std::sync::Arc;
 
 const CONFIG: PortConfig =
@@ -46,6 +47,90 @@ fn buffers_come_and_go(pool: &Arc<Mempool>) {
     assert_eq!(pool.in_use(), 0);
 }
 
+/// What is sent comes back in order, also when the ring is full; nothing is lost or freed twice.
+fn what_is_sent_comes_back(eal: &Eal, pool: &Arc<Mempool>, mut rx: RxQueue, mut tx: TxQueue) -> (RxQueue, TxQueue) {
+    let mut sent = 0u32;
+    let mut burst: ArrayVec<Mbuf, 32> = ArrayVec::new();
+    loop {
+        while !burst.is_full() {
+            let Some(mut m) = Mbuf::from_pool(pool) else { break };
+            let number = sent + burst.len() as u32;
+            m.append(4).expect("room").copy_from_slice(&number.to_be_bytes());
+            burst.push(m);
+        }
+        let (before, taken) = (burst.len(), tx.burst(&mut burst));
+        assert_eq!(burst.len(), before - taken);
+        sent += taken as u32;
+        if taken == 0 {
+            break;
+        }
+    }
+    let left: Vec<u8> = burst.iter().flat_map(|m| m.data().to_vec()).collect();
+    assert_eq!(
+        left,
+        (sent..sent + burst.len() as u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>(),
+        "the rest stays, in order"
+    );
+    let mut came = 0u32;
+    let mut received: ArrayVec<Mbuf, 32> = ArrayVec::new();
+    let thread = std::thread::spawn({
+        let eal = eal.clone();
+        move || {
+            let registration = ThreadRegistration::new(&eal).expect("registered");
+            while rx.burst(&mut received, 7) > 0 {
+                assert!(received.len() <= 7);
+                for m in received.drain(..) {
+                    assert_eq!(m.data(), came.to_be_bytes());
+                    came += 1;
+                }
+            }
+            drop(registration);
+            (rx, came)
+        }
+    });
+    let (rx, came) = thread.join().expect("no panic");
+    assert_eq!(came, sent);
+    drop(burst);
+    assert_eq!(pool.in_use(), 0);
+    (rx, tx)
+}
+
+/// Frames of all lengths come from one file and go to another, octet by octet.
+fn a_capture_goes_through(eal: &Eal, pool: &Arc<Mempool>, frames: &[Vec<u8>], output: &Path) {
+    let mut pcap = eal.port("net_pcap0").expect("port");
+    pcap.configure(&CONFIG, pool).expect("configured");
+    let mut pcap = pcap.start().expect("started");
+    assert!(pcap.link().expect("link").up);
+    assert!(pcap.info().expect("info").driver.contains("pcap"));
+    let (mut rx, mut tx) = pcap.take_queues().pop().expect("a pair");
+    let mut got = 0;
+    let mut burst: ArrayVec<Mbuf, 32> = ArrayVec::new();
+    while got < frames.len() {
+        let n = rx.burst(&mut burst, 32);
+        assert!(n > 0, "{got} frames came");
+        for (m, frame) in burst.iter().zip(&frames[got..]) {
+            assert_eq!(m.pkt_len(), frame.len());
+            assert_eq!(m.segments(), if frame.len() > 2048 { 2 } else { 1 });
+            assert_eq!(m.data(), &frame[..m.data().len()]);
+        }
+        got += n;
+        while !burst.is_empty() {
+            tx.burst(&mut burst);
+        }
+    }
+    let stats = pcap.stats().expect("statistics");
+    assert_eq!((stats.rx_packets, stats.tx_packets), (100, 100));
+    drop((rx, tx));
+    drop(pcap);
+    let written = std::fs::read(output).expect("output");
+    let mut at = 24;
+    for frame in frames {
+        assert_eq!(&written[at + 16..at + 16 + frame.len()], &frame[..]);
+        at += 16 + frame.len();
+    }
+    assert_eq!((at, pool.in_use()), (written.len(), 0));
+}
+
 #[test]
 fn ports_queues_and_buffers() {
     let dir = std::env::temp_dir();
@@ -88,53 +173,10 @@ fn ports_queues_and_buffers() {
     assert!(ring.configure(&PortConfig { queues: 2000, ..CONFIG }, &pool).is_err());
     ring.configure(&CONFIG, &pool).expect("configured");
     let mut ring = ring.start().expect("started");
-    let (mut rx, mut tx) = ring.take_queues().pop().expect("a pair");
+    let (rx, tx) = ring.take_queues().pop().expect("a pair");
     assert!(ring.take_queues().is_empty(), "each queue is given out once");
 
-    // What is sent comes back in order, also when the ring is full; nothing is lost or freed twice.
-    let mut sent = 0u32;
-    let mut burst: ArrayVec<Mbuf, 32> = ArrayVec::new();
-    loop {
-        while !burst.is_full() {
-            let Some(mut m) = Mbuf::from_pool(&pool) else { break };
-            let number = sent + burst.len() as u32;
-            m.append(4).expect("room").copy_from_slice(&number.to_be_bytes());
-            burst.push(m);
-        }
-        let (before, taken) = (burst.len(), tx.burst(&mut burst));
-        assert_eq!(burst.len(), before - taken);
-        sent += taken as u32;
-        if taken == 0 {
-            break;
-        }
-    }
-    let left: Vec<u8> = burst.iter().flat_map(|m| m.data().to_vec()).collect();
-    assert_eq!(
-        left,
-        (sent..sent + burst.len() as u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>(),
-        "the rest stays, in order"
-    );
-    let mut came = 0u32;
-    let mut received: ArrayVec<Mbuf, 32> = ArrayVec::new();
-    let thread = std::thread::spawn({
-        let eal = eal.clone();
-        move || {
-            let registration = ThreadRegistration::new(&eal).expect("registered");
-            while rx.burst(&mut received, 7) > 0 {
-                assert!(received.len() <= 7);
-                for m in received.drain(..) {
-                    assert_eq!(m.data(), came.to_be_bytes());
-                    came += 1;
-                }
-            }
-            drop(registration);
-            (rx, came)
-        }
-    });
-    let (rx, came) = thread.join().expect("no panic");
-    assert_eq!(came, sent);
-    drop(burst);
-    assert_eq!(pool.in_use(), 0);
+    let (rx, tx) = what_is_sent_comes_back(&eal, &pool, rx, tx);
 
     let (ring, error) = ring.stop().expect_err("queues are out");
     assert!(matches!(error, Error::QueuesOut(_)));
@@ -143,38 +185,7 @@ fn ports_queues_and_buffers() {
     drop(ring);
     eal.port("net_ring0").expect_err("closed, it is gone for good");
 
-    let mut pcap = eal.port("net_pcap0").expect("port");
-    pcap.configure(&CONFIG, &pool).expect("configured");
-    let mut pcap = pcap.start().expect("started");
-    assert!(pcap.link().expect("link").up);
-    assert!(pcap.info().expect("info").driver.contains("pcap"));
-    let (mut rx, mut tx) = pcap.take_queues().pop().expect("a pair");
-    let mut got = 0;
-    let mut burst: ArrayVec<Mbuf, 32> = ArrayVec::new();
-    while got < frames.len() {
-        let n = rx.burst(&mut burst, 32);
-        assert!(n > 0, "{got} frames came");
-        for (m, frame) in burst.iter().zip(&frames[got..]) {
-            assert_eq!(m.pkt_len(), frame.len());
-            assert_eq!(m.segments(), if frame.len() > 2048 { 2 } else { 1 });
-            assert_eq!(m.data(), &frame[..m.data().len()]);
-        }
-        got += n;
-        while !burst.is_empty() {
-            tx.burst(&mut burst);
-        }
-    }
-    let stats = pcap.stats().expect("statistics");
-    assert_eq!((stats.rx_packets, stats.tx_packets), (100, 100));
-    drop((rx, tx));
-    drop(pcap);
-    let written = std::fs::read(&output).expect("output");
-    let mut at = 24;
-    for frame in &frames {
-        assert_eq!(&written[at + 16..at + 16 + frame.len()], &frame[..]);
-        at += 16 + frame.len();
-    }
-    assert_eq!((at, pool.in_use()), (written.len(), 0));
+    a_capture_goes_through(&eal, &pool, &frames, &output);
     drop((pool, eal));
     let _ = (std::fs::remove_file(input), std::fs::remove_file(output));
 }

@@ -52,9 +52,8 @@ fn defaults() {
     assert_eq!(config.warnings.len(), 1, "no policy: {:?}", config.warnings);
 }
 
-#[test]
-fn everything_set() {
-    let text = r#"
+/// Every key there is, none at its default.
+const EVERYTHING: &str = r#"
 [node]
 name = "box-a"
 [eal]
@@ -105,7 +104,10 @@ name = "rest"
 protocol = 47
 mode = "pdm"
 "#;
-    let config = parse(text).expect("accepted");
+
+#[test]
+fn everything_set() {
+    let config = parse(EVERYTHING).expect("accepted");
     let expected = ["--in-memory", "-l", "0-1", "-a", "0000:3b:00.0,some=arg", "-a", "0000:3b:00.1"];
     assert_eq!(config.eal_command_line(), expected);
     assert_eq!((config.inside.mtu, config.inside.rx_descriptors, config.inside.tx_descriptors), (Some(9000), 256, 512));

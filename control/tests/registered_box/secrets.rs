@@ -115,6 +115,23 @@ fn errors(lab: &Lab) -> Vec<Said> {
     all
 }
 
+/// What both registrars answer while they run.
+fn what_registrars_say(lab: &Lab) -> Vec<Said> {
+    let mut texts = Vec::new();
+    for (side, name) in SIDES.iter().enumerate() {
+        for ask in ["status", "nodes"] {
+            for json in [&["--json"][..], &[]] {
+                let config = format!("{name}.toml");
+                let answer = lab.ok(&[&["registrar", ask, "--config", &config], json].concat());
+                texts.push(said(format!("{name}: {ask} {json:?}"), answer));
+            }
+        }
+        let port = lab.place(side).telemetry.expect("a port");
+        texts.push(said(format!("{name}: metrics"), metrics(port).expect("metrics")));
+    }
+    texts
+}
+
 #[test]
 fn neither_program_shows_a_secret() {
     let mut lab = Lab::new();
@@ -146,17 +163,7 @@ fn neither_program_shows_a_secret() {
             secrets.extend(spies.iter().filter_map(SimBox::sealing).map(|(_, secret)| secret));
             secrets.len() >= before + 4
         });
-        for (side, name) in SIDES.iter().enumerate() {
-            for ask in ["status", "nodes"] {
-                for json in [&["--json"][..], &[]] {
-                    let config = format!("{name}.toml");
-                    let answer = lab.ok(&[&["registrar", ask, "--config", &config], json].concat());
-                    texts.push(said(format!("{name}: {ask} {json:?}"), answer));
-                }
-            }
-            let port = lab.place(side).telemetry.expect("a port");
-            texts.push(said(format!("{name}: metrics"), metrics(port).expect("metrics")));
-        }
+        texts.extend(what_registrars_say(&lab));
         for port in ports {
             texts.push(said("a box's metrics", metrics(port).expect("metrics")));
         }
@@ -194,8 +201,12 @@ fn neither_program_shows_a_secret() {
     texts.extend(spies.iter().map(|s| said("Debug of keys", format!("{:?}", s.held.lock().expect("held").current))));
     drop(spies);
 
-    // All that lies on the disk: logs, configurations, the registrars' states, captures. In private files there may be
-    // the secrets that are made to be in them, but none that the registrars handed out.
+    nothing_on_the_disk_shows(&lab, secrets, texts);
+}
+
+/// All that lies on the disk: logs, configurations, the registrars' states, captures. In private files there may be the
+/// secrets that are made to be in them, but none that the registrars handed out.
+fn nothing_on_the_disk_shows(lab: &Lab, secrets: HashSet<Vec<u8>>, mut texts: Vec<Said>) {
     let (private, public): (Vec<_>, Vec<_>) = files(lab.dir.path()).into_iter().partition(|p| private(p));
     let read = |path: &PathBuf| said(path.display().to_string(), std::fs::read(path).unwrap_or_default());
     assert!(private.len() >= 10 && secrets.len() >= 12, "{private:?}, {} secrets", secrets.len());
