@@ -285,7 +285,7 @@ const FIGURES: &[Row] = &[
     Row::counter(
         "pdmv2_key_rotations_total",
         "",
-        "Kri changes in packets sealed, and in packets opened.",
+        "Kri changes, in packets sealed and in packets opened.",
         Each(|c| vec![Sample::new(["sealed"], c.sum(|w| &w.rotations_sealed))]),
     )
     .by(&["side"])
@@ -294,7 +294,7 @@ const FIGURES: &[Row] = &[
     Row::counter(
         "pdmv2_key_rotations_total",
         "",
-        "The other side of the same.",
+        "Kri changes, in packets sealed and in packets opened.",
         Each(|c| vec![Sample::new(["opened"], c.sum(|w| &w.rotations))]),
     )
     .by(&["side"])
@@ -522,9 +522,8 @@ const LABELS: &[Label] = &[
     },
     Label {
         name: "form",
-        help: "What the option looks like: `pdm` (RFC 8250), `clear` (PDMv2 in clear), `encrypted` \
-                 (PDMv2 encrypted).",
-        values: || FORMS.map(|form| (form, "")).into(),
+        help: "What the option looks like.",
+        values: || FORMS.into_iter().zip(["RFC 8250", "PDMv2 in clear", "PDMv2 encrypted"]).collect(),
     },
     Label {
         name: "reason",

@@ -24,18 +24,22 @@ pub fn figures<T>(book: &Book<T>) -> String {
     text
 }
 
-/// One line for each label whose values come from the configuration or the machine.
+/// One line for each label, with its values where they are few.
 #[must_use]
 pub fn labels<T>(book: &Book<T>) -> String {
     let mut text = "| label | meaning |\n|---|---|\n".to_owned();
     for label in book.labels {
-        let values: Vec<_> = (label.values)().into_iter().map(|(value, _)| code(value)).collect();
+        let values = (label.values)();
+        let with_meaning = |&(value, meaning): &(&str, &str)| match meaning {
+            "" => code(value),
+            meaning => format!("{} ({meaning})", code(value)),
+        };
         let values = match values.len() {
             0 => String::new(),
-            1..=6 => format!(" Values: {}.", values.join(", ")),
-            _ => " Its values are listed below.".to_owned(),
+            1..=6 => format!(" {}.", values.iter().map(with_meaning).collect::<Vec<_>>().join("; ")),
+            _ => " Its values have a table of their own.".to_owned(),
         };
-        text += &row(&[code(label.name), cell(label.help) + &values]);
+        text += &row(&[code(label.name), cell(&[label.help, &values].concat())]);
     }
     text
 }
@@ -94,9 +98,9 @@ mod tests {
             values(&BOOK, "side"),
             "| side | meaning |\n|---|---|\n| `left` | near side |\n| `right` | far side |\n"
         );
-        assert!(
-            labels(&BOOK).ends_with("| `side` | Where. Values: `left`, `right`. |\n| `version` | The program's. |\n")
-        );
+        assert!(labels(&BOOK).ends_with(
+            "| `side` | Where. `left` (near side); `right` (far side). |\n| `version` | The program's. |\n"
+        ));
     }
 
     #[test]

@@ -57,13 +57,19 @@ fn fields(of: &impl Debug) -> Vec<String> {
 #[test]
 fn every_counter_of_the_workers_is_read() {
     let sources = [include_str!("../figures.rs"), include_str!("../counts.rs")];
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    // As rows read it: `w.trials`, and not a place in JSON, nor a method.
     let is_read = |field: &str| {
-        let read = |source: &str| {
-            source.match_indices(&format!(".{field}")).any(|(at, found)| {
-                !source[at + found.len()..].starts_with(|next: char| next.is_alphanumeric() || "_(".contains(next))
-            })
+        let places =
+            |source: &'static str, of: &str| source.match_indices(&format!("{of}.{field}")).collect::<Vec<_>>();
+        let reads = |source: &'static str, (at, found): (usize, &str)| {
+            let (before, after) = (source[..at].chars().next_back(), source[at + found.len()..].chars().next());
+            !is_word(before) && !is_word(after) && after != Some('(')
         };
-        sources.into_iter().any(read)
+        let names = ["w", "d", "p", "worker"];
+        sources
+            .into_iter()
+            .any(|source| names.iter().any(|of| places(source, of).into_iter().any(|p| reads(source, p))))
     };
     let worker = fields(&WorkerCounters::default());
     let all = [worker, fields(&DirectionCounters::default()), fields(&PolicyCounters::default())].concat();
