@@ -1,10 +1,11 @@
 //! The client primary's steps, each a type that the next step consumes.
 
-use super::message::{Ids, KemRequest, KemResponse, SALT, SetupRequest, SetupResponse, info};
-use super::{
-    Agreed, BACK, CONFIRM_CLIENT, CONFIRM_SERVER, CryptoRng, Error, Identity, Peer, Pending, PrivateKey, Proof,
-    PublicKey, SHARED, confirmed, kem, usable,
-};
+use crate::agreed::{Agreed, BACK, CONFIRM_CLIENT, CONFIRM_SERVER, Pending, SHARED, confirmed};
+use crate::error::Error;
+use crate::kem::{self, PrivateKey, Proof, PublicKey};
+use crate::message::{Ids, KemRequest, KemResponse, NEGOTIATION, SALT, SetupRequest, SetupResponse, info};
+use crate::parties::{Identity, Peer, usable};
+use hpke::rand_core::CryptoRng;
 use protocol::suite::{Kem, Scope, Suite};
 use zeroize::Zeroizing;
 
@@ -24,7 +25,7 @@ pub struct ClientKem {
     me: Identity,
     peer: Peer,
     pending: Pending,
-    negotiation: [u8; super::message::NEGOTIATION],
+    negotiation: [u8; NEGOTIATION],
     salt: [u8; SALT],
     shared: Zeroizing<Vec<u8>>,
 }

@@ -1,7 +1,8 @@
 //! The four messages between two primaries (draft appendix B.3: setup and kem, request and response), and the octets of
 //! the two setup messages that `info` is the hash of.
 
-use super::Error;
+use crate::error::Error;
+use crate::kem::MAX_PSK_ID;
 use core::fmt;
 use protocol::key_schedule::MAX_NH;
 use protocol::suite::{Scope, Suite};
@@ -61,7 +62,7 @@ pub struct KemRequest {
     pub confirmation: Vec<u8>,
 }
 
-/// Step 4: the status, when it is good; else an [`Error`] becomes a [`Refusal`].
+/// Step 4: the status, when it is good; else an [`Error`] becomes a [`Refusal`](crate::Refusal).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KemResponse {
     /// As in the request.
@@ -89,7 +90,7 @@ impl SetupRequest {
         const MESSAGE: &str = "setup request";
         within(MESSAGE, "the client's name", name_ok(&self.client))?;
         within(MESSAGE, "the server's name", name_ok(&self.server))?;
-        within(MESSAGE, "the name of the pre-shared key", self.psk_id.len() <= super::MAX_PSK_ID)?;
+        within(MESSAGE, "the name of the pre-shared key", self.psk_id.len() <= MAX_PSK_ID)?;
         within(MESSAGE, "the number of suites", (1..=MAX_SUITES).contains(&self.suites.len()))
     }
 
@@ -180,53 +181,13 @@ impl fmt::Display for Ids {
     }
 }
 
-macro_rules! refusals {
-    ($($(#[doc = $doc:literal])+ $name:ident = $id:literal, $text:literal;)+) => {
-        /// Why a primary refuses: a number in the response, and what it says to the other side's operator.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-        pub enum Refusal { $($(#[doc = $doc])+ $name,)+ }
-
-        impl Refusal {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// Its number in messages.
-            #[must_use]
-            pub const fn id(self) -> u32 {
-                match self { $(Self::$name => $id,)+ }
-            }
-
-            /// The inverse of [`Refusal::id`]; a number from a later version counts as `Other`.
-            #[must_use]
-            pub const fn from_id(id: u32) -> Self {
-                match id { $($id => Self::$name,)+ _ => Self::Other }
-            }
-        }
-
-        impl fmt::Display for Refusal {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { $(Self::$name => $text,)+ })
-            }
-        }
-    };
+/// The name of a pre-shared key for messages to people.
+pub(crate) fn show_psk(id: &[u8]) -> String {
+    if id.is_empty() { "none".to_owned() } else { format!("'{}'", id.escape_ascii()) }
 }
 
-refusals! {
-    /// A field is out of its bounds.
-    Malformed = 1, "it found a message malformed";
-    /// It does not know this primary as a peer, or is not who it was taken for.
-    Peer = 2, "it does not know this primary, or has another name than this side's configuration gives it";
-    /// The two configurations have different scopes.
-    Scope = 3, "its configuration has another scope; set the same on both sides";
-    /// None of the suites offered is allowed there.
-    Suites = 4, "it allows none of the suites offered; let both configurations have one in common";
-    /// One side wants a pre-shared key, or they name different ones.
-    Psk = 5, "it has no pre-shared key of this name, or demands one; configure the same psk_id and key on both sides";
-    /// The two computed different secrets.
-    NotConfirmed = 6, "it computed another secret: the pre-shared keys or static keys differ, or somebody changed a \
-        message on the way";
-    /// No such negotiation is under way: it was too slow, or the registrar was restarted.
-    Unknown = 7, "it has no such negotiation under way any more";
-    /// Something else.
-    Other = 8, "it did not say why; its log does";
+/// Suites offered, for messages to people.
+pub(crate) fn show_suites(suites: &[[u16; 3]]) -> String {
+    let shown: Vec<_> = suites.iter().map(|&ids| Ids(ids).to_string()).collect();
+    shown.join("; ")
 }

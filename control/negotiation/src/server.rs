@@ -1,10 +1,11 @@
 //! The server primary's steps.
 
-use super::message::{KemRequest, KemResponse, NEGOTIATION, SetupRequest, SetupResponse, info};
-use super::{
-    Agreed, BACK, CONFIRM_CLIENT, CONFIRM_SERVER, CryptoRng, Error, Identity, Peer, Pending, PrivateKey, Proof, SHARED,
-    confirmed, kem, show_psk, show_suites, usable,
-};
+use crate::agreed::{Agreed, BACK, CONFIRM_CLIENT, CONFIRM_SERVER, Pending, SHARED, confirmed};
+use crate::error::Error;
+use crate::kem::{self, PrivateKey, Proof};
+use crate::message::{KemRequest, KemResponse, NEGOTIATION, SetupRequest, SetupResponse, info, show_psk, show_suites};
+use crate::parties::{Identity, Peer, usable};
+use hpke::rand_core::CryptoRng;
 use protocol::suite::{Kem, Scope, Suite};
 
 /// Whose order of preference decides among the suites that both sides allow.
@@ -28,7 +29,7 @@ pub struct Policy {
 
 impl Policy {
     /// The suite, among those offered and allowed that `fits` takes.
-    pub(super) fn choose(&self, offered: &[[u16; 3]], fits: impl Fn(Suite) -> bool) -> Option<Suite> {
+    pub(crate) fn choose(&self, offered: &[[u16; 3]], fits: impl Fn(Suite) -> bool) -> Option<Suite> {
         let offered: Vec<Suite> = offered.iter().filter_map(|&ids| Suite::from_ids(ids)).collect();
         let (first, second) = match self.prefer {
             Prefer::Server => (&self.suites, &offered),
@@ -108,7 +109,7 @@ impl ServerSetup {
     }
 
     #[cfg(test)]
-    pub(super) fn key_octets(&self) -> [u8; 32] {
+    pub(crate) fn key_octets(&self) -> [u8; 32] {
         self.key.octets()
     }
 

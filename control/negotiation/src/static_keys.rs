@@ -1,6 +1,7 @@
 //! A registrar's static public keys as a file that is brought to the other side.
 
-use crate::{Identity, PrivateKey, PublicKey};
+use crate::kem::{PrivateKey, PublicKey};
+use crate::parties::Identity;
 use anyhow::{Context, bail};
 use std::path::Path;
 
