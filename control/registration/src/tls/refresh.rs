@@ -1,9 +1,9 @@
 //! The material as time passes: its files are read again when they change, lists that are late are named, and open
 //! connections are looked at again.
 
-use super::files::Stamp;
+use super::files::{CrlExpired, Stamp, TlsFiles};
+use super::material::Material;
 use super::revocation::{Term, show};
-use super::{CrlExpired, Material, TlsFiles};
 use anyhow::ensure;
 use arc_swap::ArcSwap;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -31,7 +31,7 @@ struct Seen {
     failed: Option<String>,
 }
 
-/// Of a list it was said that it is near its end, or past it.
+/// What was said of a list: that it is near its end, or past it.
 struct Said {
     of: Term,
     late: bool,

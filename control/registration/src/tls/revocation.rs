@@ -1,7 +1,9 @@
 //! Revocation lists: none is used before it is certain that its authority has signed it, and none that is older than the
 //! one in use. What a handshake would make of a list that is not so is an error for everybody, or for nobody.
 
-use super::{client_verifier, provider, small};
+use super::files::CrlExpired;
+use super::pem::small;
+use super::verifying::{client_verifier, provider};
 use anyhow::{Context, anyhow, bail, ensure};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -73,8 +75,8 @@ pub struct Term {
 
 pub(super) fn show(seconds: i64) -> String {
     let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
-    let moment = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
-    moment.and_then(|m| m.format(format).ok()).unwrap_or_else(|| seconds.to_string())
+    let at = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
+    at.and_then(|at| at.format(format).ok()).unwrap_or_else(|| seconds.to_string())
 }
 
 /// Reads a file of lists, each signed by one of these authorities, whose certificates are in the file `ca`. Of several lists
@@ -89,7 +91,7 @@ pub(super) fn read(path: &Path, ca: &Path, authorities: &[CertificateDer<'static
     Ok(newest_of_each(lists.with_context(|| place.to_string())?))
 }
 
-/// Of lists in one another's place the newest.
+/// The newest of those lists that take each other's place.
 pub(super) fn newest_of_each(lists: Vec<List>) -> Vec<List> {
     let mut newest: Vec<List> = Vec::new();
     for list in lists {
@@ -156,7 +158,7 @@ fn checked(
     // What else a handshake asks of a list; an error now, of this file, and not one of every handshake.
     let mut roots = RootCertStore::empty();
     let _ = roots.add_parsable_certificates(authorities.iter().cloned()); // what is none of them, the caller has found
-    client_verifier(&Arc::new(roots), std::slice::from_ref(&list), super::CrlExpired::Warn)
+    client_verifier(&Arc::new(roots), std::slice::from_ref(der), CrlExpired::Warn)
         .map_err(|error| anyhow!("of no use in handshakes ({error}); have the authority write another"))?;
     Ok(list)
 }
@@ -209,7 +211,7 @@ pub(super) fn succeeds(old: &[List], new: &[List], authorities: &[CertificateDer
 #[cfg(test)]
 mod tests {
     use super::super::tests::Lab;
-    use super::super::{CrlExpired, Material, Tls, TlsFiles};
+    use super::super::{Material, Tls, TlsFiles};
     use super::*;
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;

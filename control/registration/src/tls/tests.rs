@@ -1,7 +1,17 @@
+//! Handshakes in memory, and the authority in a directory that other tests use too.
+
+use super::material::NOT_SHOWN;
+use super::pem::certificates;
+use super::verifying::provider;
 use super::*;
 use common::identity::Kind;
-use rustls::{ClientConnection, ServerConnection};
+use common::private_file;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 use tools::pki::Authority;
 
 /// An authority in a temporary directory, and the files of whom it names.
