@@ -9,7 +9,7 @@ mod programs;
 mod secrets;
 
 use lab::{Lab, SimBox, free_port};
-use middlebox::keys::connection::NodeSettings;
+use middlebox::keys::connection::RegistrationSettings;
 use programs::{ENCRYPTED, Running, frames, wait_for};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -29,7 +29,7 @@ fn metric(port: u16, name: &str) -> Option<f64> {
 }
 
 /// A box's configuration, `NAME.toml`.
-fn config(lab: &Lab, name: &str, side: usize, node: &NodeSettings, [inside, outside]: [&str; 2], port: u16) {
+fn config(lab: &Lab, name: &str, side: usize, node: &RegistrationSettings, [inside, outside]: [&str; 2], port: u16) {
     let sections = lab.box_sections(side, &node.name, &hex::encode(node.id));
     let text = format!(
         "[node]\nname = \"{}\"\n[eal]\nargs = [\"--no-huge\", \"-m\", \"256\", \"--no-shconf\", \"--no-telemetry\", \

@@ -4,16 +4,18 @@
 //! and what is taken and written again is taken for the same.
 
 use common::config::Checks;
+use middlebox::keys::key_set::OpeningKeys;
+use middlebox::keys::opening_table::OpeningTable;
 use negotiation as n;
 use prost::Message;
 use protocol::suite::{Scope, Suite};
 use registrar::config::RegistrarConfig;
 use registrar::engine::Engine;
+use registrar::messages::{InUse, News, Registering};
 use registrar::random::rng;
 use registration::wire::{
-    Added, Coordination, Ended, FromNode, Hello, InUse, KemRequest, KemResponse, KeySet, MAX_NODES, MAX_PREFIXES,
-    MAX_SECRETS, News, Node, NodeInfo, Nodes, Opening, OpeningChanges, OpeningKeys, OpeningSecret, OpeningTable,
-    Registering, SetupRequest, SetupResponse, ToNode, from_node,
+    Added, Coordination, Ended, FromNode, Hello, KemRequest, KemResponse, KeySet, MAX_NODES, MAX_PREFIXES, MAX_SECRETS,
+    Node, NodeInfo, Nodes, Opening, OpeningChanges, OpeningSecret, SetupRequest, SetupResponse, ToNode, from_node,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -111,7 +113,7 @@ fn coordination(octets: &[u8]) {
         assert!(nodes.len() <= MAX_NODES && nodes.iter().all(|node| node.prefixes.len() <= MAX_PREFIXES));
     }
     // A reason is escaped on its way in, so that it cannot look like something else in a log.
-    if !matches!(news, News::Wanted { .. } | News::Trouble { .. }) {
+    if !matches!(news, News::RotationRequest { .. } | News::Trouble { .. }) {
         assert_eq!(News::try_from(Coordination::from(&news)), Ok(news));
     }
 }
@@ -234,11 +236,11 @@ pub fn corpus() -> Vec<Vec<u8>> {
         (7, store),
         (7, [&[0b1000, 0][..], &[1; 120]].concat()),
     ];
-    let wanted = News::Wanted { above: 4, reason: "box-a restarted".into() };
+    let rotation = News::RotationRequest { above: 4, reason: "box-a restarted".into() };
     let trouble = News::trouble("kem: no answer");
     let in_use = News::InUse(InUse { since: 4, behind: [([7; 16], 2..=3)].into(), keeps: Duration::from_secs(9) });
     for news in
-        [News::Nodes(vec![node]), News::State { newest: 4, ready: 3, fingerprint: None }, in_use, wanted, trouble]
+        [News::Nodes(vec![node]), News::State { newest: 4, ready: 3, fingerprint: None }, in_use, rotation, trouble]
     {
         all.push((4, Coordination::from(&news).encode_to_vec()));
     }

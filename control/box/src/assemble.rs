@@ -45,7 +45,7 @@ pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
     // Before anything is started that a busy address would stop.
     let listener = config.telemetry.listen.map(Listener::bind).transpose()?;
     let opened = Opened::open(&config)?;
-    let keys = KeySource::of(&mut config)?;
+    let keys = KeySource::of(&config.node, config.registration.take(), config.keys.take())?;
     RunningBox::start(&config, opened, keys, &stop)?.control(&config, listener, &stop, json)
 }
 

@@ -5,7 +5,7 @@ mod content;
 mod port;
 
 use crate::config::Config;
-use crate::keys::from_file::KeyManager;
+use crate::keys::from_file::FileKeys;
 use crate::observe::counts::{Counts, Ports};
 use crate::setup;
 use anyhow::{Context, bail};
@@ -138,7 +138,7 @@ pub fn run(args: &ReplayArgs, mut config: Config) -> anyhow::Result<()> {
 fn pump(
     args: &ReplayArgs,
     config: &Config,
-    mut keys: Option<KeyManager>,
+    mut keys: Option<FileKeys>,
     [mut inside, mut outside]: [CapturePort; 2],
     expected: [u64; 2],
 ) -> anyhow::Result<Counts> {
@@ -168,7 +168,7 @@ fn pump(
     }
     let received = [counters.outbound.received.get(), counters.inbound.received.get()];
     let mut counts = setup::counts(&config.node, &shared, std::slice::from_ref(&counters));
-    counts.generation = keys.as_ref().and_then(KeyManager::generation);
+    counts.generation = keys.as_ref().and_then(FileKeys::generation);
     counts.ports = Ports { inside: inside.finish()?, outside: outside.finish()? };
     if let Some(keys) = &mut keys {
         keys.persist();

@@ -1,7 +1,7 @@
 //! What `run` and `replay` make alike: the shared state of the workers, out of the configuration.
 
 use crate::config::Config;
-use crate::keys::from_file::KeyManager;
+use crate::keys::from_file::FileKeys;
 use crate::observe::counts::{Counts, Flows};
 use anyhow::Context;
 use pipeline::flow::table::{FlowTable, TableSize};
@@ -41,8 +41,8 @@ pub fn shared(
 }
 
 /// The keys of the configuration, not yet in use. `None`: it names none.
-pub fn keys(config: &mut Config, seals: bool) -> anyhow::Result<Option<KeyManager>> {
-    config.keys.take().map(|keys| KeyManager::new(keys, &config.node, seals)).transpose()
+pub fn keys(config: &mut Config, seals: bool) -> anyhow::Result<Option<FileKeys>> {
+    config.keys.take().map(|keys| FileKeys::new(keys, &config.node, seals)).transpose()
 }
 
 /// Where a worker records what it seals with, if the configuration wants that.

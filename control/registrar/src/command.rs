@@ -29,9 +29,9 @@ const TICK: Duration = Duration::from_millis(50);
 const RECHECK: Duration = Duration::from_secs(60);
 /// The answer to a call begins within this: longer than a box's first message, and what a follower asks its leader, may take.
 const CALL: Duration = Duration::from_secs(45);
-/// A registrar that is told to end tries so long to let another lead.
+/// A registrar that is told to end tries to let another lead for so long.
 const PARTING: Duration = Duration::from_secs(3);
-/// So long it waits for its store to be closed.
+/// It waits for its store to be closed for so long.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// `pdmv2 registrar …`.

@@ -22,6 +22,7 @@ mod in_use;
 mod nodes;
 mod numbers;
 mod persist;
+mod prefixes;
 mod primary;
 mod process;
 mod settings;
@@ -33,17 +34,18 @@ mod tests;
 #[cfg(test)]
 mod world;
 
-pub use clients::Disjoint;
 pub use generation::Generation;
 use nodes::Node;
 pub use nodes::{Closing, Denied};
 pub use persist::revoked_key;
+pub use prefixes::Disjoint;
 pub use settings::{Generations, NodeConfig, PeerConfig, Role};
 pub use status::{ContestStatus, EngineStatus, GenerationStatus, NodeStatus};
 
 use crate::handout::{Entries, Handout, OpeningPart, Whose};
+use crate::messages::{InUse, News};
 use crate::store::Batch;
-use registration::wire::{self, FINGERPRINT, InUse, MAX_SECRETS, News, NodeInfo, Opening, OpeningSecret};
+use registration::wire::{self, FINGERPRINT, MAX_SECRETS, NodeInfo, Opening, OpeningSecret};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;

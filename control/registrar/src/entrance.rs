@@ -51,11 +51,11 @@ const fn stage(safe_ms: u64, patience_ms: u64, crowded_ms: u64) -> Stage {
     }
 }
 
-/// Of a handshake: before its first message, and after.
+/// The stages of a handshake: before its first message, and after.
 const HANDSHAKE: &[Stage] = &[stage(100, 5000, 1000), stage(500, 5000, 2000)];
 const SPOKEN: usize = 1;
 
-/// Of an open connection: without a call, and with.
+/// The stages of an open connection: without a call, and with one.
 const OPEN: &[Stage] = &[stage(2000, 15_000, 5000), Stage { safe: None, patience: None, crowded: None }];
 const IDLE: usize = 0;
 const CALLED: usize = 1;

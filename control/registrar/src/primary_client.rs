@@ -2,6 +2,7 @@
 
 use crate::core::{Core, Negotiate, PeerEntry};
 use crate::leadership::Leadership;
+use crate::messages::News;
 use crate::random::rng;
 use crate::service::for_primaries::read_news;
 use anyhow::{Context, anyhow};
@@ -10,7 +11,7 @@ use negotiation as n;
 use registration::net;
 use registration::tls;
 use registration::wire::proto::primary_client::PrimaryClient;
-use registration::wire::{Coordination, MAX_MESSAGE, News, SetupRequest};
+use registration::wire::{Coordination, MAX_MESSAGE, SetupRequest};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};

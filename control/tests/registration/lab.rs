@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use middlebox::keys::connection::{self, NodeSettings, Received, Registration};
+use middlebox::keys::connection::{self, ReceivedKeys, Registration, RegistrationSettings};
 use registration::tls::{AuthorityFiles, CrlExpired, TlsFiles};
 use rig::command::Finished;
 pub use rig::free_port;
@@ -87,7 +87,7 @@ impl Lab {
     }
 
     /// A box: its certificate, and its place in the registrar's configuration.
-    pub fn node(&mut self, side: usize, number: u16) -> NodeSettings {
+    pub fn node(&mut self, side: usize, number: u16) -> RegistrationSettings {
         let (id, prefix) = identity(side, number);
         self.both.add_node(side, &format!("box-{number}"), &hex::encode(id), &prefix).expect("a certificate");
         self.settings(side, number)
@@ -99,10 +99,10 @@ impl Lab {
         self.both.grant(side, &format!("box-{number}"), &hex::encode(id), &prefix);
     }
 
-    pub fn settings(&self, side: usize, number: u16) -> NodeSettings {
+    pub fn settings(&self, side: usize, number: u16) -> RegistrationSettings {
         let name = format!("box-{number}");
         let ca = self.path(&format!("pki-{}/ca.crt", SIDES[side]));
-        NodeSettings {
+        RegistrationSettings {
             id: identity(side, number).0,
             prefixes: Vec::new(),
             registrars: vec![self.address(side)],
@@ -152,7 +152,7 @@ impl Drop for Lab {
 /// What a box has, as far as it was told.
 #[derive(Default)]
 pub struct Held {
-    pub current: Option<Received>,
+    pub current: Option<ReceivedKeys>,
     pub sealed: Vec<(u32, Vec<u8>)>,
 }
 
@@ -180,7 +180,7 @@ pub struct SimBox {
 }
 
 impl SimBox {
-    pub fn start(settings: NodeSettings) -> Self {
+    pub fn start(settings: RegistrationSettings) -> Self {
         let (name, registration, held) = (settings.name.clone(), Arc::<Registration>::default(), Arc::default());
         let (stop, done) = (Arc::new(AtomicBool::new(false)), tokio::sync::oneshot::channel::<()>());
         let client = {

@@ -1,7 +1,7 @@
 //! A box that only registers and acknowledges: thousands of them fit into one process. It does not look into what it opens;
 //! that others do.
 
-use middlebox::keys::connection::{self, NodeSettings};
+use middlebox::keys::connection::{self, RegistrationSettings};
 use registration::net;
 use registration::wire::proto::secondary_client::SecondaryClient;
 use registration::wire::{Ack, FromNode, Hello, MAX_MESSAGE, from_node};
@@ -21,7 +21,7 @@ pub struct Light {
 }
 
 /// Registers, again and again.
-pub async fn run(settings: NodeSettings, light: Arc<Light>) {
+pub async fn run(settings: RegistrationSettings, light: Arc<Light>) {
     let instance = connection::instance().expect("random numbers");
     loop {
         // A registrar that is busy may be slow to answer; what ended the call does not matter here.
@@ -30,7 +30,7 @@ pub async fn run(settings: NodeSettings, light: Arc<Light>) {
     }
 }
 
-async fn once(settings: &NodeSettings, instance: [u8; 16], light: &Light) -> anyhow::Result<()> {
+async fn once(settings: &RegistrationSettings, instance: [u8; 16], light: &Light) -> anyhow::Result<()> {
     let tls = connection::check(settings)?;
     let connection = net::connect(&tls, None, &settings.registrars[0]).await?;
     let mut client = SecondaryClient::new(connection.channel).max_decoding_message_size(MAX_MESSAGE);

@@ -4,7 +4,7 @@ use crate::lab::{Lab, SIDES, SimBox, up, wait_for, wait_within};
 use crate::strangers::{block_on, channel};
 use common::identity::Kind;
 use futures_util::stream;
-use middlebox::keys::connection::NodeSettings;
+use middlebox::keys::connection::RegistrationSettings;
 use registration::wire::proto::primary_client::PrimaryClient;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::Permissions;
@@ -39,7 +39,7 @@ fn who_may_not_register_is_told_why() {
     replace(&lab, &mut rogue, (Kind::Node, "box-1"), 10, "rogue");
     lab.start_both();
     std::thread::sleep(Duration::from_secs(2)); // the certificate expires
-    let with = |change: &dyn Fn(&mut NodeSettings)| {
+    let with = |change: &dyn Fn(&mut RegistrationSettings)| {
         let mut settings = good.clone();
         change(&mut settings);
         settings

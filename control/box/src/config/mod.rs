@@ -6,11 +6,11 @@ mod policies;
 mod registration;
 mod sections;
 
-use crate::keys::connection::NodeSettings;
+use crate::keys::connection::RegistrationSettings;
+use crate::keys::from_file::KeyFileSettings;
 use common::config::reader::Table;
 use common::config::report::{Errors, Problem, Report};
 use common::config::{Checks, parsed, text_of};
-use common::key_file::KeyFile;
 use common::logging::Telemetry;
 use pipeline::state::policies::{Mode, Policy};
 use std::path::{Path, PathBuf};
@@ -36,9 +36,9 @@ pub struct Config {
     /// Sizes and times of the flow table.
     pub flow_table: FlowTable,
     /// Key source; `None`: the box has a registration, or forwards without keys.
-    pub keys: Option<Keys>,
+    pub keys: Option<KeyFileSettings>,
     /// How it registers, in place of a key file.
-    pub registration: Option<NodeSettings>,
+    pub registration: Option<RegistrationSettings>,
     /// Metrics and logs.
     pub telemetry: Telemetry,
     /// Where every (key, nonce) pair is recorded, for tests.
@@ -130,19 +130,6 @@ pub struct FlowTable {
     pub tombstones: usize,
 }
 
-/// The key source.
-#[derive(Debug)]
-pub struct Keys {
-    /// The key file.
-    pub file: PathBuf,
-    /// Directory of the state file.
-    pub state_dir: PathBuf,
-    /// A new generation is taken after this.
-    pub max_age: Option<Duration>,
-    /// The key file as read when the configuration was checked; `None` with [`Checks::TextOnly`].
-    pub key_file: Option<KeyFile>,
-}
-
 impl Config {
     /// Reads and checks a configuration for a box that is to start here.
     ///
@@ -213,7 +200,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     })
 }
 
-fn check_node(name: &str, at: usize, keys: &Keys, policies: &[Policy], report: &mut Report<'_>) {
+fn check_node(name: &str, at: usize, keys: &KeyFileSettings, policies: &[Policy], report: &mut Report<'_>) {
     let Some(file) = &keys.key_file else { return };
     let Some(node) = file.node(name) else {
         let names: Vec<_> = file.nodes.iter().map(|n| n.name.as_str()).collect();

@@ -1,6 +1,6 @@
 //! `[registration]` and `[tls]` of a box: how it gets its keys from a registrar.
 
-use crate::keys::connection::{self, NodeSettings};
+use crate::keys::connection::{self, RegistrationSettings};
 use common::config::Checks;
 use common::config::reader::{self, Table};
 use common::config::report::{At, Report};
@@ -15,7 +15,7 @@ pub fn section(
     dir: &Path,
     checks: Checks,
     report: &mut Report<'_>,
-) -> Option<At<NodeSettings>> {
+) -> Option<At<RegistrationSettings>> {
     if root.value("registration").is_none() {
         if let Some(tls) = root.value("tls") {
             report.error(tls.span().start, "[tls] without [registration]", "add [registration], or delete it");
@@ -48,8 +48,13 @@ pub fn section(
     }
     table.finish(report);
     let tls = registration::config::tls(root, dir, report);
-    let settings =
-        NodeSettings { name: name?.value.to_owned(), id: id?, prefixes: prefixes?, registrars: registrars?, tls: tls? };
+    let settings = RegistrationSettings {
+        name: name?.value.to_owned(),
+        id: id?,
+        prefixes: prefixes?,
+        registrars: registrars?,
+        tls: tls?,
+    };
     if checks == Checks::Everything {
         match connection::check(&settings) {
             Ok(tls) => registration::config::late_lists(&tls, at, report),

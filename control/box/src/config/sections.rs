@@ -1,6 +1,7 @@
 //! The sections of the configuration but for EAL's arguments and the policies.
 
-use super::{Device, FlowTable, Forwarding, Idle, Keys, Oversize, Port, Workers};
+use super::{Device, FlowTable, Forwarding, Idle, Oversize, Port, Workers};
+use crate::keys::from_file::KeyFileSettings;
 use common::config::reader::{self, Table};
 use common::config::report::{At, Report};
 use common::config::{Checks, path, section};
@@ -205,7 +206,7 @@ pub fn flow_table(root: &mut Table<'_>, report: &mut Report<'_>) -> Option<FlowT
     Some(sizes)
 }
 
-pub fn keys(root: &mut Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>) -> Option<Keys> {
+pub fn keys(root: &mut Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>) -> Option<KeyFileSettings> {
     let mut table = section(root, "keys", report)??;
     table.require("file", "file = \"pdmv2.keys\"", report);
     let file = path(&mut table, "file", dir, report);
@@ -226,7 +227,7 @@ pub fn keys(root: &mut Table<'_>, dir: &Path, checks: Checks, report: &mut Repor
     }
     let beside = || file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let state_dir = state_dir.map_or_else(beside, |d| d.value);
-    Some(Keys { file, state_dir, max_age, key_file })
+    Some(KeyFileSettings { file, state_dir, max_age, key_file })
 }
 
 pub fn audit(root: &mut Table<'_>, dir: &Path, report: &mut Report<'_>) -> Option<PathBuf> {

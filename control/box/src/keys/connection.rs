@@ -1,15 +1,15 @@
-//! A box's side: registers with one of its registrars, takes what that pushes, and tries again when it is gone. What it
-//! was pushed stays in use; whoever uses it says so, and that is the acknowledgement.
+//! A box's connection to its registrars: it registers with one of them, takes the keys that come, and tries the next when
+//! that one is gone. Keys stay in use meanwhile. Whoever takes keys into use acknowledges them.
 
+use super::key_set::Keys;
+use super::opening_table::OpeningTable;
 use anyhow::{Context, anyhow, ensure};
 use common::identity::Kind;
 use protocol::prefix::Prefix;
 use registration::net;
 use registration::tls::{self, Tls, TlsFiles};
 use registration::wire::proto::secondary_client::SecondaryClient;
-use registration::wire::{
-    Ack, Alive, FromNode, Hello, Keys, MAX_MESSAGE, Need, OpeningTable, Token, from_node, prefixes_to_wire,
-};
+use registration::wire::{Ack, Alive, FromNode, Hello, MAX_MESSAGE, Need, Token, from_node, prefixes_to_wire};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,7 +29,7 @@ const ACKS: usize = 64;
 
 /// How a box registers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodeSettings {
+pub struct RegistrationSettings {
     /// Its name, as in its certificate.
     pub name: String,
     /// Its id (profile section 5).
@@ -43,7 +43,7 @@ pub struct NodeSettings {
 }
 
 /// A key set that has come, and how to acknowledge it.
-pub struct Received {
+pub struct ReceivedKeys {
     /// What to use from now on.
     pub keys: Keys,
     /// When it came.
@@ -55,13 +55,13 @@ pub struct Received {
     ack: mpsc::Sender<FromNode>,
 }
 
-impl fmt::Debug for Received {
+impl fmt::Debug for ReceivedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Received({:?})", self.keys)
+        write!(f, "ReceivedKeys({:?})", self.keys)
     }
 }
 
-impl Received {
+impl ReceivedKeys {
     /// It is in use. (When the registrar is gone meanwhile, nobody waits for this.)
     pub fn acknowledge(&self) {
         let ack = from_node::Message::Ack(Ack { revision: self.keys.revision });
@@ -78,8 +78,8 @@ impl Received {
         self.process = number;
     }
 
-    /// The generation is used up.
-    pub fn need(&self, reason: &str) {
+    /// Requests a rotation: the generation is used up.
+    pub fn request_rotation(&self, reason: &str) {
         let need = from_node::Message::Need(Need { reason: reason.to_owned() });
         let _ = self.ack.try_send(FromNode { message: Some(need) });
     }
@@ -105,7 +105,7 @@ pub struct Registration {
     /// Says [`Process::number`] to the connection at hand.
     renewed: watch::Sender<u64>,
     /// The newest key set that nobody has taken yet.
-    next: Mutex<Option<Received>>,
+    next: Mutex<Option<ReceivedKeys>>,
     came: Condvar,
     last_error: Mutex<Option<String>>,
 }
@@ -125,7 +125,7 @@ impl Registration {
 
     /// The newest key set, once.
     #[must_use]
-    pub fn take(&self) -> Option<Received> {
+    pub fn take(&self) -> Option<ReceivedKeys> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -156,7 +156,7 @@ impl Registration {
     }
 
     /// What came for a process that this one is no longer is forgotten.
-    pub(super) fn put(&self, received: Received) {
+    pub(super) fn put(&self, received: ReceivedKeys) {
         let mut process = self.process();
         if received.process == process.number {
             process.token.clone_from(&received.keys.token);
@@ -217,7 +217,7 @@ pub fn instance() -> anyhow::Result<[u8; 16]> {
 ///
 /// # Errors
 /// They cannot be read, or name somebody else.
-pub fn check(settings: &NodeSettings) -> anyhow::Result<Tls> {
+pub fn check(settings: &RegistrationSettings) -> anyhow::Result<Tls> {
     let tls = Tls::load(settings.tls.clone())?;
     let material = tls.current();
     let me = material.me();
@@ -234,7 +234,11 @@ pub fn check(settings: &NodeSettings) -> anyhow::Result<Tls> {
 ///
 /// # Errors
 /// The certificates cannot be read at the start, or name somebody else.
-pub async fn run(settings: NodeSettings, instance: [u8; 16], registration: Arc<Registration>) -> anyhow::Result<()> {
+pub async fn run(
+    settings: RegistrationSettings,
+    instance: [u8; 16],
+    registration: Arc<Registration>,
+) -> anyhow::Result<()> {
     let tls = Arc::new(check(&settings)?);
     registration.process().instance.get_or_insert(instance);
     tokio::select! {
@@ -243,7 +247,7 @@ pub async fn run(settings: NodeSettings, instance: [u8; 16], registration: Arc<R
     }
 }
 
-async fn again_and_again(settings: &NodeSettings, registration: &Registration, tls: &Tls) {
+async fn again_and_again(settings: &RegistrationSettings, registration: &Registration, tls: &Tls) {
     let mut renewed = registration.renewed.subscribe();
     let mut failures = 0;
     for registrar in settings.registrars.iter().cycle() {
@@ -270,7 +274,7 @@ async fn again_and_again(settings: &NodeSettings, registration: &Registration, t
 
 /// One registration of the process of this number, until it ends.
 async fn once(
-    settings: &NodeSettings,
+    settings: &RegistrationSettings,
     number: u64,
     registration: &Registration,
     tls: &Tls,
@@ -323,7 +327,7 @@ async fn once(
                 let opens = keys.opening.iter().flat_map(|o| o.secrets.iter().map(|(g, _)| *g)).max().unwrap_or(0);
                 let seals = keys.sealing.as_ref().map_or(0, |s| s.generation);
                 tracing::debug!(opens, seals, revision = keys.revision, "keys received");
-                registration.put(Received {
+                registration.put(ReceivedKeys {
                     keys,
                     at: Instant::now(),
                     process: number,

@@ -3,7 +3,6 @@
 //! Whatever is wrong with the state file, the box goes on forwarding: packets pass without the option, a log line and a
 //! metric say so, and it is tried again.
 
-use crate::config::Keys;
 use crate::resumption::{Cause, Pace};
 use anyhow::Context;
 use common::key_file::{KeyFile, Node};
@@ -13,6 +12,7 @@ use pipeline::state::keyring::{KeyRing, Peer, Sealer};
 use pipeline::state::shared::Shared;
 use pipeline::state::snapshot::SnapshotCell;
 use protocol::key_line::SecretId;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -41,9 +41,9 @@ pub(crate) const fn fills_up(used: u64, left_by_sweep: u64, capacity: u64) -> bo
 
 /// Frees the memory of flows that neither seal under this generation nor may still be opened under a secret that is alive.
 pub(crate) fn sweep_tombstones(tombstones: &Tombstones, generation: u32, alive: impl Fn(SecretId) -> bool) {
-    tombstones.sweep(|rest| {
-        let sender = rest.sender.is_some_and(|s| s.is_of(generation));
-        sender || rest.receiver.secrets().any(&alive)
+    tombstones.sweep(|left| {
+        let sender = left.sender.is_some_and(|s| s.is_of(generation));
+        sender || left.receiver.secrets().any(&alive)
     });
 }
 
@@ -56,12 +56,25 @@ struct PeerState {
     built_for: u32,
 }
 
-/// Keys of one box.
-pub struct KeyManager {
+/// Which key file, and what belongs to it.
+#[derive(Debug)]
+pub struct KeyFileSettings {
+    /// The key file.
+    pub file: PathBuf,
+    /// Directory of the state file.
+    pub state_dir: PathBuf,
+    /// A new generation is taken after this.
+    pub max_age: Option<Duration>,
+    /// The key file as read when the configuration was checked; `None` with [`Checks::TextOnly`](common::config::Checks::TextOnly).
+    pub key_file: Option<KeyFile>,
+}
+
+/// The keys of a box that has a key file.
+pub struct FileKeys {
     file: KeyFile,
     node: Node,
     max_age: Option<Duration>,
-    state_dir: std::path::PathBuf,
+    state_dir: PathBuf,
     state: Option<StateFile>,
     /// Workers read it.
     pub cell: SnapshotCell,
@@ -80,12 +93,12 @@ pub struct KeyManager {
     swept: (u64, u64),
 }
 
-impl KeyManager {
+impl FileKeys {
     /// For the node of this name. Nothing is sealed or opened yet.
     ///
     /// # Errors
     /// The key file has no such node (the configuration's check has said so before).
-    pub fn new(keys: Keys, node: &str, seals: bool) -> anyhow::Result<Self> {
+    pub fn new(keys: KeyFileSettings, node: &str, seals: bool) -> anyhow::Result<Self> {
         let file = match keys.key_file {
             Some(file) => file,
             None => KeyFile::load(&keys.file).map_err(|e| anyhow::anyhow!("{e}"))?,
@@ -128,7 +141,7 @@ impl KeyManager {
     /// Opens the state file and takes this process's generation, as far as that has not been done.
     ///
     /// # Errors
-    /// What is wrong with the state file. Until that is mended packets pass without the option; [`KeyManager::tick`]
+    /// What is wrong with the state file. Until that is mended packets pass without the option; [`FileKeys::tick`]
     /// tries again.
     pub fn start(&mut self) -> Result<(), StateError> {
         self.last_try = Instant::now();

@@ -1,11 +1,10 @@
 //! Where a running box has its keys from: a registrar, or a key file.
 
-use crate::config::Config;
-use crate::keys::from_file::{KeyManager, NO_KEYS};
-use crate::keys::from_registrar::RegisteredKeys;
+use super::connection::RegistrationSettings;
+use super::from_file::{FileKeys, KeyFileSettings, NO_KEYS};
+use super::from_registrar::RegisteredKeys;
 use crate::observe::counts::RegistrationCounts;
 use crate::resumption::Cause;
-use crate::setup;
 use pipeline::state::shared::Shared;
 use pipeline::state::snapshot::SnapshotCell;
 use std::time::{Duration, Instant};
@@ -13,21 +12,26 @@ use std::time::{Duration, Instant};
 /// One of the two.
 pub enum KeySource {
     /// A key file.
-    File(Box<KeyManager>),
+    File(Box<FileKeys>),
     /// Registrars.
     Registered(Box<RegisteredKeys>),
 }
 
 impl KeySource {
-    /// As configured; `None`: neither. A registration begins at once.
+    /// The keys of the node of this name, from whichever is configured; `None`: neither is. A registration begins at once.
     ///
     /// # Errors
     /// Certificates that are not good, a node that the key file does not have.
-    pub fn of(config: &mut Config) -> anyhow::Result<Option<Self>> {
-        match config.registration.take() {
-            Some(settings) => Ok(Some(Self::Registered(Box::new(RegisteredKeys::start(settings)?)))),
-            None => Ok(setup::keys(config, true)?.map(|keys| Self::File(Box::new(keys)))),
+    pub fn of(
+        node: &str,
+        registration: Option<RegistrationSettings>,
+        key_file: Option<KeyFileSettings>,
+    ) -> anyhow::Result<Option<Self>> {
+        if let Some(settings) = registration {
+            return Ok(Some(Self::Registered(Box::new(RegisteredKeys::start(settings)?))));
         }
+        let keys = key_file.map(|settings| FileKeys::new(settings, node, true)).transpose()?;
+        Ok(keys.map(|keys| Self::File(Box::new(keys))))
     }
 
     /// Where it publishes its rings.

@@ -83,7 +83,9 @@ pub(crate) mod tests {
         let text = "[node]\nname = \"a\"\n[ports.inside]\ndevice = \"net_null0\"\n[ports.outside]\ndevice = \"net_null1\"\n\
                     [keys]\nfile = \"k\"\n[[policy]]\nname = \"all\"\nmode = \"encrypted\"\n";
         let mut config = Config::parse(text, &dir.path().join("a.toml"), Checks::Everything).expect("a configuration");
-        let mut keys = KeySource::of(&mut config).expect("keys").expect("a key file's");
+        let mut keys = KeySource::of(&config.node, config.registration.take(), config.keys.take())
+            .expect("keys")
+            .expect("a key file's");
         keys.start();
         (Rc::new(RefCell::new(keys)), dir)
     }

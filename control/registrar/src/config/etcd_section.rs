@@ -1,9 +1,9 @@
 //! `[etcd]`: several registrars of one side on one etcd.
 
-use super::named;
+use super::names::named;
 use crate::etcd_client::EtcdConfig;
 use common::config::reader::Table;
-use common::config::report::Report;
+use common::config::report::{At, Report};
 use common::config::{path, section};
 use registration::config::host_and_port;
 use std::path::Path;
@@ -18,9 +18,7 @@ pub fn etcd(root: &mut Table<'_>, name: Option<&str>, dir: &Path, report: &mut R
     let mut secure = Vec::new();
     for text in table.texts("endpoints", report).unwrap_or_default() {
         let (scheme, rest) = text.value.split_once("://").unwrap_or_default();
-        if !["http", "https"].contains(&scheme)
-            || host_and_port(&super::At { value: rest, at: text.at }, report).is_none()
-        {
+        if !["http", "https"].contains(&scheme) || host_and_port(&At { value: rest, at: text.at }, report).is_none() {
             let message = format!("'{}' is not an endpoint of etcd", text.value.escape_debug());
             report.error(text.at, message, "write it like \"https://etcd-1.example.net:2379\"");
         }

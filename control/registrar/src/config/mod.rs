@@ -2,6 +2,7 @@
 //! configure; here they are read and checked.
 
 mod etcd_section;
+mod names;
 mod node_sections;
 mod peer_sections;
 
@@ -12,9 +13,10 @@ use common::config::reader::Table;
 use common::config::report::{At, Errors, Problem, Report};
 use common::config::{parsed, text_of};
 use common::config::{path, section};
-use common::identity::{self, Kind};
+use common::identity::Kind;
 use common::logging;
 use common::logging::Telemetry;
+use names::named;
 use negotiation::static_keys::read_public_keys;
 use registration::tls::{AuthorityFiles, CrlExpired, Tls, TlsFiles};
 use std::net::SocketAddr;
@@ -182,16 +184,6 @@ fn registrar<'t>(root: &mut Table<'t>, dir: &Path, report: &mut Report<'_>) -> O
             warnings: Vec::new(),
         },
     ))
-}
-
-fn named(name: &At<&str>, report: &mut Report<'_>) -> bool {
-    match identity::check_name(name.value) {
-        Ok(()) => true,
-        Err(message) => {
-            report.error(name.at, message, identity::NAME_REMEDY);
-            false
-        }
-    }
 }
 
 fn generations(root: &mut Table<'_>, report: &mut Report<'_>) -> Generations {

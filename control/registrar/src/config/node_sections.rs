@@ -1,6 +1,6 @@
 //! The `[[node]]` tables.
 
-use super::named;
+use super::names::named;
 use super::peer_sections::Peer;
 use crate::engine::{Disjoint, NodeConfig, PeerConfig, Role};
 use common::config::reader::{self, Table};

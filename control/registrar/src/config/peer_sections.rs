@@ -1,6 +1,6 @@
 //! The `[[peer]]` tables.
 
-use super::named;
+use super::names::named;
 use crate::engine::{PeerConfig, Role};
 use common::config::path;
 use common::config::reader::{self, Table};

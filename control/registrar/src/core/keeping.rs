@@ -205,8 +205,8 @@ pub struct StoreStatus {
 mod tests {
     use super::*;
     use crate::handout::Handout;
+    use crate::messages::News;
     use protocol::suite::Scope;
-    use registration::wire::News;
     use std::sync::Arc;
 
     fn value(name: &str, value: u8) -> (String, Option<Zeroizing<Vec<u8>>>) {

@@ -2,7 +2,7 @@
 
 use super::{Chain, Core};
 use crate::engine::Action;
-use registration::wire::News;
+use crate::messages::News;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::mpsc;

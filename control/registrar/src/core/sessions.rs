@@ -3,7 +3,7 @@
 use super::{Chain, Core};
 use crate::engine::{Action, Denied, SessionId};
 use crate::handout::Handout;
-use registration::wire::Registering;
+use crate::messages::Registering;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;

@@ -17,7 +17,7 @@ const AGES: Duration = Duration::from_secs(1);
 pub struct Published {
     /// By peer; of a follower none.
     pub peers: Vec<EngineStatus>,
-    /// Of one that leads.
+    /// The store of a registrar that leads.
     pub store: Option<StoreStatus>,
     at: Option<Instant>,
 }

@@ -1,12 +1,13 @@
 //! Two registrars in one process, each with a box, whose stores refuse when the test says so.
 
 use super::*;
+use crate::messages::{FEATURES, News, Registering};
 use crate::random::rng;
 use crate::store::{Batch, StoreError};
 use common::config::Checks;
 use common::identity::Kind;
 use negotiation::static_keys::public_keys;
-use registration::wire::{FEATURES, KeySet, News, NodeInfo, Registering};
+use registration::wire::{KeySet, NodeInfo};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -254,4 +255,25 @@ async fn a_registrar_that_is_deposed_while_it_waits_for_its_store() {
     assert!(error.contains("does not lead"), "{error}");
     assert!(!east.leads() && east.status().store.is_none());
     assert!(matches!(*both.sides[1].outgoing.borrow(), Outgoing::Close(Ending::Follows)));
+}
+
+/// Whoever asks for the status makes nothing: it is made by what changes it.
+#[tokio::test]
+async fn the_status_is_made_once() {
+    let both = Both::start();
+    let core = &both.sides[0].core;
+    let first = core.status();
+    assert!(Arc::ptr_eq(&first, &core.status()));
+    core.rotate(None).expect("noted");
+    let second = core.status();
+    assert!(!Arc::ptr_eq(&first, &second), "the operator sees what he has done");
+    assert_eq!(second.peers[0].registrations_total, 1, "and what was before it");
+    core.follow(None);
+    let third = core.status();
+    assert!(
+        third.peers.is_empty() && third.store.is_none(),
+        "nor does it wait for the tick that it does not lead any more"
+    );
+    core.follow(None);
+    assert!(Arc::ptr_eq(&third, &core.status()), "nothing has changed");
 }

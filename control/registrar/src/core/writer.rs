@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between attempts to write to a store that refuses.
+/// The pause before a store that refuses is written to again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Where tests kill it, by what is written.

@@ -7,38 +7,13 @@
 //! one box to another, nobody seals under a generation of before ([`Engine::take_assignment`]).
 
 use super::nodes::{Node, Session};
+use super::prefixes::Disjoint;
 use super::settings::Role;
 use super::{Engine, persist};
 use common::key_file::Scope;
-use protocol::prefix::Prefix;
 use registration::wire::{ClientSecrets, MAX_CLIENTS, NodeInfo};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashSet};
-
-/// Prefixes of which no two share an address.
-#[derive(Clone, Debug, Default)]
-pub struct Disjoint(BTreeMap<u128, Prefix>);
-
-impl Disjoint {
-    /// The prefix that shares an address with this one, if one does.
-    #[must_use]
-    pub fn overlapping(&self, prefix: &Prefix) -> Option<Prefix> {
-        // Of disjoint ones only the last that begins before its end can reach it.
-        self.0.range(..=prefix.last_bits()).next_back().map(|(_, p)| *p).filter(|p| p.overlaps(prefix))
-    }
-
-    /// Adds some that [`Disjoint::overlapping`] has nothing against. Among themselves they may lie within one another.
-    pub fn insert_all(&mut self, prefixes: &[Prefix]) {
-        let mut prefixes = prefixes.to_vec();
-        // The wider ones first: what lies within them is then left out.
-        prefixes.sort_by_key(Prefix::len);
-        for prefix in prefixes {
-            if self.overlapping(&prefix).is_none() {
-                self.0.insert(u128::from_be_bytes(prefix.address()), prefix);
-            }
-        }
-    }
-}
+use std::collections::HashSet;
 
 /// What the boxes of the other side have in scope client, as they are taken one by one.
 #[derive(Default)]
@@ -127,37 +102,5 @@ impl Engine {
                 floor
             }
         };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn prefix(text: &str) -> Prefix {
-        text.parse().expect("a prefix")
-    }
-
-    #[test]
-    fn overlaps_are_found() {
-        let mut set = Disjoint::default();
-        for one in ["2001:db8:a::/48", "2001:db8:c::/48", "2001:db8:b:1::/64"] {
-            assert_eq!(set.overlapping(&prefix(one)), None, "{one}");
-            set.insert_all(&[prefix(one)]);
-        }
-        set.insert_all(&["2001:db8:e:1::/64", "2001:db8:e::/48", "2001:db8:e:2::/64"].map(prefix));
-        for (one, other) in [
-            ("2001:db8:a:5::/64", Some("2001:db8:a::/48")),
-            ("2001:db8:a::/48", Some("2001:db8:a::/48")),
-            ("2001:db8:b::/48", Some("2001:db8:b:1::/64")),
-            ("::/0", Some("2001:db8:e::/48")),
-            ("2001:db8:e:3::/64", Some("2001:db8:e::/48")),
-            ("2001:db8:c:ffff:ffff:ffff:ffff:ffff", Some("2001:db8:c::/48")),
-            ("2001:db8:b::/64", None),
-            ("2001:db8:d::/48", None),
-            ("::1", None),
-        ] {
-            assert_eq!(set.overlapping(&prefix(one)), other.map(prefix), "{one}");
-        }
     }
 }

@@ -6,16 +6,18 @@
 
 use super::nodes::Node;
 use super::{Action, Engine, Generation, persist};
-use registration::wire::{InUse, MAX_NODES, MAX_SECRETS, News};
+use crate::messages::{InUse, News};
+use registration::wire::{MAX_NODES, MAX_SECRETS};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-/// Packets that a box has sealed before it left a generation are on their way for so long at most.
+/// Packets that a box sealed before it left a generation are on their way for so long at most.
 const ON_THE_WAY: Duration = Duration::from_secs(2);
 /// Between two messages that say what is in use.
 const PAUSE: Duration = Duration::from_millis(500);
-/// So many boxes that are behind are said before the grace period is over. In the middle of a roll-over all of them are.
+/// Boxes that are behind are named before the grace period is over, when they are no more than this: in the middle of a
+/// roll-over all of them are behind.
 const FEW: usize = 64;
 /// Generations that are kept for boxes that have not left them, at most. Beyond, the oldest goes.
 const MAX_KEPT: usize = 256;

@@ -2,10 +2,11 @@
 
 use super::contest::{Contest, Probe};
 use super::in_use::Use;
+use super::prefixes::is_within;
 use super::process::{Known, Process};
 use super::settings::NodeConfig;
 use super::{Action, Effects, Engine, SessionId, persist};
-use registration::wire::{self, Registering};
+use crate::messages::Registering;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -154,7 +155,7 @@ impl Engine {
             return Err(Denied::Id(name.clone()));
         }
         let granted = &node.config.prefixes;
-        if let Some(more) = who.node.prefixes.iter().find(|p| !granted.iter().any(|g| wire::is_within(p, g))) {
+        if let Some(more) = who.node.prefixes.iter().find(|p| !granted.iter().any(|g| is_within(p, g))) {
             return Err(Denied::Prefix { node: name.clone(), prefix: more.to_string() });
         }
         let prefixes = if who.node.prefixes.is_empty() { granted.clone() } else { who.node.prefixes.clone() };

@@ -5,11 +5,11 @@ use super::{Action, Engine, News};
 use negotiation::Error;
 use std::time::{Duration, Instant};
 
-/// So far ahead of this side may the other be from the start: it has lost its store, or this side has. At a generation a
-/// minute that is two years.
+/// The other side may be so far ahead from the start, since either side may have lost its store. At a generation a minute
+/// this is two years.
 pub const AHEAD: u32 = 1 << 20;
-/// And so many more for each second since: more than two registrars can make. All numbers last for eight years then, if the
-/// other side does nothing but use them up.
+/// It may be so many numbers further for each second since. Two registrars cannot make as many; and the numbers last for
+/// eight years, if the other side does nothing but use them up.
 const A_SECOND: u64 = 16;
 /// Between two lines in the log.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ impl Engine {
     }
 
     /// The other side wants a generation above one that it has itself, or this side.
-    pub(super) fn wanted(&self, above: u32) -> Result<(), Error> {
+    pub(super) fn may_request(&self, above: u32) -> Result<(), Error> {
         let newest = self.newest_known();
         if above <= newest { Ok(()) } else { Err(Error::FarAhead { found: above, last: newest }) }
     }

@@ -13,8 +13,9 @@
 use super::in_use::Use;
 use super::process::{Process, WITHOUT_TOKENS};
 use super::{Engine, Generation};
+use crate::messages::InUse;
 use prost::Message;
-use registration::wire::{InUse, NodeInfo, Nodes, proto};
+use registration::wire::{NodeInfo, Nodes, proto};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use zeroize::Zeroizing;
@@ -112,7 +113,7 @@ impl Engine {
                     }
                     "in_use" => {
                         let in_use = proto::InUse::decode(value.as_slice()).map_err(|_| bad(name))?;
-                        self.in_use = Some(in_use.checked("in use").map_err(|_| bad(name))?);
+                        self.in_use = Some(InUse::try_from(in_use).map_err(|_| bad(name))?);
                     }
                     "assignment" => {
                         let parts = value
@@ -156,8 +157,8 @@ impl Engine {
             let mut handed = 0;
             if let Some(value) = values.get(&sealed_key(name)) {
                 if value.len() == WITHOUT_TOKENS {
-                    // Whom a version without tokens has known is a new process to this one. What that was handed last it may
-                    // not have acknowledged.
+                    // A version without tokens has written this. The process it knew is a new one to this version, and may
+                    // not have acknowledged what it was handed last.
                     let newest = value.last_chunk().map_or(0, |newest| u32::from_be_bytes(*newest));
                     node.in_use = Some(Use::new(newest.saturating_sub(1), newest));
                 } else {

@@ -1,11 +1,13 @@
 //! The other primary: the link to it, what it says, and negotiations.
 
 use super::clients::Claims;
+use super::prefixes::is_within;
 use super::settings::Role;
 use super::{Action, Effects, Engine, Generation, Theirs, persist};
+use crate::messages::News;
 use common::key_file::Scope;
 use negotiation::Agreed;
-use registration::wire::{self, News, NodeInfo};
+use registration::wire::NodeInfo;
 use std::time::{Duration, Instant};
 
 /// The longest pause between attempts to negotiate.
@@ -39,7 +41,7 @@ impl Engine {
                 }
                 Err(error) => self.refuse_number(now, &error),
             },
-            News::Wanted { above, reason } => match self.wanted(above) {
+            News::RotationRequest { above, reason } => match self.may_request(above) {
                 Ok(()) if self.peer.role == Role::Client => self.request_rotation(above, &reason),
                 Ok(()) => {}
                 Err(error) => self.refuse_number(now, &error),
@@ -58,7 +60,7 @@ impl Engine {
         let mut claims = Claims::default();
         for node in nodes {
             let allowed = &self.peer.prefixes;
-            let outside = node.prefixes.iter().find(|p| !allowed.iter().any(|a| wire::is_within(p, a)));
+            let outside = node.prefixes.iter().find(|p| !allowed.iter().any(|a| is_within(p, a)));
             let ours = self.nodes.values().any(|n| n.config.id == node.id);
             if let Some(prefix) = outside {
                 tracing::error!(peer = self.peer.name, node = node.name, %prefix,

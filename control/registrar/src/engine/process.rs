@@ -10,9 +10,10 @@
 //! set back, and does not know who came since; or that process is a copy, of a virtual machine that was resumed or cloned.
 
 use super::{Engine, persist};
+use crate::messages::Registering;
 use crate::random::rng;
 use negotiation::rand_core::Rng;
-use registration::wire::{Registering, TOKEN, Token};
+use registration::wire::{TOKEN, Token};
 use std::time::Instant;
 use zeroize::Zeroizing;
 

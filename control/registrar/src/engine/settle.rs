@@ -4,7 +4,7 @@ use super::nodes::Node;
 use super::settings::Role;
 use super::{Action, Due, Effects, Engine, Generation, Theirs, persist};
 use crate::handout::{Handout, SealingPart};
-use registration::wire::News;
+use crate::messages::News;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -146,6 +146,7 @@ impl Engine {
         both_have_it && !(newest.active && newest.ready_here)
     }
 
+    /// Has a new generation made when one is due: starts the negotiation, or requests it of the client primary.
     fn look_for_need(&mut self, now: Instant) {
         let Some(reason) = self.reason(now) else {
             (self.due, self.told_request) = (None, None);
@@ -166,7 +167,7 @@ impl Engine {
             }
             Role::Server if self.told_request.is_none_or(|at| now.saturating_duration_since(at) >= REPEAT) => {
                 self.told_request = Some(now);
-                self.effects.actions.push(Action::Tell(News::Wanted { above: self.newest(), reason }));
+                self.effects.actions.push(Action::Tell(News::RotationRequest { above: self.newest(), reason }));
             }
             Role::Client | Role::Server => {}
         }

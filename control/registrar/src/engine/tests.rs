@@ -1,8 +1,8 @@
 use super::settings::Role;
 use super::world::*;
 use super::*;
+use crate::messages::Registering;
 use common::key_file::Scope;
-use registration::wire::Registering;
 use zeroize::Zeroizing;
 
 mod numbers;
@@ -297,7 +297,7 @@ fn two_thousand_boxes_on_both_sides_share_what_they_open() {
     let now = world.now;
     let engine = &mut world.engines[0];
     engine.link_up(now);
-    engine.features(wire::FEATURES);
+    engine.features(crate::messages::FEATURES);
     engine.news(now, News::Nodes(theirs));
     for (i, node) in nodes.iter().enumerate() {
         let who = Registering { node: info(node, Vec::new()), instance: [1; 16], token: None };

@@ -4,11 +4,14 @@
 use super::settings::Role;
 use super::*;
 use crate::handout::tests::shown;
+use crate::messages::{FEATURES, Registering};
 use common::key_file::Scope;
+use middlebox::keys::key_set::Keys;
+use middlebox::keys::opening_table::OpeningTable;
 use negotiation::{Agreed, Prefer};
 use protocol::key_schedule::SharedSecret;
 use protocol::suite::Suite;
-use registration::wire::{FEATURES, Keys, OpeningTable, Registering, Token};
+use registration::wire::Token;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use zeroize::Zeroizing;

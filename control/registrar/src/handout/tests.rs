@@ -1,8 +1,10 @@
 use super::changes::CHUNK;
 use super::*;
 use bytes::Bytes;
+use middlebox::keys::key_set::Keys;
+use middlebox::keys::opening_table::OpeningTable;
 use protocol::generation_keys::GenerationKeys;
-use registration::wire::{Keys, Node, Opening, OpeningSecret, OpeningTable};
+use registration::wire::{Node, Opening, OpeningSecret};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 fn suite() -> Option<registration::wire::proto::Suite> {

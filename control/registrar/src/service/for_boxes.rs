@@ -7,11 +7,12 @@ use crate::engine::{Denied, SessionId};
 use crate::forward;
 use crate::handout::Handout;
 use crate::leadership::Leadership;
+use crate::messages::Registering;
 use bytes::Bytes;
 use common::identity::Kind;
 use futures_util::Stream;
 use registration::wire::proto::secondary_server::Secondary;
-use registration::wire::{Forwarded, FromNode, MAX_ADDRESS, MAX_CHAIN, MAX_REASON, Registering, ToNode, from_node};
+use registration::wire::{Forwarded, FromNode, MAX_ADDRESS, MAX_CHAIN, MAX_REASON, ToNode, from_node};
 use rustls::pki_types::CertificateDer;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -174,7 +175,7 @@ impl ToBox {
             if let Outgoing::Close(ending) = &*self.outgoing.borrow() {
                 return Some(Err(status(ending)));
             }
-            // Nor does the question whether the box lives.
+            // The question whether the box lives does not wait either.
             if self.probes.has_changed().is_ok_and(|changed| changed) {
                 self.probes.mark_unchanged();
                 return Some(Ok(ToNode { probe: true, ..ToNode::default() }));

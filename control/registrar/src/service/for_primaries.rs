@@ -2,10 +2,11 @@
 
 use super::{Answers, Services, chain};
 use crate::core::{Core, NotKept, PeerEntry};
+use crate::messages::News;
 use futures_util::Stream;
 use negotiation as n;
 use registration::wire::proto::primary_server::Primary;
-use registration::wire::{Coordination, KemRequest, KemResponse, News, SetupRequest, SetupResponse};
+use registration::wire::{Coordination, KemRequest, KemResponse, SetupRequest, SetupResponse};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 const RECORDS: u64 = 64;
 /// Pieces asked for at once: the answer has to stay below 4 MiB.
 const PAGE: i64 = 8;
-/// Between attempts.
+/// The pause between two attempts.
 const RETRY: Duration = Duration::from_millis(100);
 
 type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;

@@ -13,7 +13,7 @@ pub struct Sparing {
 }
 
 impl Sparing {
-    /// So many at once, then one in each of these whiles.
+    /// The first may come at once, so many of them; then one may come in each interval of this length.
     #[must_use]
     pub fn new(at_once: u32, every: Duration) -> Self {
         Self { at_once, every, left: at_once, since: Instant::now(), not_said: 0 }

@@ -1,8 +1,8 @@
 //! The messages of a negotiation, which registrars alone exchange.
 
-use super::{
-    KemRequest, KemResponse, Malformed, SetupRequest, SetupResponse, array, bad, scope_from_wire, scope_to_wire,
-};
+use super::bounds::{Malformed, array, bad};
+use super::proto::{KemRequest, KemResponse, SetupRequest, SetupResponse};
+use super::suites::{scope_from_wire, scope_to_wire};
 use negotiation as n;
 
 /// A refusal's number in messages.

@@ -1,6 +1,7 @@
 //! What a registrar hands a box with its keys, to know that process again by.
 
-use super::{Malformed, array, proto};
+use super::bounds::{Malformed, array};
+use super::proto;
 use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -17,6 +18,14 @@ impl Token {
     #[must_use]
     pub const fn new(octets: [u8; TOKEN]) -> Self {
         Self(octets)
+    }
+
+    /// As it stands in a message; absent: there is none.
+    ///
+    /// # Errors
+    /// Octets that are no token.
+    pub fn from_wire(token: Option<&proto::Token>, message: &'static str) -> Result<Option<Self>, Malformed> {
+        token.map(|token| array(&token.octets, message, "a token has 16 octets").map(Self)).transpose()
     }
 
     /// For a store.
@@ -56,9 +65,4 @@ impl From<&Token> for proto::Token {
     fn from(token: &Token) -> Self {
         Self { octets: token.0.into() }
     }
-}
-
-/// As it stands in a message; absent: there is none.
-pub(super) fn from_wire(token: Option<&proto::Token>, message: &'static str) -> Result<Option<Token>, Malformed> {
-    token.map(|token| array(&token.octets, message, "a token has 16 octets").map(Token)).transpose()
 }

@@ -41,12 +41,12 @@ fn a_number_that_cannot_be_is_not_taken() {
 fn a_rotation_request_for_a_number_that_nobody_has_is_none() {
     let mut world = World::up(1);
     for above in [2, 1000, u32::MAX] {
-        let effects = world.engines[0].news(world.now, News::Wanted { above, reason: "more and more".into() });
+        let effects = world.engines[0].news(world.now, News::RotationRequest { above, reason: "more and more".into() });
         world.apply(0, effects);
         world.run(20_000 * MS);
         assert_eq!((world.negotiations, world.all_seal()), (1, Some(1)), "above {above}");
     }
-    let effects = world.engines[0].news(world.now, News::Wanted { above: 1, reason: "one more".into() });
+    let effects = world.engines[0].news(world.now, News::RotationRequest { above: 1, reason: "one more".into() });
     world.apply(0, effects);
     world.run(20_000 * MS);
     assert_eq!((world.negotiations, world.all_seal()), (2, Some(2)));

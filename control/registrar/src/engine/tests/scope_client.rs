@@ -23,7 +23,7 @@ fn each_box_gets_the_secrets_of_its_clients_and_no_more() {
         assert_eq!(keys.client_side, b.side == 0);
         assert!(keys.sealing.as_ref().is_some_and(|s| s.secret.is_empty()), "no secret but the clients'");
         assert!(keys.opening.iter().all(|o| o.secrets.is_empty()));
-        wire::Keys::try_from(keys).expect("what a box takes");
+        middlebox::keys::key_set::Keys::try_from(keys).expect("what a box takes");
     }
     // As section 5 derives them.
     let shared = SharedSecret::new(&[1, 0].repeat(16));

@@ -1,7 +1,8 @@
 //! A box of the world: what it has, and what it may do with it.
 
 use crate::engine::SessionId;
-use registration::wire::{KeySet, OpeningTable, Token};
+use middlebox::keys::opening_table::OpeningTable;
+use registration::wire::{KeySet, Token};
 use std::collections::BTreeMap;
 
 /// A process of a box, as far as keys go. A clone of it is what a snapshot of its machine has.

@@ -1,94 +1,15 @@
-//! What one primary tells the other beside the negotiation, and what a box says first, checked.
+//! What another primary says beside the negotiation, and what a box says first, checked.
 
-use super::{
-    Behind, Coordination, FINGERPRINT, GenerationState, Hello, MAX_CLIENTS, MAX_NODES, MAX_PREFIXES, MAX_REASON,
-    Malformed, Node, Nodes, Token, Trouble, Wanted, array, bad, coordination, proto, token,
+use registration::wire::{
+    Behind, Coordination, FINGERPRINT, GenerationState, Hello, MAX_CLIENTS, MAX_NODES, MAX_REASON, Malformed, Node,
+    NodeInfo, Nodes, RotationRequest, Token, Trouble, array, bad, coordination, proto,
 };
-use common::identity;
-use protocol::prefix::Prefix;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// What a primary of this version takes beside the first messages, as it says in each of its own.
 pub const FEATURES: u32 = 1;
-
-/// A box as the other side knows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodeInfo {
-    /// Its name.
-    pub name: String,
-    /// What its secret is bound to.
-    pub id: [u8; 16],
-    /// Sources it speaks for.
-    pub prefixes: Vec<Prefix>,
-    /// Clients it speaks for, in scope client.
-    pub clients: Vec<[u8; 16]>,
-}
-
-/// Whether every address of `inner` is one of `outer`.
-#[must_use]
-pub fn is_within(inner: &Prefix, outer: &Prefix) -> bool {
-    inner.len() >= outer.len() && outer.overlaps(inner)
-}
-
-/// Prefixes in messages.
-#[must_use]
-pub fn prefixes_to_wire(prefixes: &[Prefix]) -> Vec<proto::Prefix> {
-    let wire = |p: &Prefix| proto::Prefix { address: p.address().into(), length: p.len().into() };
-    prefixes.iter().map(wire).collect()
-}
-
-/// The inverse of [`prefixes_to_wire`].
-///
-/// # Errors
-/// Too many, or one that is none.
-pub fn prefixes_from_wire(prefixes: Vec<proto::Prefix>, message: &'static str) -> Result<Vec<Prefix>, Malformed> {
-    if prefixes.len() > MAX_PREFIXES {
-        return bad(message, "too many prefixes");
-    }
-    let read = |p: proto::Prefix| {
-        let octets = array(&p.address, message, "a prefix's address has 16 octets")?;
-        let prefix = u8::try_from(p.length).ok().and_then(|l| Prefix::new(octets, l));
-        prefix
-            .filter(|p| p.address() == octets)
-            .map_or_else(|| bad(message, "a prefix's length, or bits behind it"), Ok)
-    };
-    prefixes.into_iter().map(read).collect()
-}
-
-impl From<&NodeInfo> for Node {
-    fn from(node: &NodeInfo) -> Self {
-        Self {
-            name: node.name.clone(),
-            id: node.id.into(),
-            prefixes: prefixes_to_wire(&node.prefixes),
-            clients: node.clients.iter().map(|c| c.to_vec()).collect(),
-        }
-    }
-}
-
-impl Node {
-    /// Checks it.
-    ///
-    /// # Errors
-    /// Malformed.
-    pub fn checked(self, message: &'static str) -> Result<NodeInfo, Malformed> {
-        if identity::check_name(&self.name).is_err() {
-            return bad(message, "a node's name");
-        }
-        if self.clients.len() > MAX_CLIENTS {
-            return bad(message, "too many clients");
-        }
-        let clients = self.clients.iter().map(|c| array(c, message, "a client's address has 16 octets"));
-        Ok(NodeInfo {
-            name: self.name,
-            id: array(&self.id, message, "a node's id has 16 octets")?,
-            prefixes: prefixes_from_wire(self.prefixes, message)?,
-            clients: clients.collect::<Result<_, _>>()?,
-        })
-    }
-}
 
 /// What a side's boxes may still seal under.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -121,27 +42,26 @@ impl From<&InUse> for proto::InUse {
     }
 }
 
-impl proto::InUse {
-    /// Checks it.
-    ///
-    /// # Errors
-    /// Malformed.
-    pub fn checked(self, message: &'static str) -> Result<InUse, Malformed> {
-        if self.behind.len() > MAX_NODES {
-            return bad(message, "too many boxes that are behind");
+impl TryFrom<proto::InUse> for InUse {
+    type Error = Malformed;
+
+    fn try_from(in_use: proto::InUse) -> Result<Self, Malformed> {
+        const MESSAGE: &str = "in use";
+        if in_use.behind.len() > MAX_NODES {
+            return bad(MESSAGE, "too many boxes that are behind");
         }
-        let behind = self.behind.into_iter().map(|b| {
-            let id = array(&b.id, message, "a node's id has 16 octets")?;
+        let behind = in_use.behind.into_iter().map(|b| {
+            let id = array(&b.id, MESSAGE, "a node's id has 16 octets")?;
             if b.oldest > b.newest {
-                bad(message, "generations that do not ascend")
+                bad(MESSAGE, "generations that do not ascend")
             } else {
                 Ok((id, b.oldest..=b.newest))
             }
         });
-        Ok(InUse {
-            since: self.since,
+        Ok(Self {
+            since: in_use.since,
             behind: behind.collect::<Result<_, _>>()?,
-            keeps: Duration::from_millis(self.keeps_ms),
+            keeps: Duration::from_millis(in_use.keeps_ms),
         })
     }
 }
@@ -162,8 +82,8 @@ pub enum News {
     },
     /// What its boxes may still seal under.
     InUse(InUse),
-    /// It wants a generation above this one.
-    Wanted {
+    /// It requests a rotation: it wants a generation above this one.
+    RotationRequest {
         /// This one.
         above: u32,
         /// Why.
@@ -196,7 +116,9 @@ impl From<&News> for Coordination {
                 fingerprint: fingerprint.map(Vec::from).unwrap_or_default(),
             }),
             News::InUse(in_use) => Message::InUse(in_use.into()),
-            News::Wanted { above, reason } => Message::Wanted(Wanted { above: *above, reason: reason.clone() }),
+            News::RotationRequest { above, reason } => {
+                Message::RotationRequest(RotationRequest { above: *above, reason: reason.clone() })
+            }
             News::Trouble { reason } => Message::Trouble(Trouble { reason: reason.clone() }),
         };
         Self { message: Some(message), features: FEATURES }
@@ -222,14 +144,14 @@ impl TryFrom<Coordination> for News {
                 let fingerprint = said.map(|f| array(&f, MESSAGE, "a fingerprint has 16 octets")).transpose()?;
                 Ok(Self::State { newest, ready, fingerprint })
             }
-            Some(Message::InUse(in_use)) => in_use.checked(MESSAGE).map(Self::InUse),
-            Some(Message::Wanted(Wanted { above, reason })) if reason.len() <= MAX_REASON => {
-                Ok(Self::Wanted { above, reason: reason.escape_debug().to_string() })
+            Some(Message::InUse(in_use)) => InUse::try_from(in_use).map(Self::InUse),
+            Some(Message::RotationRequest(RotationRequest { above, reason })) if reason.len() <= MAX_REASON => {
+                Ok(Self::RotationRequest { above, reason: reason.escape_debug().to_string() })
             }
             Some(Message::Trouble(Trouble { reason })) if reason.len() <= MAX_REASON => {
                 Ok(Self::Trouble { reason: reason.escape_debug().to_string() })
             }
-            Some(Message::Wanted(_) | Message::Trouble(_)) => bad(MESSAGE, "a reason that is too long"),
+            Some(Message::RotationRequest(_) | Message::Trouble(_)) => bad(MESSAGE, "a reason that is too long"),
             None => bad(MESSAGE, "an empty or unknown message"),
         }
     }
@@ -254,6 +176,86 @@ impl TryFrom<Hello> for Registering {
         let instance = array(&hello.instance, MESSAGE, "an instance has 16 octets")?;
         let node = Node { name: hello.name, id: hello.id, prefixes: hello.prefixes, clients: Vec::new() };
         let node = node.checked(MESSAGE)?;
-        Ok(Self { node, instance, token: token::from_wire(hello.token.as_ref(), MESSAGE)? })
+        Ok(Self { node, instance, token: Token::from_wire(hello.token.as_ref(), MESSAGE)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registration::wire::{MAX_PREFIXES, TOKEN};
+
+    fn node() -> NodeInfo {
+        NodeInfo {
+            name: "box-a".into(),
+            id: [7; 16],
+            prefixes: vec!["2001:db8:a::/48".parse().expect("a prefix")],
+            clients: vec![[3; 16]],
+        }
+    }
+
+    #[test]
+    fn news_there_and_back() {
+        let news = [
+            News::Nodes(vec![node()]),
+            News::State { newest: 4, ready: 3, fingerprint: None },
+            News::State { newest: 4, ready: 3, fingerprint: Some([5; FINGERPRINT]) },
+            News::InUse(InUse { since: 4, behind: [([7; 16], 2..=3)].into(), keeps: Duration::from_secs(9) }),
+            News::RotationRequest { above: 4, reason: "box-a restarted".into() },
+            News::trouble("kem: no answer"),
+        ];
+        for news in news {
+            assert_eq!(News::try_from(Coordination::from(&news)), Ok(news));
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused() {
+        let hello = |change: &dyn Fn(&mut Hello)| {
+            let Node { name, id, prefixes, .. } = Node::from(&node());
+            let token = Some(proto::Token { octets: vec![2; TOKEN] });
+            let mut hello = Hello { name, id, prefixes, instance: vec![1; 16], token, differences: false };
+            change(&mut hello);
+            Registering::try_from(hello)
+        };
+        assert!(hello(&|_| ()).is_ok());
+        type Change = fn(&mut Hello);
+        let changes: [Change; 9] = [
+            |h| h.token.iter_mut().for_each(|t| t.octets.push(0)),
+            |h| h.name.clear(),
+            |h| h.name = "a b".into(),
+            |h| h.id.truncate(15),
+            |h| h.instance.push(0),
+            |h| h.prefixes[0].length = 129,
+            |h| h.prefixes[0].length = 46,
+            |h| h.prefixes[0].address.clear(),
+            |h| h.prefixes = vec![h.prefixes[0].clone(); MAX_PREFIXES + 1],
+        ];
+        for (i, change) in changes.iter().enumerate() {
+            assert!(hello(change).is_err(), "change {i}");
+        }
+        let many = News::Nodes(vec![node(); MAX_NODES + 1]);
+        assert!(News::try_from(Coordination::from(&many)).is_err());
+        assert!(News::try_from(Coordination::default()).is_err());
+        let in_use = |behind| {
+            let message = proto::InUse { since: 9, behind, keeps_ms: u64::MAX };
+            News::try_from(Coordination { message: Some(coordination::Message::InUse(message)), features: 0 })
+        };
+        let behind = |id: &[u8], oldest, newest| Behind { id: id.into(), oldest, newest };
+        assert!(in_use(vec![behind(&[1; 16], 0, u32::MAX)]).is_ok());
+        assert!(in_use(vec![behind(&[1; 15], 1, 2)]).is_err());
+        assert!(in_use(vec![behind(&[1; 16], 2, 1)]).is_err());
+        assert!(in_use(vec![behind(&[1; 16], 1, 2); MAX_NODES + 1]).is_err());
+        let clients = vec![[0; 16]; MAX_CLIENTS / 2 + 1];
+        let many = News::Nodes(vec![NodeInfo { clients, ..node() }; 2]);
+        assert!(News::try_from(Coordination::from(&many)).is_err());
+        let long = News::RotationRequest { above: 0, reason: "x".repeat(MAX_REASON + 1) };
+        assert!(News::try_from(Coordination::from(&long)).is_err());
+        let long = News::Trouble { reason: "x".repeat(MAX_REASON + 1) };
+        assert!(News::try_from(Coordination::from(&long)).is_err());
+        // What one says itself fits, and what is none of its characters does not get into a log as it is.
+        assert_eq!(News::trouble(&"ä".repeat(MAX_REASON)), News::Trouble { reason: "ä".repeat(MAX_REASON / 2) });
+        let shown = News::try_from(Coordination::from(&News::trouble("a\nb")));
+        assert_eq!(shown, Ok(News::Trouble { reason: "a\\nb".into() }));
     }
 }

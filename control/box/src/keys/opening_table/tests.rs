@@ -1,5 +1,6 @@
 use super::*;
-use prost::Message as _;
+use protocol::suite::Suite;
+use registration::wire::{Node, proto};
 
 fn node(octet: u8) -> Node {
     let prefixes = vec![proto::Prefix { address: vec![0; 16], length: 0 }];
@@ -52,7 +53,7 @@ fn changes_make_the_next_version() {
     assert_eq!(generations(&table, 4), [vec![5, 6], vec![6], vec![6]]);
     // What is the same is not made anew.
     let [one, other] = [(); 2].map(|()| table.keys(&set(4)).expect("a set").opening);
-    assert!(one.iter().zip(&other).all(|(a, b)| std::sync::Arc::ptr_eq(a, b)));
+    assert!(one.iter().zip(&other).all(|(a, b)| Arc::ptr_eq(a, b)));
     // The whole replaces all.
     take(&mut table, &OpeningChanges { version: 9, set: vec![opening(2, &[7])], ..first() }).expect("in bounds");
     assert_eq!(generations(&table, 9), [vec![7]]);

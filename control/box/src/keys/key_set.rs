@@ -1,14 +1,13 @@
 //! Key sets as a box takes them: checked as a whole before any of it is used.
 
-use super::{
-    ClientSecrets, KeySet, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, NodeInfo, Token, array, bad,
-    prefixes_from_wire, proto, scope_from_wire, token,
-};
-use protocol::generation_keys;
-use protocol::generation_keys::GenerationKeys;
+use protocol::generation_keys::{self, GenerationKeys};
 use protocol::key_schedule::Secret;
 use protocol::prefix::Prefix;
 use protocol::suite::{Scope, Suite};
+use registration::wire::{
+    ClientSecrets, KeySet, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, NodeInfo, Token, array, bad,
+    prefixes_from_wire, proto, scope_from_wire,
+};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +98,7 @@ fn of_clients(set: &KeySet) -> Result<OfClients, Malformed> {
 impl TryFrom<&KeySet> for Keys {
     type Error = Malformed;
 
-    /// Of a set that has all in it.
+    /// Checks a set that has all in it.
     fn try_from(set: &KeySet) -> Result<Self, Malformed> {
         if set.opening_version != 0 {
             return bad(KEY_SET, "a version of what to open, without the changes that make it");
@@ -180,7 +179,63 @@ impl Keys {
         } else {
             opening
         };
-        let token = token::from_wire(set.token.as_ref(), KEY_SET)?;
+        let token = Token::from_wire(set.token.as_ref(), KEY_SET)?;
         Ok(Self { revision: set.revision, sealing: sealing.transpose()?, opening, token })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registration::wire::{ClientSecret, Opening, Sealing};
+
+    #[test]
+    fn clients_secrets_stand_in_one_place() {
+        let prefixes = vec!["2001:db8:a::/48".parse().expect("a prefix")];
+        let node = NodeInfo { name: "box-a".into(), id: [7; 16], prefixes, clients: vec![[3; 16]] };
+        let suite = Some(proto::Suite::from(Suite::default().ids()));
+        let of = |generation, addresses: &[u8]| {
+            let secret = |&a: &u8| ClientSecret { address: vec![a; 16], secret: vec![a; 32] };
+            ClientSecrets { generation, suite, secrets: addresses.iter().map(secret).collect() }
+        };
+        let set = |change: &dyn Fn(&mut KeySet)| {
+            let (secret, prefixes) = (Vec::new(), Vec::new());
+            let sealing = Sealing { generation: 4, secret, suite, prefixes, expires_in_ms: 1, opened_for_ms: Some(2) };
+            let opening = vec![Opening { node: Some((&node).into()), ..Opening::default() }];
+            let clients = vec![of(3, &[1]), of(4, &[1, 2])];
+            let scope = proto::Scope::Client.into();
+            let sealing = Some(sealing);
+            let (revision, client_side, token, opening_version) = (1, true, None, 0);
+            let mut set = KeySet { revision, scope, sealing, opening, clients, client_side, token, opening_version };
+            change(&mut set);
+            Keys::try_from(&set)
+        };
+        let keys = set(&|_| ()).expect("in bounds");
+        let sealing = keys.sealing.expect("sealing").keys;
+        let tuple = |src, dst| protocol::five_tuple::FiveTuple { src, dst, sport: 1, dport: 2, protocol: 17 };
+        assert!(sealing.has(&tuple([2; 16], [9; 16])) && !sealing.has(&tuple([9; 16], [2; 16])));
+        let (generation, opening) = &keys.opening[0].secrets[1];
+        assert_eq!((*generation, keys.opening[0].secrets.len()), (4, 2));
+        // Both directions under the client's secret, each with its own 5-tuple.
+        let secret = Secret::from_octets(Suite::default(), &[2; 32]).expect("Nh octets");
+        for (keys, tuple) in [(&sealing, tuple([2; 16], [9; 16])), (opening, tuple([9; 16], [2; 16]))] {
+            let session = keys.session(&tuple, 5).expect("a client of it");
+            assert_eq!(session.key, secret.session(&tuple, 5).key);
+        }
+        assert!(opening.session(&tuple([2; 16], [9; 16]), 5).is_none());
+        type Change = fn(&mut KeySet);
+        let changes: [Change; 8] = [
+            |s| s.scope = 1,
+            |s| s.clients.swap(0, 1),
+            |s| s.clients.truncate(1),
+            |s| s.clients[0].secrets[0].address.push(0),
+            |s| s.clients[0].secrets[0].secret.truncate(31),
+            |s| s.clients[1].secrets[0].address = vec![2; 16],
+            |s| s.clients[0].suite = None,
+            |s| s.sealing.iter_mut().for_each(|s| s.secret = vec![1; 32]),
+        ];
+        for (i, change) in changes.iter().enumerate() {
+            assert!(set(change).is_err(), "change {i}");
+        }
     }
 }

@@ -1,14 +1,14 @@
 //! What a box opens, as its registrar's changes make it: each is checked, and nothing of it is used before a key set names
 //! its version.
 
-use super::keys::{OfClients, OpeningKeys, secret_of};
-use super::{
-    Added, Ended, KeySet, Keys, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, Opening, OpeningChanges, OpeningSecret,
-    array, bad,
-};
+use super::key_set::{Keys, OfClients, OpeningKeys, secret_of};
 use prost::Message;
 use protocol::generation_keys::{ClientSecrets, GenerationKeys};
 use protocol::key_schedule::Secret;
+use registration::wire::{
+    Added, Ended, KeySet, MAX_CLIENTS, MAX_NODES, MAX_SECRETS, Malformed, Opening, OpeningChanges, OpeningSecret,
+    array, bad,
+};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -180,3 +180,6 @@ impl OpeningTable {
         by_generation.into_iter().map(one).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
