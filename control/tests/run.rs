@@ -161,7 +161,7 @@ fn a_worker_that_panics_ends_the_box_with_a_message() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     let last = text.lines().last().unwrap_or_default();
-    assert!(last.starts_with("pdmv2-middlebox: worker-1 panicked at control/src/fault.rs:"), "{text}");
+    assert!(last.starts_with("pdmv2-middlebox: worker-1 panicked at control/common/src/fault.rs:"), "{text}");
     assert!(last.contains("a defect that a test asked for"), "{text}");
     assert!(text.contains("a thread has panicked") && text.contains("the box stops"), "in the log too: {text}");
     // Ports and counters are as at any other end; the other worker has handed on what it had taken.

@@ -186,6 +186,6 @@ fn post_quantum_and_p256() {
         lab.start_both();
         let (a, b) = (SimBox::start(a), SimBox::start(b));
         wait_for("both seal", || a.opens(&b) && b.opens(&a));
-        assert!(lab.status(0)["peers"][0]["generations"][0]["suite"].as_str() == Some(suite), "{suite}");
+        wait_for(suite, || lab.status(0)["peers"][0]["generations"][0]["suite"].as_str() == Some(suite));
     }
 }
