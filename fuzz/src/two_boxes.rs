@@ -266,7 +266,7 @@ fn across(a: &mut Side, b: &mut Side, frame: Frame, now: u64, change: Option<(u8
     }
     match inbound.first() {
         Some(Outcome::Removed(_) | Outcome::Verified(_)) if changed => panic!("a changed option was accepted"),
-        Some(Outcome::Removed(_)) if !a.shared.snapshots.load().rules.config.mss_clamp => {
+        Some(Outcome::Removed(_)) if !a.shared.snapshots.rules().config.mss_clamp => {
             assert_eq!(frames[0].data(), frame.data(), "add and remove is the identity");
         }
         Some(Outcome::Dropped(reason)) if !changed && form == Form::Encrypted => {
@@ -305,7 +305,7 @@ fn complain(a: &mut Side, frame: &Frame, [x, y]: [u8; 2], now: u64) {
     assert_eq!(ipv6::payload_len(heard) + ipv6::HEADER_LEN, heard.len());
     assert_eq!(sum(heard), 0xFFFF, "a right checksum");
     let quoted = &heard[48..];
-    if !a.shared.snapshots.load().rules.config.mss_clamp {
+    if !a.shared.snapshots.rules().config.mss_clamp {
         let same = quoted.len().min(host.len());
         assert_eq!(quoted[..same], host[..same], "the host's packet, as far as it is quoted");
     }

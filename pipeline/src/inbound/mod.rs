@@ -128,7 +128,7 @@ fn not_opened<B: PacketBuf>(
 
 /// Takes a packet into account, further keys tried if its first did not open it. The reason why it is not accepted, if it is
 /// not.
-#[inline]
+#[inline(always)] // as long as one loop calls it: a call has more arguments than registers
 #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 fn settle<'a, B: PacketBuf>(
     shared: &'a Shared,
@@ -234,7 +234,7 @@ fn choose_known<'a, B: PacketBuf>(
     let option_at = parse::PLAIN_UPPER + form.option_at();
     let guess = if form == Form::Encrypted {
         flow.prefetch_inbound_rest();
-        let (_, f) = profile::order_of(packet.data().get(option_at..)?)?;
+        let f = profile::is_f(*packet.data().get(option_at + profile::FLAGS_AT)?);
         let source = FiveTuple::from_words(quick.words).reversed().source();
         Some(same_as_before(ring, flow, source, f)?)
     } else {

@@ -86,7 +86,11 @@ impl Worker {
                 chosen.push(c);
                 return;
             }
-            let choice = choose(shared, snapshot, counters, packet, likely, &mut plans, now);
+            let choice = if is_off(rules, likely) {
+                Err(Reason::Off)
+            } else {
+                choose(shared, snapshot, counters, packet, &mut plans, now)
+            };
             outcomes.push(match choice {
                 Ok(c) => {
                     let form = c.form;
@@ -177,6 +181,12 @@ fn vouch(
     Some(room)
 }
 
+/// Whether a packet is none to be measured. Such packets have no flow, and there may be many of them.
+#[inline]
+fn is_off(rules: &Rules, likely: Option<&Likely<'_>>) -> bool {
+    matches!(likely, Some(Likely { quick, flow: None, .. }) if rules.classify(&quick.words).is_none())
+}
+
 /// Finds the policy and the flow of one packet, and everything that could keep it from getting an option.
 #[inline(never)]
 fn choose<'a, B: PacketBuf>(
@@ -184,17 +194,10 @@ fn choose<'a, B: PacketBuf>(
     snapshot: &Snapshot,
     counters: &WorkerCounters,
     packet: &mut B,
-    likely: Option<&Likely<'_>>,
     plans: &mut Plans,
     now: u64,
 ) -> Result<Chosen<'a>, Reason> {
     let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
-    // Packets that are not to be measured have no flow, and there may be many of them.
-    if let Some(Likely { quick, flow: None, .. }) = likely
-        && rules.classify(&quick.words).is_none()
-    {
-        return Err(Reason::Off);
-    }
     let parse::Parsed { l3, chain } = parse::parse(packet)?;
     let tuple = chain.five_tuple;
     let words = tuple.words();

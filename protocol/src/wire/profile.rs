@@ -86,6 +86,16 @@ pub const CLEAR_LEN: usize = PROFILE.clear_len();
 /// Octets of the encrypted option.
 pub const ENCRYPTED_LEN: usize = PROFILE.encrypted_len();
 
+/// Where the octet with the flags is, F the lowest of them.
+pub const FLAGS_AT: usize = PROFILE.order_at + 1;
+
+/// F out of the octet at [`FLAGS_AT`].
+#[inline]
+#[must_use]
+pub const fn is_f(flags: u8) -> bool {
+    flags & 1 != 0
+}
+
 /// PRSEQ and F out of an option's octets, from its Option Type on; `None`: it ends before them.
 #[inline]
 #[must_use]
