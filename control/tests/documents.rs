@@ -28,7 +28,7 @@ fn files() -> BTreeSet<String> {
 }
 
 fn read(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    std::fs::read_to_string(root().join(path)).expect(path)
 }
 
 /// The documents for people, but for what was: a changelog names what is gone.

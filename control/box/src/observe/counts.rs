@@ -1,17 +1,14 @@
 //! What a box knows of itself at one moment: its workers' counters, and what the control thread and the drivers say. Which
 //! figures are made of it: [`figures`](super::figures).
 
-use super::figures::BOOK;
-use common::metrics::{Sample, Times, json, print};
+use common::metrics::{Sample, Times};
 use crossbeam_utils::CachePadded;
 use pipeline::observe::counter::Counter;
 use pipeline::observe::counters::{DirectionCounters, PolicyCounters, WorkerCounters};
 use pipeline::observe::histogram::{BUCKETS, Histogram};
 use pipeline::observe::reasons::{Finding, REASONS, Reason};
 use pipeline::state::rules::Rules;
-use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 /// The forms of the option, in the order of their counters.
@@ -305,20 +302,6 @@ fn quantile(buckets: &[u64], count: u64, per_cent: u64) -> u64 {
         let (low, high) = (Histogram::lower_bound(i), Histogram::lower_bound(i + 1));
         low + high.saturating_sub(low) / 2
     })
-}
-
-/// The JSON object.
-impl Serialize for Counts {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        json::object(&BOOK, self).serialize(serializer)
-    }
-}
-
-/// The table on the terminal.
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&print::table(&BOOK, self))
-    }
 }
 
 #[cfg(test)]

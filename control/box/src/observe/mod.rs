@@ -2,4 +2,5 @@
 
 pub mod counts;
 pub mod figures;
+mod shown;
 pub mod telemetry;

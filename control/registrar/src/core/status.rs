@@ -23,7 +23,7 @@ pub struct Published {
 }
 
 impl Core {
-    /// How things stood when that was published last: [`PUBLISH`] and a tick ago at most, but for ages.
+    /// How things stood when that was published last: `PUBLISH` and a tick ago at most, but for ages.
     #[must_use]
     pub fn status(&self) -> Arc<Published> {
         self.published.load_full()
