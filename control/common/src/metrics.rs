@@ -1,5 +1,5 @@
 //! What a program tells of itself, written once: one table names every figure, and all that shows figures is made from it.
-//! Prometheus' text ([`prometheus`]), the JSON object ([`json`]), the table printed at the end ([`print`]) and the
+//! Prometheus' text ([`prometheus`]), the JSON object ([`json`]), the table printed at the end ([`mod@print`]) and the
 //! documentation ([`docs`]) each read the same row.
 
 pub mod docs;

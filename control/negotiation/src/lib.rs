@@ -1,5 +1,5 @@
 //! The negotiation between two primaries (profile sections 7 and 8, draft sections 4.2 and appendix B): four messages
-//! that end with the same [`SharedSecret`] on both sides, or with a clear error on both.
+//! that end with the same [`SharedSecret`](protocol::key_schedule::SharedSecret) on both sides, or with a clear error on both.
 //!
 //! ```text
 //! client primary                                            server primary

@@ -24,6 +24,7 @@ fn stronger() -> Suite {
 }
 
 /// Somebody on the way makes this change, and the negotiation fails with this error.
+#[expect(clippy::needless_pass_by_value, reason = "each case is one line where it is called")]
 fn fails(two: &Two, name: &str, expected: (Side, Error), change: &mut dyn FnMut(Message<'_>)) {
     let (side, error) = two.run_through(change).map(|_| name.to_owned()).expect_err(name);
     assert_eq!((side, error), expected, "{name}");
