@@ -181,8 +181,9 @@ fn vouch(
     Some(room)
 }
 
-/// Whether a packet is none to be measured. Such packets have no flow, and there may be many of them.
-#[inline]
+/// Whether a packet is none to be measured. Such packets have no flow, and there may be many of them. (Not inlined: the loop that
+/// asks needs its registers for packets that are measured.)
+#[inline(never)]
 fn is_off(rules: &Rules, likely: Option<&Likely<'_>>) -> bool {
     matches!(likely, Some(Likely { quick, flow: None, .. }) if rules.classify(&quick.words).is_none())
 }
