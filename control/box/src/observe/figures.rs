@@ -293,7 +293,7 @@ const FIGURES: &[Row] = &[
         Each(|c| vec![Sample::new(["sealed"], c.sum(|w| &w.rotations_sealed))]),
     )
     .by(&["side"])
-    .json("rotations.{side}")
+    .json("rotations.sealed")
     .print(On("sequence:", "; rotations: {} sealed")),
     Row::counter(
         "pdmv2_key_rotations_total",
@@ -302,7 +302,7 @@ const FIGURES: &[Row] = &[
         Each(|c| vec![Sample::new(["opened"], c.sum(|w| &w.rotations))]),
     )
     .by(&["side"])
-    .json("rotations.{side}")
+    .json("rotations.opened")
     .print(On("sequence:", ", {} opened")),
     Row::counter("pdmv2_key_derivations_total", "keys", "Session keys derived.", Count(|c| c.sum(|w| &w.derivations)))
         .json("keys.derivations"),
@@ -543,7 +543,7 @@ const LABELS: &[Label] = &[
     Label { name: "mode", help: "Its mode: `off`, `pdm`, `clear`, `encrypted`.", values: Vec::new },
     Label {
         name: "side",
-        help: "Whose key it was: in packets sealed, in packets opened.",
+        help: "Where the Kri has changed.",
         values: || vec![("sealed", "in packets sealed"), ("opened", "in packets opened")],
     },
     Label {
@@ -554,7 +554,7 @@ const LABELS: &[Label] = &[
     Label { name: "worker", help: "Number of the worker.", values: Vec::new },
     Label {
         name: "port",
-        help: "Towards the hosts, or towards the network.",
+        help: "Which port.",
         values: || vec![("inside", "towards the hosts"), ("outside", "towards the network")],
     },
     Label { name: "state", help: "How the following of links may stand.", values: link_states },
