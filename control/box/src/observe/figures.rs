@@ -587,12 +587,8 @@ fn link_states() -> Vec<(&'static str, &'static str)> {
 }
 
 fn build(_: &Counts) -> Vec<Sample> {
-    #[cfg(feature = "dpdk")]
-    let dpdk = dpdk_ffi::version();
-    #[cfg(not(feature = "dpdk"))]
-    let dpdk = "none";
     let aead = protocol::aead::Path::best().name();
-    vec![Sample::new([env!("CARGO_PKG_VERSION"), &dpdk, aead], 1u64)]
+    vec![Sample::new([env!("CARGO_PKG_VERSION"), &crate::ports::dpdk_version(), aead], 1u64)]
 }
 
 #[cfg(test)]

@@ -9,3 +9,17 @@ pub mod pci;
 
 /// A port's name in messages and metrics, inside first.
 pub const SIDES: [&str; 2] = ["inside", "outside"];
+
+/// DPDK's version.
+#[cfg(feature = "dpdk")]
+#[must_use]
+pub fn dpdk_version() -> String {
+    dpdk_ffi::version()
+}
+
+/// There is no DPDK in this build.
+#[cfg(not(feature = "dpdk"))]
+#[must_use]
+pub fn dpdk_version() -> String {
+    "none".to_owned()
+}
