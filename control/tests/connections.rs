@@ -143,6 +143,10 @@ fn without_descriptors_it_waits_and_says_so_once() {
         let maximum = Some(full.maximum.unwrap_or(1024).min(1024));
         prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(current), maximum }).expect("a limit");
     };
+    // It raises its limit when it begins to serve.
+    let mut first = connect(port);
+    write!(first, "GET /healthz HTTP/1.0\r\n\r\n").expect("request");
+    assert!(String::from_utf8_lossy(&rest(&mut first)).ends_with("ok\n"), "it serves");
     // Its standard streams have them all.
     limit(3);
     let mut waiting = connect(port);

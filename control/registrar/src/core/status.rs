@@ -1,6 +1,6 @@
-//! How things stand. Whoever changes it publishes it: the tick, now and then, for all that changes by the thousand; at
-//! once, who leads or steps down, who finds the store behind or written again, and the operator's commands. Whoever asks
-//! reads what was published last, and waits for nobody.
+//! How things stand. It is published by the tick, now and then, and at once by who leads or steps down, who finds the store
+//! behind or written again, and the operator's commands. Whoever asks sees what has changed since, but waits for nobody:
+//! while somebody is at work on it, he reads what was published last.
 
 use super::{Core, State, StoreStatus};
 use crate::engine::EngineStatus;
@@ -23,9 +23,14 @@ pub struct Published {
 }
 
 impl Core {
-    /// How things stood when that was published last: `PUBLISH` and a tick ago at most, but for ages.
+    /// How things stand; while somebody is at work on it, how they stood when that was published last.
     #[must_use]
     pub fn status(&self) -> Arc<Published> {
+        if let Ok(mut state) = self.state.try_lock()
+            && state.changed
+        {
+            self.publish(&mut state);
+        }
         self.published.load_full()
     }
 

@@ -257,13 +257,12 @@ async fn a_registrar_that_is_deposed_while_it_waits_for_its_store() {
     assert!(matches!(*both.sides[1].outgoing.borrow(), Outgoing::Close(Ending::Follows)));
 }
 
-/// Whoever asks for the status makes nothing: it is made by what changes it.
+/// Whoever asks for the status sees what has changed.
 #[tokio::test]
-async fn the_status_is_made_once() {
+async fn the_status_is_of_now() {
     let both = Both::start();
     let core = &both.sides[0].core;
     let first = core.status();
-    assert!(Arc::ptr_eq(&first, &core.status()));
     core.rotate(None).expect("noted");
     let second = core.status();
     assert!(!Arc::ptr_eq(&first, &second), "the operator sees what he has done");
@@ -274,6 +273,4 @@ async fn the_status_is_made_once() {
         third.peers.is_empty() && third.store.is_none(),
         "nor does it wait for the tick that it does not lead any more"
     );
-    core.follow(None);
-    assert!(Arc::ptr_eq(&third, &core.status()), "nothing has changed");
 }
