@@ -199,8 +199,9 @@ fn every_packet_is_treated_wholly_by_one_of_the_settings_that_replace_one_anothe
         let failed = || workers.iter().any(std::thread::ScopedJoinHandle::is_finished);
         let mut ager = Ager::new(a.shared.quiescence.clone());
         for number in 1..=REPLACEMENTS {
-            // A few settings a burst, however slow the machine.
-            while seen.turns.load(Ordering::Acquire) * 4 < number && !failed() {
+            // A burst that began under these settings has ended every few of them, however slow the machine.
+            let turns = seen.turns.load(Ordering::Acquire);
+            while number % 8 == 0 && seen.turns.load(Ordering::Acquire) < turns + 4 && !failed() {
                 std::thread::yield_now();
             }
             counted.note(&a);
