@@ -42,7 +42,7 @@ deps: setup
 	@.ci/dependencies.py
 
 # The same and more by cargo-deny, which is installed when it is missing. CI runs it too.
-deny:
+deny: setup
 	@.ci/deny.sh
 
 lint: setup
