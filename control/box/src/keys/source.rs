@@ -86,17 +86,17 @@ impl KeySource {
     }
 
     /// What must not wait: keys that have come, or have expired.
-    pub fn quick_tick(&mut self) {
+    pub fn quick_tick(&mut self, now: Instant) {
         if let Self::Registered(keys) = self {
-            keys.tick(Instant::now());
+            keys.tick(now);
         }
     }
 
     /// What is done now and then.
-    pub fn tick(&mut self, shared: &Shared) {
+    pub fn tick(&mut self, shared: &Shared, now: Instant) {
         match self {
             Self::File(keys) => keys.tick(shared),
-            Self::Registered(keys) => keys.slow_tick(shared, Instant::now()),
+            Self::Registered(keys) => keys.slow_tick(shared, now),
         }
     }
 

@@ -29,9 +29,9 @@ impl Task for UrgentKeys {
         Duration::ZERO
     }
 
-    fn run(&mut self, _: Now) {
+    fn run(&mut self, now: Now) {
         let mut keys = self.keys.borrow_mut();
-        keys.quick_tick();
+        keys.quick_tick(now.at);
         self.status.set_keys(keys.generation(), keys.registration());
     }
 }
@@ -53,8 +53,8 @@ impl Task for Generations {
         SLOW
     }
 
-    fn run(&mut self, _: Now) {
-        self.keys.borrow_mut().tick(&self.shared);
+    fn run(&mut self, now: Now) {
+        self.keys.borrow_mut().tick(&self.shared, now.at);
     }
 }
 
