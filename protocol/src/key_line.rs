@@ -97,6 +97,19 @@ impl Drop for KeyBody {
 }
 
 impl KeyBody {
+    /// Copies the state. Only where nobody else can be writing it: a line that has one writer, who reads it.
+    #[inline]
+    pub fn load(&self, into: &mut KeyState) {
+        let words: [u64; WORDS] = core::array::from_fn(|i| self.0[i].load(Ordering::Relaxed));
+        into.set_words(core::array::from_fn(|i| words[i % WORDS]));
+    }
+
+    /// Replaces the state. Only for the one who may write the line, and where nobody else reads it; see [`KeyLine::put`] for lines
+    /// that others read.
+    pub fn store(&self, state: &KeyState) {
+        self.overwrite(state);
+    }
+
     fn overwrite(&self, state: &KeyState) {
         for (word, value) in self.0.iter().zip(state.to_words()) {
             word.store(value, Ordering::Relaxed);
@@ -155,8 +168,7 @@ impl<const EXTRA: usize> KeyLine<'_, EXTRA> {
         let tail = self.head.tail.load(Ordering::Relaxed);
         let nonce = self.head.nonce.load(Ordering::Relaxed);
         let extra = core::array::from_fn(|i| self.head.extra[i].load(Ordering::Relaxed));
-        let words: [u64; WORDS] = core::array::from_fn(|i| self.body.0[i].load(Ordering::Relaxed));
-        into.set_words(core::array::from_fn(|i| words[i % WORDS]));
+        self.body.load(into);
         fence(Ordering::Acquire);
         if self.head.named.load(Ordering::Relaxed) != named || tail as u32 != kri {
             return None;

@@ -3,13 +3,13 @@
 //!
 //! One word holds a time and the PSNTP that belongs to it, so that a reader on another core always gets a pair.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 const TIME_BITS: u32 = 47;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 const VALID: u64 = 1 << 63;
 /// In `acknowledged`, above the PSNLR.
-const HEARD: u32 = 1 << 16;
+const HEARD: u64 = 1 << 16;
 /// Send times that are kept: as many as fit the cache line of the other times.
 const LOG: usize = 4;
 
@@ -43,28 +43,49 @@ pub struct Sample {
     pub server_delay_ns: Option<u64>,
 }
 
-/// Times of both directions of a flow, one cache line.
+/// Times of both directions of a flow, and the numbers of its next packet, which are written with them: one cache line. Its first
+/// two words are written by whoever works on a packet coming back, the others by the one worker that numbers the flow's
+/// packets.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Meter {
     last_received: AtomicU64,
-    last_sent: AtomicU64,
-    /// `last_received` as it was when the last packet was sent, its low half: the PSN, and the time within 65 us.
-    seen_at_send: AtomicU32,
     /// The PSNLR that came last, with its validity bit: how far the other side is behind.
-    acknowledged: AtomicU32,
+    acknowledged: AtomicU64,
+    last_sent: AtomicU64,
+    /// `next PSNTP (16) | next index (16) | seen (32)`. Seen is the low half of `last_received` as it was when the last packet
+    /// was sent: the PSN, and the time within 65 us.
+    next: AtomicU64,
     /// Send times of some of the last packets.
     log: [AtomicU64; LOG],
 }
 
+const SEEN: u64 = 0xFFFF_FFFF;
+
 impl Meter {
-    /// A packet with this PSNTP is sent now.
+    /// The next packet's place in the order of its Kri, and its PSNTP.
+    #[inline]
+    #[must_use]
+    pub fn next(&self) -> (u16, u16) {
+        let word = self.next.load(Ordering::Relaxed);
+        ((word >> 32) as u16, (word >> 48) as u16)
+    }
+
+    /// Sets them. Only for who numbers the flow's packets.
+    #[inline]
+    pub fn set_next(&self, index: u16, psntp: u16) {
+        let seen = self.next.load(Ordering::Relaxed) & SEEN;
+        self.next.store(seen | u64::from(index) << 32 | u64::from(psntp) << 48, Ordering::Relaxed);
+    }
+
+    /// A packet with this PSNTP is sent now. Only for who numbers the flow's packets.
     #[inline]
     pub fn on_send(&self, psntp: u16, now_ns: u64) -> SendTimes {
         let now = pack(now_ns, psntp);
         let received = self.last_received.load(Ordering::Acquire);
         let sent = self.last_sent.load(Ordering::Relaxed);
-        let came_since = received as u32 != self.seen_at_send.load(Ordering::Relaxed);
+        let next = self.next.load(Ordering::Relaxed);
+        let came_since = received as u32 != next as u32;
         let times = SendTimes {
             psnlr: received as u16,
             delta_tlr_ns: if received == 0 { 0 } else { elapsed(received, now) },
@@ -75,7 +96,7 @@ impl Meter {
             },
         };
         self.last_sent.store(now, Ordering::Relaxed);
-        self.seen_at_send.store(received as u32, Ordering::Relaxed);
+        self.next.store(next & !SEEN | received & SEEN, Ordering::Relaxed);
         self.remember(psntp, now);
         times
     }
@@ -104,7 +125,7 @@ impl Meter {
         if psnlr == 0 && delta_tlr_ns == 0 {
             return Sample::default();
         }
-        self.acknowledged.store(HEARD | u32::from(psnlr), Ordering::Relaxed);
+        self.acknowledged.store(HEARD | u64::from(psnlr), Ordering::Relaxed);
         let sent = self.log.iter().map(|e| e.load(Ordering::Relaxed)).find(|&e| e != 0 && e as u16 == psnlr);
         Sample {
             round_trip_ns: sent.and_then(|sent| elapsed(sent, now).checked_sub(delta_tlr_ns)),
@@ -114,11 +135,10 @@ impl Meter {
 
     /// Forgets everything. Only for a flow that nobody uses any more.
     pub fn clear(&self) {
-        for word in [&self.last_received, &self.last_sent].into_iter().chain(&self.log) {
+        let words = [&self.last_received, &self.acknowledged, &self.last_sent, &self.next];
+        for word in words.into_iter().chain(&self.log) {
             word.store(0, Ordering::Relaxed);
         }
-        self.seen_at_send.store(0, Ordering::Relaxed);
-        self.acknowledged.store(0, Ordering::Relaxed);
     }
 }
 

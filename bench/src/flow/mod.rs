@@ -22,7 +22,7 @@ use clap::Args;
 use dpdk_ffi::Eal;
 use keys::Keys;
 use papaya::Papaya;
-use pipeline::flow::record::Flow;
+use pipeline::flow::record::FlowBack;
 use pipeline::flow::table::FlowTable;
 use rte_hash::{HashedBy, RteHash};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -173,7 +173,7 @@ fn one_size(args: &FlowArgs, eal: Option<&Eal>, flows: usize, report: &mut Repor
 
     // Any records will do for this; ours gives its own out as it likes.
     ours.insert(0, &keys.known, &[])?;
-    let records: Vec<&Flow> = own.iter().map(|whole| whole.front).collect();
+    let records: Vec<&FlowBack> = own.iter().map(|whole| whole.back).collect();
     ours.remove(&keys.known)?;
     let fillers = if flows > FILLED_BY_ONE && !args.full { 1 } else { cores.min(2) };
     for threads in 1..=fillers {
@@ -193,8 +193,8 @@ fn one_size(args: &FlowArgs, eal: Option<&Eal>, flows: usize, report: &mut Repor
 
     ours.insert_to_stay(&keys.known)?;
     let records =
-        keys.known.iter().map(|key| own.find(own.hash(key), key).map(|whole| whole.front).context("a flow is missing"));
-    let records: Vec<&Flow> = records.collect::<Result<_>>()?;
+        keys.known.iter().map(|key| own.find(own.hash(key), key).map(|whole| whole.back).context("a flow is missing"));
+    let records: Vec<&FlowBack> = records.collect::<Result<_>>()?;
     for table in tables.iter().filter(|table| table.name() != OURS) {
         together(eal, 1, |_| table.insert(0, &keys.known, &records))?;
     }
@@ -255,7 +255,7 @@ fn fill_and_empty<'a>(
     turn: &mut Turn<'_, 'a>,
     threads: usize,
     keys: &[Key],
-    records: &[&'a Flow],
+    records: &[&'a FlowBack],
 ) -> Result<f64> {
     let times = 65_536_usize.div_ceil(keys.len());
     let (mut inserting, mut removing, share) = (0.0, 0.0, keys.len().div_ceil(threads));
@@ -276,7 +276,7 @@ fn beside_churn<'a>(
     args: &FlowArgs,
     eal: Option<&Eal>,
     keys: &Keys,
-    records: &[&'a Flow],
+    records: &[&'a FlowBack],
     tables: &[&dyn Table<'a>],
     report: &mut Report,
 ) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::table::{BURST, KEYED, Key, Sum, Table};
 use anyhow::{Result, ensure};
-use pipeline::flow::record::Flow;
+use pipeline::flow::record::FlowBack;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// A key whose hash is ready.
@@ -34,7 +34,7 @@ impl Hasher for Ready {
 }
 
 /// The map.
-pub struct Papaya<'a>(papaya::HashMap<Words, &'a Flow, BuildHasherDefault<Ready>>);
+pub struct Papaya<'a>(papaya::HashMap<Words, &'a FlowBack, BuildHasherDefault<Ready>>);
 
 impl Papaya<'_> {
     /// With room for this many flows without growing.
@@ -55,7 +55,7 @@ impl<'a> Table<'a> for Papaya<'a> {
         "papaya"
     }
 
-    fn insert(&self, _thread: usize, keys: &[Key], records: &[&'a Flow]) -> Result<()> {
+    fn insert(&self, _thread: usize, keys: &[Key], records: &[&'a FlowBack]) -> Result<()> {
         for (keys, records) in keys.chunks(BURST).zip(records.chunks(BURST)) {
             let map = self.0.pin();
             for (key, &record) in keys.iter().zip(records) {
@@ -69,7 +69,7 @@ impl<'a> Table<'a> for Papaya<'a> {
         let mut sum = Sum::default();
         for burst in bursts {
             let map = self.0.pin();
-            let found: [Option<&Flow>; BURST] = std::array::from_fn(|i| map.get(&Words(burst[i])).copied());
+            let found: [Option<&FlowBack>; BURST] = std::array::from_fn(|i| map.get(&Words(burst[i])).copied());
             sum.add(&found, touch);
         }
         Ok(sum)

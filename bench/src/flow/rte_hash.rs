@@ -3,7 +3,7 @@
 use super::table::{BURST, KEYED, Key, Sum, Table};
 use anyhow::{Result, bail, ensure};
 use dpdk_ffi::Eal;
-use pipeline::flow::record::Flow;
+use pipeline::flow::record::FlowBack;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -60,7 +60,7 @@ pub struct RteHash<'a> {
     hash: NonNull<Hash>,
     name: &'static str,
     _eal: Eal,
-    _records: PhantomData<&'a Flow>,
+    _records: PhantomData<&'a FlowBack>,
 }
 
 // SAFETY: adding, removing and finding are safe from several threads at once with the flags that rte_hash.c sets
@@ -103,7 +103,7 @@ impl<'a> RteHash<'a> {
     }
 
     /// Puts one flow in.
-    fn put(&self, key: &Key, record: &'a Flow) -> Result<()> {
+    fn put(&self, key: &Key, record: &'a FlowBack) -> Result<()> {
         let mut done = 0;
         for _ in 0..PATIENCE {
             // SAFETY: a whole key, which DPDK copies; the record outlives the table.
@@ -120,7 +120,7 @@ impl<'a> RteHash<'a> {
     /// The records of the keys that are there.
     #[inline]
     #[must_use]
-    pub fn find(&self, keys: &[Key; BURST]) -> [Option<&'a Flow>; BURST] {
+    pub fn find(&self, keys: &[Key; BURST]) -> [Option<&'a FlowBack>; BURST] {
         let mut found = [std::ptr::null::<c_void>(); BURST];
         // SAFETY: BURST whole keys one behind the other, and room for as many answers.
         let hits =
@@ -128,7 +128,7 @@ impl<'a> RteHash<'a> {
         std::array::from_fn(|i| {
             let hit = hits & 1 << i != 0;
             // SAFETY: a hit's data is what `put` was given: a record that outlives the table.
-            if hit { unsafe { found[i].cast::<Flow>().as_ref() } } else { None }
+            if hit { unsafe { found[i].cast::<FlowBack>().as_ref() } } else { None }
         })
     }
 
@@ -177,7 +177,7 @@ impl<'a> Table<'a> for RteHash<'a> {
         self.name
     }
 
-    fn insert(&self, _thread: usize, keys: &[Key], records: &[&'a Flow]) -> Result<()> {
+    fn insert(&self, _thread: usize, keys: &[Key], records: &[&'a FlowBack]) -> Result<()> {
         keys.iter().zip(records).try_for_each(|(key, record)| self.put(key, record))
     }
 

@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 use pipeline::flow::hash::{FlowHash, FlowHasher};
 use pipeline::flow::quiescence::Quiescence;
-use pipeline::flow::record::Flow;
+use pipeline::flow::record::FlowBack;
 use pipeline::flow::table::{Ager, FlowTable};
 use protocol::five_tuple::FiveTuple;
+use protocol::sender::Numbers;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,20 +31,21 @@ pub(super) static KEYED: FlowHasher = FlowHasher::new([
 /// Looks up a burst in our table by the packet path's steps, but each for all keys before the next: a table is asked at once
 /// here, as the peers are.
 #[inline]
-pub fn find_burst<'a>(table: &'a FlowTable, keys: &[Key], found: &mut [Option<&'a Flow>; BURST]) {
+pub fn find_burst<'a>(table: &'a FlowTable, keys: &[Key], found: &mut [Option<&'a FlowBack>; BURST]) {
     let mut hashes = [FlowHash::default(); BURST];
     for (hash, words) in hashes.iter_mut().zip(keys) {
         *hash = table.hash(words);
         table.prefetch(*hash);
     }
-    for (found, &hash) in found.iter_mut().zip(&hashes[..keys.len().min(BURST)]) {
-        *found = table.candidate(hash);
-        if let Some(flow) = *found {
-            protocol::prefetch::line(flow);
+    let mut candidates = [None; BURST];
+    for (candidate, &hash) in candidates.iter_mut().zip(&hashes[..keys.len().min(BURST)]) {
+        *candidate = table.candidate(hash);
+        if let Some(flow) = *candidate {
+            protocol::prefetch::line(flow.back);
         }
     }
-    for ((found, &hash), words) in found.iter_mut().zip(&hashes).zip(keys) {
-        *found = table.confirm(*found, hash, words);
+    for (i, words) in keys.iter().enumerate().take(BURST) {
+        found[i] = table.confirm(candidates[i], hashes[i], words).map(|flow| flow.back);
     }
 }
 
@@ -59,13 +61,13 @@ pub struct Sum {
 impl Sum {
     /// Adds a burst; with `touch` each record's first line is read.
     #[inline]
-    pub fn add(&mut self, found: &[Option<&Flow>], touch: bool) {
+    pub fn add(&mut self, found: &[Option<&FlowBack>], touch: bool) {
         for flow in found.iter().flatten() {
             self.hits += 1;
             if touch {
                 self.policies += u64::from(flow.policy());
             } else {
-                std::hint::black_box(std::ptr::from_ref::<Flow>(flow));
+                std::hint::black_box(std::ptr::from_ref::<FlowBack>(flow));
             }
         }
     }
@@ -80,7 +82,7 @@ pub trait Table<'a>: Sync {
     ///
     /// # Errors
     /// A flow finds no place.
-    fn insert(&self, thread: usize, keys: &[Key], records: &[&'a Flow]) -> Result<()>;
+    fn insert(&self, thread: usize, keys: &[Key], records: &[&'a FlowBack]) -> Result<()>;
 
     /// Looks bursts up; `thread` is 0 or 1, and no two threads are the same at once.
     ///
@@ -131,7 +133,7 @@ impl<'a> Ours<'a> {
             for key in burst {
                 let done =
                     self.table.insert(&FiveTuple::from_words(*key), self.table.hash(key), 1, now, |flow, _, _| {
-                        flow.sender.start(1, 0);
+                        flow.begin(0, Numbers::start(1, 0));
                     });
                 if let Err(no) = done {
                     worker.leave();
@@ -153,7 +155,7 @@ impl<'a> Table<'a> for Ours<'a> {
         super::OURS
     }
 
-    fn insert(&self, thread: usize, keys: &[Key], _records: &[&'a Flow]) -> Result<()> {
+    fn insert(&self, thread: usize, keys: &[Key], _records: &[&'a FlowBack]) -> Result<()> {
         self.put(thread, keys, 0)
     }
 

@@ -1,15 +1,18 @@
 //! The index of the flow table: buckets of one cache line, eight words each, two buckets per flow, and a third for the few
 //! whose two are nearly full: then no flow is turned away while there are records.
 //!
-//! A word is `state (2) | tag (30) | record (32)`. Look-ups read; insertion and removal are compare-and-swap. What makes
+//! A word is `state (3) | tag (29) | record (32)`. Look-ups read; insertion and removal are compare-and-swap. What makes
 //! insertion more than that: two workers may insert one flow at the same moment into different words, and a flow that
 //! stood in the table twice would seal two packets under one nonce. So a word is first claimed as *pending*, then both
 //! buckets are read again. Of two pending words of one flow the lower one wins: it cancels the other; a pending word that
 //! meets a live one withdraws. Since each claims before it reads, at least one of two sees the other.
+//!
+//! A flow leaves in two steps ([`FlowIndex::leave`], [`FlowIndex::remove`]), between which its word says *leaving*: no look-up finds
+//! it, and no insertion takes its place. So there is a time in which nobody can be at work on it, to read what must outlive it.
 
 use crate::flow::hash::FlowHash;
 use crate::flow::memory::TableMemory;
-use crate::flow::record::Flow;
+use crate::flow::record::FlowBack;
 use core::hint::select_unpredictable;
 use protocol::prefetch;
 use protocol::sync::{AtomicU64, Ordering, fence};
@@ -21,11 +24,12 @@ const WAYS: usize = if cfg!(loom) { 2 } else { 8 };
 const SPARE: usize = 1;
 
 const EMPTY: u64 = 0;
-const PENDING: u64 = 1 << 62;
-const LIVE: u64 = 2 << 62;
-const CANCELLED: u64 = 3 << 62;
-const STATE: u64 = 3 << 62;
-const TAG: u64 = ((1 << 30) - 1) << 32;
+const PENDING: u64 = 1 << 61;
+const LIVE: u64 = 2 << 61;
+const CANCELLED: u64 = 3 << 61;
+const LEAVING: u64 = 4 << 61;
+const STATE: u64 = 7 << 61;
+const TAG: u64 = ((1 << 29) - 1) << 32;
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -38,6 +42,8 @@ pub enum Inserted {
     New,
     /// The flow was there already, under this record; the prepared one is the caller's again.
     Existing(u32),
+    /// The flow is being taken out of the table at this moment.
+    Leaving,
     /// All its buckets are full.
     Full,
     /// Other workers were inserting the same flow for too long.
@@ -56,6 +62,7 @@ pub struct FlowIndex {
 
 enum Found {
     Live(u32),
+    Leaving,
     Pending,
     Absent(Option<usize>),
 }
@@ -91,7 +98,7 @@ impl FlowIndex {
     }
 
     const fn tag(hash: FlowHash) -> u64 {
-        hash.0 >> 2 & TAG
+        hash.0 >> 3 & TAG
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -132,7 +139,7 @@ impl FlowIndex {
 
     /// The record of a flow.
     #[inline]
-    pub fn find(&self, records: &[Flow], hash: FlowHash, key: &[u64; 5]) -> Option<u32> {
+    pub fn find(&self, records: &[FlowBack], hash: FlowHash, key: &[u64; 5]) -> Option<u32> {
         let live = LIVE | Self::tag(hash);
         let [first, second, third] = self.places(hash);
         let third = (self.thirds.load(Ordering::Relaxed) > 0).then_some(third);
@@ -151,7 +158,7 @@ impl FlowIndex {
         self.places(hash).into_iter().flat_map(|b| b * WAYS..(b + 1) * WAYS)
     }
 
-    fn scan(&self, records: &[Flow], hash: FlowHash, key: &[u64; 5]) -> Found {
+    fn scan(&self, records: &[FlowBack], hash: FlowHash, key: &[u64; 5]) -> Found {
         let tag = Self::tag(hash);
         // The first bucket is taken while it has room to spare, so that look-ups seldom need the second line; then the
         // emptier one: neither is full before the records run out.
@@ -164,6 +171,7 @@ impl FlowIndex {
             } else if seen & TAG == tag && records.get(seen as u32 as usize).is_some_and(|r| r.is(key)) {
                 match seen & STATE {
                     LIVE => return Found::Live(seen as u32),
+                    LEAVING => return Found::Leaving,
                     PENDING => pending = true,
                     _ => {}
                 }
@@ -179,7 +187,7 @@ impl FlowIndex {
     /// nobody can see the record yet: it sets what depends on the flow's past.
     pub fn insert(
         &self,
-        records: &[Flow],
+        records: &[FlowBack],
         hash: FlowHash,
         key: &[u64; 5],
         record: u32,
@@ -189,6 +197,7 @@ impl FlowIndex {
         for _ in 0..RETRIES {
             let free = match self.scan(records, hash, key) {
                 Found::Live(other) => return Inserted::Existing(other),
+                Found::Leaving => return Inserted::Leaving,
                 Found::Pending => {
                     protocol::sync::spin();
                     continue;
@@ -205,6 +214,7 @@ impl FlowIndex {
                 mine.store(EMPTY, Ordering::Release);
                 match other {
                     Rival::Live(other) => return Inserted::Existing(other),
+                    Rival::Leaving => return Inserted::Leaving,
                     Rival::Pending => {
                         protocol::sync::spin();
                         continue;
@@ -225,7 +235,7 @@ impl FlowIndex {
     }
 
     /// Looks for the same flow in other words, cancelling pending ones above ours.
-    fn rivals(&self, records: &[Flow], hash: FlowHash, key: &[u64; 5], mine: usize) -> Option<Rival> {
+    fn rivals(&self, records: &[FlowBack], hash: FlowHash, key: &[u64; 5], mine: usize) -> Option<Rival> {
         let tag = Self::tag(hash);
         for at in self.slots(hash).filter(|&at| at != mine) {
             let word = self.word(at);
@@ -238,8 +248,10 @@ impl FlowIndex {
                 {
                     break;
                 }
-                if seen & STATE == LIVE {
-                    return Some(Rival::Live(seen as u32));
+                match seen & STATE {
+                    LIVE => return Some(Rival::Live(seen as u32)),
+                    LEAVING => return Some(Rival::Leaving),
+                    _ => {}
                 }
                 if at < mine {
                     return Some(Rival::Pending);
@@ -259,22 +271,37 @@ impl FlowIndex {
         at / WAYS != first && at / WAYS != second
     }
 
-    /// Takes a record out of the index. Only the control thread does this. `false`: it was not there.
-    pub fn unlink(&self, hash: FlowHash, record: u32) -> bool {
-        let live = LIVE | Self::tag(hash) | u64::from(record);
-        let taken = self
-            .slots(hash)
-            .find(|&at| self.word(at).compare_exchange(live, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok());
-        if taken.is_some_and(|at| self.is_third(at, hash)) {
+    /// From now on no look-up finds this record. Only the control thread does this. `false`: it was not there.
+    pub fn leave(&self, hash: FlowHash, record: u32) -> bool {
+        self.turn(hash, record, LIVE, LEAVING).is_some()
+    }
+
+    /// A record that was leaving stays after all.
+    pub fn stay(&self, hash: FlowHash, record: u32) {
+        self.turn(hash, record, LEAVING, LIVE);
+    }
+
+    /// A record that was leaving is gone: the flow may be inserted anew.
+    pub fn remove(&self, hash: FlowHash, record: u32) {
+        let at = self.turn(hash, record, LEAVING, EMPTY);
+        if at.is_some_and(|at| self.is_third(at, hash)) {
             // The worker that put it there may not have come to counting it: the count then wraps for a moment.
             self.thirds.fetch_sub(1, Ordering::Relaxed);
         }
-        taken.is_some()
+    }
+
+    /// Changes the state of a record's word. Gives where it is.
+    fn turn(&self, hash: FlowHash, record: u32, from: u64, to: u64) -> Option<usize> {
+        let rest = Self::tag(hash) | u64::from(record);
+        let to = if to == EMPTY { EMPTY } else { to | rest };
+        self.slots(hash)
+            .find(|&at| self.word(at).compare_exchange(from | rest, to, Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 }
 
 enum Rival {
     Live(u32),
+    Leaving,
     Pending,
 }
 
@@ -293,7 +320,7 @@ mod tests {
         let index = FlowIndex::new(256);
         let hash = FlowHash(0xDEAD_BEEF << 32 | 5);
         let tuple = |i: u32| FiveTuple { src: [1; 16], sport: i as u16, dst: [2; 16], dport: 2, protocol: 6 };
-        let records: Vec<Flow> = (0..=FLOWS).map(|_| Flow::default()).collect();
+        let records: Vec<FlowBack> = (0..=FLOWS).map(|_| FlowBack::default()).collect();
         for (i, record) in records.iter().enumerate() {
             record.prepare(&tuple(i as u32), 0, 0);
         }
@@ -307,7 +334,15 @@ mod tests {
         assert!((0..FLOWS).all(|i| index.find(&records, hash, &tuple(i).words()) == Some(i)));
         assert_eq!(index.thirds.load(Ordering::Relaxed), WAYS as u64);
         for i in 0..FLOWS {
-            assert!(index.unlink(hash, i) && !index.unlink(hash, i));
+            let words = tuple(i).words();
+            assert!(index.leave(hash, i) && !index.leave(hash, i));
+            assert_eq!(index.insert(&records, hash, &words, FLOWS, || {}), Inserted::Leaving);
+            assert_eq!(index.find(&records, hash, &words), None);
+            index.stay(hash, i);
+            assert_eq!(index.find(&records, hash, &words), Some(i));
+            assert!(index.leave(hash, i));
+            index.remove(hash, i);
+            index.remove(hash, i);
             assert!((0..FLOWS).all(|k| index.find(&records, hash, &tuple(k).words()) == (k > i).then_some(k)), "{i}");
         }
         assert_eq!(index.thirds.load(Ordering::Relaxed), 0);
@@ -337,7 +372,7 @@ mod loom_tests {
             let Case { buckets, hash, freed, .. } = case;
             let index = FlowIndex { buckets: TableMemory::new(buckets), mask: buckets - 1, thirds: AtomicU64::new(0) };
             let index = Arc::new(index);
-            let records: Arc<Vec<Flow>> = Arc::new((0..3).map(|_| Flow::default()).collect());
+            let records: Arc<Vec<FlowBack>> = Arc::new((0..3).map(|_| FlowBack::default()).collect());
             let tuple = FiveTuple { src: [1; 16], sport: 1, dst: [2; 16], dport: 2, protocol: 6 };
             for r in records.iter() {
                 r.prepare(&tuple, 0, 0);

@@ -1,7 +1,7 @@
 //! Stages 1 and 2: the packets of a burst and their flows.
 
 use crate::flow::hash::FlowHash;
-use crate::flow::record::Flow;
+use crate::flow::record::WholeFlow;
 use crate::flow::table::FlowTable;
 use crate::packet::buffer::PacketBuf;
 use crate::packet::parse::Quick;
@@ -9,13 +9,13 @@ use crate::ports::BURST;
 use arrayvec::ArrayVec;
 use protocol::wire::option::Form;
 
-/// A packet of a shape that is parsed quickly, and the record that is most likely its flow's ([`Flow::is`] says whether).
+/// A packet of a shape that is parsed quickly, and the record that is most likely its flow's ([`FlowBack::is`](crate::flow::record::FlowBack::is) says whether).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Likely<'a> {
     pub(crate) quick: Quick,
     pub(crate) form: Option<Form>,
     pub(crate) hash: FlowHash,
-    pub(crate) flow: Option<&'a Flow>,
+    pub(crate) flow: Option<WholeFlow<'a>>,
 }
 
 /// Packets between a line's being asked for and its being looked at: each takes some 30 ns, memory some 100 to 200 ns.
@@ -30,7 +30,7 @@ pub(crate) fn look_up<'a, B: PacketBuf>(
     table: &'a FlowTable,
     packets: &mut [B],
     parse: impl Fn(&B) -> Option<(Quick, Option<Form>)>,
-    prefetch: impl Fn(&'a Flow),
+    prefetch: impl Fn(WholeFlow<'a>),
     mut take: impl FnMut(usize, &mut B, Option<&Likely<'a>>),
 ) {
     let mut all: ArrayVec<Option<Likely<'a>>, BURST> = ArrayVec::new();

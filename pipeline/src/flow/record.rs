@@ -1,13 +1,27 @@
-//! One flow: both directions of one pair of 5-tuples, shared by all workers.
+//! One flow: both directions of one pair of 5-tuples.
+//!
+//! A flow belongs to one worker, its owner, who alone numbers its packets towards the network, without a lock. What only the
+//! owner writes is written by plain stores; what a flow may not do twice is safe because there is never a second owner: the
+//! owner gives a flow away by one store with release order, at the end of a burst, and whoever reads it with acquire order
+//! finds all numbers that were taken. Packets coming back are taken into account by whichever worker they come to.
+//!
+//! The record is in two tables. [`Flow`] is what a packet towards the network needs, in three cache lines that stand side by side;
+//! [`FlowBack`] is the rest.
 
+mod back;
+mod naming;
+
+pub(crate) use naming::{Name, Naming};
+use protocol::aead::KeyState;
 use protocol::five_tuple::FiveTuple;
-use protocol::key_line::{KeyBody, KeyHead, KeyLine};
+use protocol::key_line::{Found, KeyBody, SecretId};
+use protocol::key_schedule::ReadyKey;
 use protocol::meter::Meter;
+use protocol::nonce::nonce_words;
 use protocol::prefetch;
 use protocol::receiver::ReceiverState;
-use protocol::sender::SenderState;
-use protocol::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
-use protocol::wire::option::Form;
+use protocol::sender::{Given, NoNumber, Number, Numbers};
+use protocol::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// A flow's 128-bit fingerprint under the secret of this boot: stands for it where the 5-tuple itself would take too much
 /// room. The index has a hash of its own ([`crate::flow::hash`]), which costs less.
@@ -27,53 +41,64 @@ impl Fingerprint {
     }
 }
 
-/// The part of a record that packets towards the network need, by cache lines; those coming back need the first two, and
-/// [`FlowBack`]. The parts stand in tables of their own: where a table's lines are all needed, more of them are in the cache,
-/// and their pages in the TLB.
+/// The part of a record that packets towards the network need, by cache lines; the second of them is also needed by those
+/// coming back. All of it but what is said to be others' is written by the owner only, or while nobody else can reach the
+/// record. The lanes read it in registers, at these offsets.
 #[derive(Debug, Default)]
-#[repr(C, align(256))]
+#[repr(C, align(64))]
 pub struct Flow {
-    // Read by both directions, seldom written.
-    /// The 5-tuple of packets from inside to outside.
-    key: [AtomicU64; 5],
-    last_seen: AtomicU64,
-    policy: AtomicU32,
-    /// Whether the record stands in the index.
-    live: AtomicU16,
-    /// Whether a packet of the flow was ever about to be sealed: only then its numbers must outlive it.
-    seals: AtomicU16,
-    /// The [`Stamp`] under which this box was found to speak for the flow's source and asked what is known of the
-    /// path, and how long packets may be that get the option; 0: none yet.
+    /// Stands for the 5-tuple.
+    fingerprint: [AtomicU64; 2],
+    /// `policy (16) | limit (16) | name (32)`. The name stands for what the owner has seen of snapshots and paths
+    /// ([`Name`]): under it, the flow falls under the policy at this place, and packets up to this length get the option.
     vouched: AtomicU64,
+    /// `seen (32) | flags (16) | owner (16)`. Seen is the time of a packet, in units of [`SEEN_SHIFT`].
+    held: AtomicU64,
+    /// The base nonce's first eight octets.
+    nonce: AtomicU64,
+    /// `Kri of the key (32) | the base nonce's last four octets (32)`.
+    nonce_end: AtomicU64,
+    /// The PRSEQ order of that Kri.
+    order: [AtomicU64; 2],
 
-    // Written by both directions.
-    /// Times.
+    /// Times, written by both directions, and the next packet's numbers.
     pub meter: Meter,
 
-    // Written by packets towards the network.
-    /// Numbers of the packets towards the network.
-    pub sender: SenderState,
-    /// With the session key to seal with go the words of its PRSEQ order.
-    seal_head: KeyHead<2>,
-    seal_body: KeyBody,
+    /// The session key to seal with.
+    key: KeyBody,
 }
 
 /// The rest of a record: what packets coming back need, and what is seldom needed.
 #[derive(Debug, Default)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct FlowBack {
-    /// Packets coming back.
-    pub receiver: ReceiverState,
+    /// The 5-tuple of packets from inside to outside.
+    tuple: [AtomicU64; 5],
+    policy: AtomicU32,
+    /// The forms whose options the host on the inside puts into its packets by itself, as bits.
+    host_measures: AtomicU32,
+    /// When a packet came back, or one went the slow way; see [`WholeFlow::idle`].
+    last_seen: AtomicU64,
+    /// Whether the record stands in the index, for all to find.
+    live: AtomicU64,
+
+    /// `Kri (32) | generation (32)` of the next packet's number; its other parts are in the meter. The owner's.
+    sender: AtomicU64,
+    /// Names the secret of the key to seal with. The owner's.
+    key_id: AtomicU64,
+    /// What the owner notes of packets that others handed over.
+    handed: AtomicU32,
+    /// Highest PSNTP received in clear, and a validity bit (16).
+    clear_high: AtomicU32,
     /// Options that did not verify.
     pub failed: AtomicU64,
     /// Numbers skipped when a later packet came.
     pub skipped: AtomicU64,
     /// Packets that came behind a later one.
     pub late: AtomicU64,
-    /// Highest PSNTP received in clear, and a validity bit (16).
-    clear_high: AtomicU32,
-    /// The forms whose options the host on the inside puts into its packets by itself, as bits.
-    host_measures: AtomicU32,
+
+    /// Packets coming back.
+    pub receiver: ReceiverState,
 }
 
 /// A whole record.
@@ -97,217 +122,213 @@ impl core::ops::Deref for WholeFlow<'_> {
 #[cfg(not(loom))]
 const _: () = {
     use core::mem::offset_of;
-    assert!(offset_of!(Flow, meter) == 64 && offset_of!(Flow, sender) == 128 && offset_of!(Flow, seal_body) == 192);
-    assert!(size_of::<Flow>() == 256);
+    assert!(offset_of!(Flow, meter) == 64 && offset_of!(Flow, key) == 128 && size_of::<Flow>() == 192);
+    assert!(offset_of!(FlowBack, sender) == 64 && offset_of!(FlowBack, receiver) == 128);
 };
 
-/// Names a snapshot and what was known of paths then: what a flow was told under it holds as long as neither has changed. Both
-/// counts are kept modulo 2^24.
+/// In `held`: the option's F under the key that is there.
+const F: u64 = 1 << 16;
+/// In `held`, where F is: the key that is there is not that of the next packet's number.
+const UNKEYED: u64 = 1 << 20;
+/// In `held`: who owns the flow.
+const OWNER: u64 = 0xFFFF;
+const SEEN_AT: u32 = 32;
+
+/// A flow's times of packets are kept in units of 2^28 ns, about 0.27 s, so that a busy flow's line is not written for
+/// every packet.
+const SEEN_SHIFT: u32 = 28;
+const SEEN_GRAIN: u64 = 1 << SEEN_SHIFT;
+
+/// What a flow was told under a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Stamp(u64);
+pub(crate) struct Vouched {
+    /// The place of its policy among the rules.
+    pub(crate) policy: u16,
+    /// How long, in octets from the IPv6 header on, packets may be that get the option without a further question.
+    pub(crate) limit: u16,
+}
 
-/// Bits below a stamp for the length that goes with it.
-const ROOM_BITS: u32 = 16;
-
-impl Stamp {
-    /// Of these versions.
+impl Flow {
+    /// Who owns it. If it is the caller, it finds all numbers that were taken.
     #[inline]
-    pub(crate) const fn new(snapshot: u64, paths: u32) -> Self {
-        Self((snapshot & 0xFF_FFFF) << 40 | (paths as u64 & 0xFF_FFFF) << ROOM_BITS)
+    #[must_use]
+    pub fn owner(&self) -> u16 {
+        self.held.load(Ordering::Acquire) as u16
+    }
+
+    /// Gives the flow to another worker. Only for its owner, who does nothing with it any more.
+    pub fn give(&self, to: u16) {
+        // The other worker has names of its own.
+        self.vouched.store(0, Ordering::Relaxed);
+        let held = self.held.load(Ordering::Relaxed);
+        self.held.store(held & !OWNER | u64::from(to), Ordering::Release);
+    }
+
+    /// What the flow was told under this name. Only for its owner.
+    #[inline]
+    pub(crate) fn vouched(&self, name: Name) -> Option<Vouched> {
+        let word = self.vouched.load(Ordering::Relaxed);
+        (word as u32 == name.0).then_some(Vouched { policy: (word >> 48) as u16, limit: (word >> 32) as u16 })
+    }
+
+    /// Tells it. Only for its owner.
+    #[inline]
+    pub(crate) fn vouch(&self, name: Name, told: Vouched) {
+        let word = u64::from(name.0) | u64::from(told.limit) << 32 | u64::from(told.policy) << 48;
+        self.vouched.store(word, Ordering::Relaxed);
+    }
+
+    /// Notes that a packet came. Only for its owner.
+    #[inline]
+    pub(crate) fn seen(&self, now: u64) {
+        let held = self.held.load(Ordering::Relaxed);
+        let seen = (now >> SEEN_SHIFT) as u32;
+        if (held >> SEEN_AT) as u32 != seen {
+            self.held.store(held & !(u64::MAX << SEEN_AT) | u64::from(seen) << SEEN_AT, Ordering::Relaxed);
+        }
+    }
+
+    /// The key that is there is none of the next number's.
+    fn unkey(&self) {
+        self.held.store(self.held.load(Ordering::Relaxed) | UNKEYED, Ordering::Relaxed);
+    }
+
+    /// Makes it as new, its key overwritten. Only when no worker can reach it.
+    fn clear(&self) {
+        let words = [&self.vouched, &self.held, &self.nonce, &self.nonce_end];
+        for word in words.into_iter().chain(&self.order).chain(&self.fingerprint) {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.meter.clear();
+        self.key.store(&KeyState::ZERO);
     }
 }
 
-/// Seconds-scale granularity of `last_seen`, so that a busy flow's line is not written for every packet: about 0.27 s.
-const SEEN_GRAIN: u64 = 1 << 28;
+impl WholeFlow<'_> {
+    /// Makes a record ready that nobody else can reach yet: `owner`'s, with these numbers.
+    pub fn begin(&self, owner: u16, numbers: Numbers) {
+        self.front.held.store(u64::from(owner) | UNKEYED, Ordering::Relaxed);
+        self.set_numbers(numbers);
+    }
 
-impl Flow {
-    /// Fills a record that nobody else can reach yet.
-    pub(crate) fn prepare(&self, tuple: &FiveTuple, policy: u32, now: u64) {
-        for (word, value) in self.key.iter().zip(tuple.words()) {
+    /// The next packet's numbers. For its owner, or when nobody can be numbering its packets.
+    pub(crate) fn numbers(&self) -> Numbers {
+        let (word, (index, psntp)) = (self.back.sender.load(Ordering::Relaxed), self.meter.next());
+        Numbers { generation: word as u32, kri: (word >> 32) as u32, index, psntp }
+    }
+
+    fn set_numbers(&self, numbers: Numbers) {
+        let Numbers { generation, kri, index, psntp } = numbers;
+        self.back.sender.store(u64::from(generation) | u64::from(kri) << 32, Ordering::Relaxed);
+        fence(Ordering::Release); // see `given`
+        self.meter.set_next(index, psntp);
+    }
+
+    /// Takes the next packet's number: under this generation, or, with `None`, for an option in clear. Only for its owner.
+    ///
+    /// # Errors
+    /// [`NoNumber`]: the packet goes without the option.
+    #[inline]
+    pub(crate) fn take(&self, generation: Option<u32>) -> Result<Number, NoNumber> {
+        let before = self.numbers();
+        let mut numbers = before;
+        let number = match generation {
+            Some(generation) => numbers.take(generation),
+            None => numbers.take_in_clear(),
+        }?;
+        if (numbers.generation, numbers.kri) == (before.generation, before.kri) {
+            self.meter.set_next(numbers.index, numbers.psntp);
+        } else {
+            // The key that is there goes with the numbers before.
+            self.front.unkey();
+            self.set_numbers(numbers);
+        }
+        Ok(number)
+    }
+
+    /// The key of this secret and Kri, with the words of its PRSEQ order, if the flow has it. Only for its owner.
+    #[inline]
+    pub(crate) fn key(&self, id: SecretId, kri: u32, into: &mut KeyState) -> Option<Found<2>> {
+        let end = self.front.nonce_end.load(Ordering::Relaxed);
+        if self.back.key_id.load(Ordering::Relaxed) != id.bits() || (end >> 32) as u32 != kri {
+            return None;
+        }
+        self.front.key.load(into);
+        let base_nonce = (self.front.nonce.load(Ordering::Relaxed), end as u32);
+        Some(Found { base_nonce, extra: self.front.order.each_ref().map(|word| word.load(Ordering::Relaxed)) })
+    }
+
+    /// Keeps the key of this secret and Kri; `seals`: it is one, and no more than an order of PRSEQ. Only for its owner.
+    pub(crate) fn set_key(&self, id: SecretId, kri: u32, key: &ReadyKey, order: [u64; 2], seals: bool) {
+        let (nonce, end) = nonce_words(key.base_nonce);
+        self.front.nonce.store(nonce, Ordering::Relaxed);
+        self.front.nonce_end.store(u64::from(end) | u64::from(kri) << 32, Ordering::Relaxed);
+        for (word, value) in self.front.order.iter().zip(order) {
             word.store(value, Ordering::Relaxed);
         }
-        self.policy.store(policy, Ordering::Relaxed);
-        self.last_seen.store(now, Ordering::Relaxed);
+        self.front.key.store(&key.state);
+        self.back.key_id.store(id.bits(), Ordering::Relaxed);
+        let numbers = self.numbers();
+        let keyed = seals && (id.generation(), kri) == (numbers.generation, numbers.kri);
+        let flags = if keyed { 0 } else { UNKEYED } | if kri & 1 == 1 { F } else { 0 };
+        let held = self.front.held.load(Ordering::Relaxed) & !(UNKEYED | F);
+        self.front.held.store(held | flags, Ordering::Relaxed);
     }
 
-    /// Whether it is the flow of this outbound 5-tuple.
-    #[inline]
-    pub(crate) fn is(&self, words: &[u64; 5]) -> bool {
-        self.key.iter().zip(words).fold(0, |d, (k, w)| d | (k.load(Ordering::Relaxed) ^ w)) == 0
+    /// The owner has found that the flow's numbers may be of another generation than this one, under which it seals now.
+    pub(crate) fn seals_under(&self, generation: u32) {
+        if self.numbers().generation != generation {
+            self.front.unkey();
+        }
     }
 
-    /// The session key to seal with.
-    #[inline]
+    /// The numbers given out under this generation, or, with `None`, to options in clear. `None`: the flow's are of another
+    /// one, or they have just changed. For any worker.
+    pub(crate) fn given(&self, generation: Option<u32>) -> Option<Given> {
+        let before = self.back.sender.load(Ordering::Acquire);
+        let numbers = self.numbers();
+        fence(Ordering::Acquire);
+        if self.back.sender.load(Ordering::Relaxed) != before {
+            return None;
+        }
+        match generation {
+            Some(generation) => numbers.given(generation),
+            None => Some(numbers.given_in_clear()),
+        }
+    }
+
+    /// What the owner notes of packets that others handed over.
+    pub(crate) fn handed(&self) -> &AtomicU32 {
+        &self.back.handed
+    }
+
+    /// Nanoseconds since the last packet of either direction, exact to some 0.3 s.
     #[must_use]
-    pub const fn seal_key(&self) -> KeyLine<'_, 2> {
-        KeyLine { head: &self.seal_head, body: &self.seal_body }
+    pub fn idle(&self, now: u64) -> u64 {
+        let sent = (self.front.held.load(Ordering::Relaxed) >> SEEN_AT) << SEEN_SHIFT;
+        now.saturating_sub(sent.max(self.back.last_seen.load(Ordering::Relaxed)))
     }
 
     /// Asks for the lines that are needed first for a packet towards the network. (All at once would be more than the CPU can
     /// wait for: the rest is asked for one packet at a time, between other work.)
     #[inline]
-    pub(crate) fn prefetch_outbound(&self) {
-        prefetch::line(self);
-        prefetch::line(&self.meter);
+    pub(crate) fn prefetch_outbound_first(&self) {
+        prefetch::line(self.front);
+        prefetch::line(self.back);
     }
 
     /// Asks for those that are needed then.
     #[inline]
     pub(crate) fn prefetch_outbound_rest(&self) {
-        prefetch::line(&self.sender);
-        prefetch::line(&self.seal_body);
+        prefetch::line(&self.front.meter);
+        prefetch::line(&self.front.key);
+        prefetch::line(&self.back.sender);
     }
 
-    /// The outbound 5-tuple's words.
-    #[must_use]
-    pub fn words(&self) -> [u64; 5] {
-        core::array::from_fn(|i| self.key[i].load(Ordering::Relaxed))
-    }
-
-    /// The outbound 5-tuple.
-    #[must_use]
-    pub fn tuple(&self) -> FiveTuple {
-        FiveTuple::from_words(self.words())
-    }
-
-    /// The word of its policy, which those rules understand that gave it ([`Rules`](crate::state::rules::Rules)).
-    #[inline]
-    #[must_use]
-    pub fn policy(&self) -> u32 {
-        self.policy.load(Ordering::Relaxed)
-    }
-
-    /// It falls under another policy, or there are other rules.
-    pub(crate) fn set_policy(&self, word: u32) {
-        self.policy.store(word, Ordering::Relaxed);
-    }
-
-    /// How long, in octets, packets may be that get the option, if this box was found at that moment to speak for the
-    /// flow's source.
-    #[inline]
-    pub(crate) fn room(&self, stamp: Stamp) -> Option<usize> {
-        let since = self.vouched.load(Ordering::Relaxed) ^ stamp.0;
-        (since >> ROOM_BITS == 0).then_some(since as usize)
-    }
-
-    /// This box speaks for the flow's source, and its packets may be so long.
-    #[inline]
-    pub(crate) fn vouch(&self, stamp: Stamp, room: usize) {
-        let room = room.min((1 << ROOM_BITS) - 1) as u64;
-        self.vouched.store(stamp.0 | room, Ordering::Relaxed);
-    }
-
-    /// To be called before a number is taken for sealing.
-    #[inline]
-    pub(crate) fn will_seal(&self) {
-        if self.seals.load(Ordering::Relaxed) == 0 {
-            self.seals.store(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether numbers were taken for sealing. Exact once the sender is frozen: who took a number has set it before.
-    pub(crate) fn has_sealed(&self) -> bool {
-        self.seals.load(Ordering::Relaxed) != 0
-    }
-
-    /// Notes that a packet came.
-    #[inline]
-    pub fn seen(&self, now: u64) {
-        if now.wrapping_sub(self.last_seen.load(Ordering::Relaxed)) > SEEN_GRAIN {
-            self.last_seen.store(now, Ordering::Relaxed);
-        }
-    }
-
-    /// Nanoseconds since the last packet, exact to [`Flow::seen`]'s grain.
-    #[must_use]
-    pub fn idle(&self, now: u64) -> u64 {
-        now.saturating_sub(self.last_seen.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn is_live(&self) -> bool {
-        self.live.load(Ordering::Acquire) != 0
-    }
-
-    pub(crate) fn set_live(&self, live: bool) {
-        self.live.store(u16::from(live), Ordering::Release);
-    }
-
-    /// Makes it as new, its keys overwritten. Only when no worker can reach it.
-    fn clear(&self) {
-        self.sender.start(0, 0);
-        self.seal_key().clear();
-        self.meter.clear();
-        self.seals.store(0, Ordering::Relaxed);
-        for word in self.key.iter().chain([&self.vouched]) {
-            word.store(0, Ordering::Relaxed);
-        }
-    }
-}
-
-impl FlowBack {
-    /// Numbers skipped before a packet in clear, and whether it came behind a later one. Nothing vouches for such a
-    /// packet, so a leap of more than 1,000 counts as a new beginning.
-    #[inline]
-    pub(crate) fn follow_clear(&self, psntp: u16) -> (u32, bool) {
-        const VALID: u32 = 1 << 16;
-        const LEAP: u16 = 1000;
-        let seen = self.clear_high.load(Ordering::Relaxed);
-        let ahead = psntp.wrapping_sub(seen as u16);
-        let behind = ahead.wrapping_neg();
-        if seen & VALID != 0 && behind < LEAP {
-            return (0, behind > 0);
-        }
-        self.clear_high.store(VALID | u32::from(psntp), Ordering::Relaxed);
-        (if seen & VALID != 0 && ahead <= LEAP { u32::from(ahead) - 1 } else { 0 }, false)
-    }
-
-    /// The host on the inside has put an option of this form into a packet by itself.
-    #[inline]
-    pub(crate) fn set_host_measures(&self, form: Form) {
-        if !self.host_measures(form) {
-            self.host_measures.fetch_or(1 << form as u32, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether it has. Then options of this form that come for it are left to it.
-    #[inline]
-    pub(crate) fn host_measures(&self, form: Form) -> bool {
-        self.host_measures.load(Ordering::Relaxed) & 1 << form as u32 != 0
-    }
-
-    /// One option did not.
-    #[inline]
-    pub(crate) fn count_failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// What a verified packet's number says of those before it.
-    #[inline]
-    pub(crate) fn count_gaps(&self, skipped: u32, late: bool) {
-        if skipped > 0 {
-            self.skipped.fetch_add(u64::from(skipped), Ordering::Relaxed);
-        }
-        if late {
-            self.late.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn clear(&self) {
-        self.receiver.clear();
-        for word in [&self.clear_high, &self.host_measures] {
-            word.store(0, Ordering::Relaxed);
-        }
-        for word in [&self.failed, &self.skipped, &self.late] {
-            word.store(0, Ordering::Relaxed);
-        }
-    }
-}
-
-impl WholeFlow<'_> {
     /// Asks for the lines that are needed first for a packet coming back.
     #[inline]
     pub(crate) fn prefetch_inbound(&self) {
-        prefetch::line(self.front);
+        prefetch::line(self.back);
         prefetch::line(&self.back.receiver);
     }
 
@@ -327,42 +348,4 @@ impl WholeFlow<'_> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_flow_was_told_holds_until_snapshot_or_paths_change() {
-        let flow = Flow::default();
-        assert!(flow.room(Stamp::new(1, 0)).is_none());
-        assert_eq!(flow.room(Stamp::new(0, 0)), Some(0), "no packet is short enough");
-        for (ring, paths, room, kept) in [(1, 0, 1360, 1360), (1, 1, 0, 0), (2, 1, usize::MAX, 65_535)] {
-            let stamp = Stamp::new(ring, paths);
-            assert_eq!(flow.room(stamp), None);
-            flow.vouch(stamp, room);
-            assert_eq!(flow.room(stamp), Some(kept));
-            assert_eq!(flow.room(Stamp::new(ring + 1, paths)), None);
-            assert_eq!(flow.room(Stamp::new(ring, paths + 1)), None);
-        }
-        flow.clear();
-        assert_eq!(flow.room(Stamp::new(2, 1)), None);
-    }
-
-    #[test]
-    fn gaps_and_late_packets_in_clear() {
-        let flow = FlowBack::default();
-        let steps = [
-            (65534, (0, false)),
-            (65535, (0, false)),
-            (2, (2, false)),
-            (1, (0, true)),
-            (3, (0, false)),
-            (3, (0, false)),
-            (40_000, (0, false)),
-            (40_001, (0, false)),
-            (39_002, (0, true)),
-        ];
-        for (psntp, expected) in steps {
-            assert_eq!(flow.follow_clear(psntp), expected, "{psntp}");
-        }
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use crate::flow::record::{Fingerprint, Flow, FlowBack, WholeFlow};
 use crate::flow::tombstones::{FlowSnapshot, Tombstones};
 use crossbeam_queue::ArrayQueue;
 use protocol::five_tuple::FiveTuple;
+use protocol::sender::SenderSnapshot;
 use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::collections::VecDeque;
@@ -34,14 +35,55 @@ impl TableSize {
     }
 }
 
+/// Records that are no flow's.
+#[derive(Debug)]
+struct Free {
+    records: ArrayQueue<u32>,
+    /// Stands for the queue's own ordering, which loom does not see.
+    #[cfg(loom)]
+    order: protocol::sync::AtomicU64,
+}
+
+impl Free {
+    fn new(capacity: usize) -> Self {
+        let records = ArrayQueue::new(capacity.max(1));
+        for i in 0..capacity as u32 {
+            let _ = records.push(i); // as many as it holds
+        }
+        Self {
+            records,
+            #[cfg(loom)]
+            order: protocol::sync::AtomicU64::new(0),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn pop(&self) -> Option<u32> {
+        let record = self.records.pop();
+        #[cfg(loom)]
+        self.order.fetch_add(1, protocol::sync::Ordering::AcqRel);
+        record
+    }
+
+    /// Gives one back: what was done to it is done for whoever takes it.
+    fn push(&self, record: u32) {
+        #[cfg(loom)]
+        self.order.fetch_add(1, protocol::sync::Ordering::AcqRel);
+        let _ = self.records.push(record); // it came from there, so there is room
+    }
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct FlowTable {
-    records: TableMemory<Flow>,
+    fronts: TableMemory<Flow>,
     /// As many, each the other part of the record at the same place.
     backs: TableMemory<FlowBack>,
     index: FlowIndex,
-    free: ArrayQueue<u32>,
+    free: Free,
     /// What flows leave behind.
     pub tombstones: Tombstones,
     hasher: FlowHasher,
@@ -55,18 +97,17 @@ pub enum NoFlow {
     Full,
     /// Other workers were inserting it for too long.
     Contended,
+    /// It is being taken out of the table at this moment.
+    Leaving,
 }
 
 impl FlowTable {
     /// A table of this size. `hash_key` is a secret of this boot: nobody outside can choose buckets.
     #[must_use]
     pub fn new(size: TableSize, hash_key: [u8; 16]) -> Self {
-        let free = ArrayQueue::new(size.capacity.max(1));
-        for i in 0..size.capacity as u32 {
-            let _ = free.push(i); // as many as it holds
-        }
+        let free = Free::new(size.capacity);
         Self {
-            records: TableMemory::new(size.capacity),
+            fronts: TableMemory::new(size.capacity),
             backs: TableMemory::new(size.capacity),
             index: FlowIndex::new(size.capacity),
             free,
@@ -83,13 +124,13 @@ impl FlowTable {
     /// Flows it can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.records.len()
+        self.fronts.len()
     }
 
     /// Records in use, those included that wait to be used again.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.records.len() - self.free.len()
+        self.fronts.len() - self.free.len()
     }
 
     /// The hash of an outbound 5-tuple.
@@ -124,40 +165,38 @@ impl FlowTable {
     /// The record that is most likely this flow's; [`FlowTable::confirm`] says whether it is.
     #[inline]
     #[must_use]
-    pub fn candidate(&self, hash: FlowHash) -> Option<&Flow> {
+    pub fn candidate(&self, hash: FlowHash) -> Option<WholeFlow<'_>> {
         let candidate = self.index.candidate(hash);
         if candidate.is_none() {
             self.index.prefetch_second(hash);
         }
-        self.records.get(candidate? as usize)
+        self.record(candidate?)
     }
 
     /// The record of a flow, `candidate` being the most likely one.
     #[inline]
     #[must_use]
-    pub fn confirm<'a>(&'a self, candidate: Option<&'a Flow>, hash: FlowHash, words: &[u64; 5]) -> Option<&'a Flow> {
+    pub fn confirm<'a>(
+        &'a self,
+        candidate: Option<WholeFlow<'a>>,
+        hash: FlowHash,
+        words: &[u64; 5],
+    ) -> Option<WholeFlow<'a>> {
         match candidate {
-            Some(flow) if flow.is(words) => Some(flow),
-            _ => self.find(hash, words).map(|whole| whole.front),
+            Some(flow) if flow.back.is(words) => Some(flow),
+            _ => self.find(hash, words),
         }
     }
 
     /// The record of a flow.
     #[must_use]
     pub fn find(&self, hash: FlowHash, words: &[u64; 5]) -> Option<WholeFlow<'_>> {
-        self.record(self.index.find(&self.records, hash, words)?)
+        self.record(self.index.find(&self.backs, hash, words)?)
     }
 
-    fn record(&self, at: u32) -> Option<WholeFlow<'_>> {
-        Some(WholeFlow { front: self.records.get(at as usize)?, back: self.backs.get(at as usize)? })
-    }
-
-    /// The whole of a record of this table.
     #[inline]
-    #[must_use]
-    pub fn whole<'a>(&'a self, front: &'a Flow) -> Option<WholeFlow<'a>> {
-        let octets = core::ptr::from_ref(front).addr().wrapping_sub(self.records.as_ptr().addr());
-        Some(WholeFlow { front, back: self.backs.get(octets / size_of::<Flow>())? })
+    fn record(&self, at: u32) -> Option<WholeFlow<'_>> {
+        Some(WholeFlow { front: self.fronts.get(at as usize)?, back: self.backs.get(at as usize)? })
     }
 
     /// The record of a flow that was not there a moment ago. `init` gets the new record, the flow's fingerprint, and what the
@@ -177,18 +216,19 @@ impl FlowTable {
         let flow = self.record(record).ok_or(NoFlow::Full)?;
         let words = tuple.words();
         let fingerprint = self.fingerprint(&words);
-        flow.prepare(tuple, policy, now);
+        flow.back.prepare(tuple, policy, now);
         let start = || init(flow, fingerprint, self.tombstones.find(fingerprint));
-        let inserted = self.index.insert(&self.records, hash, &words, record, start);
+        let inserted = self.index.insert(&self.backs, hash, &words, record, start);
         if inserted == Inserted::New {
-            flow.set_live(true);
+            flow.back.set_live(true);
             return Ok((flow, true));
         }
         flow.clear();
-        let _ = self.free.push(record); // it came from there, so there is room
+        self.free.push(record);
         match inserted {
             Inserted::Existing(other) => Ok((self.record(other).ok_or(NoFlow::Contended)?, false)),
             Inserted::Full => Err(NoFlow::Full),
+            Inserted::Leaving => Err(NoFlow::Leaving),
             Inserted::Contended | Inserted::New => Err(NoFlow::Contended),
         }
     }
@@ -196,15 +236,19 @@ impl FlowTable {
     /// Every flow in the table, for listings.
     pub fn iter(&self) -> impl Iterator<Item = WholeFlow<'_>> {
         let whole = |(front, back)| WholeFlow { front, back };
-        self.records.iter().zip(self.backs.iter()).map(whole).filter(|f| f.is_live())
+        self.fronts.iter().zip(self.backs.iter()).map(whole).filter(|f| f.back.is_live())
     }
 }
 
 /// The control thread's side: takes idle flows out, in steps.
+///
+/// A flow is first made *leaving*: no look-up finds it any more. When every worker has been between bursts since, nobody is at
+/// work on it, and nobody can come to it: its numbers are read as they stand, kept, and the record is free. A packet that comes
+/// meanwhile passes without the option.
 #[derive(Debug)]
 pub struct Ager {
     next: usize,
-    retired: VecDeque<(GracePeriod, Vec<u32>)>,
+    leaving: VecDeque<(GracePeriod, Vec<u32>)>,
     /// Flows taken out so far.
     pub expired: u64,
     /// Flows that had to stay because no tombstone was free.
@@ -216,57 +260,57 @@ impl Ager {
     /// For the table that these workers use.
     #[must_use]
     pub fn new(quiescence: Quiescence) -> Self {
-        Self { next: 0, retired: VecDeque::new(), expired: 0, kept_for_lack_of_tombstones: 0, quiescence }
+        Self { next: 0, leaving: VecDeque::new(), expired: 0, kept_for_lack_of_tombstones: 0, quiescence }
     }
 
-    /// Looks at the next `count` records and takes out those idle for longer than `idle_ns`.
+    /// Looks at the next `count` records, and takes out those idle for longer than `idle_ns`: those whose workers are between
+    /// bursts at once, others in a later step.
     pub fn step(&mut self, table: &FlowTable, now: u64, idle_ns: u64, count: usize) {
-        self.reclaim(table);
-        let mut gone = Vec::new();
-        for _ in 0..count.min(table.records.len()) {
+        let mut leaving = Vec::new();
+        for _ in 0..count.min(table.fronts.len()) {
             let record = self.next;
-            self.next = (self.next + 1) % table.records.len();
+            self.next = (self.next + 1) % table.fronts.len();
             let Some(flow) = table.record(record as u32) else { continue };
-            if flow.is_live() && flow.idle(now) > idle_ns && self.take_out(table, record as u32, flow) {
-                gone.push(record as u32);
+            if flow.back.is_live() && flow.idle(now) > idle_ns {
+                flow.back.set_live(false);
+                if table.index.leave(table.hash(&flow.back.words()), record as u32) {
+                    leaving.push(record as u32);
+                }
             }
         }
-        if !gone.is_empty() {
-            self.expired += gone.len() as u64;
-            self.retired.push_back((self.quiescence.grace_period(), gone));
+        if !leaving.is_empty() {
+            self.leaving.push_back((self.quiescence.grace_period(), leaving));
+        }
+        while self.leaving.front().is_some_and(|(grace, _)| self.quiescence.has_passed(grace)) {
+            let Some((_, records)) = self.leaving.pop_front() else { return };
+            records.into_iter().for_each(|record| self.take_out(table, record));
         }
     }
 
-    fn take_out(&mut self, table: &FlowTable, record: u32, flow: WholeFlow<'_>) -> bool {
-        let words = flow.words();
-        let fingerprint = table.fingerprint(&words);
-        let sealed = flow.sender.freeze();
-        // Also without a number taken the generation counts: it says that older ones are over for this flow.
-        let sender = (sealed.is_started() && flow.has_sealed()).then_some(sealed);
+    /// Takes a leaving flow out; nobody is at work on it.
+    fn take_out(&mut self, table: &FlowTable, record: u32) {
+        let Some(flow) = table.record(record) else { return };
+        let words = flow.back.words();
+        let hash = table.hash(&words);
+        // Without a generation nothing was sealed, and the numbers need not outlive the flow.
+        let sender = Some(flow.numbers().snapshot()).filter(SenderSnapshot::is_started);
         let snapshot = FlowSnapshot { sender, receiver: flow.back.receiver.snapshot() };
         let matters = sender.is_some() || !snapshot.receiver.is_empty();
-        if matters && !table.tombstones.keep(fingerprint, snapshot) {
-            flow.sender.thaw();
+        if matters && !table.tombstones.keep(table.fingerprint(&words), snapshot) {
+            flow.back.set_live(true);
+            table.index.stay(hash, record);
             self.kept_for_lack_of_tombstones += 1;
-            return false;
+            return;
         }
-        flow.set_live(false);
-        table.index.unlink(table.hash(&words), record)
-    }
-
-    /// Gives records back that no worker can hold any more, overwritten.
-    fn reclaim(&mut self, table: &FlowTable) {
-        while self.retired.front().is_some_and(|(grace, _)| self.quiescence.has_passed(grace)) {
-            let Some((_, records)) = self.retired.pop_front() else { return };
-            for record in records {
-                if let Some(flow) = table.record(record) {
-                    flow.clear();
-                }
-                let _ = table.free.push(record);
-            }
-        }
+        table.index.remove(hash, record);
+        flow.clear();
+        table.free.push(record);
+        self.expired += 1;
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests;

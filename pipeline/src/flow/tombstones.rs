@@ -19,25 +19,26 @@ struct Entry {
     lo: AtomicU64,
     hi: AtomicU64,
     sender: AtomicU64,
-    /// PSNTP of n = 0, a bit that there is a sender's snapshot at all, and one that the receiver's is crowded.
-    base: AtomicU64,
+    /// The sender's generation, in the upper half; a bit that there is a sender's snapshot at all, and one that the receiver's
+    /// is crowded.
+    rest: AtomicU64,
     receiver_id: [AtomicU64; 2],
     receiver_high: [AtomicU64; 2],
 }
 
-const HAS_SENDER: u64 = 1 << 16;
-const CROWDED: u64 = 1 << 17;
+const HAS_SENDER: u64 = 1;
+const CROWDED: u64 = 2;
 
 impl Entry {
     fn snapshot(&self) -> FlowSnapshot {
-        let base = self.base.load(Ordering::Relaxed);
-        let sender = SenderSnapshot::from_words(self.sender.load(Ordering::Relaxed), base as u16);
+        let rest = self.rest.load(Ordering::Relaxed);
+        let sender = SenderSnapshot::from_words(self.sender.load(Ordering::Relaxed), (rest >> 32) as u32);
         FlowSnapshot {
-            sender: (base & HAS_SENDER != 0).then_some(sender),
+            sender: (rest & HAS_SENDER != 0).then_some(sender),
             receiver: ReceiverSnapshot {
                 id: self.receiver_id.each_ref().map(|w| w.load(Ordering::Relaxed)),
                 high: self.receiver_high.each_ref().map(|w| w.load(Ordering::Relaxed)),
-                crowded: base & CROWDED != 0,
+                crowded: rest & CROWDED != 0,
             },
         }
     }
@@ -131,16 +132,16 @@ impl Tombstones {
                 None => return false,
             },
         };
-        let (word, base) = snapshot.sender.map_or((0, 0), |s| {
-            let (word, base) = s.to_words();
-            (word, u64::from(base) | HAS_SENDER)
+        let (word, rest) = snapshot.sender.map_or((0, 0), |s| {
+            let (word, generation) = s.to_words();
+            (word, u64::from(generation) << 32 | HAS_SENDER)
         });
         entry.lo.store(0, Ordering::Relaxed);
         fence(Ordering::Release);
         entry.hi.store(fingerprint.hi, Ordering::Relaxed);
         entry.sender.store(word, Ordering::Relaxed);
         let crowded = if snapshot.receiver.crowded { CROWDED } else { 0 };
-        entry.base.store(base | crowded, Ordering::Relaxed);
+        entry.rest.store(rest | crowded, Ordering::Relaxed);
         for i in 0..2 {
             entry.receiver_id[i].store(snapshot.receiver.id[i], Ordering::Relaxed);
             entry.receiver_high[i].store(snapshot.receiver.high[i], Ordering::Relaxed);
@@ -178,7 +179,7 @@ mod tests {
 
     fn rest(n: u64) -> FlowSnapshot {
         FlowSnapshot {
-            sender: Some(SenderSnapshot::from_words(n, n as u16)),
+            sender: Some(SenderSnapshot::from_words(n, n as u32)),
             receiver: ReceiverSnapshot { id: [n, n + 1], high: [n * 2, n * 3], crowded: n % 2 == 1 },
         }
     }

@@ -50,7 +50,7 @@ pub(super) fn account<'a>(
     if before != this && before.is_some() && flow.back.receiver.current() == this {
         counters.rotations.add(1);
     }
-    flow.seen(now);
+    flow.back.seen(now);
     measure(flow, counters, metrics, now);
     None
 }
@@ -73,7 +73,8 @@ fn first_of_flow<'a>(
 ) -> Option<WholeFlow<'a>> {
     let plan = c.plan(plans)?;
     let tuple = FiveTuple::from_words(plan.words);
-    let (flow, new) = shared.insert(&tuple, plan.hash, c.policy as usize, snapshot, now).ok()?;
+    let (flow, new) =
+        shared.insert(&tuple, plan.hash, c.policy as usize, &snapshot.rules, counters.worker, now).ok()?;
     counters.flows_inserted.add(u64::from(new));
     c.flow = Some(flow);
     Some(flow)

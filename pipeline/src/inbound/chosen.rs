@@ -58,7 +58,7 @@ impl Chosen<'_> {
 
     /// The packet's own 5-tuple.
     pub(super) fn tuple(&self, plans: &Plans) -> FiveTuple {
-        let words = self.plan(plans).map(|p| p.words).or(self.flow.map(|f| f.words()));
+        let words = self.plan(plans).map(|p| p.words).or(self.flow.map(|f| f.back.words()));
         FiveTuple::from_words(words.unwrap_or_default()).reversed()
     }
 

@@ -12,6 +12,7 @@ mod icmp_error;
 mod opening;
 
 use crate::flow::lookup::{Likely, look_up};
+use crate::flow::record::WholeFlow;
 use crate::observe::counters::{Outcome, WorkerCounters};
 use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, make_ready};
@@ -60,13 +61,9 @@ impl Worker {
         // Which packets are ICMPv6 errors, whose quotation comes last: they may carry an option themselves.
         let mut quoting = 0u32;
         let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
-        let prefetch = |flow| {
-            if let Some(flow) = shared.table.whole(flow) {
-                flow.prefetch_inbound();
-            }
-        };
+        let prefetch = |flow: WholeFlow<'_>| flow.prefetch_inbound();
         look_up(&shared.table, packets, measured, prefetch, |i, packet, likely| {
-            if let Some(c) = likely.and_then(|l| choose_known(shared, ring, rules, packet, l, i as u8)) {
+            if let Some(c) = likely.and_then(|l| choose_known(ring, rules, packet, l, i as u8)) {
                 outcomes.push(c.done());
                 chosen.push(c);
                 return;
@@ -169,7 +166,7 @@ fn settle<'a, B: PacketBuf>(
         },
         (_, None) => {
             if let (Some(flow), Some(metrics)) = (c.flow, metrics_in_clear(packets, c)) {
-                flow.seen(now);
+                flow.back.seen(now);
                 let (skipped, late) = flow.back.follow_clear(metrics.psntp);
                 gaps(flow, counters, skipped, late);
                 measure(flow, counters, &metrics, now);
@@ -218,16 +215,14 @@ fn plan_of<B: PacketBuf>(packet: &B) -> Option<(usize, RemovePlan)> {
 /// it.
 #[inline]
 fn choose_known<'a, B: PacketBuf>(
-    shared: &'a Shared,
     ring: &KeyRing,
     rules: &Rules,
     packet: &B,
     Likely { quick, form, flow, .. }: &Likely<'a>,
     number: u8,
 ) -> Option<Chosen<'a>> {
-    let (flow, form) = (flow.filter(|flow| flow.is(&quick.words))?, (*form)?);
-    let flow = shared.table.whole(flow)?;
-    let (policy, way) = rules.way(flow.policy())?;
+    let (flow, form) = (flow.filter(|flow| flow.back.is(&quick.words))?, (*form)?);
+    let (policy, way) = rules.way(flow.back.policy())?;
     if way.opens != Some(form) || flow.back.host_measures(form) {
         return None;
     }
@@ -273,7 +268,7 @@ fn choose<'a, B: PacketBuf>(
     let words = outbound.words();
     let hash = shared.table.hash(&words);
     let flow = shared.table.find(hash, &words);
-    let policy = rules.policy_of(flow.map(|flow| flow.front), &words).ok_or(pass(Reason::Off))?;
+    let policy = rules.policy_of(flow.map(|flow| flow.back), &words).ok_or(pass(Reason::Off))?;
     let rule = rules.policy(policy).ok_or(pass(Reason::Off))?;
     let form = rule.mode.form().ok_or(pass(Reason::Off))?;
     if rules.config.mss_clamp {

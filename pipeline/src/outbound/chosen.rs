@@ -1,6 +1,6 @@
 //! The packets of a burst that get an option.
 
-use crate::flow::record::Flow;
+use crate::flow::record::WholeFlow;
 use crate::ports::BURST;
 use arrayvec::ArrayVec;
 use protocol::sender::Number;
@@ -9,7 +9,7 @@ use protocol::wire::option::Form;
 
 /// A packet that is to get an option. Small, since there are many of them: what only few need is in [`Plans`].
 pub(super) struct Chosen<'a> {
-    pub(super) flow: &'a Flow,
+    pub(super) flow: WholeFlow<'a>,
     /// Set when all of the burst are chosen.
     pub(super) number: Number,
     /// The place of its policy among the rules.

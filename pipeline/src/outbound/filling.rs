@@ -55,13 +55,14 @@ fn fill_forms(
         if form == Form::Pdm {
             continue;
         }
-        let shared_with =
-            |b: &Chosen<'_>| core::ptr::eq(b.flow, c.flow) && b.number.kri == number.kri && form_of(b) == form;
+        let shared_with = |b: &Chosen<'_>| {
+            core::ptr::eq(b.flow.front, c.flow.front) && b.number.kri == number.kri && form_of(b) == form
+        };
         let (found, at) = match before {
             Some((b, found, at)) if shared_with(b) => (found, at),
             _ => {
                 let id = if form == Form::Encrypted { sealed } else { in_clear };
-                let found = match c.flow.seal_key().get(id, number.kri, &mut keys[slot]) {
+                let found = match c.flow.key(id, number.kri, &mut keys[slot]) {
                     Some(found) => found,
                     None => new_key(shared, ring, counters, c, id, &mut keys[slot])?,
                 };
@@ -129,15 +130,16 @@ fn new_key(
     into: &mut KeyState,
 ) -> Option<Found<2>> {
     let kri = c.number.kri;
-    let ready = match ring.sealer.as_ref().filter(|_| c.form == Form::Encrypted) {
+    let seals = c.form == Form::Encrypted;
+    let ready = match ring.sealer.as_ref().filter(|_| seals) {
         Some(sealer) => {
             counters.derivations.add(1);
-            sealer.keys.session(&c.flow.tuple(), kri)?.ready(sealer.aead)
+            sealer.keys.session(&c.flow.back.tuple(), kri)?.ready(sealer.aead)
         }
         None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
     };
     let extra = shared.prseq_order(c.flow, id.generation(), kri).to_words();
-    c.flow.seal_key().put(id, kri, &ready, extra);
+    c.flow.set_key(id, kri, &ready, extra, seals);
     into.clone_from(&ready.state);
     Some(Found { base_nonce: nonce_words(ready.base_nonce), extra })
 }

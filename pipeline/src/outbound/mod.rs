@@ -11,7 +11,7 @@ pub mod too_big;
 
 use crate::flow::hash::FlowHash;
 use crate::flow::lookup::{Likely, look_up};
-use crate::flow::record::{Flow, Stamp, WholeFlow};
+use crate::flow::record::{Name, Vouched, WholeFlow};
 use crate::flow::table::NoFlow;
 use crate::observe::counters::{Outcome, WorkerCounters};
 use crate::observe::reasons::Reason;
@@ -19,10 +19,9 @@ use crate::packet::buffer::{PacketBuf, make_ready};
 use crate::packet::mss;
 use crate::packet::parse::{self, Quick};
 use crate::ports::{BURST, Clock};
-use crate::state::keyring::KeyRing;
 use crate::state::path_mtu::Known;
 use crate::state::policies::{InboundAction, OutboundAction};
-use crate::state::rules::{Oversize, Rules, Way};
+use crate::state::rules::{Oversize, Rules};
 use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
 use crate::state::worker::{Worker, look};
@@ -49,12 +48,24 @@ impl From<InsertError> for Reason {
 impl From<NoNumber> for Reason {
     fn from(no: NoNumber) -> Self {
         match no {
-            NoNumber::Frozen => Self::FlowLeaving,
             NoNumber::Exhausted => Self::Exhausted,
-            // This worker's snapshot is a little older than another's: the next burst has the new one.
-            NoNumber::NewerGeneration | NoNumber::Contended => Self::Contended,
+            // This worker's snapshot is a little older than that of who had the flow before: the next burst has the new one.
+            NoNumber::NewerGeneration => Self::Contended,
         }
     }
+}
+
+/// What goes for all packets of a burst.
+#[derive(Clone, Copy)]
+struct Burst<'a> {
+    shared: &'a Shared,
+    snapshot: &'a Snapshot,
+    counters: &'a WorkerCounters,
+    /// What this worker calls the snapshot, with what is known of paths.
+    name: Name,
+    /// This worker.
+    me: u16,
+    now: u64,
 }
 
 impl Worker {
@@ -66,7 +77,7 @@ impl Worker {
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
     ) {
-        let Self { shared, snapshot, counters, scratch, audit, too_big, index, epoch, .. } = self;
+        let Self { shared, snapshot, counters, scratch, audit, too_big, index, epoch, naming, .. } = self;
         let shared = &**shared;
         // From here on no record that a look-up finds is used for another flow.
         epoch.enter();
@@ -74,23 +85,21 @@ impl Worker {
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
         let now = clock.now_ns();
         outcomes.clear();
-        let stamp = shared.stamp(snapshot.version);
+        let name = naming.of(snapshot.version, shared.path_mtus.epoch());
+        let burst = Burst { shared, snapshot, counters, name, me: *index as u16, now };
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let plain = |packet: &B| Some((parse::plain(packet)?, None));
-        look_up(&shared.table, packets, plain, Flow::prefetch_outbound, |i, packet, likely| {
-            if let Some(c) = likely.and_then(|l| choose_known(shared, ring, rules, stamp, packet, l, i as u8, now)) {
+        let prefetch = |flow: WholeFlow<'_>| flow.prefetch_outbound_first();
+        look_up(&shared.table, packets, plain, prefetch, |i, packet, likely| {
+            if let Some(c) = likely.and_then(|l| choose_known(burst, packet, l, i as u8)) {
                 outcomes.push(Outcome::Added(c.form));
                 chosen.push(c);
                 return;
             }
-            let choice = if is_off(rules, likely) {
-                Err(Reason::Off)
-            } else {
-                choose(shared, snapshot, counters, packet, &mut plans, now)
-            };
+            let choice = if is_off(rules, likely) { Err(Reason::Off) } else { choose(burst, packet, &mut plans) };
             outcomes.push(match choice {
                 Ok(c) => {
                     let form = c.form;
@@ -134,51 +143,52 @@ impl Worker {
 
 /// Chooses a packet of the plain shape whose flow is known and in which nothing is out of the way. `None`: [`choose`] it.
 #[inline]
-#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 fn choose_known<'a, B: PacketBuf>(
-    shared: &Shared,
-    ring: &KeyRing,
-    rules: &Rules,
-    stamp: Stamp,
+    burst: Burst<'_>,
     packet: &B,
     Likely { quick, flow, .. }: &Likely<'a>,
     number: u8,
-    now: u64,
 ) -> Option<Chosen<'a>> {
-    let flow = flow.filter(|flow| flow.is(&quick.words))?;
-    let (index, &Way { add_up_to, form, .. }) = rules.way(flow.policy())?;
-    let room = match flow.room(stamp) {
-        Some(room) => room,
-        None => vouch(shared, ring, stamp, flow, quick, form, now)?,
+    let flow = flow.filter(|flow| flow.back.is(&quick.words) && flow.owner() == burst.me)?;
+    let Vouched { policy, limit } = match flow.vouched(burst.name) {
+        Some(vouched) => vouched,
+        None => vouch(burst, flow, quick)?,
     };
-    if quick.len > add_up_to.min(room) || packet.headroom() < form.header_len() {
+    let form = burst.snapshot.rules.way_at(usize::from(policy))?.form;
+    if quick.len > usize::from(limit) || packet.headroom() < form.header_len() {
         return None;
     }
     flow.prefetch_outbound_rest();
-    flow.seen(now);
+    flow.front.seen(burst.now);
     let link_local = ipv6::is_link_local(quick.words[0]);
-    Some(Chosen { flow, number: Number::default(), policy: index as u32, packet: number, plan: None, form, link_local })
+    Some(Chosen {
+        flow,
+        number: Number::default(),
+        policy: policy.into(),
+        packet: number,
+        plan: None,
+        form,
+        link_local,
+    })
 }
 
-/// What a flow is told once while a snapshot lasts and what is known of paths: whether this box speaks for its source, and how long its packets may be for the
-/// option to fit the path.
+/// What a flow is told once while a snapshot lasts and what is known of paths: its policy, whether this box speaks for its
+/// source, and how long its packets may be for the option to fit the path.
 #[cold]
-fn vouch(
-    shared: &Shared,
-    ring: &KeyRing,
-    stamp: Stamp,
-    flow: &Flow,
-    quick: &Quick,
-    form: Form,
-    now: u64,
-) -> Option<usize> {
+fn vouch(Burst { shared, snapshot, name, now, .. }: Burst<'_>, flow: WholeFlow<'_>, quick: &Quick) -> Option<Vouched> {
+    let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
+    let (policy, way) = rules.way(flow.back.policy())?;
     let tuple = FiveTuple::from_words(quick.words);
-    if form == Form::Encrypted && !ring.sealer.as_ref()?.seals(&tuple) {
-        return None;
+    if way.form == Form::Encrypted {
+        let sealer = ring.sealer.as_ref().filter(|sealer| sealer.seals(&tuple))?;
+        flow.seals_under(sealer.generation);
     }
-    let room = shared.path_mtus.known(&tuple.dst, now).map_or(usize::MAX, |known| known.room(form.header_len()));
-    flow.vouch(stamp, room);
-    Some(room)
+    let room = shared.path_mtus.known(&tuple.dst, now).map_or(usize::MAX, |known| known.room(way.form.header_len()));
+    // A policy whose place does not fit the word is no worse off than a packet of another shape.
+    let policy = u16::try_from(policy).ok()?;
+    let vouched = Vouched { policy, limit: u16::try_from(way.add_up_to.min(room)).unwrap_or(u16::MAX) };
+    flow.vouch(name, vouched);
+    Some(vouched)
 }
 
 /// Whether a packet is none to be measured. Such packets have no flow, and there may be many of them. (Not inlined: the loop that
@@ -190,21 +200,15 @@ fn is_off(rules: &Rules, likely: Option<&Likely<'_>>) -> bool {
 
 /// Finds the policy and the flow of one packet, and everything that could keep it from getting an option.
 #[inline(never)]
-fn choose<'a, B: PacketBuf>(
-    shared: &'a Shared,
-    snapshot: &Snapshot,
-    counters: &WorkerCounters,
-    packet: &mut B,
-    plans: &mut Plans,
-    now: u64,
-) -> Result<Chosen<'a>, Reason> {
+fn choose<'a, B: PacketBuf>(burst: Burst<'a>, packet: &mut B, plans: &mut Plans) -> Result<Chosen<'a>, Reason> {
+    let Burst { shared, snapshot, counters, now, .. } = burst;
     let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
     let parse::Parsed { l3, chain } = parse::parse(packet)?;
     let tuple = chain.five_tuple;
     let words = tuple.words();
     let hash = shared.table.hash(&words);
     let known = shared.table.find(hash, &words);
-    let index = rules.policy_of(known.map(|flow| flow.front), &words).ok_or(Reason::Off)?;
+    let index = rules.policy_of(known.map(|flow| flow.back), &words).ok_or(Reason::Off)?;
     let policy = rules.policy(index).ok_or(Reason::Off)?;
     let form = policy.mode.form().ok_or(Reason::Off)?;
     if rules.config.mss_clamp {
@@ -214,10 +218,10 @@ fn choose<'a, B: PacketBuf>(
     let measured = chain.option.map(|option| option.form);
     if measured == Some(form) && policy.inbound != InboundAction::Pass {
         // What comes back with an option may be the other host's, and is left to this one.
-        let flow = known.or_else(|| enter(shared, snapshot, counters, &tuple, hash, index, now).ok());
+        let flow = known.or_else(|| enter(burst, &tuple, hash, index).ok());
         if let Some(flow) = flow {
             flow.back.set_host_measures(form);
-            flow.seen(now);
+            flow.back.seen(now);
         }
     }
     if policy.outbound == OutboundAction::Pass {
@@ -251,10 +255,13 @@ fn choose<'a, B: PacketBuf>(
         return Err(Reason::NoHeadroom);
     }
     let flow = match known {
-        Some(flow) => flow.front,
-        None => enter(shared, snapshot, counters, &tuple, hash, index, now)?.front,
+        Some(flow) => flow,
+        None => enter(burst, &tuple, hash, index)?,
     };
-    flow.seen(now);
+    if flow.owner() != burst.me {
+        return Err(Reason::Contended);
+    }
+    flow.back.seen(now);
     let link_local = ipv6::is_link_local(words[0]);
     plans.push((l3, plan));
     let plan = Some(plans.len() as u8 - 1);
@@ -263,15 +270,12 @@ fn choose<'a, B: PacketBuf>(
 
 /// Brings a flow into the table.
 fn enter<'a>(
-    shared: &'a Shared,
-    snapshot: &Snapshot,
-    counters: &WorkerCounters,
+    Burst { shared, snapshot, counters, me, now, .. }: Burst<'a>,
     tuple: &FiveTuple,
     hash: FlowHash,
     policy: usize,
-    now: u64,
 ) -> Result<WholeFlow<'a>, NoFlow> {
-    let (flow, new) = shared.insert(tuple, hash, policy, snapshot, now)?;
+    let (flow, new) = shared.insert(tuple, hash, policy, &snapshot.rules, me.into(), now)?;
     counters.flows_inserted.add(u64::from(new));
     Ok(flow)
 }
@@ -289,13 +293,7 @@ fn number(
 ) -> [u32; 2] {
     let (mut without, mut rotations, mut pointed, mut locals) = (0u32, 0, 0, 0);
     for (i, c) in chosen.iter_mut().enumerate() {
-        let taken = if c.form == Form::Encrypted {
-            c.flow.will_seal();
-            c.flow.sender.take(generation)
-        } else {
-            c.flow.sender.take_in_clear()
-        };
-        match taken {
+        match c.flow.take((c.form == Form::Encrypted).then_some(generation)) {
             Ok(number) => {
                 rotations += u64::from(number.index == 0 && number.kri > 0);
                 c.number = number;

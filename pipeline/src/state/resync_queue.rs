@@ -14,6 +14,8 @@ pub struct Sample {
     pub tuple: FiveTuple,
     /// Its option as it came.
     pub option: EncryptedOption,
+    /// The worker that it came to.
+    pub worker: usize,
 }
 
 /// Packets on their way to the control thread, with the Kri that the search has come to (`None`: not begun).

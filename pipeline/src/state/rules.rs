@@ -5,7 +5,7 @@
 //! it falls under as one word. Each rules' words are numbers of their own: that of an earlier rules is none of them, so
 //! whoever reads it looks the policy up anew, once (`Rules::policy_of`).
 
-use crate::flow::record::Flow;
+use crate::flow::record::FlowBack;
 use crate::observe::counter::Counter;
 use crate::observe::counters::PolicyCounters;
 use crate::state::policies::{InboundAction, Mode, OutboundAction, Policy};
@@ -145,7 +145,7 @@ impl Rules {
 
     /// The id of the policy that a flow was last found to fall under. `None`: these rules have not been asked yet.
     #[must_use]
-    pub fn id_of(&self, flow: &Flow) -> Option<PolicyId> {
+    pub fn id_of(&self, flow: &FlowBack) -> Option<PolicyId> {
         self.standings.get(self.index_of(flow.policy())).map(|standing| standing.id)
     }
 
@@ -173,9 +173,10 @@ impl Rules {
         Some((index, self.ways.get(index)?))
     }
 
-    /// Whether packets of the policy at this place are sealed.
-    pub(crate) fn seals(&self, index: usize) -> bool {
-        self.ways.get(index).is_none_or(|way| way.form == Form::Encrypted)
+    /// What the policy at this place means.
+    #[inline]
+    pub(crate) fn way_at(&self, index: usize) -> Option<&Way> {
+        self.ways.get(index)
     }
 
     /// The first policy that matches an outbound 5-tuple (as words). `None`: there is none, or it is off.
@@ -185,7 +186,7 @@ impl Rules {
     }
 
     /// The place of a flow's policy, which is looked up if the flow is new, or was last asked about under other rules.
-    pub(crate) fn policy_of(&self, flow: Option<&Flow>, outbound: &[u64; 5]) -> Option<usize> {
+    pub(crate) fn policy_of(&self, flow: Option<&FlowBack>, outbound: &[u64; 5]) -> Option<usize> {
         let Some(flow) = flow else { return self.classify(outbound) };
         if let Some((index, _)) = self.way(flow.policy()) {
             return Some(index);
@@ -280,7 +281,7 @@ mod tests {
     #[test]
     fn a_flows_policy_is_looked_up_once_under_each_rules() {
         let words = FiveTuple::default().words();
-        let flow = Flow::default();
+        let flow = FlowBack::default();
         let mut before = rules(&Rules::default(), &["a"], 1);
         flow.set_policy(before.word_of(0));
         for names in [&["b", "a"][..], &["a"], &["c", "d", "a"], &[], &["a"]] {

@@ -2,18 +2,19 @@
 
 use crate::flow::hash::FlowHash;
 use crate::flow::quiescence::Quiescence;
-use crate::flow::record::{Flow, Stamp, WholeFlow};
+use crate::flow::record::WholeFlow;
 use crate::flow::table::{FlowTable, NoFlow};
 use crate::flow::tombstones::FlowSnapshot;
 use crate::observe::reasons::Reason;
 use crate::state::path_mtu::{Known, PathMtus};
 use crate::state::resync_queue::ResyncQueue;
 use crate::state::rules::{PathConfig, Rules};
-use crate::state::snapshot::{Snapshot, SnapshotCell};
+use crate::state::snapshot::SnapshotCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use protocol::five_tuple::FiveTuple;
 use protocol::prseq::{MasterKey, PrseqKey};
+use protocol::sender::{NO_GENERATION, Numbers};
 
 /// In the place of a generation, where the order of PRSEQ in options in clear is derived: no key goes with it. (The numbers of
 /// those that seal begin with 1.)
@@ -95,12 +96,6 @@ impl Shared {
         known.min(rules.config.outside_mtu.saturating_sub(len))
     }
 
-    /// What a flow is told while this snapshot lasts, and what is known of paths stays as it is.
-    #[inline]
-    pub(crate) fn stamp(&self, version: u64) -> Stamp {
-        Stamp::new(version, self.path_mtus.epoch())
-    }
-
     /// Takes `count` consecutive Global Pointer values for sources of this class; gives the first.
     #[inline]
     pub(crate) fn take_global_pointer(&self, link_local: bool, count: u32) -> u32 {
@@ -108,35 +103,29 @@ impl Shared {
     }
 
     /// The order of PRSEQ in a flow's options under this generation and Kri.
-    pub(crate) fn prseq_order(&self, flow: &Flow, generation: u32, kri: u32) -> PrseqKey {
-        let fingerprint = self.table.fingerprint(&flow.words()).bits();
+    pub(crate) fn prseq_order(&self, flow: WholeFlow<'_>, generation: u32, kri: u32) -> PrseqKey {
+        let fingerprint = self.table.fingerprint(&flow.back.words()).bits();
         PrseqKey::derive(&self.master, fingerprint, generation, kri)
     }
 
-    /// Puts a flow under the policy at this place into the table; one that was there before goes on where it stopped. Says
-    /// whether it is new.
+    /// Puts a flow under the policy at this place into the table, as this worker's; one that was there before goes on where it
+    /// stopped. Says whether it is new.
     pub(crate) fn insert(
         &self,
         tuple: &FiveTuple,
         hash: FlowHash,
         policy: usize,
-        Snapshot { ring, rules, .. }: &Snapshot,
+        rules: &Rules,
+        worker: usize,
         now: u64,
     ) -> Result<(WholeFlow<'_>, bool), NoFlow> {
-        let generation = ring.sealer.as_ref().filter(|_| rules.seals(policy)).map(|sealer| sealer.generation);
         let word = rules.word_of(policy);
         self.table.insert(tuple, hash, word, now, |flow, fingerprint, left: Option<FlowSnapshot>| {
-            let psntp = self.master.first_psntp(fingerprint.bits());
-            let sender = left.and_then(|left| left.sender);
-            if sender.is_some() {
-                flow.will_seal(); // it has sealed before, and what it leaves behind must go on saying so
-            }
-            match (sender, generation) {
-                (Some(sender), Some(generation)) => flow.sender.resume(sender, generation),
-                (Some(sender), None) => flow.sender.resume_as_it_was(sender),
-                (None, Some(generation)) => flow.sender.start(generation, psntp),
-                (None, None) => flow.sender.start_later(psntp),
-            }
+            let numbers = match left.and_then(|left| left.sender) {
+                Some(sender) => Numbers::resume(sender),
+                None => Numbers::start(NO_GENERATION, self.master.first_psntp(fingerprint.bits())),
+            };
+            flow.begin(worker as u16, numbers);
             if let Some(left) = left {
                 flow.back.receiver.resume(left.receiver);
             }
@@ -149,6 +138,7 @@ impl From<NoFlow> for Reason {
         match no {
             NoFlow::Full => Self::TableFull,
             NoFlow::Contended => Self::Contended,
+            NoFlow::Leaving => Self::FlowLeaving,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One worker's own things, and the space that it works in.
 
 use crate::flow::quiescence::WorkerEpoch;
+use crate::flow::record::Naming;
 use crate::observe::audit::AuditSink;
 use crate::observe::counters::WorkerCounters;
 use crate::ports::BURST;
@@ -57,6 +58,7 @@ pub struct Worker {
     /// Its counters.
     pub counters: Arc<WorkerCounters>,
     pub(crate) index: usize,
+    pub(crate) naming: Naming,
     pub(crate) epoch: WorkerEpoch,
     pub(crate) scratch: Box<Scratch>,
     pub(crate) trials: TrialBudget,
@@ -74,6 +76,7 @@ impl Worker {
             snapshot: Cache::new(shared.snapshots.pointer()),
             counters: Arc::new(WorkerCounters::new(index)),
             index,
+            naming: Naming::default(),
             epoch: shared.quiescence.worker(index),
             scratch: Box::default(),
             trials: TrialBudget::default(),

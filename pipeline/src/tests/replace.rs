@@ -273,7 +273,7 @@ fn a_flow_whose_form_changes_to_and_fro_never_seals_twice_under_one_number() {
                 let words =
                     crate::packet::parse::parse(&VecBuf::new(&frame)).expect("a frame").chain.five_tuple.words();
                 let flow = side.shared.table.find(side.shared.table.hash(&words), &words).expect("the flow");
-                let taken = flow.sender.taken();
+                let taken = flow.numbers().taken();
                 assert!(psntp.is_none_or(|before| taken == before + 1), "numbers go on: {psntp:?}, {taken}");
                 psntp = Some(taken);
             }

@@ -65,8 +65,8 @@ fn a_worker_with_an_old_ring_does_not_bring_a_flow_back_at_n_0() {
         // What a worker does that holds the old ring.
         let tuple = crate::packet::parse::parse(&VecBuf::new(&frame(1000, 10))).expect("a frame").chain.five_tuple;
         let print = shared.table.hash(&tuple.words());
-        let (flow, _) = shared.insert(&tuple, print, 0, &old, 1).expect("room");
-        let number = flow.sender.take(1);
+        let (flow, _) = shared.insert(&tuple, print, 0, &old.rules, 0, 1).expect("room");
+        let number = flow.take(Some(1));
         assert!(!number.is_ok_and(|n| n.n() == 0), "n = 0 of generation 1 twice ({sealed_under_the_new_one})");
     }
 }
@@ -82,7 +82,7 @@ fn the_key_of_a_flow_found_again_is_kept() {
         let tuple = crate::packet::parse::parse(&VecBuf::new(&frame(1000, 10))).expect("a frame").chain.five_tuple;
         let words = tuple.words();
         match a.shared.table.find(a.shared.table.hash(&words), &words) {
-            Some(flow) => drop(flow.sender.take(1)),
+            Some(flow) => drop(flow.take(Some(1))),
             None => drop(sealed(&mut a, 1000)),
         }
     }

@@ -1,7 +1,7 @@
 //! The table under workers and ageing.
 
 use super::*;
-use protocol::sender::Number;
+use protocol::sender::Numbers;
 
 fn tuple(i: u32) -> FiveTuple {
     let mut src = [0x20; 16];
@@ -9,19 +9,24 @@ fn tuple(i: u32) -> FiveTuple {
     FiveTuple { src, sport: 1000, dst: [0x30; 16], dport: 443, protocol: 6 }
 }
 
-fn insert(table: &FlowTable, i: u32, now: u64) -> Result<(u64, bool), NoFlow> {
-    let tuple = tuple(i);
-    let print = table.hash(&tuple.words());
-    let start = |flow: WholeFlow<'_>, _, left: Option<FlowSnapshot>| match left.and_then(|r| r.sender) {
-        Some(sender) => flow.sender.resume(sender, 1),
-        None => flow.sender.start(1, 0),
+/// Puts a flow into the table as a worker's, or finds it, and takes a number for it if it is this worker's.
+fn number_of(table: &FlowTable, worker: u16, tuple: &FiveTuple, now: u64) -> Result<(Option<u64>, bool), NoFlow> {
+    let words = tuple.words();
+    let hash = table.hash(&words);
+    let start = |flow: WholeFlow<'_>, _, left: Option<FlowSnapshot>| {
+        let fresh = Numbers::start(1, 0);
+        flow.begin(worker, left.and_then(|left| left.sender).map_or(fresh, Numbers::resume));
     };
-    let (flow, new) = match table.find(print, &tuple.words()) {
+    let (flow, new) = match table.confirm(table.candidate(hash), hash, &words) {
         Some(flow) => (flow, false),
-        None => table.insert(&tuple, print, 0, now, start)?,
+        None => table.insert(tuple, hash, 0, now, start)?,
     };
-    flow.will_seal();
-    Ok((flow.sender.take(1).expect("number").n(), new))
+    let number = (flow.owner() == worker).then(|| flow.take(Some(1)).expect("a number").n());
+    Ok((number, new))
+}
+
+fn insert(table: &FlowTable, i: u32, now: u64) -> Result<(u64, bool), NoFlow> {
+    number_of(table, 0, &tuple(i), now).map(|(number, new)| (number.expect("its own"), new))
 }
 
 #[test]
@@ -34,7 +39,7 @@ fn fills_up_to_its_capacity_and_finds_everything() {
     for i in 0..4096 {
         let words = tuple(i).words();
         let flow = table.find(table.hash(&words), &words).expect("found");
-        assert_eq!(flow.tuple(), tuple(i));
+        assert_eq!(flow.back.tuple(), tuple(i));
     }
     assert_eq!(table.iter().count(), 4096);
     let words = tuple(5000).words();
@@ -43,7 +48,7 @@ fn fills_up_to_its_capacity_and_finds_everything() {
 
 #[test]
 fn a_flow_that_left_goes_on_where_it_stopped() {
-    let table = FlowTable::new(TableSize { capacity: 64, tombstones: 1024 }, [7; 16]);
+    let table = FlowTable::new(TableSize { capacity: 128, tombstones: 1024 }, [7; 16]);
     let quiescence = Quiescence::new(1);
     let mut ager = Ager::new(quiescence.clone());
     for i in 0..64 {
@@ -51,8 +56,13 @@ fn a_flow_that_left_goes_on_where_it_stopped() {
     }
     let worker = quiescence.worker(0);
     worker.enter();
-    ager.step(&table, 10_000, 1_000, 64);
-    assert_eq!((ager.expired, table.used()), (64, 64), "a worker may still hold them");
+    ager.step(&table, 10_000, 1_000, 128);
+    assert_eq!((ager.expired, table.used()), (0, 64), "a worker may be at work on them");
+    for i in 0..64 {
+        let words = tuple(i).words();
+        assert!(table.find(table.hash(&words), &words).is_none());
+        assert_eq!(insert(&table, i, 10_000), Err(NoFlow::Leaving));
+    }
     worker.leave();
     ager.step(&table, 10_000, 1_000, 0);
     assert_eq!((table.used(), table.tombstones.used()), (0, 64));
@@ -93,7 +103,7 @@ fn workers_and_ageing_together_never_give_a_number_twice() {
                     x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                     let i = (x >> 16) % 400;
                     worker.enter();
-                    let number = next_number(table, &tuple(i));
+                    let number = number_of(table, w as u16, &tuple(i), 0).ok().and_then(|(number, _)| number);
                     worker.leave();
                     mine.extend(number.map(|n| (i, n)));
                 }
@@ -132,7 +142,7 @@ fn flows_in_a_flood_come_and_go_and_no_number_is_given_twice() {
                     // Both workers' flows overlap, and every fourth packet is of a flow that was here before.
                     let i = if step % 4 == 3 { step / 2 } else { step };
                     worker.enter();
-                    let number = next_number(table, &tuple(i));
+                    let number = number_of(table, w as u16, &tuple(i), 0).ok().and_then(|(number, _)| number);
                     worker.leave();
                     mine.extend(number.map(|n| (i, n)));
                     while table.used() > 7000 && working.load(std::sync::atomic::Ordering::Relaxed) == 2 {
@@ -156,21 +166,5 @@ fn flows_in_a_flood_come_and_go_and_no_number_is_given_twice() {
         ager.join().expect("no panic")
     });
     assert!(expired > u64::from(FLOWS / 2), "{expired} flows came and went");
-    assert!(all.into_inner().expect("lock").len() > FLOWS as usize);
-}
-
-/// A packet of this flow, which is brought into the table if it is not there.
-fn next_number(table: &FlowTable, tuple: &FiveTuple) -> Option<u64> {
-    let words = tuple.words();
-    let hash = table.hash(&words);
-    let start = |flow: WholeFlow<'_>, _, left: Option<FlowSnapshot>| match left.and_then(|r| r.sender) {
-        Some(sender) => flow.sender.resume(sender, 1),
-        None => flow.sender.start(1, 0),
-    };
-    let flow = match table.confirm(table.candidate(hash), hash, &words) {
-        Some(flow) => flow,
-        None => table.insert(tuple, hash, 0, 0, start).ok()?.0.front,
-    };
-    flow.will_seal();
-    flow.sender.take(1).ok().map(Number::n)
+    assert!(all.into_inner().expect("lock").len() > FLOWS as usize / 2);
 }

@@ -95,7 +95,7 @@ fn examine(
     let option = chain.option.ok_or(None)?;
     let words = chain.five_tuple.words();
     let flow = shared.table.find(shared.table.hash(&words), &words).ok_or(Finding::NotOurs)?;
-    let policy = snapshot.rules.policy_of(Some(flow.front), &words).ok_or(Finding::NotOurs)?;
+    let policy = snapshot.rules.policy_of(Some(flow.back), &words).ok_or(Finding::NotOurs)?;
     let rule = snapshot.rules.policy(policy).ok_or(Finding::NotOurs)?;
     let measures = rule.outbound == OutboundAction::Add && rule.mode.form() == Some(option.form);
     let plan = plan_remove(&chain, quoted).filter(|plan| measures && is_as_inserted(&chain, plan));

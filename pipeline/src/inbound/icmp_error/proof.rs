@@ -44,8 +44,7 @@ pub(super) fn lately_sent(
     now: u64,
 ) -> Proof {
     // A flow whose numbers are of another generation: an error of a moment ago, or a packet sent again will bring a new one.
-    let sender = &flow.sender;
-    let given = if form == Form::Encrypted { sender.given(ring.sealing_generation()) } else { sender.given_in_clear() };
+    let given = flow.given((form == Form::Encrypted).then(|| ring.sealing_generation()));
     let Some(given) = given else { return Proof::NotSent };
     let sent = match form {
         Form::Pdm => pdm(given, octets),
@@ -67,7 +66,7 @@ fn clear(shared: &Shared, flow: WholeFlow<'_>, given: Given, octets: &[u8]) -> O
     let head = Prefix6::parse(octets.first_chunk()?)?;
     let metrics = Metrics::parse(octets.get(PROFILE.head_len..)?.first_chunk()?);
     let number = given.number(metrics.psntp, CLEAR_BACK)?;
-    let prseq = shared.prseq_order(flow.front, IN_CLEAR, number.kri).prseq(number.index);
+    let prseq = shared.prseq_order(flow, IN_CLEAR, number.kri).prseq(number.index);
     (head.prseq == prseq && (head.f != 0) == number.f()).then_some(())
 }
 
@@ -85,15 +84,16 @@ fn sealed(
     let (Some(option), Some(sealer)) = (EncryptedOption::parse(octets), &ring.sealer) else { return Ok(None) };
     let Some(kri) = given.kri(option.head.f != 0) else { return Ok(None) };
     let mut state = KeyState::ZERO;
-    let key = match flow.seal_key().get(sealer.id(), kri, &mut state) {
+    let own = flow.owner() == counters.worker as u16;
+    let key = match own.then(|| flow.key(sealer.id(), kri, &mut state)).flatten() {
         Some(found) => ReadyKey { state, base_nonce: found.base_nonce() },
-        // Around a rotation: the flow keeps one key to seal with.
+        // Another worker's flow, or around a rotation: the flow keeps one key to seal with.
         None => {
             if !budget.derived.take(now) {
                 return Err(TooMany);
             }
             counters.derivations.add(1);
-            let Some(session) = sealer.keys.session(&flow.tuple(), kri) else { return Ok(None) };
+            let Some(session) = sealer.keys.session(&flow.back.tuple(), kri) else { return Ok(None) };
             session.ready(sealer.aead)
         }
     };

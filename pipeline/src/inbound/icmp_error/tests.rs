@@ -283,8 +283,7 @@ fn errors_are_known_again_over_rotations_and_only_late_ones() {
                 kept.push(out(&mut worker, &frame, 5).1);
             } else {
                 let flow = side.shared.table.find(side.shared.table.hash(&words), &words).expect("the flow");
-                let number = if mode == Mode::Encrypted { flow.sender.take(1) } else { flow.sender.take_in_clear() };
-                number.expect("a number");
+                flow.take((mode == Mode::Encrypted).then_some(1)).expect("a number");
             }
         }
         let changed: Vec<_> = kept

@@ -1,0 +1,91 @@
+//! One flow's record.
+
+use super::*;
+
+#[test]
+fn what_a_flow_was_told_holds_until_snapshot_or_paths_change() {
+    let (flow, mut naming) = (Flow::default(), Naming::default());
+    for (version, paths, limit) in [(0, 0, 1400), (1, 0, 1360), (1, 1, 0), (2, 1, u16::MAX), (3, 0, 9)] {
+        let name = naming.of(version, paths);
+        assert_eq!(flow.vouched(name), None);
+        let told = Vouched { policy: 7, limit };
+        flow.vouch(name, told);
+        assert_eq!(flow.vouched(naming.of(version, paths)), Some(told));
+    }
+    let name = naming.of(3, 0);
+    flow.give(5);
+    assert_eq!((flow.owner(), flow.vouched(name)), (5, None), "another worker has names of its own");
+}
+
+#[test]
+fn a_key_goes_with_its_numbers() {
+    let (front, back) = (Flow::default(), FlowBack::default());
+    let flow = WholeFlow { front: &front, back: &back };
+    let keyed = || front.held.load(Ordering::Relaxed) & UNKEYED == 0;
+    let numbers = Numbers { index: 32_766, ..Numbers::start(3, 9) };
+    flow.begin(2, numbers);
+    assert!(!keyed() && flow.owner() == 2 && flow.numbers() == numbers);
+    let (id, mut state) = (SecretId::new(0, 3), KeyState::ZERO);
+    let key = ReadyKey { state: KeyState::from_words([5; 8]), base_nonce: [1; 12] };
+    flow.set_key(id, 0, &key, [8, 9], true);
+    assert!(keyed());
+    let found = flow.key(id, 0, &mut state).expect("there");
+    assert_eq!((found.base_nonce(), found.extra, state.to_words()), ([1; 12], [8, 9], [5; 8]));
+    assert!(flow.key(id, 1, &mut state).is_none() && flow.key(SecretId::new(0, 4), 0, &mut state).is_none());
+    // The last of this Kri, then the first of the next one, whose key is another.
+    assert_eq!(flow.take(Some(3)).map(|n| (n.kri, n.index)), Ok((0, 32_766)));
+    assert!(keyed());
+    assert_eq!(flow.take(Some(3)).map(|n| (n.kri, n.index)), Ok((1, 0)));
+    assert!(!keyed());
+    flow.set_key(id, 1, &key, [8, 9], true);
+    assert!(keyed() && front.held.load(Ordering::Relaxed) & F != 0);
+    flow.seals_under(3);
+    assert!(keyed());
+    flow.seals_under(4);
+    assert!(!keyed());
+    flow.set_key(SecretId::new(9, 3), 1, &key, [8, 9], false);
+    assert!(!keyed(), "an order without a key");
+    assert_eq!(flow.take(Some(2)), Err(NoNumber::NewerGeneration));
+    assert_eq!(flow.given(Some(3)).and_then(|g| g.number(10, 9)).map(Number::n), Some(32_767));
+    flow.clear();
+    assert!(flow.key(id, 1, &mut state).is_none() && front.key_is_gone());
+}
+
+impl Flow {
+    fn key_is_gone(&self) -> bool {
+        let mut state = KeyState::from_words([1; 8]);
+        self.key.load(&mut state);
+        state.to_words() == [0; 8]
+    }
+}
+
+#[test]
+fn idle_counts_packets_of_both_directions() {
+    let (front, back) = (Flow::default(), FlowBack::default());
+    let flow = WholeFlow { front: &front, back: &back };
+    back.prepare(&FiveTuple::default(), 0, 1000);
+    assert_eq!(flow.idle(3000), 2000);
+    front.seen(10 * SEEN_GRAIN + 5);
+    assert_eq!(flow.idle(11 * SEEN_GRAIN), SEEN_GRAIN);
+    back.seen(11 * SEEN_GRAIN + 7);
+    assert_eq!(flow.idle(12 * SEEN_GRAIN), SEEN_GRAIN - 7);
+}
+
+#[test]
+fn gaps_and_late_packets_in_clear() {
+    let flow = FlowBack::default();
+    let steps = [
+        (65534, (0, false)),
+        (65535, (0, false)),
+        (2, (2, false)),
+        (1, (0, true)),
+        (3, (0, false)),
+        (3, (0, false)),
+        (40_000, (0, false)),
+        (40_001, (0, false)),
+        (39_002, (0, true)),
+    ];
+    for (psntp, expected) in steps {
+        assert_eq!(flow.follow_clear(psntp), expected, "{psntp}");
+    }
+}
