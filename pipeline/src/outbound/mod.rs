@@ -72,15 +72,22 @@ impl Worker {
         epoch.enter();
         let snapshot = look(snapshot, shared.seen_by(*index));
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
-        let now = clock.now_ns();
-        outcomes.clear();
-        let stamp = shared.stamp(snapshot.version);
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
+        outcomes.clear();
+        if rules.sieve.pass_all(packets.len(), outcomes) {
+            return epoch.leave();
+        }
+        let now = clock.now_ns();
+        let stamp = shared.stamp(snapshot.version);
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let plain = |packet: &B| Some((parse::plain(packet)?, None));
-        look_up(&shared.table, packets, plain, Flow::prefetch_outbound, |i, packet, likely| {
+        let may = |words: &[u64; 5]| rules.sieve.may_match(words);
+        look_up(&shared.table, packets, plain, may, Flow::prefetch_outbound, |i, packet, likely| {
+            if likely.is_some_and(|likely| likely.off) {
+                return outcomes.push(Outcome::Passed(Reason::Off));
+            }
             if let Some(c) = likely.and_then(|l| choose_known(shared, ring, rules, stamp, packet, l, i as u8, now)) {
                 outcomes.push(Outcome::Added(c.form));
                 chosen.push(c);
