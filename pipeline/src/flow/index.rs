@@ -8,7 +8,7 @@
 //! meets a live one withdraws. Since each claims before it reads, at least one of two sees the other.
 
 use crate::flow::hash::FlowHash;
-use crate::flow::memory::TableMemory;
+use crate::flow::memory::{Pages, TableMemory};
 use crate::flow::record::Flow;
 use core::hint::select_unpredictable;
 use protocol::prefetch;
@@ -72,6 +72,11 @@ impl FlowIndex {
     #[must_use]
     pub fn memory(records: usize) -> usize {
         (records * 2).div_ceil(WAYS).next_power_of_two().max(2) * size_of::<Bucket>()
+    }
+
+    /// What it lies on.
+    pub fn pages(&self) -> Pages {
+        self.buckets.pages()
     }
 
     /// The buckets of a flow: by the low bits of its hash, and by its tag beside them.
