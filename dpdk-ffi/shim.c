@@ -2,6 +2,7 @@
 #include "shim.h"
 #include <rte_cycles.h>
 #include <rte_malloc.h>
+#include <rte_memory.h>
 #include <string.h>
 
 uint16_t pdm_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t most)
@@ -24,12 +25,12 @@ void pdm_free(struct rte_mbuf *mbuf)
     rte_pktmbuf_free(mbuf);
 }
 
-struct rte_mbuf *pdm_copy(const struct rte_mbuf *mbuf)
+struct rte_mbuf *pdm_copy(const struct rte_mbuf *mbuf, struct rte_mempool *pool)
 {
     /* A pool of mbufs without room of their own would never hold a copy. */
-    if (rte_pktmbuf_data_room_size(mbuf->pool) <= 2 * RTE_PKTMBUF_HEADROOM)
+    if (rte_pktmbuf_data_room_size(pool) <= 2 * RTE_PKTMBUF_HEADROOM)
         return NULL;
-    return rte_pktmbuf_copy(mbuf, mbuf->pool, 0, UINT32_MAX);
+    return rte_pktmbuf_copy(mbuf, pool, 0, UINT32_MAX);
 }
 
 struct rte_mbuf *pdm_clone(struct rte_mbuf *mbuf, struct rte_mempool *pool)
@@ -83,6 +84,19 @@ uint64_t pdm_tsc(void)
 uint32_t pdm_pool_size(const struct rte_mempool *pool)
 {
     return pool->size;
+}
+
+uint32_t pdm_pool_octets_each(const struct rte_mempool *pool)
+{
+    return pool->header_size + pool->elt_size + pool->trailer_size;
+}
+
+uint64_t pdm_pool_page(const struct rte_mempool *pool)
+{
+    const struct rte_mempool_memhdr *chunk = STAILQ_FIRST(&pool->mem_list);
+    const struct rte_memseg_list *list = chunk ? rte_mem_virt2memseg_list(chunk->addr) : NULL;
+
+    return list ? list->page_sz : 0;
 }
 
 int pdm_link(uint16_t port, uint32_t *mbit_per_second)

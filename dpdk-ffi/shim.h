@@ -15,8 +15,8 @@ uint16_t pdm_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, 
 uint16_t pdm_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t count);
 struct rte_mbuf *pdm_alloc(struct rte_mempool *pool);
 void pdm_free(struct rte_mbuf *mbuf);
-/* From the pool that it is from. */
-struct rte_mbuf *pdm_copy(const struct rte_mbuf *mbuf);
+/* Into a buffer of this pool. */
+struct rte_mbuf *pdm_copy(const struct rte_mbuf *mbuf, struct rte_mempool *pool);
 struct rte_mbuf *pdm_clone(struct rte_mbuf *mbuf, struct rte_mempool *pool);
 /* With its octets in memory that is not the pool's. */
 struct rte_mbuf *pdm_external(struct rte_mempool *pool, const uint8_t *octets, uint16_t len);
@@ -25,6 +25,10 @@ int pdm_errno(void);
 int pdm_log_to_stderr(void);
 uint64_t pdm_tsc(void);
 uint32_t pdm_pool_size(const struct rte_mempool *pool);
+/* Octets of an mbuf in it, with all that the pool keeps beside. */
+uint32_t pdm_pool_octets_each(const struct rte_mempool *pool);
+/* Of what its pages are: their octets, 0 where DPDK does not know. */
+uint64_t pdm_pool_page(const struct rte_mempool *pool);
 /* 0: down, 1: up, negative: an error. */
 int pdm_link(uint16_t port, uint32_t *mbit_per_second);
 
@@ -37,11 +41,16 @@ enum {
     PDM_AT_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
     PDM_AT_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
     PDM_AT_DATA_LEN = offsetof(struct rte_mbuf, data_len),
+    PDM_AT_POOL = offsetof(struct rte_mbuf, pool),
     PDM_AT_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
     PDM_HEADROOM = RTE_PKTMBUF_HEADROOM,
 };
 
 static const uint64_t PDM_RSS_FIELDS = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP;
+/* Of IPv6 packets: by addresses, whatever follows them; and what adds the ports. */
+static const uint64_t PDM_RSS_IPV6 = RTE_ETH_RSS_IPV6;
+static const uint64_t PDM_RSS_IPV6_PORTS = RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_NONFRAG_IPV6_UDP |
+    RTE_ETH_RSS_NONFRAG_IPV6_SCTP | RTE_ETH_RSS_IPV6_TCP_EX | RTE_ETH_RSS_IPV6_UDP_EX;
 static const uint64_t PDM_RX_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
 static const uint64_t PDM_TX_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 static const uint64_t PDM_TX_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;

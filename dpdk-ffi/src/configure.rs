@@ -41,7 +41,15 @@ impl Port<Stopped> {
             conf.rxmode.offloads = info.rx_offload_capa & sys::PDM_RX_SCATTER;
             conf.txmode.offloads = info.tx_offload_capa & sys::PDM_TX_MULTI_SEGS;
         }
-        self.hash = if config.queues > 1 { Hash::new(id, &info) } else { None };
+        // Otherwise the driver may be handed frames of several buffers, and has to look at each.
+        let alike = conf.txmode.offloads == 0 && !self.inner.receives_into_devices();
+        let fast_free = info.tx_offload_capa & sys::PDM_TX_FAST_FREE;
+        self.fast_free = (alike && fast_free != 0).then(|| Arc::clone(pool));
+        if self.fast_free.is_some() {
+            conf.txmode.offloads |= fast_free;
+        }
+        self.offloads = [conf.rxmode.offloads, conf.txmode.offloads];
+        self.hash = if config.queues > 1 { Hash::new(id, &info, self.by_addresses) } else { None };
         if let Some(hash) = self.hash {
             conf.rxmode.mq_mode = sys::PDM_MQ_RSS as _;
             conf.rx_adv_conf.rss_conf = hash.conf();

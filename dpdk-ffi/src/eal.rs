@@ -33,6 +33,13 @@ impl EalInner {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether packets may come in memory of a device's (mlx5, asked for by this argument of its). None of them can be given
+    /// back as those of a pool are, and to copy each costs more than that saves.
+    pub fn receives_into_devices(&self) -> bool {
+        let asks = |argument: &CString| argument.as_bytes().windows(8).any(|part| part == b"mprq_en=");
+        self.arguments.iter().any(asks)
+    }
+
     /// Whether a buffer of any pool may be in somebody's hands.
     ///
     /// Called when the last handle goes, so no pool and no queue is left to take a buffer out of: their number only

@@ -26,4 +26,4 @@ pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats, Started, Stopped};
 pub use queue::{RxQueue, TxQueue};
-pub use rss::Spread;
+pub use rss::{HashedBy, Spread};

@@ -2,6 +2,7 @@
 
 use crate::mempool::Mempool;
 use crate::sys;
+use arrayvec::ArrayVec;
 use core::ptr::NonNull;
 
 /// A packet. Dropping it gives its buffers back to their pool.
@@ -39,6 +40,7 @@ impl Mbuf {
     field!(ol_flags, set_ol_flags, u64, PDM_AT_OL_FLAGS);
     field!(all_len, set_all_len, u32, PDM_AT_PKT_LEN);
     field!(seg_len, set_seg_len, u16, PDM_AT_DATA_LEN);
+    field!(pool, set_pool, *mut sys::rte_mempool, PDM_AT_POOL);
     field!(buf_len, set_buf_len, u16, PDM_AT_BUF_LEN);
 
     /// Takes an empty packet from a pool. `None`: the pool is empty.
@@ -63,11 +65,41 @@ impl Mbuf {
             return true;
         }
         // SAFETY: the mbuf is ours and mapped, and so is its pool. What comes back is nobody else's.
-        match NonNull::new(unsafe { sys::pdm_copy(self.0.as_ptr()) }) {
+        match NonNull::new(unsafe { sys::pdm_copy(self.0.as_ptr(), self.pool()) }) {
             Some(copy) => *self = Self(copy), // and the one before goes back to where it is from
             None => return false,
         }
         true
+    }
+
+    /// Whether it is one buffer of this pool, whose octets are its own and nobody else's: what a driver may give back
+    /// without looking at it (`RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE`).
+    #[inline]
+    pub(crate) fn is_plain(&self, pool: *const sys::rte_mempool) -> bool {
+        let alone = (self.refcnt() ^ 1) | (self.nb_segs() ^ 1);
+        // Without a branch: it is asked of every packet, and nearly always true.
+        (alone == 0) & (self.ol_flags() & sys::PDM_NOT_OURS == 0) & core::ptr::eq(self.pool(), pool)
+    }
+
+    /// Makes it a copy of itself that is. `false`: the pool is empty, or its buffers are too short; nothing changed.
+    #[cold]
+    pub(crate) fn make_plain(&mut self, pool: &Mempool) -> bool {
+        // SAFETY: the mbuf is ours and mapped, and the pool alive. What comes back is nobody else's.
+        let copy = NonNull::new(unsafe { sys::pdm_copy(self.0.as_ptr(), pool.as_ptr()) }).map(Self);
+        let Some(copy) = copy.filter(|copy| copy.is_plain(pool.as_ptr())) else { return false };
+        *self = copy;
+        true
+    }
+
+    /// Drops packets, in one call.
+    #[inline]
+    pub fn free_all<const N: usize>(packets: &mut ArrayVec<Self, N>) {
+        let len = packets.len();
+        // SAFETY: `len` pointers to packets of ours, which leave the vector without being dropped, and are freed here.
+        unsafe {
+            packets.set_len(0);
+            sys::rte_pktmbuf_free_bulk(packets.as_mut_ptr().cast(), len.min(u32::MAX as usize) as u32);
+        }
     }
 
     /// Another packet with the same octets: neither may be written while the other is there. `None`: the pool is empty.

@@ -59,6 +59,20 @@ impl Mempool {
         self.room.saturating_sub(sys::PDM_HEADROOM as u16)
     }
 
+    /// Octets that it takes, but for what is kept of it as a whole.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        // SAFETY: the pool is there, since the EAL is.
+        self.size() as usize * unsafe { sys::pdm_pool_octets_each(self.as_ptr()) } as usize
+    }
+
+    /// Octets of the pages that it lies on. `None`: DPDK does not know.
+    #[must_use]
+    pub fn page(&self) -> Option<usize> {
+        // SAFETY: as above.
+        usize::try_from(unsafe { sys::pdm_pool_page(self.as_ptr()) }).ok().filter(|&page| page > 0)
+    }
+
     /// Buffers there are.
     #[must_use]
     pub fn size(&self) -> u32 {

@@ -2,9 +2,10 @@
 
 use crate::eal::Eal;
 use crate::error::{Error, check};
+use crate::mempool::Mempool;
 use crate::port_inner::{PortInner, driver_of};
 use crate::queue::{RxQueue, TxQueue};
-use crate::rss::{Hash, Spread, queues_reached};
+use crate::rss::{self, Hash, Spread, queues_reached};
 use crate::{removal, sys};
 use core::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -42,6 +43,12 @@ pub struct Port<State> {
     given: bool,
     /// What it hashes, with several queues.
     pub(crate) hash: Option<Hash>,
+    /// Whether it is to hash IPv6 packets by their addresses alone.
+    pub(crate) by_addresses: bool,
+    /// The pool of all that it is handed, if its driver gives buffers back without looking at them.
+    pub(crate) fast_free: Option<Arc<Mempool>>,
+    /// What it was set up with, receiving and sending.
+    pub(crate) offloads: [u64; 2],
     _state: PhantomData<(State, Cell<()>)>,
 }
 
@@ -92,7 +99,34 @@ pub struct PortStats {
 
 impl<State> Port<State> {
     pub(crate) fn into_state<Other>(self) -> Port<Other> {
-        Port { inner: self.inner, queues: self.queues, given: false, hash: self.hash, _state: PhantomData }
+        Port {
+            inner: self.inner,
+            queues: self.queues,
+            given: false,
+            hash: self.hash,
+            by_addresses: self.by_addresses,
+            fast_free: self.fast_free,
+            offloads: self.offloads,
+            _state: PhantomData,
+        }
+    }
+
+    /// DPDK's names of the offloads that it was set up with, in lower case: `tx_mbuf_fast_free`.
+    #[must_use]
+    pub fn offloads(&self) -> Vec<String> {
+        let name = |(receiving, bit): (bool, u32)| {
+            // SAFETY: gives a static, terminated string for any number.
+            let name = unsafe {
+                CStr::from_ptr(if receiving {
+                    sys::rte_eth_dev_rx_offload_name(1 << bit)
+                } else {
+                    sys::rte_eth_dev_tx_offload_name(1 << bit)
+                })
+            };
+            format!("{}_{}", if receiving { "rx" } else { "tx" }, name.to_string_lossy().to_lowercase())
+        };
+        let [rx, tx] = self.offloads.map(|offloads| (0..64).filter(move |bit| offloads >> bit & 1 == 1));
+        rx.map(|bit| (true, bit)).chain(tx.map(|bit| (false, bit))).map(name).collect()
     }
 
     /// The name it was taken by.
@@ -231,7 +265,30 @@ fn port_name(id: u16) -> String {
 
 impl Port<Stopped> {
     pub(crate) fn new(inner: PortInner) -> Self {
-        Self { inner: Arc::new(inner), queues: 0, given: false, hash: None, _state: PhantomData }
+        Self {
+            inner: Arc::new(inner),
+            queues: 0,
+            given: false,
+            hash: None,
+            by_addresses: false,
+            fast_free: None,
+            offloads: [0; 2],
+            _state: PhantomData,
+        }
+    }
+
+    /// Whether it can hash IPv6 packets by their addresses alone.
+    ///
+    /// # Errors
+    /// The driver does not say what it is.
+    pub fn can_hash_addresses(&self) -> Result<bool, Error> {
+        Ok(rss::by_addresses(&self.dev_info()?))
+    }
+
+    /// Whether it shall, where it can, when it is configured next. Otherwise ports are hashed too, as far as the driver finds
+    /// them: in a packet with an extension header many do not.
+    pub fn hash_addresses(&mut self, alone: bool) {
+        self.by_addresses = alone;
     }
 }
 
@@ -241,7 +298,8 @@ impl Port<Started> {
         if core::mem::replace(&mut self.given, true) {
             return Vec::new();
         }
-        let pair = |i| (RxQueue::new(Arc::clone(&self.inner), i), TxQueue::new(Arc::clone(&self.inner), i));
+        let tx = |i| TxQueue::new(Arc::clone(&self.inner), i, self.fast_free.clone());
+        let pair = |i| (RxQueue::new(Arc::clone(&self.inner), i), tx(i));
         (0..self.queues).map(pair).collect()
     }
 
@@ -251,12 +309,13 @@ impl Port<Started> {
     /// The driver does not say what it is.
     pub fn spread(&self) -> Result<Spread, Error> {
         let Some(hash) = self.hash else {
-            return Ok(Spread { queues: self.queues, hashes: false, key: None, reached: None });
+            return Ok(Spread { queues: self.queues, hashes: false, key: None, reached: None, ipv6: None });
         };
         let in_force = hash.in_force();
         let hashes = in_force.as_ref().is_none_or(|(fields, _)| *fields != 0);
         let reached = queues_reached(self.inner.id, self.queues, self.dev_info()?.reta_size);
-        Ok(Spread { queues: self.queues, hashes, key: in_force.map(|(_, key)| key), reached })
+        let ipv6 = in_force.as_ref().map(|&(fields, _)| rss::of_ipv6(fields));
+        Ok(Spread { queues: self.queues, hashes, key: in_force.map(|(_, key)| key), reached, ipv6 })
     }
 
     /// Stops it.

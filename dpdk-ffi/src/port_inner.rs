@@ -42,6 +42,11 @@ impl PortInner {
         }
     }
 
+    /// See [`EalInner::receives_into_devices`].
+    pub fn receives_into_devices(&self) -> bool {
+        self.eal.receives_into_devices()
+    }
+
     /// Says whether the driver runs.
     pub fn set_started(&self, started: bool) {
         self.started.store(started, Ordering::Relaxed);

@@ -38,9 +38,12 @@ pub(crate) struct Hash {
 }
 
 impl Hash {
-    /// `None`: the driver cannot hash IP packets.
-    pub fn new(port: u16, info: &sys::rte_eth_dev_info) -> Option<Self> {
-        let fields = info.flow_type_rss_offloads & sys::PDM_RSS_FIELDS;
+    /// `None`: the driver cannot hash IP packets. IPv6 packets `by_addresses` alone, if it can.
+    pub fn new(port: u16, info: &sys::rte_eth_dev_info, alone: bool) -> Option<Self> {
+        let mut fields = info.flow_type_rss_offloads & sys::PDM_RSS_FIELDS;
+        if alone && by_addresses(info) {
+            fields &= !sys::PDM_RSS_IPV6_PORTS;
+        }
         let length = if info.hash_key_size == 0 { USUAL } else { info.hash_key_size };
         (fields != 0).then_some(Self { port, fields, length })
     }
@@ -75,6 +78,34 @@ impl Hash {
         let done = unsafe { sys::rte_eth_dev_rss_hash_conf_get(self.port, &raw mut conf) };
         (done >= 0).then(|| (conf.rss_hf, key[..usize::from(self.length)].to_vec()))
     }
+}
+
+/// Whether a driver can hash all IPv6 packets by their addresses alone. Others know only kinds of IPv6 packets (i40e: TCP, UDP,
+/// …), each with its ports: without a kind its packets would all go to the first queue.
+pub(crate) const fn by_addresses(info: &sys::rte_eth_dev_info) -> bool {
+    info.flow_type_rss_offloads & sys::PDM_RSS_IPV6 != 0
+}
+
+/// What these fields are of an IPv6 packet.
+pub(crate) const fn of_ipv6(fields: u64) -> HashedBy {
+    if fields & sys::PDM_RSS_IPV6_PORTS != 0 {
+        HashedBy::Ports
+    } else if fields & sys::PDM_RSS_FIELDS != 0 {
+        HashedBy::Addresses
+    } else {
+        HashedBy::Nothing
+    }
+}
+
+/// What of an IPv6 packet decides about its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashedBy {
+    /// Nothing.
+    Nothing,
+    /// Its addresses.
+    Addresses,
+    /// Its addresses, and its ports where the driver finds them.
+    Ports,
 }
 
 /// Whether both directions of a connection hash alike under a key: it repeats itself after 16 bits.
@@ -112,6 +143,8 @@ pub struct Spread {
     pub key: Option<Vec<u8>>,
     /// Queues that its redirection table leads to. `None`: it does not say.
     pub reached: Option<u16>,
+    /// What it hashes of IPv6 packets. `None`: it does not say, or is not asked to.
+    pub ipv6: Option<HashedBy>,
 }
 
 impl Spread {
@@ -179,6 +212,20 @@ mod tests {
         assert!(hashes.len() > 5000, "and connections are told apart: {}", hashes.len());
     }
 
+    #[test]
+    fn addresses_alone_are_hashed_where_all_ipv6_packets_have_them() {
+        let of = |offered, alone| {
+            let info = sys::rte_eth_dev_info { flow_type_rss_offloads: offered, ..Default::default() };
+            Hash::new(0, &info, alone).map(|hash| (hash.fields, of_ipv6(hash.fields)))
+        };
+        let (all, ports) = (sys::PDM_RSS_FIELDS, sys::PDM_RSS_IPV6_PORTS);
+        assert_eq!(of(all, false), Some((all, HashedBy::Ports)));
+        assert_eq!(of(all | 1 << 60, true), Some((all & !ports, HashedBy::Addresses)));
+        // A driver that knows IPv6 packets by their kinds alone.
+        assert_eq!(of(ports, true), Some((ports, HashedBy::Ports)));
+        assert_eq!((of(1 << 60, true), of_ipv6(0)), (None, HashedBy::Nothing));
+    }
+
     /// Overwrites what functions that have returned left on the stack.
     #[inline(never)]
     fn write_over_the_stack() -> u8 {
@@ -215,6 +262,6 @@ mod tests {
         let mut one = eal.port("net_null1").expect("port");
         one.configure(&PortConfig { queues: 1, ..config }, &pool).expect("configured");
         let spread = one.start().expect("started").spread().expect("said");
-        assert_eq!(spread, Spread { queues: 1, hashes: false, key: None, reached: None });
+        assert_eq!(spread, Spread { queues: 1, hashes: false, key: None, reached: None, ipv6: None });
     }
 }

@@ -95,15 +95,18 @@ fn dispatch<Q: PortQueue>(
 ) {
     counters.received.add(packets.len() as u64);
     if !outcomes.iter().all(|o| forwards(*o)) {
-        let mut back = ArrayVec::new();
-        let mut on = ArrayVec::new();
+        let (mut gone, mut back, mut on) = (ArrayVec::new(), ArrayVec::new(), ArrayVec::new());
         for (packet, &outcome) in packets.drain(..).zip(outcomes.iter()) {
             match outcome {
-                Outcome::Dropped(_) => counters.count(outcome, 1), // and its buffer goes back to the pool
+                Outcome::Dropped(_) => {
+                    counters.count(outcome, 1);
+                    gone.push(packet);
+                }
                 Outcome::TooBig => back.push(packet),
                 _ => on.push(packet),
             }
         }
+        from.discard(&mut gone);
         send(counters, &mut back, from, |_| Outcome::TooBig);
         outcomes.retain(|o| forwards(*o));
         *packets = on;
@@ -127,8 +130,11 @@ fn send<Q: PortQueue>(
         if packets.is_empty() {
             break;
         }
+        let before = packets.len();
         port.transmit(packets);
-        if !packets.is_empty() {
+        // What is left goes on at once: a call frees at most one threshold's descriptors (32 in most drivers), and the next
+        // one as many, so a burst is cut in two at most. Waiting helps only where nothing was taken.
+        if packets.len() == before {
             core::hint::spin_loop();
         }
     }
@@ -141,5 +147,8 @@ fn send<Q: PortQueue>(
         counters.count(first, alike as u64);
         from += alike;
     }
-    counters.count(Outcome::Dropped(Reason::TxFull), (total - sent) as u64);
+    if sent < total {
+        counters.count(Outcome::Dropped(Reason::TxFull), (total - sent) as u64);
+        port.discard(packets);
+    }
 }

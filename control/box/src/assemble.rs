@@ -73,6 +73,7 @@ impl RunningBox {
         let clock = TscClock::new();
         let cell = keys.as_ref().map_or_else(Default::default, KeySource::cell);
         let shared = setup::shared(config, cell, outside_mtu, clock.now_ns(), config.workers.cores.len())?;
+        setup::tell_memory(&shared, &opened.buffers());
         match &mut keys {
             Some(keys) => keys.start(),
             None => tracing::warn!(
@@ -208,6 +209,8 @@ impl RunningBox {
         Arc::new(move || {
             let mut counts = setup::counts(&node, &shared, &counters);
             counts.ports = ports.counts();
+            counts.port_settings = ports.settings();
+            counts.memory.push(ports.buffers());
             status.fill(&mut counts, started.elapsed());
             counts.resumptions = resumptions.iter().flat_map(Resumptions::counts).map(|(c, n)| (c.name(), n)).collect();
             counts

@@ -2,8 +2,9 @@
 
 use crate::config::Config;
 use crate::keys::from_file::FileKeys;
-use crate::observe::counts::{Counts, Flows};
+use crate::observe::counts::{Counts, Flows, MemoryCount};
 use anyhow::Context;
+use pipeline::flow::memory::Pages;
 use pipeline::flow::table::{FlowTable, TableSize};
 use pipeline::observe::counters::WorkerCounters;
 use pipeline::state::rules::{PathConfig, Timeouts};
@@ -67,9 +68,33 @@ pub fn counts(node: &str, shared: &Shared, workers: &[Arc<WorkerCounters>]) -> C
             as u64,
         ..counts.flows
     };
+    let of = |(of, pages): (&'static str, Pages)| {
+        pages.by_size().map(|(pages, octets)| MemoryCount { of, pages, octets: octets as u64 })
+    };
+    counts.memory = table.pages().into_iter().flat_map(of).collect();
     counts.path_mtu.known = u64::from(shared.path_mtus.used());
     counts.path_mtu.capacity = shared.path_mtus.capacity() as u64;
     counts
+}
+
+/// Logs how many hugepages would hold the flow table and the packet buffers, and what each lies on.
+pub fn tell_memory(shared: &Shared, buffers: &MemoryCount) {
+    let tables = shared.table.pages();
+    let for_table: usize = tables.iter().map(|(_, pages)| pages.in_huge()).sum();
+    let for_packets = buffers.octets.div_ceil(2 << 20);
+    let on = |(name, pages): &(&str, Pages)| {
+        let sizes = pages.by_size().into_iter().filter(|&(_, octets)| octets > 0);
+        let sizes: Vec<_> =
+            sizes.map(|(pages, octets)| format!("{} MiB on {pages}", octets.div_ceil(1 << 20))).collect();
+        format!("{name} {}", sizes.join(" and "))
+    };
+    tracing::info!(
+        "memory: {for_table} hugepages of 2 MiB hold the flow table, and {for_packets} the packet buffers; pages: {}, \
+         buffers {} MiB on {}",
+        tables.iter().map(on).collect::<Vec<_>>().join(", "),
+        buffers.octets.div_ceil(1 << 20),
+        buffers.pages,
+    );
 }
 
 /// Prints the counts at the end.

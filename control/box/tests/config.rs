@@ -3,7 +3,7 @@
 use common::config::Checks;
 use common::config::report::Errors;
 use common::logging::{LogFormat, LogLevel};
-use middlebox::config::{Config, Device, Idle, Oversize};
+use middlebox::config::{Config, Device, Idle, Oversize, Rss};
 use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, ProtocolMatch};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -44,7 +44,7 @@ fn defaults() {
     assert_eq!(config.outside.device, Device::Pci("0000:3b:00.1".to_owned()));
     assert_eq!((config.outside.mtu, config.outside.rx_descriptors, config.outside.promiscuous), (None, 1024, true));
     assert_eq!((config.workers.cores.as_slice(), config.workers.idle), (&[0][..], Idle::Poll));
-    assert_eq!((config.workers.burst, config.workers.mbufs), (32, 16384));
+    assert_eq!((config.workers.burst, config.workers.mbufs, config.workers.rss), (32, 16384, Rss::Addresses));
     assert_eq!(config.flow_table.capacity, 131_072);
     assert_eq!(config.flow_table.idle_timeout, Duration::from_secs(60));
     assert_eq!(config.forwarding.oversize, Oversize::Pass);
@@ -71,6 +71,7 @@ cores = [1, 0]
 idle = "sleep"
 burst = 8
 mbufs = 32768
+rss = "ports"
 [forwarding]
 oversize = "ptb"
 mss_clamp = false
@@ -113,7 +114,7 @@ fn everything_set() {
     assert_eq!((config.inside.mtu, config.inside.rx_descriptors, config.inside.tx_descriptors), (Some(9000), 256, 512));
     assert!(!config.inside.promiscuous);
     assert_eq!((config.workers.cores.as_slice(), config.workers.idle), (&[1, 0][..], Idle::Sleep));
-    assert_eq!((config.workers.burst, config.workers.mbufs), (8, 32768));
+    assert_eq!((config.workers.burst, config.workers.mbufs, config.workers.rss), (8, 32768, Rss::Ports));
     assert_eq!(config.forwarding.oversize, Oversize::PacketTooBig);
     assert!(!config.forwarding.mss_clamp && !config.forwarding.link_follow);
     assert_eq!((config.flow_table.capacity, config.flow_table.tombstones), (64, 128));

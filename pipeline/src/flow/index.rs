@@ -11,7 +11,7 @@
 //! it, and no insertion takes its place. So there is a time in which nobody can be at work on it, to read what must outlive it.
 
 use crate::flow::hash::FlowHash;
-use crate::flow::memory::TableMemory;
+use crate::flow::memory::{Pages, TableMemory};
 use crate::flow::record::FlowBack;
 use core::hint::select_unpredictable;
 use protocol::prefetch;
@@ -79,6 +79,11 @@ impl FlowIndex {
     #[must_use]
     pub fn memory(records: usize) -> usize {
         (records * 2).div_ceil(WAYS).next_power_of_two().max(2) * size_of::<Bucket>()
+    }
+
+    /// What it lies on.
+    pub fn pages(&self) -> Pages {
+        self.buckets.pages()
     }
 
     /// The buckets of a flow: by the low bits of its hash, and by its tag beside them.

@@ -4,7 +4,7 @@
 
 use crate::flow::hash::{FlowHash, FlowHasher};
 use crate::flow::index::{FlowIndex, Inserted};
-use crate::flow::memory::TableMemory;
+use crate::flow::memory::{Pages, TableMemory};
 use crate::flow::quiescence::{GracePeriod, Quiescence};
 use crate::flow::record::{Fingerprint, Flow, FlowBack, WholeFlow};
 use crate::flow::tombstones::{FlowSnapshot, Tombstones};
@@ -125,6 +125,17 @@ impl FlowTable {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.fronts.len()
+    }
+
+    /// What each part of it lies on.
+    #[must_use]
+    pub fn pages(&self) -> [(&'static str, Pages); 4] {
+        [
+            ("records", self.fronts.pages()),
+            ("backs", self.backs.pages()),
+            ("index", self.index.pages()),
+            ("tombstones", self.tombstones.pages()),
+        ]
     }
 
     /// Records in use, those included that wait to be used again.

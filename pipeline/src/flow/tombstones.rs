@@ -4,7 +4,7 @@
 //! One writer (the control thread), any number of readers. A full place means that the flow cannot leave the table; the
 //! promise is never traded for room.
 
-use crate::flow::memory::TableMemory;
+use crate::flow::memory::{Pages, TableMemory};
 use crate::flow::record::Fingerprint;
 use protocol::receiver::ReceiverSnapshot;
 use protocol::sender::SenderSnapshot;
@@ -75,6 +75,11 @@ impl Tombstones {
     #[must_use]
     pub fn memory(places: usize) -> usize {
         Self::places_for(places) * size_of::<Entry>()
+    }
+
+    /// What they lie on.
+    pub fn pages(&self) -> Pages {
+        self.entries.pages()
     }
 
     /// Places taken.

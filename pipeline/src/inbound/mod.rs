@@ -52,17 +52,30 @@ impl Worker {
         epoch.enter();
         let snapshot = look(snapshot, shared.seen_by(*index));
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
-        let now = clock.now_ns();
-        outcomes.clear();
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
+        outcomes.clear();
+        if rules.sieve.pass_all(packets.len(), outcomes) {
+            return epoch.leave();
+        }
+        let now = clock.now_ns();
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         // Which packets are ICMPv6 errors, whose quotation comes last: they may carry an option themselves.
         let mut quoting = 0u32;
-        let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
+        let sieve = &rules.sieve;
+        let may = |words: &[u64; 5]| sieve.may_match(words);
+        let measured = |packet: &B| match parse::measured(packet) {
+            Some((quick, form)) => Some((quick, Some(form))),
+            // Of packets without an option only what nothing can name is of interest.
+            None if sieve.tells_apart() => Some((parse::plain_back(packet).filter(|quick| !may(&quick.words))?, None)),
+            None => None,
+        };
         let prefetch = |flow: WholeFlow<'_>| flow.prefetch_inbound();
-        look_up(&shared.table, packets, measured, prefetch, |i, packet, likely| {
+        look_up(&shared.table, packets, measured, may, prefetch, |i, packet, likely| {
+            if likely.is_some_and(|likely| likely.off) {
+                return outcomes.push(Outcome::Passed(Reason::Off));
+            }
             if let Some(c) = likely.and_then(|l| choose_known(ring, rules, packet, l, i as u8)) {
                 outcomes.push(c.done());
                 chosen.push(c);

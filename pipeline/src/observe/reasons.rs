@@ -35,7 +35,8 @@ named! {
     Reason {
         /// Not an IPv6 packet, or IPv6 under something else than at most four VLAN tags.
         NotIpv6 = "not_ipv6",
-        /// No policy matches, or the one that does has `mode = "off"`.
+        /// No policy matches, or the one that does has `mode = "off"`. Where all are off, or there are none, every
+        /// packet, whatever it is: none is looked into.
         Off = "off",
         /// The policy says `pass` for this direction (inbound: for a packet that carries an option).
         PolicyPass = "policy_pass",

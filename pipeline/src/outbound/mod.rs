@@ -83,17 +83,24 @@ impl Worker {
         epoch.enter();
         let snapshot = look(snapshot, shared.seen_by(*index));
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
-        let now = clock.now_ns();
+        let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
         outcomes.clear();
+        if rules.sieve.pass_all(packets.len(), outcomes) {
+            return epoch.leave();
+        }
+        let now = clock.now_ns();
         let name = naming.of(snapshot.version, shared.path_mtus.epoch());
         let burst = Burst { shared, snapshot, counters, name, me: *index as u16, now };
-        let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let plain = |packet: &B| Some((parse::plain(packet)?, None));
         let prefetch = |flow: WholeFlow<'_>| flow.prefetch_outbound_first();
-        look_up(&shared.table, packets, plain, prefetch, |i, packet, likely| {
+        let may = |words: &[u64; 5]| rules.sieve.may_match(words);
+        look_up(&shared.table, packets, plain, may, prefetch, |i, packet, likely| {
+            if likely.is_some_and(|likely| likely.off) {
+                return outcomes.push(Outcome::Passed(Reason::Off));
+            }
             if let Some(c) = likely.and_then(|l| choose_known(burst, packet, l, i as u8)) {
                 outcomes.push(Outcome::Added(c.form));
                 chosen.push(c);

@@ -33,6 +33,15 @@ pub fn plain<B: PacketBuf>(packet: &B) -> Option<Quick> {
     quick(packet, head, frame, next, PLAIN_UPPER, false)
 }
 
+/// The same of a packet coming back: the outbound 5-tuple is that of its other direction.
+#[inline]
+#[must_use]
+pub fn plain_back<B: PacketBuf>(packet: &B) -> Option<Quick> {
+    let frame = packet.data();
+    let head: &[u8; PLAIN_UPPER + 8] = frame.first_chunk()?;
+    quick(packet, head, frame, head[ETHERNET + ipv6::NEXT_HEADER_AT], PLAIN_UPPER, true)
+}
+
 /// The same with a header between that holds nothing but an option of this form, as boxes write it: the outbound 5-tuple is
 /// that of the packet's other direction.
 #[inline]

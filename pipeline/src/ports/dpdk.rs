@@ -77,6 +77,11 @@ impl PortQueue for DpdkQueue {
     fn transmit(&mut self, packets: &mut ArrayVec<Mbuf, BURST>) {
         self.tx.burst(packets);
     }
+
+    #[inline]
+    fn discard(&mut self, packets: &mut ArrayVec<Mbuf, BURST>) {
+        Mbuf::free_all(packets);
+    }
 }
 
 /// The time stamp counter, in nanoseconds.

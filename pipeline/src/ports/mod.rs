@@ -19,6 +19,11 @@ pub trait PortQueue {
     fn receive(&mut self, into: &mut ArrayVec<Self::Packet, BURST>);
     /// Sends from the front and removes what was sent; keeps the rest in order.
     fn transmit(&mut self, packets: &mut ArrayVec<Self::Packet, BURST>);
+    /// Drops packets: their buffers go back to where they are from.
+    #[inline]
+    fn discard(&mut self, packets: &mut ArrayVec<Self::Packet, BURST>) {
+        packets.clear();
+    }
 }
 
 /// Where the path gets the time from: nanoseconds since any fixed moment, never going back.

@@ -10,5 +10,6 @@ pub mod resync_queue;
 pub mod ring_index;
 pub mod rules;
 pub mod shared;
+pub(crate) mod sieve;
 pub mod snapshot;
 pub mod worker;

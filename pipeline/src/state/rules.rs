@@ -9,6 +9,7 @@ use crate::flow::record::FlowBack;
 use crate::observe::counter::Counter;
 use crate::observe::counters::PolicyCounters;
 use crate::state::policies::{InboundAction, Mode, OutboundAction, Policy};
+use crate::state::sieve::Sieve;
 use crossbeam_utils::CachePadded;
 use protocol::wire::option::Form;
 use std::sync::Arc;
@@ -102,6 +103,8 @@ impl Way {
 pub struct Rules {
     /// The settings.
     pub config: PathConfig,
+    /// What none of the policies can name.
+    pub(crate) sieve: Sieve,
     ways: Box<[Way]>,
     standings: Box<[Standing]>,
     /// A flow's word for the first policy; the others' follow.
@@ -129,6 +132,7 @@ impl Rules {
             });
         }
         Self {
+            sieve: Sieve::of(&config.policies),
             ways: config.policies.iter().map(|p| Way::of(p, config.outside_mtu)).collect(),
             standings: standings.into(),
             // A word comes again after 2^32 policies that were put in force. A flow cannot have been idle that long.

@@ -7,6 +7,7 @@ mod guess;
 mod in_clear;
 mod many_peers;
 mod nonce_promise;
+mod passing;
 mod read_only;
 mod refused;
 mod replace;

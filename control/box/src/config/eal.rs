@@ -59,7 +59,8 @@ impl Config {
         if [&self.inside, &self.outside].iter().all(|p| matches!(p.device, Device::Virtual(_))) {
             args.push("--no-pci".to_owned());
         }
-        if !hugepages_free(Path::new("/sys/kernel/mm/hugepages")) {
+        let Hugepages { free, needed } = self.hugepages(Path::new(HUGEPAGES));
+        if free < needed {
             // Some 2,500 octets per buffer, and room for rings and drivers.
             let megabytes = 192 + self.workers.mbufs / 256;
             args.extend(["--no-huge", "--no-shconf", "--iova-mode=va", "-m"].map(str::to_owned));
@@ -71,12 +72,52 @@ impl Config {
     }
 }
 
-fn hugepages_free(sizes: &Path) -> bool {
-    let Ok(sizes) = std::fs::read_dir(sizes) else { return false };
-    sizes.flatten().any(|size| {
-        let free = std::fs::read_to_string(size.path().join("free_hugepages")).unwrap_or_default();
-        free.trim().parse::<u64>().is_ok_and(|n| n > 0)
-    })
+/// Where the kernel says what hugepages there are.
+const HUGEPAGES: &str = "/sys/kernel/mm/hugepages";
+
+/// Beside packet buffers: rings, and what drivers take.
+const BESIDE: u64 = 16 << 20;
+
+/// Octets of hugepages, of all sizes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hugepages {
+    /// Those that nobody has, or will have by right.
+    pub free: u64,
+    /// Those that DPDK needs, and without which it takes ordinary memory.
+    pub needed: u64,
+}
+
+impl Config {
+    /// Octets of a packet buffer. A packet should fit one: headroom, Ethernet with two tags, and the MTU.
+    #[must_use]
+    pub fn buffer_room(&self) -> u16 {
+        let mtu = [self.inside.mtu, self.outside.mtu].into_iter().flatten().max().unwrap_or(1500);
+        (usize::from(mtu) + 128 + 64).clamp(2048 + 128, usize::from(u16::MAX)) as u16
+    }
+
+    /// What hugepages there are, and how many the packet buffers need. `None`: EAL's arguments are configured.
+    #[must_use]
+    pub fn hugepages_for_packets(&self) -> Option<Hugepages> {
+        self.eal_args.is_none().then(|| self.hugepages(Path::new(HUGEPAGES)))
+    }
+
+    fn hugepages(&self, sizes: &Path) -> Hugepages {
+        // With DPDK's own of each buffer.
+        let buffers = u64::from(self.workers.mbufs) * (u64::from(self.buffer_room()) + 256);
+        Hugepages { free: free_octets(sizes), needed: buffers + BESIDE }
+    }
+}
+
+fn free_octets(sizes: &Path) -> u64 {
+    let Ok(sizes) = std::fs::read_dir(sizes) else { return 0 };
+    let of = |size: std::fs::DirEntry| {
+        let name = size.file_name().into_string().ok()?;
+        let kib: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let read = |file| std::fs::read_to_string(size.path().join(file)).ok()?.trim().parse::<u64>().ok();
+        let free = read("free_hugepages")?.saturating_sub(read("resv_hugepages").unwrap_or(0));
+        Some(free.saturating_mul(kib) << 10)
+    };
+    sizes.flatten().filter_map(of).sum()
 }
 
 #[cfg(test)]
@@ -84,15 +125,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hugepages_count_only_when_some_are_free() {
+    fn hugepages_count_as_far_as_nobody_has_them() {
         let dir = tempfile::tempdir().expect("directory");
-        let size = dir.path().join("hugepages-2048kB");
-        std::fs::create_dir(&size).expect("directory");
-        assert!(!hugepages_free(dir.path()));
-        std::fs::write(size.join("free_hugepages"), "0\n").expect("file");
-        assert!(!hugepages_free(dir.path()));
-        std::fs::write(size.join("free_hugepages"), "12\n").expect("file");
-        assert!(hugepages_free(dir.path()));
-        assert!(!hugepages_free(&dir.path().join("absent")));
+        let set = |size: &str, file: &str, n: u32| {
+            let size = dir.path().join(size);
+            std::fs::create_dir_all(&size).expect("directory");
+            std::fs::write(size.join(file), format!("{n}\n")).expect("file");
+        };
+        assert_eq!(free_octets(dir.path()), 0);
+        set("hugepages-2048kB", "free_hugepages", 0);
+        set("other", "free_hugepages", 7);
+        assert_eq!(free_octets(dir.path()), 0);
+        set("hugepages-2048kB", "free_hugepages", 12);
+        assert_eq!(free_octets(dir.path()), 24 << 20);
+        set("hugepages-2048kB", "resv_hugepages", 5);
+        assert_eq!(free_octets(dir.path()), 14 << 20);
+        set("hugepages-1048576kB", "free_hugepages", 1);
+        assert_eq!(free_octets(dir.path()), (1 << 30) + (14 << 20));
+        assert_eq!(free_octets(&dir.path().join("absent")), 0);
+    }
+
+    #[test]
+    fn too_few_hugepages_for_the_packets_are_none() {
+        let text =
+            "[node]\nname = \"a\"\n[ports.inside]\ndevice = \"net_null0\"\n[ports.outside]\ndevice = \"net_null1\"\n";
+        let checks = common::config::Checks::TextOnly;
+        let config = Config::parse(text, Path::new("box.toml"), checks).expect("accepted");
+        let dir = tempfile::tempdir().expect("directory");
+        let Hugepages { free, needed } = config.hugepages(dir.path());
+        // 16,384 buffers of some 2,400 octets.
+        assert!(free == 0 && (50 << 20..64 << 20).contains(&needed), "{needed}");
     }
 }

@@ -16,6 +16,7 @@ use pipeline::state::policies::{Mode, Policy};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use eal::Hugepages;
 pub use pipeline::state::rules::Oversize;
 
 /// The whole configuration, in force as it stands.
@@ -95,6 +96,15 @@ pub enum Idle {
     Sleep,
 }
 
+/// What of an IPv6 packet decides, with several workers, which of them gets it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rss {
+    /// Its addresses, where both ports can: both directions of a flow meet then, with and without the option.
+    Addresses,
+    /// Its ports too, where a port finds them.
+    Ports,
+}
+
 /// The worker loops.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Workers {
@@ -106,6 +116,8 @@ pub struct Workers {
     pub burst: u16,
     /// Packet buffers in the pool.
     pub mbufs: u32,
+    /// What spreads packets over them.
+    pub rss: Rss,
 }
 
 /// What happens to packets beside the option.

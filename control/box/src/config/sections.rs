@@ -1,6 +1,6 @@
 //! The sections of the configuration but for EAL's arguments and the policies.
 
-use super::{Device, FlowTable, Forwarding, Idle, Oversize, Port, Workers};
+use super::{Device, FlowTable, Forwarding, Idle, Oversize, Port, Rss, Workers};
 use crate::keys::from_file::KeyFileSettings;
 use common::config::reader::{self, Table};
 use common::config::report::{At, Report};
@@ -126,13 +126,15 @@ pub fn workers(
     checks: Checks,
     report: &mut Report<'_>,
 ) -> Option<Workers> {
+    const RSS: [(&str, Rss); 2] = [("addresses", Rss::Addresses), ("ports", Rss::Ports)];
     const IDLE: [(&str, Idle); 3] = [("poll", Idle::Poll), ("yield", Idle::Yield), ("sleep", Idle::Sleep)];
     let Some(mut table) = section(root, "workers", report)? else {
         let mbufs = mbufs_needed(1, ports).next_power_of_two().max(16384);
-        return Some(Workers { cores: vec![0], idle: Idle::Poll, burst: BURST as u16, mbufs });
+        return Some(Workers { cores: vec![0], idle: Idle::Poll, burst: BURST as u16, mbufs, rss: Rss::Addresses });
     };
     let cores = cores(&mut table, checks, report);
     let idle = table.choice("idle", &IDLE, report).map_or(Idle::Poll, |i| i.value);
+    let rss = table.choice("rss", &RSS, report).map_or(Rss::Addresses, |rss| rss.value);
     let burst = table.integer("burst", 1..=BURST as i64, report).map_or(BURST as u16, |n| n.value as u16);
     let needed = mbufs_needed(cores.as_ref().map_or(1, Vec::len), ports);
     let mbufs = table.integer("mbufs", 1024..=1 << 24, report);
@@ -144,7 +146,7 @@ pub fn workers(
     }
     table.finish(report);
     let mbufs = mbufs.map_or(needed.next_power_of_two().max(16384), |n| n.value as u32);
-    Some(Workers { cores: cores?, idle, burst, mbufs })
+    Some(Workers { cores: cores?, idle, burst, mbufs, rss })
 }
 
 /// Buffers that may lie in queues and caches at once; with fewer the box stalls.

@@ -98,6 +98,36 @@ pub struct PathMtu {
     pub capacity: u64,
 }
 
+/// Memory on pages of one size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryCount {
+    /// What it is of: a part of the flow table, or packet buffers.
+    pub of: &'static str,
+    /// The size of its pages: `1G`, `2M`, `ordinary`.
+    pub pages: &'static str,
+    /// Octets.
+    pub octets: u64,
+}
+
+/// What a port was set up with.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PortSettings {
+    /// DPDK's driver.
+    pub driver: String,
+    /// Offloads in use, by DPDK's names, with blanks between.
+    pub offloads: String,
+    /// What of IPv6 packets spreads them over queues: one of [`RSS_FIELDS`].
+    pub rss: &'static str,
+    /// What key it hashes them under: one of [`RSS_KEYS`].
+    pub rss_key: &'static str,
+}
+
+/// What of IPv6 packets spreads them over queues.
+pub const RSS_FIELDS: [&str; 4] = ["off", "addresses", "ports", "unknown"];
+
+/// What key a port hashes packets under.
+pub const RSS_KEYS: [&str; 4] = ["none", "symmetric", "own", "unknown"];
+
 /// A driver's counters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PortCounts {
@@ -178,8 +208,12 @@ pub struct Counts {
     pub resumptions: BTreeMap<&'static str, u64>,
     /// What is known of paths.
     pub path_mtu: PathMtu,
+    /// What memory lies on.
+    pub memory: Vec<MemoryCount>,
     /// The drivers' counters.
     pub ports: Ports,
+    /// What both ports were set up with, inside first. Nothing where there are none.
+    pub port_settings: Vec<PortSettings>,
     /// How the following of links stands: one of [`LINK_STATES`].
     pub link_follow: &'static str,
 }
@@ -255,6 +289,21 @@ impl Counts {
     pub(super) fn by_port<V: Into<common::metrics::Value>>(&self, value: fn(&PortCounts) -> V) -> Vec<Sample> {
         let ports = [("inside", &self.ports.inside), ("outside", &self.ports.outside)];
         ports.map(|(name, port)| Sample::new([name], value(port))).into()
+    }
+
+    /// Of each port that there is: what it was set up with.
+    pub(super) fn by_settings(&self, value: fn(&PortSettings) -> &str) -> Vec<Sample> {
+        let ports = crate::ports::SIDES.into_iter().zip(&self.port_settings);
+        ports.map(|(name, port)| Sample::new([name], value(port))).collect()
+    }
+
+    /// The same as labels.
+    pub(super) fn port_settings(&self) -> Vec<Sample> {
+        let ports = crate::ports::SIDES.into_iter().zip(&self.port_settings);
+        let labels = |(name, p): (&'static str, &PortSettings)| {
+            Sample::new([name, &p.driver, &p.offloads, p.rss, p.rss_key], 1u64)
+        };
+        ports.map(labels).collect()
     }
 
     /// Nothing of a box that does not register.

@@ -6,7 +6,7 @@
     reason = "a method of Direction is of one lifetime, a closure of any"
 )]
 
-use super::counts::{Counts, FORMS, LINK_STATES};
+use super::counts::{Counts, FORMS, LINK_STATES, RSS_FIELDS, RSS_KEYS};
 use crate::resumption::Cause;
 use common::metrics::Print::{Below, IfAny, On};
 use common::metrics::Read::{Count, Each, One};
@@ -262,6 +262,15 @@ const FIGURES: &[Row] = &[
         Count(|c| c.flows.memory_octets),
     )
     .json("flows.memory_octets"),
+    Row::gauge(
+        "pdmv2_memory_bytes",
+        "bytes",
+        "Memory of the flow table's parts and of the packet buffers, by the pages that it lies on.",
+        Each(|c| c.memory.iter().map(|m| Sample::new([m.of, m.pages], m.octets)).collect()),
+    )
+    .by(&["of", "pages"])
+    .json("memory.{of}.{pages}")
+    .sparse(),
     Row::counter(
         "pdmv2_unrecorded_packets_total",
         "packets",
@@ -412,7 +421,19 @@ const FIGURES: &[Row] = &[
     )
     .by(&["worker"])
     .json("by_worker[].empty_polls"),
-    // Ports, as their drivers count.
+    // Ports: what they were set up with, and what their drivers count.
+    Row::info("pdmv2_port_info", "What a port was set up with.", Each(Counts::port_settings))
+        .by(&["port", "driver", "offloads", "rss", "rss_key"]),
+    Row::word("Its driver in DPDK.", Each(|c| c.by_settings(|p| &p.driver))).by(&["port"]).json("ports.{port}.driver"),
+    Row::word("Its offloads in use.", Each(|c| c.by_settings(|p| &p.offloads)))
+        .by(&["port"])
+        .json("ports.{port}.offloads"),
+    Row::word("What of IPv6 packets spreads them over its queues.", Each(|c| c.by_settings(|p| p.rss)))
+        .by(&["port"])
+        .json("ports.{port}.rss"),
+    Row::word("The key that it hashes them under.", Each(|c| c.by_settings(|p| p.rss_key)))
+        .by(&["port"])
+        .json("ports.{port}.rss_key"),
     Row::counter(
         "pdmv2_port_received_packets_total",
         "packets",
@@ -551,12 +572,40 @@ const LABELS: &[Label] = &[
         help: "What gave a resumption away ([security.md](security.md#snapshots-and-clones)).",
         values: causes,
     },
+    Label {
+        name: "of",
+        help: "What memory is of.",
+        values: || {
+            vec![
+                ("records", "what packets towards the network need of a flow"),
+                ("backs", "the rest of it"),
+                ("index", "where flows are looked up"),
+                ("tombstones", "what flows leave behind"),
+                ("buffers", "packets"),
+            ]
+        },
+    },
+    Label {
+        name: "pages",
+        help: "The size of its pages.",
+        values: || {
+            vec![
+                ("1G", "hugepages of 1 GiB"),
+                ("2M", "hugepages of 2 MiB"),
+                ("ordinary", "others, which the kernel may put together"),
+            ]
+        },
+    },
     Label { name: "worker", help: "Number of the worker.", values: Vec::new },
     Label {
         name: "port",
         help: "Which port.",
         values: || vec![("inside", "towards the hosts"), ("outside", "towards the network")],
     },
+    Label { name: "driver", help: "Its driver in DPDK.", values: Vec::new },
+    Label { name: "offloads", help: "Its offloads in use, by DPDK's names.", values: Vec::new },
+    Label { name: "rss", help: "What of IPv6 packets spreads them over its queues.", values: rss_fields },
+    Label { name: "rss_key", help: "The key that it hashes them under.", values: rss_keys },
     Label { name: "state", help: "How the following of links may stand.", values: link_states },
     Label { name: "version", help: "The program's version.", values: Vec::new },
     Label { name: "dpdk", help: "DPDK's version.", values: Vec::new },
@@ -584,6 +633,17 @@ fn link_states() -> Vec<(&'static str, &'static str)> {
         "both lost their links at once",
     ];
     LINK_STATES.into_iter().zip(meanings).collect()
+}
+
+fn rss_fields() -> Vec<(&'static str, &'static str)> {
+    let meanings = ["nothing: there is one queue, or the driver cannot", "their addresses", "their ports too", ""];
+    RSS_FIELDS.into_iter().zip(meanings).collect()
+}
+
+fn rss_keys() -> Vec<(&'static str, &'static str)> {
+    let meanings =
+        ["it does not hash", "both directions of a flow hash alike", "the driver's own, under which they do not", ""];
+    RSS_KEYS.into_iter().zip(meanings).collect()
 }
 
 fn build(_: &Counts) -> Vec<Sample> {

@@ -1,12 +1,14 @@
 //! The two ports of a running box under DPDK: taken, set up, started, and told of by the configuration's words when something is wrong with them.
 
-use crate::config::{Config, Device, Port as Settings};
-use crate::observe::counts::{PortCounts, PortLink, Ports};
+use crate::config::{Config, Device, Hugepages, Port as Settings, Rss};
+use crate::observe::counts::{MemoryCount, PortCounts, PortLink, PortSettings, Ports, RSS_FIELDS, RSS_KEYS};
 use crate::ports::SIDES;
 use crate::ports::link::{Linked, Links};
 use crate::ports::pci::Kernel;
 use anyhow::anyhow;
-use dpdk_ffi::{Eal, Error, Mempool, Port, PortConfig, PortStats, Spread, Started, Stopped, ThreadRegistration};
+use dpdk_ffi::{
+    Eal, Error, HashedBy, Mempool, Port, PortConfig, PortStats, Spread, Started, Stopped, ThreadRegistration,
+};
 use pipeline::ports::dpdk::DpdkQueue;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,10 +29,16 @@ pub struct Opened {
     eal: Eal,
     inside: Port<Stopped>,
     outside: Port<Stopped>,
+    buffers: MemoryCount,
+    rss: Rss,
 }
 
 /// Both ports at work, for the threads that ask them something.
-pub struct Pair(Mutex<(Port<Started>, Port<Started>)>);
+pub struct Pair {
+    ports: Mutex<(Port<Started>, Port<Started>)>,
+    settings: [PortSettings; 2],
+    buffers: MemoryCount,
+}
 
 /// Each worker's queues: of the inside port, of the outside port.
 pub type Queues = Vec<[DpdkQueue; 2]>;
@@ -45,17 +53,41 @@ impl Opened {
     /// # Errors
     /// EAL, a device or its driver refuses something, or a device is not there.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
+        if let Some(Hugepages { free: free @ 1.., needed }) = config.hugepages_for_packets()
+            && free < needed
+        {
+            tracing::warn!(
+                "{} MiB of hugepages are free, and the packet buffers need {}: they are put into ordinary memory",
+                free >> 20,
+                needed.div_ceil(1 << 20)
+            );
+        }
         let eal = Eal::init(&config.eal_command_line())?;
         tracing::info!(version = dpdk_ffi::version(), aead = protocol::aead::Path::best().name(), "EAL started");
         let (mut inside, mut outside) = (take(&eal, &config.inside)?, take(&eal, &config.outside)?);
-        let mtu = [config.inside.mtu, config.outside.mtu].into_iter().flatten().max().unwrap_or(1500);
-        // A packet should fit one buffer: headroom, Ethernet with two tags, and the MTU.
-        let room = (usize::from(mtu) + 128 + 64).clamp(2048 + 128, usize::from(u16::MAX)) as u16;
-        let pool = Mempool::new(&eal, "packets", config.workers.mbufs, 256, room, outside.info()?.socket)?;
+        let (mbufs, room) = (config.workers.mbufs, config.buffer_room());
+        let pool = Mempool::new(&eal, "packets", mbufs, 256, room, outside.info()?.socket)?;
         let workers = config.workers.cores.len();
+        // By addresses at both ports or at none: only then both directions of a flow are hashed from the same octets.
+        let alone =
+            config.workers.rss == Rss::Addresses && inside.can_hash_addresses()? && outside.can_hash_addresses()?;
+        inside.hash_addresses(alone);
+        outside.hash_addresses(alone);
         set_up(&mut inside, &config.inside, workers, &pool)?;
         set_up(&mut outside, &config.outside, workers, &pool)?;
-        Ok(Self { eal, inside, outside })
+        let pages = match pool.page() {
+            Some(page) if page >= 1 << 30 => "1G",
+            Some(page) if page >= 2 << 20 => "2M",
+            _ => "ordinary",
+        };
+        let buffers = MemoryCount { of: "buffers", pages, octets: pool.octets() as u64 };
+        Ok(Self { eal, inside, outside, buffers, rss: config.workers.rss })
+    }
+
+    /// What the packet buffers take.
+    #[must_use]
+    pub const fn buffers(&self) -> MemoryCount {
+        self.buffers
     }
 
     /// MTU of the outside port, octets from the IPv6 header on.
@@ -72,11 +104,11 @@ impl Opened {
     /// A driver refuses.
     pub fn start(self, burst: usize) -> anyhow::Result<(Pair, Queues, Lcores)> {
         let (mut inside, mut outside) = (self.inside.start()?, self.outside.start()?);
-        warn_of_spread(0, &inside);
-        warn_of_spread(1, &outside);
+        let settings = [tell_settings(0, &inside, self.rss), tell_settings(1, &outside, self.rss)];
         let pairs = inside.take_queues().into_iter().zip(outside.take_queues());
         let queues = pairs.map(|(inside, outside)| [inside, outside].map(|q| DpdkQueue::new(q, burst))).collect();
-        Ok((Pair(Mutex::new((inside, outside))), queues, Lcores(self.eal)))
+        let pair = Pair { ports: Mutex::new((inside, outside)), settings, buffers: self.buffers };
+        Ok((pair, queues, Lcores(self.eal)))
     }
 }
 
@@ -95,7 +127,7 @@ impl Lcores {
 
 impl Pair {
     fn lock(&self) -> MutexGuard<'_, (Port<Started>, Port<Started>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Their names, inside first.
@@ -112,9 +144,21 @@ impl Pair {
         Ports { inside: port_counts(&ports.0), outside: port_counts(&ports.1) }
     }
 
+    /// What they were set up with, inside first.
+    #[must_use]
+    pub fn settings(&self) -> Vec<PortSettings> {
+        self.settings.to_vec()
+    }
+
+    /// What the packet buffers take.
+    #[must_use]
+    pub const fn buffers(&self) -> MemoryCount {
+        self.buffers
+    }
+
     /// Stops both; a device that does not stop is logged.
     pub fn stop(self) {
-        let (inside, outside) = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (inside, outside) = self.ports.into_inner().unwrap_or_else(PoisonError::into_inner);
         for port in [inside, outside] {
             if let Err((port, error)) = port.stop() {
                 tracing::error!(%error, port = port.name(), "port not stopped");
@@ -183,18 +227,55 @@ fn set_up(port: &mut Port<Stopped>, settings: &Settings, workers: usize, pool: &
     port.configure(&config, pool).map_err(|error| anyhow!("{}: {error}", settings.place))
 }
 
-/// Warns of a started port that will not give each worker its share.
-fn warn_of_spread(side: usize, port: &Port<Started>) {
+/// Logs what a started port was set up with, and warns when it will not give each worker its share.
+fn tell_settings(side: usize, port: &Port<Started>, rss: Rss) -> PortSettings {
     let driver = port.info().map(|info| info.driver).unwrap_or_default();
-    if let Ok(spread) = port.spread() {
-        for warning in spread_warnings(SIDES[side], &driver, &spread) {
-            tracing::warn!(port = port.name(), "{warning}");
-        }
+    let spread = port.spread().ok();
+    let settings = PortSettings {
+        driver,
+        offloads: port.offloads().join(" "),
+        rss: spread.as_ref().map_or(RSS_FIELDS[3], rss_of),
+        rss_key: spread.as_ref().map_or(RSS_KEYS[3], key_of),
+    };
+    let PortSettings { driver, offloads, rss: by, rss_key } = &settings;
+    let (side, queues) = (SIDES[side], spread.as_ref().map_or(0, |spread| spread.queues));
+    tracing::info!(
+        port = port.name(),
+        driver,
+        offloads,
+        queues,
+        rss = by,
+        rss_key,
+        "{side}: set up (RSS: the driver's own function, Toeplitz in nearly all)"
+    );
+    for warning in spread.iter().flat_map(|spread| spread_warnings(side, driver, rss, spread)) {
+        tracing::warn!(port = port.name(), "{warning}");
+    }
+    settings
+}
+
+/// What of IPv6 packets spreads them over a port's queues.
+const fn rss_of(spread: &Spread) -> &'static str {
+    match spread.ipv6 {
+        Some(HashedBy::Addresses) => RSS_FIELDS[1],
+        Some(HashedBy::Ports) => RSS_FIELDS[2],
+        None if spread.hashes => RSS_FIELDS[3],
+        Some(HashedBy::Nothing) | None => RSS_FIELDS[0],
+    }
+}
+
+/// What key it hashes them under.
+fn key_of(spread: &Spread) -> &'static str {
+    match spread.symmetric() {
+        _ if !spread.hashes => RSS_KEYS[0],
+        Some(true) => RSS_KEYS[1],
+        Some(false) => RSS_KEYS[2],
+        None => RSS_KEYS[3],
     }
 }
 
 /// What is to be said of a port's spreading, if anything.
-fn spread_warnings(side: &str, driver: &str, spread: &Spread) -> Vec<String> {
+fn spread_warnings(side: &str, driver: &str, rss: Rss, spread: &Spread) -> Vec<String> {
     let workers = spread.queues;
     if workers < 2 {
         return Vec::new();
@@ -220,6 +301,12 @@ fn spread_warnings(side: &str, driver: &str, spread: &Spread) -> Vec<String> {
              workers, which is right and slower"
         ));
     }
+    if rss == Rss::Addresses && spread.ipv6 == Some(HashedBy::Ports) {
+        warnings.push(format!(
+            "{side}: the driver '{driver}', or the other port's, hashes IPv6 packets with their ports, which few find behind an \
+             option: the two directions of a flow may meet on different workers, which is right and slower"
+        ));
+    }
     warnings
 }
 
@@ -229,16 +316,39 @@ mod tests {
 
     #[test]
     fn a_port_that_does_not_serve_all_workers_is_named() {
-        let spread = |queues, hashes, key: &[u8], reached| Spread { queues, hashes, key: Some(key.to_vec()), reached };
-        let said = |spread: &Spread| spread_warnings("inside", "net_x", spread);
+        let spread = |queues, hashes, key: &[u8], reached| Spread {
+            queues,
+            hashes,
+            key: Some(key.to_vec()),
+            reached,
+            ipv6: Some(HashedBy::Addresses),
+        };
+        let said = |spread: &Spread| spread_warnings("inside", "net_x", Rss::Addresses, spread);
         let (ours, other) = ([0x6D, 0x5A, 0x6D, 0x5A], [1, 2, 3, 4]);
         assert!(said(&spread(1, false, &other, Some(1))).is_empty(), "one worker gets all there is");
         assert!(said(&spread(4, true, &ours, Some(4))).is_empty());
-        assert!(said(&Spread { queues: 4, hashes: true, key: None, reached: None }).is_empty(), "nothing is known");
+        assert!(said(&Spread { key: None, ipv6: None, ..spread(4, true, &ours, None) }).is_empty(), "nothing is known");
         let none = said(&spread(2, false, &ours, None));
         assert!(none.len() == 1 && none[0].contains("worker 0 gets all") && none[0].contains("'net_x'"), "{none:?}");
         let some = said(&spread(4, true, &ours, Some(2)));
         assert!(some.len() == 1 && some[0].contains("use 2 worker(s)") && some[0].contains("other 2"), "{some:?}");
         assert!(said(&spread(4, true, &other, Some(4)))[0].contains("a hash key of its own"));
+        let ports = Spread { ipv6: Some(HashedBy::Ports), ..spread(4, true, &ours, Some(4)) };
+        assert!(said(&ports)[0].contains("with their ports"));
+        assert!(spread_warnings("inside", "net_x", Rss::Ports, &ports).is_empty(), "as it is configured");
+    }
+
+    #[test]
+    fn what_is_in_force_has_a_name() {
+        let of = |hashes, key: Option<&[u8]>, ipv6| {
+            let spread = Spread { queues: 4, hashes, key: key.map(<[u8]>::to_vec), reached: None, ipv6 };
+            (rss_of(&spread), key_of(&spread))
+        };
+        let (ours, other) = ([0x6D, 0x5A, 0x6D, 0x5A], [1, 2, 3, 4]);
+        assert_eq!(of(false, None, None), ("off", "none"));
+        assert_eq!(of(false, Some(&ours), Some(HashedBy::Nothing)), ("off", "none"));
+        assert_eq!(of(true, Some(&ours), Some(HashedBy::Addresses)), ("addresses", "symmetric"));
+        assert_eq!(of(true, Some(&other), Some(HashedBy::Ports)), ("ports", "own"));
+        assert_eq!(of(true, None, None), ("unknown", "unknown"));
     }
 }

@@ -1,6 +1,6 @@
 //! That the table is whole, and what is made of it.
 
-use super::super::counts::{CountedPolicy, PortLink, RegistrationCounts};
+use super::super::counts::{CountedPolicy, MemoryCount, PortLink, PortSettings, RegistrationCounts};
 use super::*;
 use common::metrics::{Kind, docs, prometheus};
 use crossbeam_utils::CachePadded;
@@ -43,6 +43,15 @@ fn full() -> Counts {
     counts.link_follow = "rising";
     counts.ports.outside.link = PortLink { link_up: false, link_changes: 3, link_taken_down: true, device_gone: false };
     counts.ports.inside.link.link_up = true;
+    let memory = |of, pages, octets| MemoryCount { of, pages, octets };
+    counts.memory = vec![memory("records", "2M", 4 << 20), memory("records", "1G", 0), memory("index", "ordinary", 64)];
+    let port = |driver: &str, rss_key| PortSettings {
+        driver: driver.into(),
+        offloads: "tx_mbuf_fast_free".into(),
+        rss: RSS_FIELDS[1],
+        rss_key,
+    };
+    counts.port_settings = vec![port("net_ice", RSS_KEYS[1]), port("net_x", RSS_KEYS[2])];
     counts
 }
 
@@ -122,6 +131,8 @@ fn prometheus_has_the_values_and_every_family_its_help() {
         "pdmv2_port_link_taken_down{port=\"outside\"} 1\n",
         "pdmv2_port_link_taken_down{port=\"inside\"} 0\n",
         "pdmv2_port_device_gone{port=\"outside\"} 0\n",
+        "pdmv2_memory_bytes{of=\"records\",pages=\"2M\"} 4194304\npdmv2_memory_bytes{of=\"index\",pages=\"ordinary\"} 64\n",
+        "{port=\"inside\",driver=\"net_ice\",offloads=\"tx_mbuf_fast_free\",rss=\"addresses\",rss_key=\"symmetric\"} 1\n",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
@@ -170,7 +181,7 @@ fn the_table_printed_at_the_end() {
 fn json_has_every_place() {
     let json = serde_json::to_value(full()).expect("JSON");
     let names: Vec<_> = json.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-    let expected = "by_worker copied delays flows generation inbound keys link_follow mss_clamped node outbound path_mtu \
+    let expected = "by_worker copied delays flows generation inbound keys link_follow memory mss_clamped node outbound path_mtu \
                     policies ports quotations registration resumptions rotations sequence uptime_seconds workers";
     assert_eq!(names.join(" "), expected);
     let policy = serde_json::json!({"name": "all", "mode": "encrypted", "added": 12, "accepted": 0, "failed": 0});
@@ -179,6 +190,9 @@ fn json_has_every_place() {
     assert_eq!(json["rotations"], serde_json::json!({"sealed": 8, "opened": 9}));
     assert_eq!((&json["inbound"]["verified"]["pdm"], &json["inbound"]["added"]["pdm"]), (&7.into(), &0.into()));
     assert_eq!((&json["link_follow"], &json["ports"]["outside"]["link_up"]), (&"rising".into(), &false.into()));
+    assert_eq!(json["memory"], serde_json::json!({"records": {"2M": 4 << 20}, "index": {"ordinary": 64}}));
+    let outside = &json["ports"]["outside"];
+    assert_eq!((&outside["driver"], &outside["rss_key"]), (&"net_x".into(), &"own".into()));
     let nothing = serde_json::to_value(Counts::default()).expect("JSON");
     for (place, empty) in [
         ("/policies", "[]"),
