@@ -97,6 +97,13 @@ impl Drop for KeyBody {
 }
 
 impl KeyBody {
+    /// No key.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; WORDS])
+    }
+
     /// Copies the state. Only where nobody else can be writing it: a line that has one writer, who reads it.
     #[inline]
     pub fn load(&self, into: &mut KeyState) {

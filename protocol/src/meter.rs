@@ -49,20 +49,30 @@ pub struct Sample {
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Meter {
-    last_received: AtomicU64,
-    /// The PSNLR that came last, with its validity bit: how far the other side is behind.
-    acknowledged: AtomicU64,
-    last_sent: AtomicU64,
+    /// `valid (1) | time (47) | PSNTP (16)` of the last packet received; 0: none yet. Others'.
+    pub last_received: AtomicU64,
+    /// The PSNLR that came last, with its validity bit (16): how far the other side is behind. Others'.
+    pub acknowledged: AtomicU64,
+    /// As `last_received`, of the last packet sent.
+    pub last_sent: AtomicU64,
     /// `next PSNTP (16) | next index (16) | seen (32)`. Seen is the low half of `last_received` as it was when the last packet
     /// was sent: the PSN, and the time within 65 us.
-    next: AtomicU64,
+    pub next: AtomicU64,
     /// Send times of some of the last packets.
-    log: [AtomicU64; LOG],
+    pub log: [AtomicU64; LOG],
 }
 
 const SEEN: u64 = 0xFFFF_FFFF;
 
 impl Meter {
+    /// Of a flow without any packets.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn new() -> Self {
+        const ZERO: AtomicU64 = AtomicU64::new(0);
+        Self { last_received: ZERO, acknowledged: ZERO, last_sent: ZERO, next: ZERO, log: [ZERO; LOG] }
+    }
+
     /// The next packet's place in the order of its Kri, and its PSNTP.
     #[inline]
     #[must_use]

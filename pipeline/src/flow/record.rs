@@ -48,24 +48,24 @@ impl Fingerprint {
 #[repr(C, align(64))]
 pub struct Flow {
     /// Stands for the 5-tuple.
-    fingerprint: [AtomicU64; 2],
+    pub(crate) fingerprint: [AtomicU64; 2],
     /// `policy (16) | limit (16) | name (32)`. The name stands for what the owner has seen of snapshots and paths
     /// ([`Name`]): under it, the flow falls under the policy at this place, and packets up to this length get the option.
-    vouched: AtomicU64,
+    pub(crate) vouched: AtomicU64,
     /// `seen (32) | flags (16) | owner (16)`. Seen is the time of a packet, in units of [`SEEN_SHIFT`].
-    held: AtomicU64,
+    pub(crate) held: AtomicU64,
     /// The base nonce's first eight octets.
-    nonce: AtomicU64,
+    pub(crate) nonce: AtomicU64,
     /// `Kri of the key (32) | the base nonce's last four octets (32)`.
-    nonce_end: AtomicU64,
+    pub(crate) nonce_end: AtomicU64,
     /// The PRSEQ order of that Kri.
-    order: [AtomicU64; 2],
+    pub(crate) order: [AtomicU64; 2],
 
     /// Times, written by both directions, and the next packet's numbers.
     pub meter: Meter,
 
     /// The session key to seal with.
-    key: KeyBody,
+    pub(crate) key: KeyBody,
 }
 
 /// The rest of a record: what packets coming back need, and what is seldom needed.
@@ -149,6 +149,22 @@ pub(crate) struct Vouched {
 }
 
 impl Flow {
+    /// Nobody's.
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        const ZERO: AtomicU64 = AtomicU64::new(0);
+        Self {
+            fingerprint: [ZERO; 2],
+            vouched: ZERO,
+            held: ZERO,
+            nonce: ZERO,
+            nonce_end: ZERO,
+            order: [ZERO; 2],
+            meter: Meter::new(),
+            key: KeyBody::new(),
+        }
+    }
+
     /// Who owns it. If it is the caller, it finds all numbers that were taken.
     #[inline]
     #[must_use]
