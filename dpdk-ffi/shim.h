@@ -55,6 +55,7 @@ static const uint64_t PDM_RX_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
 static const uint64_t PDM_TX_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 static const uint64_t PDM_TX_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 static const uint64_t PDM_NOT_OURS = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+static const uint64_t PDM_HAS_WORK = RTE_MBUF_F_TX_OFFLOAD_MASK;
 static const uint32_t PDM_INTR_RMV = RTE_ETH_DEV_INTR_RMV;
 static const uint32_t PDM_MQ_NONE = RTE_ETH_MQ_RX_NONE;
 static const uint32_t PDM_MQ_RSS = RTE_ETH_MQ_RX_RSS;

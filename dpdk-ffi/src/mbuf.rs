@@ -200,6 +200,33 @@ impl Mbuf {
         true
     }
 
+    /// The `N` octets around its start, from `BEFORE` octets before it on. `None`: the first segment's buffer has not that
+    /// room, or may not be written; or the packet cannot become `BEFORE` octets longer, or asks its port for work (checksums,
+    /// cutting up) that counts from its start.
+    #[inline]
+    pub fn window<const BEFORE: usize, const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        const { assert!(BEFORE <= N) };
+        let off = usize::from(self.data_off());
+        let is_ours = (self.refcnt() == 1) & (self.ol_flags() & (sys::PDM_NOT_OURS | sys::PDM_HAS_WORK) == 0);
+        let has_room = (off >= BEFORE) & (off + (N - BEFORE) <= usize::from(self.buf_len()));
+        let may_grow = usize::from(self.seg_len()) + BEFORE <= usize::from(u16::MAX);
+        // SAFETY: these octets are within the buffer, which has `buf_len` of them; it is mapped, was given out by a pool whose
+        // memory has been written, is shared with nobody, and `&mut self` makes this the only view of it.
+        (is_ours & has_room & may_grow).then(|| unsafe { &mut *self.buf_addr().add(off - BEFORE).cast() })
+    }
+
+    /// Makes it `BEFORE` octets longer at its front, and gives the octets that [`Mbuf::window`] gave before: its start is now
+    /// theirs. `None`: as there; nothing changed.
+    #[inline]
+    pub fn grow_window<const BEFORE: usize, const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        let window: *mut [u8; N] = self.window::<BEFORE, N>()?;
+        self.set_data_off(self.data_off() - BEFORE as u16);
+        self.set_seg_len(self.seg_len() + BEFORE as u16);
+        self.set_all_len(self.all_len() + BEFORE as u32);
+        // SAFETY: what was given a moment ago, and what is set since stands elsewhere: in the mbuf, not in its buffer.
+        Some(unsafe { &mut *window })
+    }
+
     /// Makes a packet of one segment `n` octets longer at its end; gives the new octets. `None`: no room.
     pub fn append(&mut self, n: usize) -> Option<&mut [u8]> {
         let len = usize::from(self.seg_len());

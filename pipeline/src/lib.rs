@@ -31,6 +31,8 @@
 
 pub mod flow;
 pub mod inbound;
+#[cfg(not(loom))]
+pub mod lanes;
 pub mod observe;
 pub mod outbound;
 pub mod packet;

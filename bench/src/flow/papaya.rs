@@ -11,7 +11,7 @@ struct Words(Key);
 
 impl Hash for Words {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(KEYED.hash(&self.0).0);
+        state.write_u64(KEYED.fingerprint(&self.0).lo);
     }
 }
 

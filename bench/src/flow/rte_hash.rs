@@ -52,7 +52,7 @@ extern "C" fn keyed(key: *const c_void, octets: u32, _initial: u32) -> u32 {
     // SAFETY: rte_hash calls this with the key it was given (here always a `Key`), or with its own copy of one, which
     // stands at a multiple of 8.
     let key = unsafe { &*key.cast::<Key>() };
-    KEYED.hash(key).0 as u32
+    KEYED.fingerprint(key).lo as u32
 }
 
 /// A table from keys to flow records that live at least as long.

@@ -1,13 +1,13 @@
 //! What `bench flow` asks of a table, and ours.
 
 use anyhow::{Result, ensure};
-use pipeline::flow::hash::{FlowHash, FlowHasher};
+use pipeline::flow::hash::{FlowHash, HashKey};
 use pipeline::flow::quiescence::Quiescence;
 use pipeline::flow::record::FlowBack;
 use pipeline::flow::table::{Ager, FlowTable};
 use protocol::five_tuple::FiveTuple;
 use protocol::sender::Numbers;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A 5-tuple as the packet path has it: 37 octets in five words.
@@ -17,16 +17,7 @@ pub type Key = [u64; 5];
 pub const BURST: usize = pipeline::ports::BURST;
 
 /// Hashes for the peers as our table does, under other secrets.
-pub(super) static KEYED: FlowHasher = FlowHasher::new([
-    0x9E37_79B9_7F4A_7C15,
-    0xBF58_476D_1CE4_E5B9,
-    0x94D0_49BB_1331_11EB,
-    0xD6E8_FEB8_6659_FD93,
-    0xFF51_AFD7_ED55_8CCD,
-    0xC4CE_B9FE_1A85_EC53,
-    0xA076_1D64_78BD_642F,
-    0xE703_7ED1_A0B4_28DB,
-]);
+pub(super) static KEYED: LazyLock<HashKey> = LazyLock::new(|| HashKey::new(&[0x9E; 16]));
 
 /// Looks up a burst in our table by the packet path's steps, but each for all keys before the next: a table is asked at once
 /// here, as the peers are.

@@ -1,53 +1,138 @@
-//! Where a flow stands in the index: a hash of its 5-tuple under secrets of this boot, so that nobody outside can choose
-//! buckets, and cheap, since every packet is hashed.
+//! A flow's fingerprint: 128 bits of its outbound 5-tuple under a secret of this boot.
 //!
-//! NH of UMAC (RFC 4418 section 5.2), here over words of 64 bits: sums of products of (word + secret), modulo 2^128. Two
-//! different tuples have one sum under at most one in 2^64 of all secrets, whichever they are. The sum is folded to 64
-//! bits with two more secrets, and mixed, so that every bit of the result depends on all of it.
+//! Source, destination, and ports with the next header are three blocks of 16 octets. Each goes through four rounds of AES
+//! under round keys of its own (no key is used twice), and the three results are added (XOR).
+//!
+//! That is enough to stand for the tuple. Take two different tuples and a key at random. Some block differs between them,
+//! and through four rounds with independent keys a difference becomes any given other one with a probability of at most
+//! about 2^-113 (Keliher and Sui, "Exact maximum expected differential and linear probability for two-round AES", which
+//! bounds four rounds by 2^-113.09). The fingerprints are equal only if the sum of the other blocks' differences is the very
+//! one that this block's became; those are made under other keys, so they do not help. Whoever sends packets without
+//! knowing the key does no better, and never sees a fingerprint. A table of 2^23 flows then has two of one fingerprint with
+//! a probability of 2^-68. Where a tuple is at hand without being hurried for, it is compared itself: the slow way, which
+//! inserts flows, does.
+//!
+//! The flow index uses the same bits: bucket and tag are of the low half.
 
-use core::fmt;
+use aes::Block;
+use aes::hazmat::cipher_round;
+use siphasher::sip128::{Hasher128, SipHasher24};
+use std::hash::Hasher;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// The secrets; see the module.
-#[derive(Clone, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
-pub struct FlowHasher([u64; 8]);
+/// Of each of the three blocks: added before the first round, then to the first three rounds' results. (What is added after
+/// the last round of all changes no difference, and is left out.)
+type Rounds = [[u8; 16]; 4];
 
-impl fmt::Debug for FlowHasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FlowHasher(redacted)")
+/// A flow's fingerprint; see the module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Fingerprint {
+    /// Low half.
+    pub lo: u64,
+    /// High half.
+    pub hi: u64,
+}
+
+impl Fingerprint {
+    /// Both halves.
+    #[must_use]
+    pub const fn bits(self) -> u128 {
+        (self.hi as u128) << 64 | self.lo as u128
+    }
+
+    /// Where the flow stands in the index.
+    #[inline]
+    #[must_use]
+    pub const fn hash(self) -> FlowHash {
+        FlowHash(self.lo)
     }
 }
 
-/// A 5-tuple's hash.
+/// Where a flow stands in the index: the low half of its fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FlowHash(pub u64);
 
-impl FlowHasher {
-    /// From random words.
+/// The round keys; overwritten when dropped.
+#[derive(Zeroize, ZeroizeOnDrop)]
+#[repr(C, align(64))]
+pub struct HashKey {
+    pub(crate) source: Rounds,
+    pub(crate) destination: Rounds,
+    pub(crate) ports: Rounds,
+    /// Whether the CPU has instructions for rounds of AES.
+    #[zeroize(skip)]
+    native: bool,
+}
+
+impl core::fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("HashKey(redacted)")
+    }
+}
+
+impl HashKey {
+    /// From the secret of this boot.
     #[must_use]
-    pub const fn new(secrets: [u64; 8]) -> Self {
-        Self(secrets)
+    pub fn new(secret: &[u8; 16]) -> Self {
+        let mut rounds = [[[0; 16]; 4]; 3];
+        for (i, round) in rounds.as_flattened_mut().iter_mut().enumerate() {
+            let mut hasher = SipHasher24::new_with_key(secret);
+            hasher.write(b"flow fingerprint");
+            hasher.write_u64(i as u64);
+            *round = hasher.finish128().as_bytes();
+        }
+        let [source, destination, ports] = rounds;
+        rounds.zeroize();
+        Self { source, destination, ports, native: native::is_there() }
     }
 
-    /// The hash of a 5-tuple's words.
+    /// The fingerprint of a 5-tuple's words ([`FiveTuple::words`](protocol::five_tuple::FiveTuple::words)).
     #[inline]
     #[must_use]
-    pub const fn hash(&self, [a, b, c, d, e]: &[u64; 5]) -> FlowHash {
-        let s = &self.0;
-        let sum = product(a.wrapping_add(s[0]), b.wrapping_add(s[1]))
-            .wrapping_add(product(c.wrapping_add(s[2]), d.wrapping_add(s[3])))
-            .wrapping_add(product(e.wrapping_add(s[4]), s[5]));
-        FlowHash(fold(product((sum as u64) ^ s[6], ((sum >> 64) as u64) ^ s[7])))
+    pub fn fingerprint(&self, words: &[u64; 5]) -> Fingerprint {
+        let blocks = blocks(words);
+        let bits = if self.native { native::sum(self, blocks) } else { self.sum(blocks) };
+        Fingerprint { lo: bits as u64, hi: (bits >> 64) as u64 }
+    }
+
+    /// See the module.
+    fn sum(&self, [source, destination, ports]: [[u8; 16]; 3]) -> u128 {
+        let sum = through(&self.source, source) ^ through(&self.destination, destination);
+        sum ^ through(&self.ports, ports)
     }
 }
 
-#[inline]
-const fn product(a: u64, b: u64) -> u128 {
-    a as u128 * b as u128
+#[cfg(target_arch = "x86_64")]
+mod native;
+
+/// Other CPUs' instructions are used by the crate that knows them.
+#[cfg(not(target_arch = "x86_64"))]
+mod native {
+    pub(super) const fn is_there() -> bool {
+        false
+    }
+
+    pub(super) fn sum(key: &super::HashKey, blocks: [[u8; 16]; 3]) -> u128 {
+        key.sum(blocks)
+    }
 }
 
+/// The three blocks. Ports and next header stand where a packet's octets are when they are loaded with what is around them:
+/// ports 6 octets behind octet 48 of the frame, the next header 12 behind octet 8.
 #[inline]
-const fn fold(wide: u128) -> u64 {
-    (wide as u64) ^ (wide >> 64) as u64
+fn blocks(&[src, src2, dst, dst2, rest]: &[u64; 5]) -> [[u8; 16]; 3] {
+    let two = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;
+    let (ports, next) = (u128::from(rest as u32), u128::from(rest >> 32));
+    [two(src, src2), two(dst, dst2), ports << (6 * 8) | next << (12 * 8)].map(u128::to_le_bytes)
+}
+
+/// A block through four rounds.
+fn through(keys: &Rounds, block: [u8; 16]) -> u128 {
+    let mut state = Block::from((u128::from_le_bytes(block) ^ u128::from_le_bytes(keys[0])).to_le_bytes());
+    for key in [&keys[1], &keys[2], &keys[3], &[0; 16]] {
+        cipher_round(&mut state, &Block::from(*key));
+    }
+    u128::from_le_bytes(state.into())
 }
 
 #[cfg(all(test, not(loom)))]
@@ -55,29 +140,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SECRETS: [u64; 8] = [
-        0x243F_6A88_85A3_08D3,
-        0x1319_8A2E_0370_7344,
-        0xA409_3822_299F_31D0,
-        0x082E_FA98_EC4E_6C89,
-        0x4528_21E6_38D0_1377,
-        0xBE54_66CF_34E9_0C6C,
-        0xC0AC_29B7_C97C_50DD,
-        0x3F84_D5B5_B547_0917,
-    ];
-
     /// Tuples as a scan makes them: one address or port after the other. Neither low nor high bits may follow it.
     #[test]
     fn tuples_in_a_row_spread_over_the_buckets() {
-        let hasher = FlowHasher::new(SECRETS);
+        let key = HashKey::new(&[7; 16]);
         for word in 0..5 {
-            let (mut low, mut high) = (vec![0u32; 1024], vec![0u32; 1024]);
-            for i in 0..1 << 16 {
-                let mut words = [0x2001_0DB8_0000_0000, 1, 0x2001_0DB8_0001_0000, 2, 0x11];
+            let (mut low, mut high) = (vec![0u32; 256], vec![0u32; 256]);
+            for i in 0..1 << 14 {
+                let mut words = [0x2001_0DB8_0000_0000, 1, 0x2001_0DB8_0001_0000, 2, 0x11_0000_0000];
                 words[word] = u64::wrapping_add(words[word], i);
-                let hash = hasher.hash(&words).0;
-                low[hash as usize % 1024] += 1;
-                high[(hash >> 54) as usize] += 1;
+                let print = key.fingerprint(&words);
+                low[print.lo as usize % 256] += 1;
+                high[(print.hi >> 56) as usize] += 1;
             }
             for counts in [&low, &high] {
                 // 64 are expected in each, with a deviation of 8.
@@ -88,14 +162,39 @@ mod tests {
 
     proptest! {
         #[test]
-        fn follows_every_bit_and_every_secret(words: [u64; 5], secrets: [u64; 8], bit in 0usize..320, secret in 0usize..8) {
-            let hasher = FlowHasher::new(secrets);
-            let mut other = words;
-            other[bit / 64] ^= 1 << (bit % 64);
-            prop_assert_ne!(hasher.hash(&words), hasher.hash(&other));
-            let mut others = secrets;
-            others[secret] = others[secret].wrapping_add(0x9E37_79B9_7F4A_7C15);
-            prop_assert_ne!(hasher.hash(&words), FlowHasher::new(others).hash(&words));
+        fn instructions_of_the_cpu_give_the_same(words: [u64; 5], secret: [u8; 16]) {
+            let key = HashKey::new(&secret);
+            prop_assert_eq!(key.fingerprint(&words).bits(), key.sum(blocks(&words)));
         }
+
+        #[test]
+        fn follows_every_bit_of_the_tuple_and_of_the_secret(
+            mut words: [u64; 5], secret: [u8; 16], bit in 0usize..(256 + 40), other in 0usize..128,
+        ) {
+            words[4] &= (1 << 40) - 1;
+            let key = HashKey::new(&secret);
+            let mut changed = words;
+            changed[bit / 64] ^= 1 << (bit % 64);
+            prop_assert_ne!(key.fingerprint(&words), key.fingerprint(&changed));
+            let mut another = secret;
+            another[other / 8] ^= 1 << (other % 8);
+            prop_assert_ne!(HashKey::new(&another).fingerprint(&words), key.fingerprint(&words));
+        }
+    }
+
+    /// FIPS 197 appendix B, rounds 1 to 4, as a block whose keys are the schedule's; the last key is added by hand.
+    #[test]
+    fn four_rounds_are_those_of_the_standard() {
+        let hex = |text: &str| u128::from_str_radix(text, 16).expect("hex").to_be_bytes();
+        let keys = [
+            hex("2b7e151628aed2a6abf7158809cf4f3c"),
+            hex("a0fafe1788542cb123a339392a6c7605"),
+            hex("f2c295f27a96b9435935807a7359f67f"),
+            hex("3d80477d4716fe3e1e237e446d7a883b"),
+        ];
+        let made = through(&keys, hex("3243f6a8885a308d313198a2e0370734"))
+            ^ u128::from_le_bytes(hex("ef44a541a8525b7fb671253bdb0bad00"));
+        // The state at the start of round 5.
+        assert_eq!(made.to_le_bytes(), hex("e0927fe8c86363c0d9b1355085b8be01"));
     }
 }

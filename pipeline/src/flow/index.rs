@@ -31,9 +31,10 @@ const LEAVING: u64 = 4 << 61;
 const STATE: u64 = 7 << 61;
 const TAG: u64 = ((1 << 29) - 1) << 32;
 
+/// A cache line of words.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Bucket([AtomicU64; WAYS]);
+pub(crate) struct Bucket(pub(crate) [AtomicU64; WAYS]);
 
 /// How an insertion ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,6 +109,28 @@ impl FlowIndex {
 
     fn word(&self, at: usize) -> &AtomicU64 {
         &self.buckets[at / WAYS].0[at % WAYS]
+    }
+
+    /// All buckets, as many as a power of two, for look-ups that compare a whole one at once. A flow's first is the one of its
+    /// hash modulo their number.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn buckets(&self) -> &[Bucket] {
+        &self.buckets
+    }
+
+    /// Where a flow stands whose first bucket has it not.
+    #[cfg(not(loom))]
+    pub(crate) fn other_buckets(&self, hash: FlowHash) -> [&Bucket; 2] {
+        let [_, second, third] = self.places(hash);
+        [&self.buckets[second], &self.buckets[third]]
+    }
+
+    /// The high half of a live flow's word; the low half is its record.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) const fn live_half(hash: FlowHash) -> u32 {
+        ((LIVE | Self::tag(hash)) >> 32) as u32
     }
 
     /// Asks for the bucket that nearly every flow is found in.

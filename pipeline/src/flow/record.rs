@@ -11,6 +11,7 @@
 mod back;
 mod naming;
 
+use crate::flow::hash::Fingerprint;
 pub(crate) use naming::{Name, Naming};
 use protocol::aead::KeyState;
 use protocol::five_tuple::FiveTuple;
@@ -22,24 +23,6 @@ use protocol::prefetch;
 use protocol::receiver::ReceiverState;
 use protocol::sender::{Given, NoNumber, Number, Numbers};
 use protocol::sync::{AtomicU32, AtomicU64, Ordering, fence};
-
-/// A flow's 128-bit fingerprint under the secret of this boot: stands for it where the 5-tuple itself would take too much
-/// room. The index has a hash of its own ([`crate::flow::hash`]), which costs less.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct Fingerprint {
-    /// Low half.
-    pub lo: u64,
-    /// High half.
-    pub hi: u64,
-}
-
-impl Fingerprint {
-    /// Both halves.
-    #[must_use]
-    pub const fn bits(self) -> u128 {
-        (self.hi as u128) << 64 | self.lo as u128
-    }
-}
 
 /// The part of a record that packets towards the network need, by cache lines; the second of them is also needed by those
 /// coming back. All of it but what is said to be others' is written by the owner only, or while nobody else can reach the
@@ -221,6 +204,14 @@ impl Flow {
 }
 
 impl WholeFlow<'_> {
+    /// Fills a record that nobody else can reach yet.
+    pub(crate) fn prepare(&self, tuple: &FiveTuple, fingerprint: Fingerprint, policy: u32, now: u64) {
+        for (word, half) in self.front.fingerprint.iter().zip([fingerprint.lo, fingerprint.hi]) {
+            word.store(half, Ordering::Relaxed);
+        }
+        self.back.prepare(tuple, policy, now);
+    }
+
     /// Makes a record ready that nobody else can reach yet: `owner`'s, with these numbers.
     pub fn begin(&self, owner: u16, numbers: Numbers) {
         self.front.held.store(u64::from(owner) | UNKEYED, Ordering::Relaxed);

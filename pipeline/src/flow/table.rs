@@ -2,16 +2,15 @@
 //!
 //! Workers look up and insert; the control thread alone removes. All memory is taken at start.
 
-use crate::flow::hash::{FlowHash, FlowHasher};
+use crate::flow::hash::{Fingerprint, FlowHash, HashKey};
 use crate::flow::index::{FlowIndex, Inserted};
 use crate::flow::memory::{Pages, TableMemory};
 use crate::flow::quiescence::{GracePeriod, Quiescence};
-use crate::flow::record::{Fingerprint, Flow, FlowBack, WholeFlow};
+use crate::flow::record::{Flow, FlowBack, WholeFlow};
 use crate::flow::tombstones::{FlowSnapshot, Tombstones};
 use crossbeam_queue::ArrayQueue;
 use protocol::five_tuple::FiveTuple;
 use protocol::sender::SenderSnapshot;
-use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -86,7 +85,7 @@ pub struct FlowTable {
     free: Free,
     /// What flows leave behind.
     pub tombstones: Tombstones,
-    hasher: FlowHasher,
+    flow_key: HashKey,
     hash_key: [u8; 16],
 }
 
@@ -112,11 +111,7 @@ impl FlowTable {
             index: FlowIndex::new(size.capacity),
             free,
             tombstones: Tombstones::new(size.tombstones),
-            hasher: FlowHasher::new(core::array::from_fn(|i| {
-                let mut hasher = SipHasher24::new_with_key(&hash_key);
-                hasher.write_u64(i as u64);
-                Hasher::finish(&hasher)
-            })),
+            flow_key: HashKey::new(&hash_key),
             hash_key,
         }
     }
@@ -147,8 +142,21 @@ impl FlowTable {
     /// The hash of an outbound 5-tuple.
     #[inline]
     #[must_use]
-    pub const fn hash(&self, words: &[u64; 5]) -> FlowHash {
-        self.hasher.hash(words)
+    pub fn hash(&self, words: &[u64; 5]) -> FlowHash {
+        self.fingerprint(words).hash()
+    }
+
+    /// What stands for an outbound 5-tuple.
+    #[inline]
+    pub(crate) fn fingerprint(&self, words: &[u64; 5]) -> Fingerprint {
+        self.flow_key.fingerprint(words)
+    }
+
+    /// What the lanes look flows up in.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn view(&self) -> (&HashKey, &FlowIndex, &[Flow]) {
+        (&self.flow_key, &self.index, &self.fronts)
     }
 
     /// A secret for another purpose, made of the table's: that of this number.
@@ -156,15 +164,6 @@ impl FlowTable {
         let mut hasher = SipHasher13::new_with_key(&self.hash_key);
         hasher.write_u64(purpose);
         hasher.finish128().as_bytes()
-    }
-
-    pub(crate) fn fingerprint(&self, words: &[u64; 5]) -> Fingerprint {
-        let mut hasher = SipHasher13::new_with_key(&self.hash_key);
-        for &w in words {
-            hasher.write_u64(w);
-        }
-        let hash = hasher.finish128();
-        Fingerprint { lo: hash.h1, hi: hash.h2 }
     }
 
     /// Asks for what [`FlowTable::candidate`] looks at.
@@ -227,7 +226,7 @@ impl FlowTable {
         let flow = self.record(record).ok_or(NoFlow::Full)?;
         let words = tuple.words();
         let fingerprint = self.fingerprint(&words);
-        flow.back.prepare(tuple, policy, now);
+        flow.prepare(tuple, fingerprint, policy, now);
         let start = || init(flow, fingerprint, self.tombstones.find(fingerprint));
         let inserted = self.index.insert(&self.backs, hash, &words, record, start);
         if inserted == Inserted::New {

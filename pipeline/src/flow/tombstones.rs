@@ -4,8 +4,8 @@
 //! One writer (the control thread), any number of readers. A full place means that the flow cannot leave the table; the
 //! promise is never traded for room.
 
+use crate::flow::hash::Fingerprint;
 use crate::flow::memory::{Pages, TableMemory};
-use crate::flow::record::Fingerprint;
 use protocol::receiver::ReceiverSnapshot;
 use protocol::sender::SenderSnapshot;
 use protocol::sync::{AtomicU64, Ordering, fence};

@@ -11,6 +11,15 @@ pub enum Writable {
     No,
 }
 
+/// Octets of a [`Window`] before the frame's start: what the longest option that is put in there takes.
+pub const WINDOW_BEFORE: usize = 40;
+/// Octets of a [`Window`] from the frame's start on: one VLAN tag, and as much as is looked at of a frame without.
+pub const WINDOW_BEHIND: usize = 4 + 68;
+
+/// The octets around a frame's start, whose place in the buffer does not depend on the frame: a short frame has its end in
+/// it, and what is behind that is whatever stood in the buffer.
+pub type Window = [u8; WINDOW_BEFORE + WINDOW_BEHIND];
+
 /// A packet's buffer: an mbuf on a port, a vector in tests.
 pub trait PacketBuf {
     /// The first segment's octets, from the Ethernet header on.
@@ -43,6 +52,19 @@ pub trait PacketBuf {
     fn trim_front(&mut self, n: usize) -> bool;
     /// Cuts a frame of one segment to `len` octets. `false`: several segments, or shorter already; nothing changed.
     fn truncate(&mut self, len: usize) -> bool;
+    /// The octets around the frame's start, if the buffer has them all, all of them may be written to, and the frame may
+    /// become [`WINDOW_BEFORE`] octets longer. `None` also from a kind of buffer that knows no such thing: its packets take
+    /// the slow way.
+    #[inline]
+    fn window(&mut self) -> Option<&mut Window> {
+        None
+    }
+    /// Makes the frame [`WINDOW_BEFORE`] octets longer at its front, and gives the same octets as [`PacketBuf::window`] gave
+    /// before: the frame begins now where they do. `None`: nothing changed.
+    #[inline]
+    fn grow_window(&mut self) -> Option<&mut Window> {
+        None
+    }
 }
 
 /// Makes a packet ready to be changed. `copied` is called, to count it, when it is copied for that. `false`: it cannot be
@@ -60,11 +82,22 @@ pub(crate) fn make_ready<B: PacketBuf>(packet: &mut B, copied: impl FnOnce()) ->
 }
 
 /// A frame in a vector, with headroom as an mbuf has it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct VecBuf {
+    /// Octets behind `end` are room.
     octets: Vec<u8>,
     start: usize,
+    end: usize,
 }
+
+/// What does not count is not compared: octets outside of the frame.
+impl PartialEq for VecBuf {
+    fn eq(&self, other: &Self) -> bool {
+        (self.start, self.data()) == (other.start, other.data())
+    }
+}
+
+impl Eq for VecBuf {}
 
 /// What DPDK reserves before a packet by default.
 pub const HEADROOM: usize = 128;
@@ -75,7 +108,14 @@ impl VecBuf {
     pub fn new(frame: &[u8]) -> Self {
         let mut octets = vec![0; HEADROOM];
         octets.extend_from_slice(frame);
-        Self { octets, start: HEADROOM }
+        // As much as an mbuf has behind the shortest frame.
+        octets.resize(octets.len().max(HEADROOM + WINDOW_BEHIND), 0);
+        Self { octets, start: HEADROOM, end: HEADROOM + frame.len() }
+    }
+
+    /// Where its window is.
+    fn around(&self) -> Option<core::ops::Range<usize>> {
+        Some(self.start.checked_sub(WINDOW_BEFORE)?..self.start + WINDOW_BEHIND)
     }
 }
 
@@ -90,15 +130,15 @@ impl core::fmt::Debug for VecBuf {
 
 impl PacketBuf for VecBuf {
     fn data(&self) -> &[u8] {
-        &self.octets[self.start..]
+        &self.octets[self.start..self.end]
     }
 
     fn data_mut(&mut self) -> &mut [u8] {
-        &mut self.octets[self.start..]
+        &mut self.octets[self.start..self.end]
     }
 
     fn frame_len(&self) -> usize {
-        self.octets.len() - self.start
+        self.end - self.start
     }
 
     fn headroom(&self) -> usize {
@@ -124,8 +164,20 @@ impl PacketBuf for VecBuf {
     fn truncate(&mut self, len: usize) -> bool {
         let fits = len <= self.frame_len();
         if fits {
-            self.octets.truncate(self.start + len);
+            self.end = self.start + len;
         }
         fits
+    }
+
+    fn window(&mut self) -> Option<&mut Window> {
+        let around = self.around()?;
+        self.octets.get_mut(around)?.first_chunk_mut()
+    }
+
+    fn grow_window(&mut self) -> Option<&mut Window> {
+        let around = self.around()?;
+        let window = self.octets.get_mut(around)?.first_chunk_mut()?;
+        self.start -= WINDOW_BEFORE;
+        Some(window)
     }
 }

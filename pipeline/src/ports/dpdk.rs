@@ -1,6 +1,6 @@
 //! The traits of the path for DPDK's mbufs and queues.
 
-use crate::packet::buffer::{PacketBuf, Writable};
+use crate::packet::buffer::{PacketBuf, WINDOW_BEFORE, Window, Writable};
 use crate::ports::{BURST, Clock, PortQueue};
 use arrayvec::ArrayVec;
 use dpdk_ffi::{Mbuf, RxQueue, TxQueue};
@@ -47,6 +47,16 @@ impl PacketBuf for Mbuf {
     #[inline]
     fn truncate(&mut self, len: usize) -> bool {
         Mbuf::truncate(self, len)
+    }
+
+    #[inline]
+    fn window(&mut self) -> Option<&mut Window> {
+        Mbuf::window::<WINDOW_BEFORE, _>(self)
+    }
+
+    #[inline]
+    fn grow_window(&mut self) -> Option<&mut Window> {
+        Mbuf::grow_window::<WINDOW_BEFORE, _>(self)
     }
 }
 

@@ -1,0 +1,99 @@
+//! The last stage that computes: AES-128-GCM of sixteen packets side by side, each under its own key.
+
+use super::ops::{
+    Four, Z, and, each, four, load_blocks, octets, of_records, spread, store_blocks, transpose, word, xor, xor3,
+};
+use crate::lanes::record::{KEY_AT, NONCE_AT, Record};
+use crate::lanes::scratch::{GROUP, Scratch};
+use crate::ports::BURST;
+use core::arch::x86_64::{
+    _mm512_aesenc_epi128, _mm512_aesenclast_epi128, _mm512_clmulepi64_epi128, _mm512_shuffle_epi32,
+};
+
+/// Stage g, the AEAD: ciphertexts and tags. As `protocol::aead`'s kernels, but keys and nonces are taken from the records.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
+pub(in crate::lanes) fn seal(records: &[&Record; BURST], s: &mut Scratch) {
+    const NONCE: [u8; 16] = [255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0];
+    const PRSEQ: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 0];
+    const TEXT: [u8; 16] = [255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0];
+    const COUNTERS: [[u8; 16]; 2] =
+        [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]];
+    for (g, records) in records.as_chunks::<GROUP>().0.iter().enumerate().take(s.packed_groups()) {
+        let head = load_blocks(&s.head[g]);
+        // The head has PRSEQ where the nonce's last octets are.
+        let nonce = four!(I => {
+            let base = and(of_records::<I, NONCE_AT>(records), spread(&NONCE));
+            xor(base, and(head[I], spread(&PRSEQ)))
+        });
+        let key = four!(I => of_records::<I, KEY_AT>(records));
+        let [mask, stream] =
+            encrypt(key, COUNTERS.each_ref().map(|counter| four!(I => xor(nonce[I], spread(counter)))));
+        let text = load_blocks(&s.text[g]);
+        let text = four!(I => and(xor(text[I], stream[I]), spread(&TEXT)));
+        store_blocks(&mut s.text[g], text);
+        store_blocks(
+            &mut s.tag[g],
+            four!(I => {
+                let powers = [
+                    of_records::<I, { KEY_AT + 16 }>(records),
+                    of_records::<I, { KEY_AT + 32 }>(records),
+                    of_records::<I, { KEY_AT + 48 }>(records),
+                ];
+                xor(ghash(head[I], text[I], powers), mask[I])
+            }),
+        );
+    }
+}
+
+/// Encrypts two blocks per packet under AES-128, the key schedule of the sixteen keys running along: register w holds word w of
+/// their round keys.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
+fn encrypt(key: Four, blocks: [Four; 2]) -> [Four; 2] {
+    const RCON: [u32; 10] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1B, 0x36];
+    let mut words = transpose(key);
+    let [mut a, mut b] = blocks;
+    (a, b) = (four!(I => xor(a[I], key[I])), four!(I => xor(b[I], key[I])));
+    each!(R in 0 1 2 3 4 5 6 7 8 => {
+        words = next_words(words, RCON[R]);
+        let key = transpose(words);
+        a = four!(I => _mm512_aesenc_epi128(a[I], key[I]));
+        b = four!(I => _mm512_aesenc_epi128(b[I], key[I]));
+    });
+    let key = transpose(next_words(words, RCON[9]));
+    [four!(I => _mm512_aesenclast_epi128(a[I], key[I])), four!(I => _mm512_aesenclast_epi128(b[I], key[I]))]
+}
+
+/// The next four words of the schedule. AESENCLAST is its `SubWord`, once the octets stand so that ShiftRows brings them where
+/// `RotWord` would.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
+fn next_words(w: Four, rcon: u32) -> Four {
+    const ROTATE: [u8; 16] = [1, 14, 11, 4, 5, 2, 15, 8, 9, 6, 3, 12, 13, 10, 7, 0];
+    let first = xor(w[0], _mm512_aesenclast_epi128(octets(w[3], &ROTATE), word(rcon)));
+    let second = xor(w[1], first);
+    [first, second, xor(w[2], second), xor3(w[2], w[3], second)]
+}
+
+/// The tags without their masks, of the additional data (octets 4 to 10 of the head) and the text, as POLYVAL. `powers`: H³, H²
+/// and the product of H and the length block.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
+fn ghash(head: Z, text: Z, [h3, h2, lengths]: [Z; 3]) -> Z {
+    const POLYNOMIAL: [u8; 16] = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xC2];
+    const AAD: [u8; 16] = [128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 9, 8, 7, 6, 5, 4];
+    const TEXT: [u8; 16] = [128, 128, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0];
+    const ALL: [u8; 16] = [15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0];
+    let (aad, text) = (octets(head, &AAD), octets(text, &TEXT));
+    // The additional data fills the upper half only.
+    let low = _mm512_clmulepi64_epi128::<0x00>(text, h2);
+    let across = xor(_mm512_clmulepi64_epi128::<0x01>(text, h2), _mm512_clmulepi64_epi128::<0x10>(text, h2));
+    let middle = xor(across, _mm512_clmulepi64_epi128::<0x01>(aad, h3));
+    let high = xor3(_mm512_clmulepi64_epi128::<0x11>(text, h2), _mm512_clmulepi64_epi128::<0x11>(aad, h3), lengths);
+    // 256 bits come back to 128.
+    let polynomial = spread(&POLYNOMIAL);
+    let swap = |a: Z| _mm512_shuffle_epi32::<0b01_00_11_10>(a);
+    let once = xor3(swap(low), _mm512_clmulepi64_epi128::<0x10>(low, polynomial), middle);
+    octets(xor3(swap(once), _mm512_clmulepi64_epi128::<0x10>(once, polynomial), high), &ALL)
+}

@@ -1,0 +1,63 @@
+//! How long a burst takes: `cargo test --release -p pipeline --lib lanes::tests::speed -- --ignored --nocapture`.
+
+use super::rig::{Packet, Shape, Spec, State, World};
+use crate::lanes::{Lanes, Set, number};
+use crate::packet::buffer::{PacketBuf, VecBuf};
+use crate::ports::BURST;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+const BUFFERS: usize = 4096;
+const ROUNDS: usize = 300;
+
+/// Nanoseconds per packet, the lowest tenth of many rounds, of `front` alone and of all.
+fn measure(set: Set, flows: usize) -> [f64; 2] {
+    let world = World::new(&vec![Spec { state: State::Fine, index: 0, psntp: 0 }; flows]);
+    let mut lanes = Lanes::new(set);
+    let mut random = 0x1234_5678_9ABC_DEF1_u64;
+    let (mut fronts, mut alls) = (Vec::new(), Vec::new());
+    let mut now = 1 << 40;
+    let frames: Vec<Vec<u8>> =
+        (0..flows).map(|flow| Packet { flow, shape: Shape::Plain, payload: 26 }.frame()).collect();
+    let mut buffers: Vec<VecBuf> = (0..BUFFERS).map(|_| VecBuf::new(&frames[0])).collect();
+    for round in 0..ROUNDS {
+        for buffer in &mut buffers {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let frame = &frames[((u128::from(random) * flows as u128) >> 64) as usize];
+            assert!(buffer.headroom() == 128 || buffer.trim_front(40));
+            buffer.data_mut().copy_from_slice(frame);
+        }
+        for only_front in [true, false] {
+            let mut done = 0;
+            let start = Instant::now();
+            for packets in buffers.chunks_mut(BURST) {
+                now += 1000;
+                let burst = lanes.front(&world.view(now), packets);
+                done += if only_front { burst.fast() } else { burst.back(packets, 1, 0, now) }.count_ones();
+            }
+            let took = start.elapsed().as_nanos() as f64 / BUFFERS as f64;
+            assert_eq!(done as usize, BUFFERS);
+            if only_front { fronts.push(took) } else { alls.push(took) }
+        }
+        if round % 16 == 15 {
+            world.records.iter().for_each(|record| record.meter.next.store(number(0, 0, 0), Ordering::Relaxed));
+        }
+    }
+    [fronts, alls].map(|mut all| {
+        all.sort_by(f64::total_cmp);
+        all[ROUNDS / 10]
+    })
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn how_long_a_packet_takes() {
+    for set in Set::available() {
+        for flows in [1000, 65_536] {
+            let [front, all] = measure(set, flows);
+            println!("{}: {flows} flows: front {front:.1} ns a packet, all {all:.1}", set.name());
+        }
+    }
+}
