@@ -45,12 +45,14 @@ mod dispatch;
 mod portable;
 mod record;
 mod scratch;
+mod short_way;
 #[cfg(test)]
 mod tests;
 
 pub use dispatch::Set;
 pub(crate) use record::Record;
 pub use record::{INDEX_LIMIT, flags, held, number, seen, vouched};
+pub(crate) use short_way::ShortWay;
 
 use crate::flow::hash::{Fingerprint, FlowHash, HashKey};
 use crate::flow::index::FlowIndex;
@@ -59,7 +61,10 @@ use crate::packet::mss;
 use crate::packet::parse::PLAIN_UPPER;
 use crate::ports::BURST;
 use core::hint::select_unpredictable;
+use protocol::aead::KeyState;
+use protocol::nonce::xor_prseq;
 use protocol::prefetch;
+use protocol::prseq::prseq;
 use protocol::sync::Ordering;
 use record::{NOBODY, ONE_MORE, packed};
 use scratch::{Scratch, block_at};
@@ -185,6 +190,22 @@ impl Burst<'_> {
             *held = record.held.load(Ordering::Relaxed) as u32;
         }
         self.numbered = self.numbered.max(until);
+    }
+
+    /// Numbers the rest, and gives the key and the nonce that each packet is going to be sealed with, for who keeps a record of
+    /// them.
+    pub fn pairs(&mut self, mut take: impl FnMut(&KeyState, &[u8; 12])) {
+        self.number_until(BURST);
+        let mut key = KeyState::ZERO;
+        let numbers = self.scratch.numbers.as_flattened().iter();
+        for (record, &number) in self.records.iter().zip(numbers).take(self.scratch.packed) {
+            record.key.load(&mut key);
+            let order = record.order.each_ref().map(|word| word.load(Ordering::Relaxed));
+            let end = xor_prseq(record.nonce_end.load(Ordering::Relaxed) as u32, prseq(order, number as u16));
+            let nonce = u128::from(record.nonce.load(Ordering::Relaxed)) | u128::from(end) << 64;
+            let [nonce @ .., _, _, _, _] = nonce.to_le_bytes();
+            take(&key, &nonce);
+        }
     }
 
     /// Numbers the rest, and puts the options in, sent at this time. `pointer`: the first Global Pointer; `others`: packets

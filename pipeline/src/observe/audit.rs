@@ -30,17 +30,28 @@ impl AuditSink {
     /// Records a batch that is about to be sealed. `false`: it could not be written, and nothing may be sealed.
     #[must_use]
     pub fn record(&mut self, keys: &[&KeyState], batch: &Batch) -> bool {
-        self.records.clear();
-        for (key, nonce) in keys.iter().zip(&batch.nonce) {
-            // A fingerprint without a secret: the same key must give the same one in every process.
-            let mut hasher = SipHasher24::new_with_key(b"pdmv2 audit file");
-            key.to_words().iter().for_each(|&w| hasher.write_u64(w));
-            let print = hasher.finish128();
-            self.records.extend_from_slice(&print.h1.to_be_bytes());
-            self.records.extend_from_slice(&print.h2.to_be_bytes());
-            self.records.extend_from_slice(&nonce[..12]);
+        for (key, [nonce @ .., _, _, _, _]) in keys.iter().zip(&batch.nonce) {
+            self.note(key, nonce);
         }
+        self.write()
+    }
+
+    /// Puts a pair on record that is about to be used; [`AuditSink::write`] is to be called before it is.
+    pub fn note(&mut self, key: &KeyState, nonce: &[u8; 12]) {
+        // A fingerprint without a secret: the same key must give the same one in every process.
+        let mut hasher = SipHasher24::new_with_key(b"pdmv2 audit file");
+        key.to_words().iter().for_each(|&w| hasher.write_u64(w));
+        let print = hasher.finish128();
+        self.records.extend_from_slice(&print.h1.to_be_bytes());
+        self.records.extend_from_slice(&print.h2.to_be_bytes());
+        self.records.extend_from_slice(nonce);
+    }
+
+    /// Writes what was noted. `false`: it could not be written, and nothing may be sealed.
+    #[must_use]
+    pub fn write(&mut self) -> bool {
         self.failed |= self.file.write_all(&self.records).is_err();
+        self.records.clear();
         !self.failed
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Chosen<'a> {
     pub(super) plan: Option<u8>,
     pub(super) form: Form,
     pub(super) link_local: bool,
+    /// Its Global Pointer, if its form has one. Set with the number.
+    pub(super) pointer: u32,
 }
 
 /// Where the IPv6 header is and where the option goes, of packets that are not of the plain shape.

@@ -11,6 +11,7 @@ use protocol::delta_time;
 use protocol::key_line::{Found, SecretId};
 use protocol::key_schedule::ReadyKey;
 use protocol::nonce::{nonce_words, xor_prseq};
+use protocol::suite::Aead;
 use protocol::wire::option::{Form, Metrics, Prefix6};
 
 /// Makes each packet's metrics, PRSEQ and nonce, in the batch's slots. Sealed options stand in front, in order; their
@@ -22,13 +23,12 @@ pub(super) fn fill(
     counters: &WorkerCounters,
     scratch: &mut Scratch,
     chosen: &[Chosen<'_>],
-    pointers: [u32; 2],
     sent: u64,
 ) -> Option<usize> {
     if chosen.iter().all(|c| c.form == Form::Encrypted) {
-        return fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |_| Form::Encrypted);
+        return fill_forms(shared, ring, counters, scratch, chosen, sent, |_| Form::Encrypted);
     }
-    fill_forms(shared, ring, counters, scratch, chosen, pointers, sent, |c| c.form)
+    fill_forms(shared, ring, counters, scratch, chosen, sent, |c| c.form)
 }
 
 /// [`fill`], made for each way to know a packet's form.
@@ -40,7 +40,6 @@ fn fill_forms(
     counters: &WorkerCounters,
     Scratch { batch, keys, key_at, lanes, nonces }: &mut Scratch,
     chosen: &[Chosen<'_>],
-    mut pointers: [u32; 2],
     sent: u64,
     form_of: impl Fn(&Chosen<'_>) -> Form,
 ) -> Option<usize> {
@@ -81,17 +80,15 @@ fn fill_forms(
         let (form, number) = (form_of(c), c.number);
         let times = c.flow.meter.on_send(number.psntp, sent);
         let (tlr, tls) = (delta_time::from_nanos(times.delta_tlr_ns), delta_time::from_nanos(times.delta_tls_ns));
-        let pointer = &mut pointers[usize::from(c.link_local)];
         let metrics = Metrics {
             scale_dtlr: tlr.scale,
             scale_dtls: tls.scale,
-            global_pointer: *pointer,
+            global_pointer: c.pointer,
             psntp: number.psntp,
             psnlr: times.psnlr,
             delta_tlr: tlr.value,
             delta_tls: tls.value,
         };
-        *pointer = pointer.wrapping_add(u32::from(form != Form::Pdm));
         let head = Prefix6 { reserved: 0, prseq, f: u8::from(number.f()) };
         let nonce = (nonce, xor_prseq(nonce_end, prseq));
         batch.set_words(slots.next(form) % BURST, nonce, head.to_word(form), metrics.to_words());
@@ -139,7 +136,9 @@ fn new_key(
         None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
     };
     let extra = shared.prseq_order(c.flow, id.generation(), kri).to_words();
-    c.flow.set_key(id, kri, &ready, extra, seals);
+    // What the lanes know to do with it.
+    let in_lanes = seals && !c.link_local && ring.sealer.as_ref().is_some_and(|s| s.aead == Aead::Aes128Gcm);
+    c.flow.set_key(id, kri, &ready, extra, in_lanes);
     into.clone_from(&ready.state);
     Some(Found { base_nonce: nonce_words(ready.base_nonce), extra })
 }

@@ -4,36 +4,38 @@
 //! rewrite. Each asks for the cache lines of the next one. Nearly all packets are of a plain shape and of a known flow; any
 //! other goes through `choose`, which finds the reason when it passes as it came.
 
+mod choosing;
 mod chosen;
 mod filling;
 mod inserting;
+mod numbering;
+mod short_way;
 pub mod too_big;
 
-use crate::flow::hash::FlowHash;
 use crate::flow::lookup::{Likely, look_up};
-use crate::flow::record::{Name, Vouched, WholeFlow};
-use crate::flow::table::NoFlow;
+use crate::flow::record::{Name, WholeFlow};
+use crate::lanes::{ShortWay, View};
+use crate::observe::audit::AuditSink;
 use crate::observe::counters::{Outcome, WorkerCounters};
 use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, make_ready};
-use crate::packet::mss;
-use crate::packet::parse::{self, Quick};
+use crate::packet::parse;
 use crate::ports::{BURST, Clock};
-use crate::state::path_mtu::Known;
-use crate::state::policies::{InboundAction, OutboundAction};
-use crate::state::rules::{Oversize, Rules};
+use crate::state::budgets::TokenBucket;
+use crate::state::rules::Oversize;
 use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
-use crate::state::worker::{Worker, look};
+use crate::state::worker::{Scratch, Worker, look};
 use arrayvec::ArrayVec;
+use choosing::{choose, choose_known, is_off};
 use chosen::{Chosen, Plans};
 use filling::fill;
 use inserting::insert;
-use protocol::five_tuple::FiveTuple;
-use protocol::sender::{NoNumber, Number};
-use protocol::wire::dest_opts::{InsertError, plan_insert};
-use protocol::wire::ipv6;
+use numbering::{number, refuse_sealed};
+use protocol::sender::NoNumber;
+use protocol::wire::dest_opts::InsertError;
 use protocol::wire::option::Form;
+use short_way::finish;
 
 impl From<InsertError> for Reason {
     fn from(error: InsertError) -> Self {
@@ -77,61 +79,85 @@ impl Worker {
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
     ) {
-        let Self { shared, snapshot, counters, scratch, audit, too_big, index, epoch, naming, .. } = self;
+        let Self { shared, snapshot, counters, index, epoch, naming, .. } = self;
         let shared = &**shared;
         // From here on no record that a look-up finds is used for another flow.
         epoch.enter();
         let snapshot = look(snapshot, shared.seen_by(*index));
-        let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
         outcomes.clear();
-        if rules.sieve.pass_all(packets.len(), outcomes) {
-            return epoch.leave();
+        if !snapshot.rules.sieve.pass_all(packets.len(), outcomes) {
+            let now = clock.now_ns();
+            let name = naming.of(snapshot.version, shared.path_mtus.epoch());
+            let burst = Burst { shared, snapshot, counters, name, me: *index as u16, now };
+            let own = Own {
+                scratch: &mut self.scratch,
+                lanes: &mut self.lanes,
+                audit: &mut self.audit,
+                too_big: &mut self.too_big,
+            };
+            burst.go(own, packets, outcomes, clock);
         }
-        let now = clock.now_ns();
-        let name = naming.of(snapshot.version, shared.path_mtus.epoch());
-        let burst = Burst { shared, snapshot, counters, name, me: *index as u16, now };
+        self.epoch.leave();
+    }
+}
 
+/// What a worker has for itself.
+struct Own<'a> {
+    scratch: &'a mut Scratch,
+    lanes: &'a mut ShortWay,
+    audit: &'a mut Option<AuditSink>,
+    too_big: &'a mut TokenBucket,
+}
+
+impl<'a> Burst<'a> {
+    /// The stages.
+    fn go<B: PacketBuf>(
+        self,
+        Own { scratch, lanes, audit, too_big }: Own<'a>,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        clock: &impl Clock,
+    ) {
+        let Self { shared, snapshot, counters, .. } = self;
+        let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
+        let (key, index, records) = shared.table.view();
+        let view = View { key, index, records, name: self.name.word(), me: self.me, now_ns: self.now };
+        let mut in_lanes = if ring.sealer.is_some() { lanes.front(&view, packets) } else { None };
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
-        let plain = |packet: &B| Some((parse::plain(packet)?, None));
-        let prefetch = |flow: WholeFlow<'_>| flow.prefetch_outbound_first();
         let may = |words: &[u64; 5]| rules.sieve.may_match(words);
-        look_up(&shared.table, packets, plain, may, prefetch, |i, packet, likely| {
-            if likely.is_some_and(|likely| likely.off) {
-                return outcomes.push(Outcome::Passed(Reason::Off));
+        match &in_lanes {
+            None => {
+                let plain = |packet: &B| Some((parse::plain(packet)?, None));
+                let prefetch = |flow: WholeFlow<'_>| flow.prefetch_outbound_first();
+                look_up(&shared.table, packets, plain, may, prefetch, |i, packet, likely| {
+                    outcomes.push(self.decide(too_big, &mut chosen, &mut plans, i as u8, packet, likely));
+                });
             }
-            if let Some(c) = likely.and_then(|l| choose_known(burst, packet, l, i as u8)) {
-                outcomes.push(Outcome::Added(c.form));
-                chosen.push(c);
-                return;
+            Some(fast) => {
+                let fast = fast.fast();
+                for (i, packet) in packets.iter_mut().enumerate() {
+                    if fast >> i & 1 != 0 {
+                        outcomes.push(Outcome::Added(Form::Encrypted));
+                        continue;
+                    }
+                    let likely = parse::plain(packet).map(|quick| Likely::of(&shared.table, quick, may));
+                    outcomes.push(self.decide(too_big, &mut chosen, &mut plans, i as u8, packet, likely.as_ref()));
+                }
             }
-            let choice = if is_off(rules, likely) { Err(Reason::Off) } else { choose(burst, packet, &mut plans) };
-            outcomes.push(match choice {
-                Ok(c) => {
-                    let form = c.form;
-                    chosen.push(Chosen { packet: i as u8, ..c });
-                    Outcome::Added(form)
-                }
-                Err(Reason::Oversize | Reason::PathMtu)
-                    if rules.config.oversize == Oversize::PacketTooBig
-                        && too_big.take(now)
-                        && make_ready(packet, || counters.copied.add(1))
-                        && too_big::answer(packet, |destination| shared.mtu_to(rules, destination, now)) =>
-                {
-                    Outcome::TooBig
-                }
-                Err(reason) => Outcome::Passed(reason),
-            });
-        });
+        }
+        if chosen.is_empty() && in_lanes.is_none() {
+            return;
+        }
+        // RFC 8250 section 3.5.2: the time of sending, as near the wire as the number allows.
+        let sent = clock.now_ns();
+        let pointers = number(self, &mut in_lanes, &mut chosen, outcomes);
         if !chosen.is_empty() {
-            // RFC 8250 section 3.5.2: the time of sending, as near the wire as the number allows.
-            let sent = clock.now_ns();
-            let pointers = number(shared, ring.sealing_generation(), counters, &mut chosen, outcomes);
-            let mut filled = fill(shared, ring, counters, scratch, &chosen, pointers, sent);
+            let mut filled = fill(shared, ring, counters, scratch, &chosen, sent);
             if filled.is_none() {
                 refuse_sealed(&mut chosen, outcomes);
-                filled = fill(shared, ring, counters, scratch, &chosen, pointers, sent);
+                filled = fill(shared, ring, counters, scratch, &chosen, sent);
             }
             let sealed = filled.unwrap_or(0);
             if let Some(sealer) = &ring.sealer {
@@ -144,199 +170,48 @@ impl Worker {
             }
             insert(rules, counters.worker, scratch, packets, outcomes, &chosen, &plans);
         }
-        epoch.leave();
-    }
-}
-
-/// Chooses a packet of the plain shape whose flow is known and in which nothing is out of the way. `None`: [`choose`] it.
-#[inline]
-fn choose_known<'a, B: PacketBuf>(
-    burst: Burst<'_>,
-    packet: &B,
-    Likely { quick, flow, .. }: &Likely<'a>,
-    number: u8,
-) -> Option<Chosen<'a>> {
-    let flow = flow.filter(|flow| flow.back.is(&quick.words) && flow.owner() == burst.me)?;
-    let Vouched { policy, limit } = match flow.vouched(burst.name) {
-        Some(vouched) => vouched,
-        None => vouch(burst, flow, quick)?,
-    };
-    let form = burst.snapshot.rules.way_at(usize::from(policy))?.form;
-    if quick.len > usize::from(limit) || packet.headroom() < form.header_len() {
-        return None;
-    }
-    flow.prefetch_outbound_rest();
-    flow.front.seen(burst.now);
-    let link_local = ipv6::is_link_local(quick.words[0]);
-    Some(Chosen {
-        flow,
-        number: Number::default(),
-        policy: policy.into(),
-        packet: number,
-        plan: None,
-        form,
-        link_local,
-    })
-}
-
-/// What a flow is told once while a snapshot lasts and what is known of paths: its policy, whether this box speaks for its
-/// source, and how long its packets may be for the option to fit the path.
-#[cold]
-fn vouch(Burst { shared, snapshot, name, now, .. }: Burst<'_>, flow: WholeFlow<'_>, quick: &Quick) -> Option<Vouched> {
-    let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
-    let (policy, way) = rules.way(flow.back.policy())?;
-    let tuple = FiveTuple::from_words(quick.words);
-    if way.form == Form::Encrypted {
-        let sealer = ring.sealer.as_ref().filter(|sealer| sealer.seals(&tuple))?;
-        flow.seals_under(sealer.generation);
-    }
-    let room = shared.path_mtus.known(&tuple.dst, now).map_or(usize::MAX, |known| known.room(way.form.header_len()));
-    // A policy whose place does not fit the word is no worse off than a packet of another shape.
-    let policy = u16::try_from(policy).ok()?;
-    let vouched = Vouched { policy, limit: u16::try_from(way.add_up_to.min(room)).unwrap_or(u16::MAX) };
-    flow.vouch(name, vouched);
-    Some(vouched)
-}
-
-/// Whether a packet is none to be measured. Such packets have no flow, and there may be many of them. (Not inlined: the loop that
-/// asks needs its registers for packets that are measured.)
-#[inline(never)]
-fn is_off(rules: &Rules, likely: Option<&Likely<'_>>) -> bool {
-    matches!(likely, Some(Likely { quick, flow: None, .. }) if rules.classify(&quick.words).is_none())
-}
-
-/// Finds the policy and the flow of one packet, and everything that could keep it from getting an option.
-#[inline(never)]
-fn choose<'a, B: PacketBuf>(burst: Burst<'a>, packet: &mut B, plans: &mut Plans) -> Result<Chosen<'a>, Reason> {
-    let Burst { shared, snapshot, counters, now, .. } = burst;
-    let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
-    let parse::Parsed { l3, chain } = parse::parse(packet)?;
-    let tuple = chain.five_tuple;
-    let words = tuple.words();
-    let hash = shared.table.hash(&words);
-    let known = shared.table.find(hash, &words);
-    let index = rules.policy_of(known.map(|flow| flow.back), &words).ok_or(Reason::Off)?;
-    let policy = rules.policy(index).ok_or(Reason::Off)?;
-    let form = policy.mode.form().ok_or(Reason::Off)?;
-    if rules.config.mss_clamp {
-        let mtu_with = |len| shared.mtu_with(rules, &tuple.dst, len, now);
-        mss::clamp_packet(packet, l3, &chain, form, counters, mtu_with)?;
-    }
-    let measured = chain.option.map(|option| option.form);
-    if measured == Some(form) && policy.inbound != InboundAction::Pass {
-        // What comes back with an option may be the other host's, and is left to this one.
-        let flow = known.or_else(|| enter(burst, &tuple, hash, index).ok());
-        if let Some(flow) = flow {
-            flow.back.set_host_measures(form);
-            flow.back.seen(now);
+        if let Some(fast) = in_lanes {
+            finish(self, fast, audit, packets, outcomes, pointers, sent);
         }
     }
-    if policy.outbound == OutboundAction::Pass {
-        return Err(Reason::PolicyPass);
-    }
-    if rules.expired(index, now) {
-        return Err(Reason::PolicyExpired);
-    }
-    if let Some(measured) = measured {
-        return Err(if measured == form { Reason::AlreadyMeasured } else { Reason::OtherForm });
-    }
-    match (form, &ring.sealer) {
-        (Form::Encrypted, None) => return Err(Reason::NoKey),
-        (Form::Encrypted, Some(sealer)) if !sealer.speaks_for(tuple.source()) => return Err(Reason::SourceNotOurs),
-        (Form::Encrypted, Some(sealer)) if !sealer.keys.has(&tuple) => return Err(Reason::NoKey),
-        _ => {}
-    }
-    let plan = plan_insert(&chain, &packet.data()[l3..], form)?;
-    if chain.payload_end + plan.len > rules.config.outside_mtu {
-        return Err(Reason::Oversize);
-    }
-    match shared.path_mtus.known(&tuple.dst, now) {
-        Some(Known::Refused) => return Err(Reason::OptionRefused),
-        Some(known) if chain.payload_end > known.room(plan.len) => return Err(Reason::PathMtu),
-        _ => {}
-    }
-    if !make_ready(packet, || counters.copied.add(1)) {
-        return Err(Reason::ReadOnly);
-    }
-    if packet.headroom() < plan.len {
-        return Err(Reason::NoHeadroom);
-    }
-    let flow = match known {
-        Some(flow) => flow,
-        None => enter(burst, &tuple, hash, index)?,
-    };
-    if flow.owner() != burst.me {
-        return Err(Reason::Contended);
-    }
-    flow.back.seen(now);
-    let link_local = ipv6::is_link_local(words[0]);
-    plans.push((l3, plan));
-    let plan = Some(plans.len() as u8 - 1);
-    Ok(Chosen { flow, number: Number::default(), policy: index as u32, packet: 0, plan, form, link_local })
-}
 
-/// Brings a flow into the table.
-fn enter<'a>(
-    Burst { shared, snapshot, counters, me, now, .. }: Burst<'a>,
-    tuple: &FiveTuple,
-    hash: FlowHash,
-    policy: usize,
-) -> Result<WholeFlow<'a>, NoFlow> {
-    let (flow, new) = shared.insert(tuple, hash, policy, &snapshot.rules, me.into(), now)?;
-    counters.flows_inserted.add(u64::from(new));
-    Ok(flow)
-}
-
-/// Gives each packet its number, those to be sealed under this generation; those that get none pass. Then takes the Global
-/// Pointers of the whole burst at once, and as late as may be: no value is skipped. Gives the first ones for global and for
-/// link-local sources.
-#[inline(never)]
-fn number(
-    shared: &Shared,
-    generation: u32,
-    counters: &WorkerCounters,
-    chosen: &mut ArrayVec<Chosen<'_>, BURST>,
-    outcomes: &mut ArrayVec<Outcome, BURST>,
-) -> [u32; 2] {
-    let (mut without, mut rotations, mut pointed, mut locals) = (0u32, 0, 0, 0);
-    for (i, c) in chosen.iter_mut().enumerate() {
-        match c.flow.take((c.form == Form::Encrypted).then_some(generation)) {
-            Ok(number) => {
-                rotations += u64::from(number.index == 0 && number.kri > 0);
-                c.number = number;
-                pointed += u32::from(c.form != Form::Pdm);
-                locals += u32::from((c.form != Form::Pdm) & c.link_local);
+    /// What becomes of a packet that is not in the lanes. `likely`: what is known of one of the plain shape.
+    #[inline]
+    fn decide<B: PacketBuf>(
+        self,
+        too_big: &mut TokenBucket,
+        chosen: &mut ArrayVec<Chosen<'a>, BURST>,
+        plans: &mut Plans,
+        place: u8,
+        packet: &mut B,
+        likely: Option<&Likely<'a>>,
+    ) -> Outcome {
+        let Self { shared, snapshot, counters, now, .. } = self;
+        let rules = &*snapshot.rules;
+        if likely.is_some_and(|likely| likely.off) {
+            return Outcome::Passed(Reason::Off);
+        }
+        if let Some(c) = likely.and_then(|likely| choose_known(self, packet, likely, place)) {
+            let form = c.form;
+            chosen.push(c);
+            return Outcome::Added(form);
+        }
+        let choice = if is_off(rules, likely) { Err(Reason::Off) } else { choose(self, packet, plans) };
+        match choice {
+            Ok(c) => {
+                let form = c.form;
+                chosen.push(Chosen { packet: place, ..c });
+                Outcome::Added(form)
             }
-            Err(no) => {
-                without |= 1 << i;
-                if let Some(outcome) = outcomes.get_mut(usize::from(c.packet)) {
-                    *outcome = Outcome::Passed(no.into());
-                }
+            Err(Reason::Oversize | Reason::PathMtu)
+                if rules.config.oversize == Oversize::PacketTooBig
+                    && too_big.take(now)
+                    && make_ready(packet, || counters.copied.add(1))
+                    && too_big::answer(packet, |destination| shared.mtu_to(rules, destination, now)) =>
+            {
+                Outcome::TooBig
             }
+            Err(reason) => Outcome::Passed(reason),
         }
     }
-    if rotations > 0 {
-        counters.rotations_sealed.add(rotations);
-    }
-    if without != 0 {
-        let mut at = 0;
-        chosen.retain(|_| {
-            at += 1;
-            without & 1 << (at - 1) == 0
-        });
-    }
-    [shared.take_global_pointer(false, pointed - locals), shared.take_global_pointer(true, locals)]
-}
-
-/// Those of a burst that are to be sealed pass as they came: the audit could not be written, and a pair that is not on
-/// record must not be used; or a key is missing.
-#[cold]
-fn refuse_sealed(chosen: &mut ArrayVec<Chosen<'_>, BURST>, outcomes: &mut ArrayVec<Outcome, BURST>) {
-    chosen.retain(|c| {
-        let keep = c.form != Form::Encrypted;
-        if let (false, Some(outcome)) = (keep, outcomes.get_mut(usize::from(c.packet))) {
-            *outcome = Outcome::Passed(Reason::NoKey);
-        }
-        keep
-    });
 }

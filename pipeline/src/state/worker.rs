@@ -2,6 +2,7 @@
 
 use crate::flow::quiescence::WorkerEpoch;
 use crate::flow::record::Naming;
+use crate::lanes::ShortWay;
 use crate::observe::audit::AuditSink;
 use crate::observe::counters::WorkerCounters;
 use crate::ports::BURST;
@@ -59,6 +60,7 @@ pub struct Worker {
     pub counters: Arc<WorkerCounters>,
     pub(crate) index: usize,
     pub(crate) naming: Naming,
+    pub(crate) lanes: ShortWay,
     pub(crate) epoch: WorkerEpoch,
     pub(crate) scratch: Box<Scratch>,
     pub(crate) trials: TrialBudget,
@@ -77,6 +79,7 @@ impl Worker {
             counters: Arc::new(WorkerCounters::new(index)),
             index,
             naming: Naming::default(),
+            lanes: ShortWay::default(),
             epoch: shared.quiescence.worker(index),
             scratch: Box::default(),
             trials: TrialBudget::default(),

@@ -5,6 +5,14 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Name(pub(super) u32);
 
+impl Name {
+    /// As the lanes compare it.
+    #[inline]
+    pub(crate) const fn word(self) -> u32 {
+        self.0
+    }
+}
+
 /// A worker's present [`Name`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Naming {
