@@ -6,7 +6,7 @@ use protocol::meter::Meter;
 use protocol::prefetch;
 use protocol::receiver::ReceiverState;
 use protocol::sender::SenderState;
-use protocol::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use protocol::sync::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use protocol::wire::option::Form;
 
 /// A flow's 128-bit fingerprint under the secret of this boot: stands for it where the 5-tuple itself would take too much
@@ -39,9 +39,11 @@ pub struct Flow {
     last_seen: AtomicU64,
     policy: AtomicU32,
     /// Whether the record stands in the index.
-    live: AtomicU16,
+    live: AtomicBool,
     /// Whether a packet of the flow was ever about to be sealed: only then its numbers must outlive it.
-    seals: AtomicU16,
+    seals: AtomicBool,
+    /// The worker that numbers its packets, and nobody else does.
+    owner: AtomicU16,
     /// The [`Stamp`] under which this box was found to speak for the flow's source and asked what is known of the
     /// path, and how long packets may be that get the option; 0: none yet.
     vouched: AtomicU64,
@@ -55,6 +57,8 @@ pub struct Flow {
     pub sender: SenderState,
     /// With the session key to seal with go the words of its PRSEQ order.
     seal_head: KeyHead<2>,
+    /// The owner's note of who has handed over the packets that it numbered last.
+    taken_over: AtomicU32,
     seal_body: KeyBody,
 }
 
@@ -200,14 +204,14 @@ impl Flow {
     /// To be called before a number is taken for sealing.
     #[inline]
     pub(crate) fn will_seal(&self) {
-        if self.seals.load(Ordering::Relaxed) == 0 {
-            self.seals.store(1, Ordering::Relaxed);
+        if !self.seals.load(Ordering::Relaxed) {
+            self.seals.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether numbers were taken for sealing. Exact once the sender is frozen: who took a number has set it before.
     pub(crate) fn has_sealed(&self) -> bool {
-        self.seals.load(Ordering::Relaxed) != 0
+        self.seals.load(Ordering::Relaxed)
     }
 
     /// Notes that a packet came.
@@ -225,11 +229,40 @@ impl Flow {
     }
 
     pub(crate) fn is_live(&self) -> bool {
-        self.live.load(Ordering::Acquire) != 0
+        self.live.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_live(&self, live: bool) {
-        self.live.store(u16::from(live), Ordering::Release);
+        self.live.store(live, Ordering::Release);
+    }
+
+    /// The worker that owns the flow. Whoever finds itself here sees all that the owner before it has written.
+    #[inline]
+    #[must_use]
+    pub fn owner(&self) -> u16 {
+        self.owner.load(Ordering::Acquire)
+    }
+
+    /// Makes a worker the owner of a record that nobody else can reach yet.
+    pub(crate) fn begin_with(&self, owner: u16) {
+        self.owner.store(owner, Ordering::Relaxed);
+    }
+
+    /// Gives the flow to another worker. Only its owner does, when it has written all that it will write.
+    pub(crate) fn give(&self, to: u16) {
+        self.owner.store(to, Ordering::Release);
+    }
+
+    /// The owner's note of packets that it took over.
+    #[inline]
+    pub(crate) fn taken_over(&self) -> u32 {
+        self.taken_over.load(Ordering::Relaxed)
+    }
+
+    /// Writes that note. Only the owner does.
+    #[inline]
+    pub(crate) fn set_taken_over(&self, note: u32) {
+        self.taken_over.store(note, Ordering::Relaxed);
     }
 
     /// Makes it as new, its keys overwritten. Only when no worker can reach it.
@@ -237,7 +270,9 @@ impl Flow {
         self.sender.start(0, 0);
         self.seal_key().clear();
         self.meter.clear();
-        self.seals.store(0, Ordering::Relaxed);
+        self.seals.store(false, Ordering::Relaxed);
+        self.owner.store(0, Ordering::Relaxed);
+        self.taken_over.store(0, Ordering::Relaxed);
         for word in self.key.iter().chain([&self.vouched]) {
             word.store(0, Ordering::Relaxed);
         }
@@ -345,6 +380,18 @@ mod tests {
         }
         flow.clear();
         assert_eq!(flow.room(Stamp::new(2, 1)), None);
+    }
+
+    #[test]
+    fn a_record_that_is_used_again_is_nobodys_and_remembers_nobody() {
+        let flow = Flow::default();
+        flow.begin_with(3);
+        assert_eq!(flow.owner(), 3);
+        flow.give(7);
+        flow.set_taken_over(9);
+        assert_eq!((flow.owner(), flow.taken_over()), (7, 9));
+        flow.clear();
+        assert_eq!((flow.owner(), flow.taken_over()), (0, 0));
     }
 
     #[test]

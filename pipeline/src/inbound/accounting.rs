@@ -73,7 +73,7 @@ fn first_of_flow<'a>(
 ) -> Option<WholeFlow<'a>> {
     let plan = c.plan(plans)?;
     let tuple = FiveTuple::from_words(plan.words);
-    let (flow, new) = shared.insert(&tuple, plan.hash, c.policy as usize, snapshot, now).ok()?;
+    let (flow, new) = shared.insert(counters.worker, &tuple, plan.hash, c.policy as usize, snapshot, now).ok()?;
     counters.flows_inserted.add(u64::from(new));
     c.flow = Some(flow);
     Some(flow)

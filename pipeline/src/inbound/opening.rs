@@ -154,7 +154,7 @@ pub(super) fn open_further<B: PacketBuf>(
             return Ok(Opened { guess, metrics, derived: derived.then_some(key), spent });
         }
     }
-    shared.resync.offer(|| Sample { tuple, option });
+    shared.resync.offer(|| Sample { worker: counters.worker, tuple, option });
     Err(Reason::BadTag)
 }
 

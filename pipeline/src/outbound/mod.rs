@@ -271,7 +271,7 @@ fn enter<'a>(
     policy: usize,
     now: u64,
 ) -> Result<WholeFlow<'a>, NoFlow> {
-    let (flow, new) = shared.insert(tuple, hash, policy, snapshot, now)?;
+    let (flow, new) = shared.insert(counters.worker, tuple, hash, policy, snapshot, now)?;
     counters.flows_inserted.add(u64::from(new));
     Ok(flow)
 }

@@ -10,6 +10,8 @@ const PLACES: usize = 256;
 
 /// A packet that did not open.
 pub struct Sample {
+    /// The worker that left it, whose the flow is when it is new.
+    pub worker: usize,
     /// 5-tuple of the packet.
     pub tuple: FiveTuple,
     /// Its option as it came.

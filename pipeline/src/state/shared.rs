@@ -68,6 +68,12 @@ impl Shared {
         self.snapshots.publish_rules(config, self.seen.len());
     }
 
+    /// Whether flows may be other workers'.
+    #[inline]
+    pub(crate) fn has_several_workers(&self) -> bool {
+        self.seen.len() > 1
+    }
+
     /// Whether every worker works with this snapshot or a newer one. The control thread waits for it before it forgets a
     /// generation, which is told by [`Snapshot::ring_since`].
     #[must_use]
@@ -113,10 +119,11 @@ impl Shared {
         PrseqKey::derive(&self.master, fingerprint, generation, kri)
     }
 
-    /// Puts a flow under the policy at this place into the table; one that was there before goes on where it stopped. Says
-    /// whether it is new.
+    /// Puts a flow under the policy at this place into the table, a new one as this worker's; one that was there before goes on
+    /// where it stopped. Says whether it is new.
     pub(crate) fn insert(
         &self,
+        worker: usize,
         tuple: &FiveTuple,
         hash: FlowHash,
         policy: usize,
@@ -126,6 +133,7 @@ impl Shared {
         let generation = ring.sealer.as_ref().filter(|_| rules.seals(policy)).map(|sealer| sealer.generation);
         let word = rules.word_of(policy);
         self.table.insert(tuple, hash, word, now, |flow, fingerprint, left: Option<FlowSnapshot>| {
+            flow.begin_with(worker as u16);
             let psntp = self.master.first_psntp(fingerprint.bits());
             let sender = left.and_then(|left| left.sender);
             if sender.is_some() {
