@@ -1,6 +1,7 @@
 //! The packets of a burst that get an option.
 
 use crate::flow::record::Flow;
+use crate::observe::reasons::Reason;
 use crate::ports::BURST;
 use arrayvec::ArrayVec;
 use protocol::sender::Number;
@@ -19,6 +20,30 @@ pub(super) struct Chosen<'a> {
     pub(super) plan: Option<u8>,
     pub(super) form: Form,
     pub(super) link_local: bool,
+}
+
+/// Why a packet is not chosen.
+pub(super) enum Not {
+    /// It passes as it came, or is answered.
+    For(Reason),
+    /// Its flow is this other worker's.
+    Of(u16),
+}
+
+impl<E: Into<Reason>> From<E> for Not {
+    fn from(reason: E) -> Self {
+        Self::For(reason.into())
+    }
+}
+
+impl Not {
+    /// Goes on when the flow is this worker's.
+    pub(super) fn unless_owned(flow: &Flow, worker: u16) -> Result<(), Self> {
+        match flow.owner() {
+            owner if owner == worker => Ok(()),
+            owner => Err(Self::Of(owner)),
+        }
+    }
 }
 
 /// Where the IPv6 header is and where the option goes, of packets that are not of the plain shape.

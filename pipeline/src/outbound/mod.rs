@@ -7,6 +7,7 @@
 mod chosen;
 mod filling;
 mod inserting;
+mod owning;
 pub mod too_big;
 
 use crate::flow::hash::FlowHash;
@@ -27,9 +28,11 @@ use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
 use crate::state::worker::{Worker, look};
 use arrayvec::ArrayVec;
-use chosen::{Chosen, Plans};
+use chosen::{Chosen, Not, Plans};
 use filling::fill;
 use inserting::insert;
+#[cfg(all(test, not(loom)))]
+pub(crate) use owning::STREAK;
 use protocol::five_tuple::FiveTuple;
 use protocol::sender::{NoNumber, Number};
 use protocol::wire::dest_opts::{InsertError, plan_insert};
@@ -66,7 +69,30 @@ impl Worker {
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
     ) {
-        let Self { shared, snapshot, counters, scratch, audit, too_big, index, epoch, .. } = self;
+        self.outbound_of(None, packets, outcomes, clock);
+    }
+
+    /// The same, of a burst that this other worker has handed over; none of its packets is handed on. When they have been sent,
+    /// [`Worker::give_away`] is to be called.
+    pub fn outbound_taken<B: PacketBuf>(
+        &mut self,
+        from: u16,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        clock: &impl Clock,
+    ) {
+        self.outbound_of(Some(from), packets, outcomes, clock);
+    }
+
+    fn outbound_of<B: PacketBuf>(
+        &mut self,
+        taken_from: Option<u16>,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        clock: &impl Clock,
+    ) {
+        let Self { shared, snapshot, counters, scratch, audit, too_big, index, epoch, to_give, .. } = self;
+        let me = *index as u16;
         let shared = &**shared;
         // From here on no record that a look-up finds is used for another flow.
         epoch.enter();
@@ -81,15 +107,16 @@ impl Worker {
         let mut plans = Plans::new();
         let plain = |packet: &B| Some((parse::plain(packet)?, None));
         look_up(&shared.table, packets, plain, Flow::prefetch_outbound, |i, packet, likely| {
-            if let Some(c) = likely.and_then(|l| choose_known(shared, ring, rules, stamp, packet, l, i as u8, now)) {
+            if let Some(c) = likely.and_then(|l| choose_known(shared, ring, rules, stamp, packet, l, me, i as u8, now))
+            {
                 outcomes.push(Outcome::Added(c.form));
                 chosen.push(c);
                 return;
             }
             let choice = if is_off(rules, likely) {
-                Err(Reason::Off)
+                Err(Not::For(Reason::Off))
             } else {
-                choose(shared, snapshot, counters, packet, &mut plans, now)
+                choose(shared, snapshot, counters, packet, me, &mut plans, now)
             };
             outcomes.push(match choice {
                 Ok(c) => {
@@ -97,7 +124,7 @@ impl Worker {
                     chosen.push(Chosen { packet: i as u8, ..c });
                     Outcome::Added(form)
                 }
-                Err(Reason::Oversize | Reason::PathMtu)
+                Err(Not::For(Reason::Oversize | Reason::PathMtu))
                     if rules.config.oversize == Oversize::PacketTooBig
                         && too_big.take(now)
                         && make_ready(packet, || counters.copied.add(1))
@@ -105,7 +132,9 @@ impl Worker {
                 {
                     Outcome::TooBig
                 }
-                Err(reason) => Outcome::Passed(reason),
+                Err(Not::For(reason)) => Outcome::Passed(reason),
+                Err(Not::Of(owner)) if taken_from.is_none() => Outcome::HandedOver(owner),
+                Err(Not::Of(_)) => Outcome::Passed(Reason::OwnerChanged),
             });
         });
         if !chosen.is_empty() {
@@ -127,6 +156,9 @@ impl Worker {
                 }
             }
             insert(rules, counters.worker, scratch, packets, outcomes, &chosen, &plans);
+            if shared.has_several_workers() {
+                owning::note(&chosen, taken_from, to_give);
+            }
         }
         epoch.leave();
     }
@@ -142,10 +174,11 @@ fn choose_known<'a, B: PacketBuf>(
     stamp: Stamp,
     packet: &B,
     Likely { quick, flow, .. }: &Likely<'a>,
+    me: u16,
     number: u8,
     now: u64,
 ) -> Option<Chosen<'a>> {
-    let flow = flow.filter(|flow| flow.is(&quick.words))?;
+    let flow = flow.filter(|flow| flow.is(&quick.words) && flow.owner() == me)?;
     let (index, &Way { add_up_to, form, .. }) = rules.way(flow.policy())?;
     let room = match flow.room(stamp) {
         Some(room) => room,
@@ -195,9 +228,10 @@ fn choose<'a, B: PacketBuf>(
     snapshot: &Snapshot,
     counters: &WorkerCounters,
     packet: &mut B,
+    me: u16,
     plans: &mut Plans,
     now: u64,
-) -> Result<Chosen<'a>, Reason> {
+) -> Result<Chosen<'a>, Not> {
     let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
     let parse::Parsed { l3, chain } = parse::parse(packet)?;
     let tuple = chain.five_tuple;
@@ -221,39 +255,47 @@ fn choose<'a, B: PacketBuf>(
         }
     }
     if policy.outbound == OutboundAction::Pass {
-        return Err(Reason::PolicyPass);
+        return Err(Reason::PolicyPass.into());
     }
     if rules.expired(index, now) {
-        return Err(Reason::PolicyExpired);
+        return Err(Reason::PolicyExpired.into());
     }
     if let Some(measured) = measured {
-        return Err(if measured == form { Reason::AlreadyMeasured } else { Reason::OtherForm });
+        let reason = if measured == form { Reason::AlreadyMeasured } else { Reason::OtherForm };
+        return Err(reason.into());
     }
     match (form, &ring.sealer) {
-        (Form::Encrypted, None) => return Err(Reason::NoKey),
-        (Form::Encrypted, Some(sealer)) if !sealer.speaks_for(tuple.source()) => return Err(Reason::SourceNotOurs),
-        (Form::Encrypted, Some(sealer)) if !sealer.keys.has(&tuple) => return Err(Reason::NoKey),
+        (Form::Encrypted, None) => return Err(Reason::NoKey.into()),
+        (Form::Encrypted, Some(sealer)) if !sealer.speaks_for(tuple.source()) => {
+            return Err(Reason::SourceNotOurs.into());
+        }
+        (Form::Encrypted, Some(sealer)) if !sealer.keys.has(&tuple) => return Err(Reason::NoKey.into()),
         _ => {}
+    }
+    // What has to do with this packet alone its owner looks at, so that packets of a flow do not pass each other.
+    if let Some(flow) = known {
+        Not::unless_owned(flow.front, me)?;
     }
     let plan = plan_insert(&chain, &packet.data()[l3..], form)?;
     if chain.payload_end + plan.len > rules.config.outside_mtu {
-        return Err(Reason::Oversize);
+        return Err(Reason::Oversize.into());
     }
     match shared.path_mtus.known(&tuple.dst, now) {
-        Some(Known::Refused) => return Err(Reason::OptionRefused),
-        Some(known) if chain.payload_end > known.room(plan.len) => return Err(Reason::PathMtu),
+        Some(Known::Refused) => return Err(Reason::OptionRefused.into()),
+        Some(known) if chain.payload_end > known.room(plan.len) => return Err(Reason::PathMtu.into()),
         _ => {}
     }
     if !make_ready(packet, || counters.copied.add(1)) {
-        return Err(Reason::ReadOnly);
+        return Err(Reason::ReadOnly.into());
     }
     if packet.headroom() < plan.len {
-        return Err(Reason::NoHeadroom);
+        return Err(Reason::NoHeadroom.into());
     }
     let flow = match known {
         Some(flow) => flow.front,
         None => enter(shared, snapshot, counters, &tuple, hash, index, now)?.front,
     };
+    Not::unless_owned(flow, me)?; // another worker may just have brought it into the table
     flow.seen(now);
     let link_local = ipv6::is_link_local(words[0]);
     plans.push((l3, plan));
