@@ -176,6 +176,7 @@ impl Side {
                 Outcome::Removed(_) | Outcome::Stripped(_) => assert!(new.len() < old.len()),
                 Outcome::TooBig => assert!(new.len() <= ETHERNET.len() + 16 + 1280),
                 Outcome::Dropped(_) => {}
+                Outcome::HandedOver(to) => panic!("handed over to {to} by a worker that is alone"),
             }
         }
     }

@@ -1,9 +1,10 @@
 //! The loop of a worker: its queue of either port, polled in turn until it is told to stop. Run to completion, one burst
 //! at a time.
 
-use crate::observe::counters::{DirectionCounters, Outcome};
+use crate::observe::counters::{DirectionCounters, Outcome, WorkerCounters};
 use crate::observe::reasons::Reason;
 use crate::ports::{BURST, Clock, PortQueue};
+use crate::state::hand_over::HandOver;
 use crate::state::worker::Worker;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -30,9 +31,12 @@ const NAP: Duration = Duration::from_micros(50);
 /// Attempts to hand packets to a port whose queue is full. Bounded: a port that is down must not hold up the other.
 const TX_ATTEMPTS: usize = 64;
 
-/// Polls both ports until `stop`. Then everything taken from them has been sent or counted as dropped.
+/// Polls both ports until `stop`. Then everything taken from them has been sent or counted as dropped, but for what another
+/// worker has taken over, which does the same; and so has everything that others had handed over, but for what comes later and
+/// is dealt with by them. Nobody waits for anybody, and nothing is dealt with twice.
 pub fn run<Q: PortQueue>(
     worker: &mut Worker,
+    side: &mut HandOver<Q::Packet>,
     inside: &mut Q,
     outside: &mut Q,
     clock: &impl Clock,
@@ -41,7 +45,10 @@ pub fn run<Q: PortQueue>(
 ) {
     let mut empty = 0u32;
     while !stop.load(Ordering::Relaxed) {
-        let moved = turn_outbound(worker, inside, outside, clock) | turn_inbound(worker, outside, inside, clock);
+        // What was handed over is older than what is in the port's queue.
+        let moved = turn_taken(worker, side, inside, outside, clock)
+            | turn_outbound_among(worker, side, inside, outside, clock)
+            | turn_inbound(worker, outside, inside, clock);
         if moved {
             empty = 0;
             continue;
@@ -56,19 +63,114 @@ pub fn run<Q: PortQueue>(
             Idle::Sleep => std::thread::sleep(NAP),
         }
     }
+    leave(worker, side, inside, outside, clock);
 }
 
-/// One burst from the inside port. `false`: nothing had arrived.
+/// One burst from the inside port, of a worker that has no others beside it. `false`: nothing had arrived.
 pub fn turn_outbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q, clock: &impl Clock) -> bool {
+    turn_outbound_among(worker, &mut HandOver::alone(), from, to, clock)
+}
+
+/// One burst from the inside port. Packets of other workers' flows are handed over to those. `false`: nothing had arrived.
+pub fn turn_outbound_among<Q: PortQueue>(
+    worker: &mut Worker,
+    side: &mut HandOver<Q::Packet>,
+    from: &mut Q,
+    to: &mut Q,
+    clock: &impl Clock,
+) -> bool {
     let (mut packets, mut outcomes) = (ArrayVec::new(), ArrayVec::new());
     from.receive(&mut packets);
     if packets.is_empty() {
         return false;
     }
     worker.outbound(&mut packets, &mut outcomes, clock);
-    worker.counters.bursts.add(1);
-    dispatch(&worker.counters.outbound, &mut packets, &mut outcomes, from, to);
+    let counters = &*worker.counters;
+    counters.bursts.add(1);
+    counters.outbound.received.add(packets.len() as u64);
+    dispatch(counters, &counters.outbound, side, &mut packets, &mut outcomes, from, to);
     true
+}
+
+/// What other workers have handed over: [`BURST`] packets at most, each worker's as a burst of their own. `false`: nothing.
+pub fn turn_taken<Q: PortQueue>(
+    worker: &mut Worker,
+    side: &mut HandOver<Q::Packet>,
+    inside: &mut Q,
+    outside: &mut Q,
+    clock: &impl Clock,
+) -> bool {
+    let mut room = BURST;
+    for _ in 0..side.others() {
+        let mut packets = ArrayVec::new();
+        let Some(from) = side.take(&mut packets, room) else { continue };
+        room -= packets.len();
+        taken(worker, from, &mut packets, inside, outside, clock);
+        if room == 0 {
+            break;
+        }
+    }
+    room < BURST
+}
+
+/// A burst that another worker has handed over.
+fn taken<Q: PortQueue>(
+    worker: &mut Worker,
+    from: u16,
+    packets: &mut ArrayVec<Q::Packet, BURST>,
+    inside: &mut Q,
+    outside: &mut Q,
+    clock: &impl Clock,
+) {
+    let mut outcomes = ArrayVec::new();
+    worker.counters.taken_over.add(packets.len() as u64);
+    worker.outbound_taken(from, packets, &mut outcomes, clock);
+    let counters = &*worker.counters;
+    dispatch(counters, &counters.outbound, &mut HandOver::alone(), packets, &mut outcomes, inside, outside);
+    worker.give_away(from);
+}
+
+/// Leaves the other workers: what they have handed over is dealt with as ever. What this one handed over to a worker that left
+/// before and did not see it passes as it came.
+#[cold]
+fn leave<Q: PortQueue>(
+    worker: &mut Worker,
+    side: &mut HandOver<Q::Packet>,
+    inside: &mut Q,
+    outside: &mut Q,
+    clock: &impl Clock,
+) {
+    while let Some(mut ring) = side.from.pop() {
+        // What is there at this moment: the other may be at work, and goes on putting packets in until it sees that nobody is
+        // here. Then, when it has left, what it has put in since.
+        for last in [false, true] {
+            if last && !ring.leave() {
+                break;
+            }
+            let mut waiting = ring.waiting();
+            while waiting > 0 {
+                let mut packets = ArrayVec::new();
+                ring.take(&mut packets, waiting);
+                waiting = if packets.is_empty() { 0 } else { waiting - packets.len() };
+                taken(worker, ring.from, &mut packets, inside, outside, clock);
+            }
+        }
+    }
+    while let Some(ring) = side.to.pop() {
+        let Some(mut ring) = ring else { continue };
+        if !ring.leave() {
+            continue;
+        }
+        loop {
+            let mut packets = ArrayVec::new();
+            ring.take_back(&mut packets);
+            if packets.is_empty() {
+                break;
+            }
+            worker.counters.taken_over.add(packets.len() as u64);
+            send(&worker.counters.outbound, &mut packets, outside, |_| Outcome::Passed(Reason::HandOverFull));
+        }
+    }
 }
 
 /// One burst from the outside port. `false`: nothing had arrived.
@@ -79,43 +181,60 @@ pub fn turn_inbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q,
         return false;
     }
     worker.inbound(&mut packets, &mut outcomes, clock);
-    worker.counters.bursts.add(1);
-    dispatch(&worker.counters.inbound, &mut packets, &mut outcomes, from, to);
+    let counters = &*worker.counters;
+    counters.bursts.add(1);
+    counters.inbound.received.add(packets.len() as u64);
+    dispatch(counters, &counters.inbound, &mut HandOver::alone(), &mut packets, &mut outcomes, from, to);
     true
 }
 
-/// Sends a burst where its outcomes say, in order, and counts every packet once.
+/// Sends every packet of a burst where its outcome says, and counts it; those of other workers' flows go to these.
 #[inline]
 fn dispatch<Q: PortQueue>(
-    counters: &DirectionCounters,
+    counters: &WorkerCounters,
+    direction: &DirectionCounters,
+    side: &mut HandOver<Q::Packet>,
     packets: &mut ArrayVec<Q::Packet, BURST>,
     outcomes: &mut ArrayVec<Outcome, BURST>,
     from: &mut Q,
     to: &mut Q,
 ) {
-    counters.received.add(packets.len() as u64);
     if !outcomes.iter().all(|o| forwards(*o)) {
         let (mut gone, mut back, mut on) = (ArrayVec::new(), ArrayVec::new(), ArrayVec::new());
-        for (packet, &outcome) in packets.drain(..).zip(outcomes.iter()) {
-            match outcome {
+        let (mut handed, mut refused) = (0, 0);
+        for (packet, outcome) in packets.drain(..).zip(outcomes.iter_mut()) {
+            match *outcome {
                 Outcome::Dropped(_) => {
-                    counters.count(outcome, 1);
+                    direction.count(*outcome, 1);
                     gone.push(packet);
                 }
                 Outcome::TooBig => back.push(packet),
+                Outcome::HandedOver(owner) => match side.hand(owner, packet) {
+                    Ok(()) => handed += 1,
+                    Err(packet) => {
+                        refused += 1;
+                        *outcome = Outcome::Passed(Reason::HandOverFull);
+                        on.push(packet);
+                    }
+                },
                 _ => on.push(packet),
             }
         }
         from.discard(&mut gone);
-        send(counters, &mut back, from, |_| Outcome::TooBig);
+        if handed + refused > 0 {
+            side.announce();
+            counters.handed_over.add(handed);
+            counters.refused.add(refused);
+        }
+        send(direction, &mut back, from, |_| Outcome::TooBig);
         outcomes.retain(|o| forwards(*o));
         *packets = on;
     }
-    send(counters, packets, to, |i| outcomes.get(i).copied().unwrap_or(Outcome::Passed(Reason::Off)));
+    send(direction, packets, to, |i| outcomes.get(i).copied().unwrap_or(Outcome::Passed(Reason::Off)));
 }
 
 const fn forwards(outcome: Outcome) -> bool {
-    !matches!(outcome, Outcome::Dropped(_) | Outcome::TooBig)
+    !matches!(outcome, Outcome::Dropped(_) | Outcome::TooBig | Outcome::HandedOver(_))
 }
 
 #[inline]

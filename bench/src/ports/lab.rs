@@ -13,6 +13,7 @@ use dpdk_ffi::{Eal, Mbuf, Mempool, ThreadRegistration, tsc, tsc_hz};
 use pipeline::observe::counters::WorkerCounters;
 use pipeline::ports::dpdk::{DpdkQueue, TscClock};
 use pipeline::ports::{BURST, Clock, PortQueue};
+use pipeline::state::hand_over::HandOver;
 use pipeline::state::policies::{InboundAction, Mode};
 use pipeline::state::worker::Worker;
 use pipeline::worker::{self, Idle};
@@ -354,7 +355,9 @@ pub fn run<T>(device: Device, frame: Frame, flows: u32, with: impl FnOnce(&mut G
             environment::pin(device_core)?;
             let _registered = ThreadRegistration::new(eal)?;
             match &mut worker {
-                Some(worker) => worker::run(worker, &mut inside, &mut outside, &clock, Idle::Poll, stop),
+                Some(worker) => {
+                    worker::run(worker, &mut HandOver::alone(), &mut inside, &mut outside, &clock, Idle::Poll, stop);
+                }
                 None => copy(&mut inside, &mut outside, stop),
             }
             Ok(())

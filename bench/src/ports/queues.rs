@@ -22,6 +22,8 @@ pub struct Feed {
 pub enum Order {
     /// By number, from the first to below the second, and again: what a warm-up inserts.
     Rising(u32, u32),
+    /// From the first on every so many, without an end: what the warm-up of one of several workers inserts.
+    Every(u32, u32),
     /// As a capture holds them.
     Mixed(FlowOrder),
     /// As [`Order::Mixed`], and every so many packets one of a new flow.
@@ -60,6 +62,11 @@ impl Feed {
             Order::Rising(next, end) => {
                 let flow = *next;
                 *next = if flow + 1 < *end { flow + 1 } else { 0 };
+                flow
+            }
+            Order::Every(next, step) => {
+                let flow = *next;
+                *next = flow.wrapping_add(*step);
                 flow
             }
             Order::Mixed(order) => order.draw(),

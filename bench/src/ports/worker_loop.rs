@@ -15,6 +15,7 @@ use pipeline::observe::reasons::Reason;
 use pipeline::ports::PortQueue;
 use pipeline::ports::dpdk::{DpdkQueue, TscClock};
 use pipeline::ports::{BURST, Clock};
+use pipeline::state::hand_over::HandOver;
 use pipeline::state::policies::{InboundAction, Mode};
 use pipeline::state::shared::Shared;
 use pipeline::state::worker::Worker;
@@ -58,7 +59,9 @@ pub fn measure(job: &Job) -> Result<Sample> {
     };
     let state = BoxState::new(&setting);
     let mut workers: Vec<_> = (0..job.workers).map(|i| Worker::new(Arc::clone(&state.shared), i)).collect();
-    insert_all(job, &pool, &mut workers[0], &clock);
+    for worker in &mut workers {
+        insert_own(job, &pool, worker, &clock);
+    }
     let sample = if job.is_rewritten() {
         let shares = job.workers as u32;
         let around = |i, q| Rewriting::new(q, FlowOrder::new(job.flows, (i as u32, shares)));
@@ -70,11 +73,12 @@ pub fn measure(job: &Job) -> Result<Sample> {
     sample
 }
 
-/// Every flow sends a packet, in the order of their numbers: captures have another.
-fn insert_all(job: &Job, pool: &Arc<Mempool>, worker: &mut Worker, clock: &TscClock) {
-    let mut feed = Feed::new(pool, job.frame, Order::Rising(0, job.flows));
-    feed.allow(u64::from(job.flows));
-    let mut sink = Feed::new(pool, job.frame, Order::Rising(0, job.flows));
+/// Every flow of a worker sends a packet, in the order of their numbers: captures have another.
+fn insert_own(job: &Job, pool: &Arc<Mempool>, worker: &mut Worker, clock: &TscClock) {
+    let (first, step) = (worker.index() as u32, job.workers as u32);
+    let mut feed = Feed::new(pool, job.frame, Order::Every(first, step));
+    feed.allow(u64::from(job.flows.saturating_sub(first).div_ceil(step)));
+    let mut sink = Feed::new(pool, job.frame, Order::Every(first, step));
     while turn_outbound(worker, &mut feed, &mut sink, clock) {}
 }
 
@@ -97,14 +101,15 @@ fn with_queues<Q: PortQueue + Send>(
     std::thread::scope(|scope| {
         let (ids, threads) = channel();
         let mut running = Vec::new();
-        for (((mut worker, &core), mut inside), mut outside) in workers.into_iter().zip(cores).zip(inside).zip(outside)
-        {
+        let sides = HandOver::among(workers.len());
+        let queues = inside.zip(outside).zip(sides);
+        for ((mut worker, &core), ((mut inside, mut outside), mut side)) in workers.into_iter().zip(cores).zip(queues) {
             let (stop, ids) = (&stop, ids.clone());
             running.push(scope.spawn(move || -> Result<()> {
                 environment::pin(core)?;
                 let _registered = ThreadRegistration::new(eal)?;
                 let _ = ids.send(rustix::thread::gettid().as_raw_nonzero().get() as u32); // the other end waits for it
-                worker::run(&mut worker, &mut inside, &mut outside, &clock, Idle::Poll, stop);
+                worker::run(&mut worker, &mut side, &mut inside, &mut outside, &clock, Idle::Poll, stop);
                 Ok(())
             }));
         }

@@ -19,6 +19,7 @@ use anyhow::Context;
 use pipeline::observe::counters::WorkerCounters;
 use pipeline::ports::Clock;
 use pipeline::ports::dpdk::TscClock;
+use pipeline::state::hand_over::HandOver;
 use pipeline::state::shared::Shared;
 use pipeline::state::worker::Worker;
 use pipeline::worker;
@@ -116,7 +117,9 @@ impl RunningBox {
             Idle::Yield => worker::Idle::Yield,
             Idle::Sleep => worker::Idle::Sleep,
         };
-        for (i, (&core, [mut inside, mut outside])) in config.workers.cores.iter().zip(queues).enumerate() {
+        let cores = &config.workers.cores;
+        let sides = HandOver::among(cores.len());
+        for (i, ((&core, [mut inside, mut outside]), mut side)) in cores.iter().zip(queues).zip(sides).enumerate() {
             let mut worker = Worker::new(Arc::clone(&self.shared), i);
             worker.audit = setup::audit(config)?;
             self.counters.push(Arc::clone(&worker.counters));
@@ -124,7 +127,7 @@ impl RunningBox {
             self.workers.start(&format!("worker-{i}"), move || {
                 let _registered = lcores.enter(core)?;
                 common::fault::panic_point(&format!("worker-{i}-panics"));
-                worker::run(&mut worker, &mut inside, &mut outside, &clock, idle, &stop);
+                worker::run(&mut worker, &mut side, &mut inside, &mut outside, &clock, idle, &stop);
                 Ok(())
             })?;
         }

@@ -69,8 +69,8 @@ pub struct FlowBack {
     sender: AtomicU64,
     /// Names the secret of the key to seal with. The owner's.
     key_id: AtomicU64,
-    /// What the owner notes of packets that others handed over.
-    handed: AtomicU32,
+    /// Who has handed over the packets that the owner numbered last. The owner's.
+    taken_over: AtomicU32,
     /// Highest PSNTP received in clear, and a validity bit (16).
     clear_high: AtomicU32,
     /// Options that did not verify.
@@ -113,6 +113,8 @@ const _: () = {
 const F: u64 = 1 << 16;
 /// In `held`, where F is: the key that is there is not that of the next packet's number.
 const UNKEYED: u64 = 1 << 20;
+/// In `held`, where F is: the last packets were handed over by another worker. The slow way takes note of the next.
+const NOTED: u64 = 1 << 21;
 /// In `held`: who owns the flow.
 const OWNER: u64 = 0xFFFF;
 const SEEN_AT: u32 = 32;
@@ -304,9 +306,17 @@ impl WholeFlow<'_> {
         }
     }
 
-    /// What the owner notes of packets that others handed over.
-    pub(crate) fn handed(&self) -> &AtomicU32 {
-        &self.back.handed
+    /// The owner's note of packets that it took over; 0: the last ones came to itself.
+    #[inline]
+    pub(crate) fn taken_over(&self) -> u32 {
+        self.back.taken_over.load(Ordering::Relaxed)
+    }
+
+    /// Writes that note. Only for its owner.
+    pub(crate) fn set_taken_over(&self, note: u32) {
+        self.back.taken_over.store(note, Ordering::Relaxed);
+        let held = self.front.held.load(Ordering::Relaxed) & !NOTED;
+        self.front.held.store(held | if note == 0 { 0 } else { NOTED }, Ordering::Relaxed);
     }
 
     /// Nanoseconds since the last packet of either direction, exact to some 0.3 s.
@@ -356,3 +366,6 @@ impl WholeFlow<'_> {
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -74,7 +74,7 @@ fn first_of_flow<'a>(
     let plan = c.plan(plans)?;
     let tuple = FiveTuple::from_words(plan.words);
     let (flow, new) =
-        shared.insert(&tuple, plan.hash, c.policy as usize, &snapshot.rules, counters.worker, now).ok()?;
+        shared.insert(counters.worker, &tuple, plan.hash, c.policy as usize, &snapshot.rules, now).ok()?;
     counters.flows_inserted.add(u64::from(new));
     c.flow = Some(flow);
     Some(flow)

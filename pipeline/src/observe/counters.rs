@@ -59,6 +59,8 @@ pub enum Outcome {
     Dropped(Reason),
     /// It was turned into an ICMPv6 Packet Too Big and goes back.
     TooBig,
+    /// It is as it came, and this worker's, which owns its flow: what becomes of it is counted there.
+    HandedOver(u16),
 }
 
 impl DirectionCounters {
@@ -73,6 +75,7 @@ impl DirectionCounters {
             Outcome::Stripped(reason) => &self.stripped[reason as usize],
             Outcome::Dropped(reason) => &self.dropped[reason as usize],
             Outcome::TooBig => &self.too_big,
+            Outcome::HandedOver(_) => return,
         };
         counter.add(packets);
     }
@@ -102,6 +105,14 @@ pub struct WorkerCounters {
     pub bursts: Counter,
     /// Polls that found none.
     pub empty_polls: Counter,
+    /// Packets handed over to the workers that own their flows.
+    pub handed_over: Counter,
+    /// Packets taken over from other workers. (Those that came back from a worker that had ended are among them.)
+    pub taken_over: Counter,
+    /// Packets that could not be handed over.
+    pub refused: Counter,
+    /// Flows given to the workers that their packets come to.
+    pub flows_given: Counter,
     /// Packet sequence numbers that were skipped when a later one came: lost, or reordered.
     pub skipped: Counter,
     /// Packets that came behind a later one.

@@ -97,6 +97,10 @@ named! {
         Exhausted = "exhausted",
         /// Outbound: workers met in one flow's state too often, or the generation has just changed.
         Contended = "contended",
+        /// Outbound: its flow is another worker's, and there was no room in the ring to that worker, or that worker has ended.
+        HandOverFull = "hand_over_full",
+        /// Outbound: it was handed over to the worker that had its flow, which had given the flow away when it took the packet.
+        OwnerChanged = "owner_changed",
         /// Inbound: the policy measures it, but it carries no option.
         NoOption = "no_option",
         /// It carries an option of another form than the policy's.

@@ -1,7 +1,7 @@
 //! Whether a packet gets an option.
 
 use super::Burst;
-use super::chosen::{Chosen, Plans};
+use super::chosen::{Chosen, Not, Plans};
 use crate::flow::hash::FlowHash;
 use crate::flow::lookup::Likely;
 use crate::flow::record::{Vouched, WholeFlow};
@@ -79,11 +79,7 @@ pub(super) fn is_off(rules: &Rules, likely: Option<&Likely<'_>>) -> bool {
 
 /// Finds the policy and the flow of one packet, and everything that could keep it from getting an option.
 #[inline(never)]
-pub(super) fn choose<'a, B: PacketBuf>(
-    burst: Burst<'a>,
-    packet: &mut B,
-    plans: &mut Plans,
-) -> Result<Chosen<'a>, Reason> {
+pub(super) fn choose<'a, B: PacketBuf>(burst: Burst<'a>, packet: &mut B, plans: &mut Plans) -> Result<Chosen<'a>, Not> {
     let Burst { shared, snapshot, counters, now, .. } = burst;
     let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
     let parse::Parsed { l3, chain } = parse::parse(packet)?;
@@ -108,42 +104,47 @@ pub(super) fn choose<'a, B: PacketBuf>(
         }
     }
     if policy.outbound == OutboundAction::Pass {
-        return Err(Reason::PolicyPass);
+        return Err(Reason::PolicyPass.into());
     }
     if rules.expired(index, now) {
-        return Err(Reason::PolicyExpired);
+        return Err(Reason::PolicyExpired.into());
     }
     if let Some(measured) = measured {
-        return Err(if measured == form { Reason::AlreadyMeasured } else { Reason::OtherForm });
+        let reason = if measured == form { Reason::AlreadyMeasured } else { Reason::OtherForm };
+        return Err(reason.into());
     }
     match (form, &ring.sealer) {
-        (Form::Encrypted, None) => return Err(Reason::NoKey),
-        (Form::Encrypted, Some(sealer)) if !sealer.speaks_for(tuple.source()) => return Err(Reason::SourceNotOurs),
-        (Form::Encrypted, Some(sealer)) if !sealer.keys.has(&tuple) => return Err(Reason::NoKey),
+        (Form::Encrypted, None) => return Err(Reason::NoKey.into()),
+        (Form::Encrypted, Some(sealer)) if !sealer.speaks_for(tuple.source()) => {
+            return Err(Reason::SourceNotOurs.into());
+        }
+        (Form::Encrypted, Some(sealer)) if !sealer.keys.has(&tuple) => return Err(Reason::NoKey.into()),
         _ => {}
+    }
+    // What has to do with this packet alone its owner looks at, so that packets of a flow do not pass each other.
+    if let Some(flow) = known {
+        Not::unless_owned(flow, burst.me)?;
     }
     let plan = plan_insert(&chain, &packet.data()[l3..], form)?;
     if chain.payload_end + plan.len > rules.config.outside_mtu {
-        return Err(Reason::Oversize);
+        return Err(Reason::Oversize.into());
     }
     match shared.path_mtus.known(&tuple.dst, now) {
-        Some(Known::Refused) => return Err(Reason::OptionRefused),
-        Some(known) if chain.payload_end > known.room(plan.len) => return Err(Reason::PathMtu),
+        Some(Known::Refused) => return Err(Reason::OptionRefused.into()),
+        Some(known) if chain.payload_end > known.room(plan.len) => return Err(Reason::PathMtu.into()),
         _ => {}
     }
     if !make_ready(packet, || counters.copied.add(1)) {
-        return Err(Reason::ReadOnly);
+        return Err(Reason::ReadOnly.into());
     }
     if packet.headroom() < plan.len {
-        return Err(Reason::NoHeadroom);
+        return Err(Reason::NoHeadroom.into());
     }
     let flow = match known {
         Some(flow) => flow,
         None => enter(burst, &tuple, hash, index)?,
     };
-    if flow.owner() != burst.me {
-        return Err(Reason::Contended);
-    }
+    Not::unless_owned(flow, burst.me)?; // another worker may just have brought it into the table
     flow.back.seen(now);
     let link_local = ipv6::is_link_local(words[0]);
     plans.push((l3, plan));
@@ -158,7 +159,7 @@ fn enter<'a>(
     hash: FlowHash,
     policy: usize,
 ) -> Result<WholeFlow<'a>, NoFlow> {
-    let (flow, new) = shared.insert(tuple, hash, policy, &snapshot.rules, me.into(), now)?;
+    let (flow, new) = shared.insert(me.into(), tuple, hash, policy, &snapshot.rules, now)?;
     counters.flows_inserted.add(u64::from(new));
     Ok(flow)
 }

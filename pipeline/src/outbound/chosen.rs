@@ -1,6 +1,7 @@
 //! The packets of a burst that get an option.
 
 use crate::flow::record::WholeFlow;
+use crate::observe::reasons::Reason;
 use crate::ports::BURST;
 use arrayvec::ArrayVec;
 use protocol::sender::Number;
@@ -21,6 +22,30 @@ pub(super) struct Chosen<'a> {
     pub(super) link_local: bool,
     /// Its Global Pointer, if its form has one. Set with the number.
     pub(super) pointer: u32,
+}
+
+/// Why a packet is not chosen.
+pub(super) enum Not {
+    /// It passes as it came, or is answered.
+    For(Reason),
+    /// Its flow is this other worker's.
+    Of(u16),
+}
+
+impl<E: Into<Reason>> From<E> for Not {
+    fn from(reason: E) -> Self {
+        Self::For(reason.into())
+    }
+}
+
+impl Not {
+    /// Goes on when the flow is this worker's.
+    pub(super) fn unless_owned(flow: WholeFlow<'_>, worker: u16) -> Result<(), Self> {
+        match flow.owner() {
+            owner if owner == worker => Ok(()),
+            owner => Err(Self::Of(owner)),
+        }
+    }
 }
 
 /// Where the IPv6 header is and where the option goes, of packets that are not of the plain shape.

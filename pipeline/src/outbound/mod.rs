@@ -9,6 +9,7 @@ mod chosen;
 mod filling;
 mod inserting;
 mod numbering;
+mod owning;
 mod short_way;
 pub mod too_big;
 
@@ -28,10 +29,12 @@ use crate::state::snapshot::Snapshot;
 use crate::state::worker::{Scratch, Worker, look};
 use arrayvec::ArrayVec;
 use choosing::{choose, choose_known, is_off};
-use chosen::{Chosen, Plans};
+use chosen::{Chosen, Not, Plans};
 use filling::fill;
 use inserting::insert;
 use numbering::{number, refuse_sealed};
+#[cfg(all(test, not(loom)))]
+pub(crate) use owning::STREAK;
 use protocol::sender::NoNumber;
 use protocol::wire::dest_opts::InsertError;
 use protocol::wire::option::Form;
@@ -67,6 +70,8 @@ struct Burst<'a> {
     name: Name,
     /// This worker.
     me: u16,
+    /// The other worker that has handed the burst over, if one has.
+    taken_from: Option<u16>,
     now: u64,
 }
 
@@ -75,6 +80,28 @@ impl Worker {
     /// are looked at.
     pub fn outbound<B: PacketBuf>(
         &mut self,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        clock: &impl Clock,
+    ) {
+        self.outbound_of(None, packets, outcomes, clock);
+    }
+
+    /// The same, of a burst that this other worker has handed over; none of its packets is handed on. When they have been sent,
+    /// [`Worker::give_away`] is to be called.
+    pub fn outbound_taken<B: PacketBuf>(
+        &mut self,
+        from: u16,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        clock: &impl Clock,
+    ) {
+        self.outbound_of(Some(from), packets, outcomes, clock);
+    }
+
+    fn outbound_of<B: PacketBuf>(
+        &mut self,
+        taken_from: Option<u16>,
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
@@ -89,12 +116,13 @@ impl Worker {
         if !snapshot.rules.sieve.pass_all(packets.len(), outcomes) {
             let now = clock.now_ns();
             let name = naming.of(snapshot.version, shared.path_mtus.epoch());
-            let burst = Burst { shared, snapshot, counters, name, me: *index as u16, now };
+            let burst = Burst { shared, snapshot, counters, name, me: *index as u16, taken_from, now };
             let own = Own {
                 scratch: &mut self.scratch,
                 lanes: &mut self.lanes,
                 audit: &mut self.audit,
                 too_big: &mut self.too_big,
+                to_give: &mut self.to_give,
             };
             burst.go(own, packets, outcomes, clock);
         }
@@ -108,13 +136,15 @@ struct Own<'a> {
     lanes: &'a mut ShortWay,
     audit: &'a mut Option<AuditSink>,
     too_big: &'a mut TokenBucket,
+    /// The 5-tuples of flows that are to be given away.
+    to_give: &'a mut ArrayVec<[u64; 5], BURST>,
 }
 
 impl<'a> Burst<'a> {
     /// The stages.
     fn go<B: PacketBuf>(
         self,
-        Own { scratch, lanes, audit, too_big }: Own<'a>,
+        Own { scratch, lanes, audit, too_big, to_give }: Own<'a>,
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
@@ -123,7 +153,9 @@ impl<'a> Burst<'a> {
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
         let (key, index, records) = shared.table.view();
         let view = View { key, index, records, name: self.name.word(), me: self.me, now_ns: self.now };
-        let mut in_lanes = if ring.sealer.is_some() { lanes.front(&view, packets) } else { None };
+        // A burst that was handed over is of flows that may have to be given away, which is noted of each packet.
+        let mut in_lanes =
+            if ring.sealer.is_some() && self.taken_from.is_none() { lanes.front(&view, packets) } else { None };
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let may = |words: &[u64; 5]| rules.sieve.may_match(words);
@@ -169,6 +201,9 @@ impl<'a> Burst<'a> {
                 }
             }
             insert(rules, counters.worker, scratch, packets, outcomes, &chosen, &plans);
+            if shared.has_several_workers() {
+                owning::note(&chosen, self.taken_from, to_give);
+            }
         }
         if let Some(fast) = in_lanes {
             finish(self, fast, audit, packets, outcomes, pointers, sent);
@@ -196,14 +231,14 @@ impl<'a> Burst<'a> {
             chosen.push(c);
             return Outcome::Added(form);
         }
-        let choice = if is_off(rules, likely) { Err(Reason::Off) } else { choose(self, packet, plans) };
+        let choice = if is_off(rules, likely) { Err(Not::For(Reason::Off)) } else { choose(self, packet, plans) };
         match choice {
             Ok(c) => {
                 let form = c.form;
                 chosen.push(Chosen { packet: place, ..c });
                 Outcome::Added(form)
             }
-            Err(Reason::Oversize | Reason::PathMtu)
+            Err(Not::For(Reason::Oversize | Reason::PathMtu))
                 if rules.config.oversize == Oversize::PacketTooBig
                     && too_big.take(now)
                     && make_ready(packet, || counters.copied.add(1))
@@ -211,7 +246,9 @@ impl<'a> Burst<'a> {
             {
                 Outcome::TooBig
             }
-            Err(reason) => Outcome::Passed(reason),
+            Err(Not::For(reason)) => Outcome::Passed(reason),
+            Err(Not::Of(owner)) if self.taken_from.is_none() => Outcome::HandedOver(owner),
+            Err(Not::Of(_)) => Outcome::Passed(Reason::OwnerChanged),
         }
     }
 }

@@ -1,6 +1,8 @@
-//! What workers share and read: keys, policies, what is known of paths; and what each may spend.
+//! What workers share and read: keys, policies, what is known of paths; what they hand to each other; and what each may
+//! spend.
 
 pub(crate) mod budgets;
+pub mod hand_over;
 pub mod keyring;
 pub mod path_mtu;
 pub mod policies;

@@ -102,7 +102,7 @@ fn place(
     let flow = match shared.table.find(hash, &words) {
         Some(flow) => flow,
         None => match snapshot.rules.classify(&words) {
-            Some(policy) => match shared.insert(&outbound, hash, policy, &snapshot.rules, sample.worker, now) {
+            Some(policy) => match shared.insert(sample.worker, &outbound, hash, policy, &snapshot.rules, now) {
                 Ok((flow, _)) => flow,
                 Err(_) => return false,
             },

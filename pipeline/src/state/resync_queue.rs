@@ -10,12 +10,12 @@ const PLACES: usize = 256;
 
 /// A packet that did not open.
 pub struct Sample {
+    /// The worker that left it, whose the flow is when it is new.
+    pub worker: usize,
     /// 5-tuple of the packet.
     pub tuple: FiveTuple,
     /// Its option as it came.
     pub option: EncryptedOption,
-    /// The worker that it came to.
-    pub worker: usize,
 }
 
 /// Packets on their way to the control thread, with the Kri that the search has come to (`None`: not begun).

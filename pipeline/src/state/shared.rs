@@ -69,6 +69,12 @@ impl Shared {
         self.snapshots.publish_rules(config, self.seen.len());
     }
 
+    /// Whether flows may be other workers'.
+    #[inline]
+    pub(crate) fn has_several_workers(&self) -> bool {
+        self.seen.len() > 1
+    }
+
     /// Whether every worker works with this snapshot or a newer one. The control thread waits for it before it forgets a
     /// generation, which is told by [`Snapshot::ring_since`].
     #[must_use]
@@ -108,15 +114,15 @@ impl Shared {
         PrseqKey::derive(&self.master, fingerprint, generation, kri)
     }
 
-    /// Puts a flow under the policy at this place into the table, as this worker's; one that was there before goes on where it
-    /// stopped. Says whether it is new.
+    /// Puts a flow under the policy at this place into the table, a new one as this worker's; one that was there before goes on
+    /// where it stopped. Says whether it is new.
     pub(crate) fn insert(
         &self,
+        worker: usize,
         tuple: &FiveTuple,
         hash: FlowHash,
         policy: usize,
         rules: &Rules,
-        worker: usize,
         now: u64,
     ) -> Result<(WholeFlow<'_>, bool), NoFlow> {
         let word = rules.word_of(policy);

@@ -66,6 +66,8 @@ pub struct Worker {
     pub(crate) trials: TrialBudget,
     pub(crate) too_big: TokenBucket,
     pub(crate) errors: ErrorBudget,
+    /// The 5-tuples of flows that are to be given away when the burst has been sent.
+    pub(crate) to_give: ArrayVec<[u64; 5], BURST>,
     /// Where sealed packets' (key, nonce) pairs go in audit mode.
     pub audit: Option<AuditSink>,
 }
@@ -85,6 +87,7 @@ impl Worker {
             trials: TrialBudget::default(),
             too_big: TokenBucket::new(100, 20),
             errors: ErrorBudget::default(),
+            to_give: ArrayVec::new(),
             audit: None,
             shared,
         }

@@ -4,6 +4,7 @@ mod allocations;
 #[cfg(feature = "dpdk")]
 mod dpdk;
 mod guess;
+mod hand_over;
 mod in_clear;
 mod many_peers;
 mod nonce_promise;

@@ -65,7 +65,7 @@ fn a_worker_with_an_old_ring_does_not_bring_a_flow_back_at_n_0() {
         // What a worker does that holds the old ring.
         let tuple = crate::packet::parse::parse(&VecBuf::new(&frame(1000, 10))).expect("a frame").chain.five_tuple;
         let print = shared.table.hash(&tuple.words());
-        let (flow, _) = shared.insert(&tuple, print, 0, &old.rules, 0, 1).expect("room");
+        let (flow, _) = shared.insert(0, &tuple, print, 0, &old.rules, 1).expect("room");
         let number = flow.take(Some(1));
         assert!(!number.is_ok_and(|n| n.n() == 0), "n = 0 of generation 1 twice ({sealed_under_the_new_one})");
     }

@@ -4,7 +4,7 @@
 use crate::flow::table::Ager;
 use crate::lanes::{Set, ShortWay};
 use crate::observe::counters::Outcome;
-use crate::packet::buffer::{PacketBuf, VecBuf};
+use crate::packet::buffer::VecBuf;
 use crate::ports::BURST;
 use crate::state::policies::Mode;
 use crate::state::worker::Worker;

@@ -8,6 +8,7 @@ use common::config::{Checks, path, section};
 use common::identity;
 use common::key_file::KeyFile;
 use pipeline::ports::BURST;
+use pipeline::state::hand_over;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -149,14 +150,14 @@ pub fn workers(
     Some(Workers { cores: cores?, idle, burst, mbufs, rss })
 }
 
-/// Buffers that may lie in queues and caches at once; with fewer the box stalls.
+/// Buffers that may lie in queues, caches and the rings between workers at once; with fewer the box stalls.
 fn mbufs_needed(workers: usize, ports: Option<&(Port, Port)>) -> u32 {
     /// A worker's pool cache, its overflow, and the bursts in its hands.
     const PER_WORKER: u32 = 512;
     let queues = ports.map_or(4096, |(inside, outside)| {
         [inside, outside].iter().map(|p| u32::from(p.rx_descriptors) + u32::from(p.tx_descriptors)).sum()
     });
-    (workers as u32).saturating_mul(queues + PER_WORKER)
+    (workers as u32).saturating_mul(queues + PER_WORKER).saturating_add(hand_over::held(workers) as u32)
 }
 
 fn cores(table: &mut Table<'_>, checks: Checks, report: &mut Report<'_>) -> Option<Vec<usize>> {

@@ -421,6 +421,38 @@ const FIGURES: &[Row] = &[
     )
     .by(&["worker"])
     .json("by_worker[].empty_polls"),
+    Row::counter(
+        "pdmv2_worker_handed_over_packets_total",
+        "packets",
+        "Packets handed over to the workers that own their flows, by worker.",
+        Each(|c| c.by_worker(|w| w.handed_over.get())),
+    )
+    .by(&["worker"])
+    .json("by_worker[].handed_over"),
+    Row::counter(
+        "pdmv2_worker_taken_over_packets_total",
+        "packets",
+        "Packets taken over from other workers, by worker.",
+        Each(|c| c.by_worker(|w| w.taken_over.get())),
+    )
+    .by(&["worker"])
+    .json("by_worker[].taken_over"),
+    Row::counter(
+        "pdmv2_worker_refused_packets_total",
+        "packets",
+        "Packets that could not be handed over, since the ring was full or the other worker had ended, by worker.",
+        Each(|c| c.by_worker(|w| w.refused.get())),
+    )
+    .by(&["worker"])
+    .json("by_worker[].refused"),
+    Row::counter(
+        "pdmv2_worker_flows_given_total",
+        "flows",
+        "Flows given to the workers that their packets come to, by the worker that gave them.",
+        Each(|c| c.by_worker(|w| w.flows_given.get())),
+    )
+    .by(&["worker"])
+    .json("by_worker[].flows_given"),
     // Ports: what they were set up with, and what their drivers count.
     Row::info("pdmv2_port_info", "What a port was set up with.", Each(Counts::port_settings))
         .by(&["port", "driver", "offloads", "rss", "rss_key"]),

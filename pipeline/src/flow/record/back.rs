@@ -110,7 +110,7 @@ impl FlowBack {
 
     pub(super) fn clear(&self) {
         self.receiver.clear();
-        for word in [&self.policy, &self.host_measures, &self.handed, &self.clear_high] {
+        for word in [&self.policy, &self.host_measures, &self.taken_over, &self.clear_high] {
             word.store(0, Ordering::Relaxed);
         }
         let words = [&self.last_seen, &self.sender, &self.key_id, &self.failed, &self.skipped, &self.late];

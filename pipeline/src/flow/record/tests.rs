@@ -89,3 +89,20 @@ fn gaps_and_late_packets_in_clear() {
         assert_eq!(flow.follow_clear(psntp), expected, "{psntp}");
     }
 }
+
+#[test]
+fn a_record_that_is_used_again_is_nobodys_and_remembers_nobody() {
+    let (front, back) = (Flow::default(), FlowBack::default());
+    let flow = WholeFlow { front: &front, back: &back };
+    flow.begin(3, Numbers::start(1, 1));
+    flow.set_taken_over(9);
+    assert_eq!((flow.owner(), flow.taken_over()), (3, 9));
+    assert_ne!(front.held.load(Ordering::Relaxed) & NOTED, 0, "the slow way is to see its next packet");
+    flow.set_taken_over(0);
+    assert_eq!(front.held.load(Ordering::Relaxed) & NOTED, 0);
+    flow.give(7);
+    flow.set_taken_over(9);
+    assert_eq!((flow.owner(), flow.taken_over()), (7, 9));
+    flow.clear();
+    assert_eq!((flow.owner(), flow.taken_over()), (0, 0));
+}

@@ -153,10 +153,10 @@ fn the_table_printed_at_the_end() {
     let lines: Vec<_> = table.lines().filter(|line| !line.contains(": ") || !line.starts_with("    ")).collect();
     let expected = [
         "a: generation 3, 1 worker(s), 0.0 s",
-        "outbound (inside to outside): 1000 received, 131 forwarded, 114 dropped",
+        "outbound (inside to outside): 1000 received, 137 forwarded, 120 dropped",
         "            12  added encrypted",
         "             5  answered with Packet Too Big",
-        "inbound (outside to inside): 1000 received, 127 forwarded, 114 dropped",
+        "inbound (outside to inside): 1000 received, 133 forwarded, 120 dropped",
         "             6  removed clear",
         "             7  verified pdm",
         "policy all (encrypted): 12 added, 0 accepted, 0 failed",
@@ -170,7 +170,7 @@ fn the_table_printed_at_the_end() {
     ];
     assert_eq!(lines, expected, "{table}");
     assert!(
-        table.contains("forwarded, 114 dropped\n            12  added encrypted\n             1  passed: already_")
+        table.contains("forwarded, 120 dropped\n            12  added encrypted\n             1  passed: already_")
     );
     assert!(table.contains("             4  ICMPv6 errors that quote an option: mended\n"), "{table}");
     counts.generation = None;
