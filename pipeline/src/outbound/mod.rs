@@ -66,26 +66,22 @@ impl Worker {
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
     ) {
-        let Self { shared, snapshot, counters, scratch, audit, too_big, index, epoch, .. } = self;
+        let Self { shared, snapshot, counters, scratch, audit, too_big, index, epoch, sifting, .. } = self;
         let shared = &**shared;
         // From here on no record that a look-up finds is used for another flow.
         epoch.enter();
         let snapshot = look(snapshot, shared.seen_by(*index));
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
-        outcomes.clear();
-        if rules.sieve.pass_all(packets.len(), outcomes) {
-            return epoch.leave();
-        }
+        let Some(off) = rules.sieve.sift(sifting[0], packets, parse::plain, outcomes) else { return epoch.leave() };
         let now = clock.now_ns();
         let stamp = shared.stamp(snapshot.version);
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let plain = |packet: &B| Some((parse::plain(packet)?, None));
-        let may = |words: &[u64; 5]| rules.sieve.may_match(words);
-        look_up(&shared.table, packets, plain, may, Flow::prefetch_outbound, |i, packet, likely| {
-            if likely.is_some_and(|likely| likely.off) {
+        look_up(&shared.table, packets, off, plain, Flow::prefetch_outbound, |i, packet, likely| {
+            if off & 1 << i != 0 {
                 return outcomes.push(Outcome::Passed(Reason::Off));
             }
             if let Some(c) = likely.and_then(|l| choose_known(shared, ring, rules, stamp, packet, l, i as u8, now)) {
@@ -115,6 +111,7 @@ impl Worker {
                 Err(reason) => Outcome::Passed(reason),
             });
         });
+        sifting[0] = rules.sieve.is_worth_it(outcomes);
         if !chosen.is_empty() {
             // RFC 8250 section 3.5.2: the time of sending, as near the wire as the number allows.
             let sent = clock.now_ns();

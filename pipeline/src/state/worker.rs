@@ -62,6 +62,8 @@ pub struct Worker {
     pub(crate) trials: TrialBudget,
     pub(crate) too_big: TokenBucket,
     pub(crate) errors: ErrorBudget,
+    /// Whether the next burst is sifted: outbound, inbound.
+    pub(crate) sifting: [bool; 2],
     /// Where sealed packets' (key, nonce) pairs go in audit mode.
     pub audit: Option<AuditSink>,
 }
@@ -79,6 +81,7 @@ impl Worker {
             trials: TrialBudget::default(),
             too_big: TokenBucket::new(100, 20),
             errors: ErrorBudget::default(),
+            sifting: [false; 2],
             audit: None,
             shared,
         }
