@@ -36,19 +36,7 @@ impl Port<Stopped> {
         // SAFETY: the port exists; the answer's place is of its type.
         self.check("rte_eth_dev_get_mtu", unsafe { sys::rte_eth_dev_get_mtu(id, &raw mut now) })?;
         conf.rxmode.mtu = u32::from(config.mtu.unwrap_or(now));
-        // Only for frames that do not fit one buffer: many drivers have a faster path without.
-        if conf.rxmode.mtu + FRAMING > u32::from(pool.room()) {
-            conf.rxmode.offloads = info.rx_offload_capa & sys::PDM_RX_SCATTER;
-            conf.txmode.offloads = info.tx_offload_capa & sys::PDM_TX_MULTI_SEGS;
-        }
-        // Otherwise the driver may be handed frames of several buffers, and has to look at each.
-        let alike = conf.txmode.offloads == 0 && !self.inner.receives_into_devices();
-        let fast_free = info.tx_offload_capa & sys::PDM_TX_FAST_FREE;
-        self.fast_free = (alike && fast_free != 0).then(|| Arc::clone(pool));
-        if self.fast_free.is_some() {
-            conf.txmode.offloads |= fast_free;
-        }
-        self.offloads = [conf.rxmode.offloads, conf.txmode.offloads];
+        self.choose_offloads(&mut conf, &info, pool);
         self.hash = if config.queues > 1 { Hash::new(id, &info, self.by_addresses) } else { None };
         if let Some(hash) = self.hash {
             conf.rxmode.mq_mode = sys::PDM_MQ_RSS as _;
@@ -99,6 +87,24 @@ impl Port<Stopped> {
         }
         self.queues = config.queues;
         Ok(())
+    }
+
+    /// What the device does by itself of receiving and sending.
+    fn choose_offloads(&mut self, conf: &mut sys::rte_eth_conf, info: &sys::rte_eth_dev_info, pool: &Arc<Mempool>) {
+        // Only for frames that do not fit one buffer: many drivers have a faster path without.
+        let fits = conf.rxmode.mtu + FRAMING <= u32::from(pool.room());
+        if !fits {
+            conf.rxmode.offloads = info.rx_offload_capa & sys::PDM_RX_SCATTER;
+            conf.txmode.offloads = info.tx_offload_capa & sys::PDM_TX_MULTI_SEGS;
+        }
+        // Otherwise the driver may be handed frames of several buffers, and has to look at each.
+        let alike = fits && !self.inner.receives_into_devices();
+        let fast_free = info.tx_offload_capa & sys::PDM_TX_FAST_FREE;
+        self.fast_free = (alike && fast_free != 0).then(|| Arc::clone(pool));
+        if self.fast_free.is_some() {
+            conf.txmode.offloads |= fast_free;
+        }
+        self.offloads = [conf.rxmode.offloads, conf.txmode.offloads];
     }
 
     /// `now`: the MTU it had.

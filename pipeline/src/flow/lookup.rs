@@ -15,19 +15,14 @@ pub(crate) struct Likely<'a> {
     pub(crate) quick: Quick,
     pub(crate) form: Option<Form>,
     pub(crate) hash: FlowHash,
-    /// Whether no policy can name it: it is not looked up.
-    pub(crate) off: bool,
     pub(crate) flow: Option<WholeFlow<'a>>,
 }
 
 impl<'a> Likely<'a> {
     /// A packet that is looked up by itself.
-    pub(crate) fn of(table: &'a FlowTable, quick: Quick, may_match: impl Fn(&[u64; 5]) -> bool) -> Self {
-        if !may_match(&quick.words) {
-            return Self { quick, form: None, hash: FlowHash::default(), off: true, flow: None };
-        }
+    pub(crate) fn of(table: &'a FlowTable, quick: Quick) -> Self {
         let hash = table.hash(&quick.words);
-        Self { quick, form: None, hash, off: false, flow: table.candidate(hash) }
+        Self { quick, form: None, hash, flow: table.candidate(hash) }
     }
 }
 
@@ -35,15 +30,15 @@ impl<'a> Likely<'a> {
 const AHEAD: usize = 8;
 
 /// Parses a burst's packets, finds the records that are most likely theirs, and gives each packet to `take`, in order,
-/// `None` with those of another shape. What `may_match` denies is not looked up. `prefetch` asks for the lines of a record that `take` looks at. The steps run behind
+/// `None` with those of another shape. Those whose bits are set in `off` are not looked at. `prefetch` asks for the lines of a record that `take` looks at. The steps run behind
 /// one another, so that memory is asked for lines all the time and not for many at once: a CPU waits for some twenty, and
 /// drops what is asked for beyond them.
 #[inline]
 pub(crate) fn look_up<'a, B: PacketBuf>(
     table: &'a FlowTable,
     packets: &mut [B],
+    off: u32,
     parse: impl Fn(&B) -> Option<(Quick, Option<Form>)>,
-    may_match: impl Fn(&[u64; 5]) -> bool,
     prefetch: impl Fn(WholeFlow<'a>),
     mut take: impl FnMut(usize, &mut B, Option<&Likely<'a>>),
 ) {
@@ -54,18 +49,14 @@ pub(crate) fn look_up<'a, B: PacketBuf>(
             packet.prefetch();
         }
         if let Some(packet) = packets.get(step).filter(|_| !all.is_full()) {
-            all.push(parse(packet).map(|(quick, form)| {
-                if !may_match(&quick.words) {
-                    return Likely { quick, form, hash: FlowHash::default(), off: true, flow: None };
-                }
+            let parsed = if off & 1 << step == 0 { parse(packet) } else { None };
+            all.push(parsed.map(|(quick, form)| {
                 let hash = table.hash(&quick.words);
                 table.prefetch(hash);
-                Likely { quick, form, hash, off: false, flow: None }
+                Likely { quick, form, hash, flow: None }
             }));
         }
-        if let Some(Some(likely)) = all.get_mut(step.wrapping_sub(AHEAD))
-            && !likely.off
-        {
+        if let Some(Some(likely)) = all.get_mut(step.wrapping_sub(AHEAD)) {
             likely.flow = table.candidate(likely.hash);
             if let Some(flow) = likely.flow {
                 prefetch(flow);

@@ -284,11 +284,15 @@ impl WholeFlow<'_> {
         self.front.held.store(held | flags, Ordering::Relaxed);
     }
 
-    /// The owner has found that the flow's numbers may be of another generation than this one, under which it seals now.
-    pub(crate) fn seals_under(&self, generation: u32) {
-        if self.numbers().generation != generation {
-            self.front.unkey();
-        }
+    /// What the flow is told of the form of its options, when all else is: with `Some`, the next are sealed under this secret, in a
+    /// way that the lanes know. Only for its owner.
+    pub(crate) fn seals_under(&self, id: Option<SecretId>) {
+        let numbers = self.numbers();
+        let key =
+            (self.back.key_id.load(Ordering::Relaxed), (self.front.nonce_end.load(Ordering::Relaxed) >> 32) as u32);
+        let keyed = id.is_some_and(|id| id.generation() == numbers.generation && key == (id.bits(), numbers.kri));
+        let held = self.front.held.load(Ordering::Relaxed) & !UNKEYED;
+        self.front.held.store(held | if keyed { 0 } else { UNKEYED }, Ordering::Relaxed);
     }
 
     /// The numbers given out under this generation, or, with `None`, to options in clear. `None`: the flow's are of another

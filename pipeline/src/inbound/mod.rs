@@ -46,34 +46,25 @@ impl Worker {
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
     ) {
-        let Self { shared, snapshot, counters, scratch, trials, errors, index, epoch, .. } = self;
+        let Self { shared, snapshot, counters, scratch, trials, errors, index, epoch, sifting, .. } = self;
         let (shared, counters) = (&**shared, &**counters);
         // From here on no record that a look-up finds is used for another flow.
         epoch.enter();
         let snapshot = look(snapshot, shared.seen_by(*index));
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
-        outcomes.clear();
-        if rules.sieve.pass_all(packets.len(), outcomes) {
-            return epoch.leave();
-        }
+        let shape = |packet: &B| parse::plain_back(packet).or_else(|| Some(parse::measured(packet)?.0));
+        let Some(off) = rules.sieve.sift(sifting[1], packets, shape, outcomes) else { return epoch.leave() };
         let now = clock.now_ns();
 
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         // Which packets are ICMPv6 errors, whose quotation comes last: they may carry an option themselves.
         let mut quoting = 0u32;
-        let sieve = &rules.sieve;
-        let may = |words: &[u64; 5]| sieve.may_match(words);
-        let measured = |packet: &B| match parse::measured(packet) {
-            Some((quick, form)) => Some((quick, Some(form))),
-            // Of packets without an option only what nothing can name is of interest.
-            None if sieve.tells_apart() => Some((parse::plain_back(packet).filter(|quick| !may(&quick.words))?, None)),
-            None => None,
-        };
+        let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
         let prefetch = |flow: WholeFlow<'_>| flow.prefetch_inbound();
-        look_up(&shared.table, packets, measured, may, prefetch, |i, packet, likely| {
-            if likely.is_some_and(|likely| likely.off) {
+        look_up(&shared.table, packets, off, measured, prefetch, |i, packet, likely| {
+            if off & 1 << i != 0 {
                 return outcomes.push(Outcome::Passed(Reason::Off));
             }
             if let Some(c) = likely.and_then(|l| choose_known(ring, rules, packet, l, i as u8)) {
@@ -92,6 +83,7 @@ impl Worker {
             });
         });
 
+        sifting[1] = rules.sieve.is_worth_it(outcomes);
         let opened = open_first(ring, counters, packets, &mut chosen, &plans, scratch, trials, now);
         let mut accepted = Runs::new(rules, counters.worker, |policy| &policy.accepted);
         for c in &mut chosen {

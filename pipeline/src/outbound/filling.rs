@@ -11,7 +11,6 @@ use protocol::delta_time;
 use protocol::key_line::{Found, SecretId};
 use protocol::key_schedule::ReadyKey;
 use protocol::nonce::{nonce_words, xor_prseq};
-use protocol::suite::Aead;
 use protocol::wire::option::{Form, Metrics, Prefix6};
 
 /// Makes each packet's metrics, PRSEQ and nonce, in the batch's slots. Sealed options stand in front, in order; their
@@ -137,7 +136,7 @@ fn new_key(
     };
     let extra = shared.prseq_order(c.flow, id.generation(), kri).to_words();
     // What the lanes know to do with it.
-    let in_lanes = seals && !c.link_local && ring.sealer.as_ref().is_some_and(|s| s.aead == Aead::Aes128Gcm);
+    let in_lanes = seals && ring.sealer.as_ref().is_some_and(|sealer| sealer.in_lanes(c.link_local));
     c.flow.set_key(id, kri, &ready, extra, in_lanes);
     into.clone_from(&ready.state);
     Some(Found { base_nonce: nonce_words(ready.base_nonce), extra })

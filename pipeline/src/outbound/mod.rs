@@ -106,27 +106,28 @@ impl Worker {
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
     ) {
-        let Self { shared, snapshot, counters, index, epoch, naming, .. } = self;
+        let Self { shared, snapshot, counters, index, epoch, naming, sifting, .. } = self;
         let shared = &**shared;
         // From here on no record that a look-up finds is used for another flow.
         epoch.enter();
         let snapshot = look(snapshot, shared.seen_by(*index));
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
-        outcomes.clear();
-        if !snapshot.rules.sieve.pass_all(packets.len(), outcomes) {
-            let now = clock.now_ns();
-            let name = naming.of(snapshot.version, shared.path_mtus.epoch());
-            let burst = Burst { shared, snapshot, counters, name, me: *index as u16, taken_from, now };
-            let own = Own {
-                scratch: &mut self.scratch,
-                lanes: &mut self.lanes,
-                audit: &mut self.audit,
-                too_big: &mut self.too_big,
-                to_give: &mut self.to_give,
-            };
-            burst.go(own, packets, outcomes, clock);
-        }
-        self.epoch.leave();
+        let Some(off) = snapshot.rules.sieve.sift(sifting[0], packets, parse::plain, outcomes) else {
+            return epoch.leave();
+        };
+        let now = clock.now_ns();
+        let name = naming.of(snapshot.version, shared.path_mtus.epoch());
+        let burst = Burst { shared, snapshot, counters, name, me: *index as u16, taken_from, now };
+        let own = Own {
+            scratch: &mut self.scratch,
+            lanes: &mut self.lanes,
+            audit: &mut self.audit,
+            too_big: &mut self.too_big,
+            to_give: &mut self.to_give,
+        };
+        burst.go(own, off, packets, outcomes, clock);
+        sifting[0] = snapshot.rules.sieve.is_worth_it(outcomes);
+        epoch.leave();
     }
 }
 
@@ -141,10 +142,11 @@ struct Own<'a> {
 }
 
 impl<'a> Burst<'a> {
-    /// The stages.
+    /// The stages. `off`: the packets that no policy names, as bits, as far as that is known.
     fn go<B: PacketBuf>(
         self,
         Own { scratch, lanes, audit, too_big, to_give }: Own<'a>,
+        off: u32,
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
@@ -158,12 +160,14 @@ impl<'a> Burst<'a> {
             if ring.sealer.is_some() && self.taken_from.is_none() { lanes.front(&view, packets) } else { None };
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
-        let may = |words: &[u64; 5]| rules.sieve.may_match(words);
         match &in_lanes {
             None => {
                 let plain = |packet: &B| Some((parse::plain(packet)?, None));
                 let prefetch = |flow: WholeFlow<'_>| flow.prefetch_outbound_first();
-                look_up(&shared.table, packets, plain, may, prefetch, |i, packet, likely| {
+                look_up(&shared.table, packets, off, plain, prefetch, |i, packet, likely| {
+                    if off >> i & 1 != 0 {
+                        return outcomes.push(Outcome::Passed(Reason::Off));
+                    }
                     outcomes.push(self.decide(too_big, &mut chosen, &mut plans, i as u8, packet, likely));
                 });
             }
@@ -174,7 +178,11 @@ impl<'a> Burst<'a> {
                         outcomes.push(Outcome::Added(Form::Encrypted));
                         continue;
                     }
-                    let likely = parse::plain(packet).map(|quick| Likely::of(&shared.table, quick, may));
+                    if off >> i & 1 != 0 {
+                        outcomes.push(Outcome::Passed(Reason::Off));
+                        continue;
+                    }
+                    let likely = parse::plain(packet).map(|quick| Likely::of(&shared.table, quick));
                     outcomes.push(self.decide(too_big, &mut chosen, &mut plans, i as u8, packet, likely.as_ref()));
                 }
             }
@@ -223,9 +231,6 @@ impl<'a> Burst<'a> {
     ) -> Outcome {
         let Self { shared, snapshot, counters, now, .. } = self;
         let rules = &*snapshot.rules;
-        if likely.is_some_and(|likely| likely.off) {
-            return Outcome::Passed(Reason::Off);
-        }
         if let Some(c) = likely.and_then(|likely| choose_known(self, packet, likely, place)) {
             let form = c.form;
             chosen.push(c);

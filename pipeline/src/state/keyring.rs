@@ -30,6 +30,13 @@ impl Sealer {
         SecretId::new(0, self.generation)
     }
 
+    /// Whether the lanes know how to seal packets of a source of this kind: those from link-local ones count by a Global Pointer of
+    /// their own.
+    #[must_use]
+    pub(crate) const fn in_lanes(&self, link_local: bool) -> bool {
+        matches!(self.aead, Aead::Aes128Gcm) && !link_local
+    }
+
     /// Whether this node seals packets of this source.
     #[inline]
     #[must_use]

@@ -68,6 +68,8 @@ pub struct Worker {
     pub(crate) errors: ErrorBudget,
     /// The 5-tuples of flows that are to be given away when the burst has been sent.
     pub(crate) to_give: ArrayVec<[u64; 5], BURST>,
+    /// Whether the next burst is sifted: outbound, inbound.
+    pub(crate) sifting: [bool; 2],
     /// Where sealed packets' (key, nonce) pairs go in audit mode.
     pub audit: Option<AuditSink>,
 }
@@ -88,6 +90,7 @@ impl Worker {
             too_big: TokenBucket::new(100, 20),
             errors: ErrorBudget::default(),
             to_give: ArrayVec::new(),
+            sifting: [false; 2],
             audit: None,
             shared,
         }

@@ -87,8 +87,10 @@ fn elsewhere() -> Vec<Policy> {
 fn what_no_policy_names_has_the_reason_it_has_without_a_sieve() {
     for policies in elsewhere().into_iter().map(|policy| vec![policy]).chain([elsewhere()]) {
         let mut worker = worker(policies);
-        assert!(worker.shared.snapshots.rules().sieve.tells_apart());
-        for frame in frames(&sealed()) {
+        // Alone and in turn, sifted and not.
+        for (frame, sifting) in frames(&sealed()).into_iter().flat_map(|frame| [(frame.clone(), false), (frame, true)])
+        {
+            worker.sifting = [sifting; 2];
             let mut packet = VecBuf::new(&frame);
             let expected = Outcome::Passed(parse::parse(&packet).map_or_else(|reason| reason, |_| Reason::Off));
             assert_eq!(out(&mut worker, &mut packet, 5), expected, "{packet:?}");
@@ -104,7 +106,8 @@ fn a_burst_of_both_keeps_its_order() {
     // Every other port is measured.
     let ports = (1000..1032).step_by(2).map(|port| (port, port)).take(4).collect();
     let mut worker = worker(vec![Policy { ports, ..Policy::everything(Mode::Encrypted) }]);
-    for _ in 0..2 {
+    for sifted in [false, true, true] {
+        assert_eq!(worker.sifting, [sifted, false]);
         let mut packets: Vec<_> = (1000..1012).map(|port| VecBuf::new(&frame(port, 40))).collect();
         let mut outcomes = arrayvec::ArrayVec::new();
         worker.outbound(&mut packets, &mut outcomes, &|| 5);
@@ -116,6 +119,30 @@ fn a_burst_of_both_keeps_its_order() {
         }
     }
     assert_eq!(worker.shared.table.used(), 4);
+}
+
+/// Both directions in whole bursts: sifted from the second on, and no longer when what comes is measured.
+#[test]
+fn a_burst_that_no_policy_names_is_told_from_one_that_is_measured() {
+    let mut worker = worker(elsewhere().split_off(2));
+    let mut outcomes = arrayvec::ArrayVec::new();
+    for _ in 0..3 {
+        let mut packets = vec![VecBuf::new(&frame(1, 30)); 32];
+        worker.outbound(&mut packets, &mut outcomes, &|| 5);
+        assert_eq!(outcomes.to_vec(), vec![Outcome::Passed(Reason::Off); 32]);
+        let mut packets = vec![VecBuf::new(&frame_between(B, A, 443, 1, 30)); 31];
+        packets.push(VecBuf::new(&sealed()));
+        worker.inbound(&mut packets, &mut outcomes, &|| 5);
+        assert_eq!(outcomes.to_vec(), vec![Outcome::Passed(Reason::Off); 32]);
+        assert_eq!(worker.sifting, [true, true]);
+    }
+    worker.shared.replace(testing::config(vec![Policy { ports: vec![(1, 1)], ..Policy::everything(Mode::Encrypted) }]));
+    for _ in 0..2 {
+        let mut packets = vec![VecBuf::new(&frame(1, 30)); 3];
+        worker.outbound(&mut packets, &mut outcomes, &|| 5);
+        assert_eq!(outcomes.to_vec(), vec![Outcome::Added(Form::Encrypted); 3]);
+        assert_eq!(worker.sifting, [false, true]);
+    }
 }
 
 #[test]

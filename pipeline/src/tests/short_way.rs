@@ -86,6 +86,7 @@ enum Step {
     Answers(Vec<u8>),
     Rotate,
     AgeAll,
+    Mode(Mode),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -95,6 +96,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => proptest::collection::vec(0..6u8, 1..8).prop_map(Step::Answers),
         1 => Just(Step::Rotate),
         1 => Just(Step::AgeAll),
+        1 => prop_oneof![2 => Just(Mode::Encrypted), 1 => Just(Mode::Clear), 1 => Just(Mode::Pdm), 1 => Just(Mode::Off)]
+            .prop_map(Step::Mode),
     ]
 }
 
@@ -133,7 +136,7 @@ impl World {
                         let mut there = sent.clone();
                         assert_eq!(back(&mut self.there, &mut there, self.now), Outcome::Removed(Form::Encrypted));
                         assert_eq!(&there, before);
-                    } else {
+                    } else if !matches!(outcome, Outcome::Added(_)) {
                         assert_eq!(sent, before);
                     }
                 }
@@ -150,6 +153,10 @@ impl World {
             Step::Rotate => {
                 self.generation += 1;
                 self.here.cell.publish(testing::ring(true, self.generation, 1));
+                (Vec::new(), Vec::new())
+            }
+            Step::Mode(mode) => {
+                self.here.shared.replace(testing::config(vec![testing::policy(*mode)]));
                 (Vec::new(), Vec::new())
             }
             Step::AgeAll => {

@@ -39,10 +39,16 @@ fn a_key_goes_with_its_numbers() {
     assert!(!keyed());
     flow.set_key(id, 1, &key, [8, 9], true);
     assert!(keyed() && front.held.load(Ordering::Relaxed) & F != 0);
-    flow.seals_under(3);
-    assert!(keyed());
-    flow.seals_under(4);
-    assert!(!keyed());
+    for (under, expected) in [
+        (Some(id), true),
+        (None, false),
+        (Some(id), true),
+        (Some(SecretId::new(0, 4)), false),
+        (Some(SecretId::new(1, 3)), false),
+    ] {
+        flow.seals_under(under);
+        assert_eq!(keyed(), expected, "{under:?}");
+    }
     flow.set_key(SecretId::new(9, 3), 1, &key, [8, 9], false);
     assert!(!keyed(), "an order without a key");
     assert_eq!(flow.take(Some(2)), Err(NoNumber::NewerGeneration));

@@ -1,7 +1,10 @@
 //! The sieve against the rules that it is made of.
 
 use super::*;
+use crate::packet::buffer::VecBuf;
+use crate::packet::parse;
 use crate::state::rules::{PathConfig, Rules};
+use crate::testing;
 use proptest::prelude::*;
 use protocol::five_tuple::FiveTuple;
 
@@ -67,15 +70,25 @@ proptest! {
 
 #[test]
 fn whether_to_ask_is_known_beforehand() {
-    let closed = |sieve: &Sieve| {
+    let frames = [VecBuf::new(&[]), VecBuf::new(&[1; 80]), VecBuf::new(&testing::frame(1, 20))];
+    let sift = |sieve: &Sieve, sifting| {
         let mut outcomes = ArrayVec::new();
-        sieve.pass_all(3, &mut outcomes) && outcomes[..] == [Outcome::Passed(Reason::Off); 3]
+        let off = sieve.sift(sifting, &frames, parse::plain, &mut outcomes);
+        assert_eq!(outcomes.len(), if off.is_none() { frames.len() } else { 0 });
+        assert!(outcomes.iter().all(|&outcome| outcome == Outcome::Passed(Reason::Off)));
+        off
     };
+    let closed = |sieve: &Sieve| sift(sieve, false).is_none() && sift(sieve, true).is_none();
     let of = |modes: &[Mode]| rules(modes.iter().map(|&mode| Policy::everything(mode)).collect()).sieve;
     assert!(closed(&of(&[])) && closed(&of(&[Mode::Off, Mode::Off])));
     assert!(matches!(of(&[Mode::Clear, Mode::Off]), Sieve::Everything));
     // What is off comes first, and leaves nothing.
-    assert!(of(&[Mode::Off, Mode::Clear]).tells_apart());
+    let off = of(&[Mode::Off, Mode::Clear]);
+    assert_eq!((sift(&off, false), sift(&off, true)), (Some(0), Some(0b100)), "only of what is plain it can tell");
+    assert_eq!((sift(&Sieve::Everything, false), sift(&Sieve::Everything, true)), (Some(0), Some(0)));
+    let outcomes = |n| (0..32).map(move |i| Outcome::Passed(if i < n { Reason::Off } else { Reason::NoKey }));
+    let worth = |sieve: &Sieve, n| sieve.is_worth_it(&outcomes(n).collect::<Vec<_>>());
+    assert!(worth(&off, 4) && !worth(&off, 3) && !worth(&Sieve::Everything, 32));
     assert!(!of(&[Mode::Off, Mode::Clear]).may_match(&FiveTuple::default().words()));
     assert!(closed(&Sieve::default()) && !closed(&of(&[Mode::Off, Mode::Clear])));
 }
