@@ -131,7 +131,7 @@ impl PortQueue for Plain {
 }
 
 fn worker(side: Side, mode: Mode) -> Worker {
-    let setting = Setting { side, mode, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0 };
+    let setting = Setting { side, mode, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0, boxes: 1 };
     Worker::new(BoxState::new(&setting).shared, 0)
 }
 
@@ -222,7 +222,7 @@ fn aead(aead: Aead, open: bool) -> Result<Work> {
 
 fn look_up() -> Result<Work> {
     let setting =
-        Setting { side: Side::A, mode: Mode::Clear, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0 };
+        Setting { side: Side::A, mode: Mode::Clear, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0, boxes: 1 };
     let shared = BoxState::new(&setting).shared;
     let (known, packets) = packets();
     let mut worker = Worker::new(std::sync::Arc::clone(&shared), 0);
