@@ -125,6 +125,12 @@ pub fn report(args: &PipelineArgs) -> Result<Report> {
     Ok(report)
 }
 
+/// The columns of every line that there would be.
+#[cfg(test)]
+pub(crate) fn lines(args: &PipelineArgs) -> Vec<[(&'static str, String); 10]> {
+    args.groups().iter().flat_map(|(frame, all)| all.iter().map(|c| c.labels(*frame))).collect()
+}
+
 /// Octets of a hugepage.
 const HUGEPAGE: u64 = 2 << 20;
 
