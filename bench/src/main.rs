@@ -27,7 +27,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// The flow table against DPDK's `rte_hash` and papaya
     Flow(flow::FlowArgs),
-    /// Instructions per packet of the hot functions, counted by callgrind
+    /// Instructions per packet of the hot functions, counted by callgrind and by single steps
     Instructions(instructions::InstructionsArgs),
     /// One case of `instructions`, in this process
     #[command(hide = true)]

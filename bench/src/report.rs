@@ -27,6 +27,15 @@ impl Row {
     }
 }
 
+/// A line that could not be measured.
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub struct Absent {
+    /// What was to be measured, by column, as in [`Row::labels`].
+    pub labels: Vec<(Cow<'static, str>, String)>,
+    /// Why there is no figure.
+    pub reason: String,
+}
+
 /// What one benchmark found.
 #[derive(Clone, Serialize, Deserialize, Debug)]
 pub struct Report {
@@ -44,6 +53,9 @@ pub struct Report {
     pub machine: Machine,
     /// The figures.
     pub rows: Vec<Row>,
+    /// What there is no figure of; the reasons are among the notes too.
+    #[serde(default)]
+    pub not_measured: Vec<Absent>,
     /// What a reader must know: peers that were not there, the cost of the rig itself.
     pub notes: Vec<String>,
 }
@@ -91,13 +103,22 @@ impl Report {
             against: against.into(),
             machine: Machine::here(),
             rows: Vec::new(),
+            not_measured: Vec::new(),
             notes: Vec::new(),
         }
     }
 
+    /// Adds what could not be measured, and a note that says why, once.
+    pub fn push_absent(&mut self, labels: &[(&'static str, String)], reason: String) {
+        if !self.notes.contains(&reason) {
+            self.notes.push(reason.clone());
+        }
+        self.not_measured.push(Absent { labels: owned(labels), reason });
+    }
+
     /// Adds a row.
     pub fn push(&mut self, labels: &[(&'static str, String)], figure: Figure, ratio: Option<f64>) {
-        self.rows.push(Row { labels: labels.iter().map(|(k, v)| ((*k).into(), v.clone())).collect(), figure, ratio });
+        self.rows.push(Row { labels: owned(labels), figure, ratio });
     }
 
     /// The row with all of these labels.
@@ -106,12 +127,17 @@ impl Report {
         self.rows.iter().find(|r| r.has(labels))
     }
 
+    /// The labels of every line.
+    fn labels(&self) -> impl Iterator<Item = &Vec<(Cow<'static, str>, String)>> {
+        self.rows.iter().map(|r| &r.labels).chain(self.not_measured.iter().map(|a| &a.labels))
+    }
+
     /// Its table, aligned, in Markdown: readable on a terminal too.
     #[must_use]
     pub fn table(&self) -> String {
         let mut cells: Vec<Vec<String>> = Vec::new();
         let mut head: Vec<String> =
-            self.rows.first().map(|r| r.labels.iter().map(|(k, _)| k.to_string()).collect()).unwrap_or_default();
+            self.labels().next().map(|l| l.iter().map(|(k, _)| k.to_string()).collect()).unwrap_or_default();
         head.extend([self.unit.to_string(), self.spread.to_string(), self.against.clone()]);
         cells.push(head);
         for row in &self.rows {
@@ -120,6 +146,10 @@ impl Report {
             line.push(format!("{} to {}", number(row.figure.q1), number(row.figure.q3)));
             line.push(row.ratio.map_or_else(|| "-".to_owned(), |r| format!("{r:.2}")));
             cells.push(line);
+        }
+        for absent in &self.not_measured {
+            let values = absent.labels.iter().map(|(_, v)| v.clone());
+            cells.push(values.chain(["not measured", "-", "-"].map(str::to_owned)).collect());
         }
         let columns = cells[0].len();
         let widths: Vec<usize> = (0..columns)
@@ -162,6 +192,10 @@ impl Report {
         }
         Ok(())
     }
+}
+
+fn owned(labels: &[(&'static str, String)]) -> Vec<(Cow<'static, str>, String)> {
+    labels.iter().map(|(k, v)| ((*k).into(), v.clone())).collect()
 }
 
 /// Three digits that count, and thousands set apart.
@@ -225,5 +259,23 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(report.find(&[("keys", "1")]).is_some() && report.find(&[("keys", "2")]).is_none());
+    }
+
+    #[test]
+    fn what_was_not_measured_is_in_the_table_in_the_notes_and_in_json() {
+        let mut report = Report::new("x", "title", "ns", "times y");
+        for keys in ["1", "2"] {
+            report.push_absent(&[("keys", keys.into())], "y: not measured: it is not there".into());
+        }
+        assert_eq!(report.notes.len(), 1, "one reason, one note");
+        let text = report.markdown();
+        assert!(text.contains("| keys |") && text.contains("| 2    | not measured | -"), "{text}");
+        let json = serde_json::to_string(&report).expect("JSON");
+        let again: Report = serde_json::from_str(&json).expect("a report");
+        assert_eq!(again.not_measured[1].labels, [("keys".into(), "2".to_owned())]);
+        assert!(again.not_measured[0].reason.contains("not there"), "{json}");
+        let old = json.replace("\"not_measured\":[", "\"other\":[");
+        let old: Report = serde_json::from_str(&old).expect("reports from before there was the field are read");
+        assert!(old.not_measured.is_empty());
     }
 }

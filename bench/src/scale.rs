@@ -6,9 +6,11 @@ use crate::plot::Plot;
 use crate::ports::box_state;
 use crate::ports::chain::{Chain, ChainSetting, ROUND_PACKETS};
 use crate::ports::child::{self, Task};
+use crate::ports::environment;
 use crate::ports::frames::{FlowOrder, Frame};
 use crate::ports::job::OptionForm;
 use crate::ports::queues::Order;
+use crate::ports::recipe::Recipe;
 use crate::report::Report;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -99,7 +101,7 @@ impl Task for ScaleJob {
 /// Measures in this process.
 fn measure(job: &ScaleJob) -> Result<ScaleSample> {
     let setting = ChainSetting {
-        frame: Frame::Octets(80),
+        recipe: Recipe::plain(Frame::Octets(80)),
         mode: OptionForm::Sealed.mode(),
         inbound: InboundAction::Remove,
         flows: job.flows + if matches!(job.change, Change::NewFlows(_)) { NEW_FLOWS } else { 0 },
@@ -176,19 +178,13 @@ fn tables(flows: u32) -> u64 {
     2 * TableSize { capacity, tombstones: box_state::TOMBSTONES }.memory() as u64
 }
 
-fn free_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
 /// Measures.
 ///
 /// # Errors
 /// A run fails.
 pub fn report(args: &ScaleArgs) -> Result<Report> {
     let dir = Directory::scratch()?;
-    let memory = args.memory.map_or_else(|| free_memory() / 2, |m| m << 20);
+    let memory = args.memory.map_or_else(|| environment::free_memory() / 2, |m| m << 20);
     let wanted: Vec<u32> = if args.flows.is_empty() { FLOWS.to_vec() } else { args.flows.clone() };
     let fits: Vec<u32> = wanted.iter().copied().filter(|f| tables(*f) <= memory).collect();
     let job = |flows, change| ScaleJob { flows, change, seconds: args.seconds };

@@ -69,8 +69,13 @@ impl Meter {
     #[cfg(not(loom))]
     #[must_use]
     pub const fn new() -> Self {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
-        Self { last_received: ZERO, acknowledged: ZERO, last_sent: ZERO, next: ZERO, log: [ZERO; LOG] }
+        Self {
+            last_received: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            last_sent: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            log: [const { AtomicU64::new(0) }; LOG],
+        }
     }
 
     /// The next packet's place in the order of its Kri, and its PSNTP.

@@ -2,6 +2,7 @@
 //! them on SIGINT and SIGTERM. What a killed run left behind goes when the next one starts.
 
 use crate::command;
+use crate::hugepages::Taken;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -21,6 +22,8 @@ pub enum Item {
     Namespace(String),
     /// A directory with everything in it.
     Directory(PathBuf),
+    /// Hugepages that the kernel set aside for it.
+    Hugepages(Taken),
 }
 
 static ITEMS: Mutex<Vec<Item>> = Mutex::new(Vec::new());
@@ -64,6 +67,7 @@ pub fn take_down(item: &Item) {
         Item::Directory(path) => {
             let _ = std::fs::remove_dir_all(path);
         }
+        Item::Hugepages(taken) => taken.give_back(),
     }
 }
 

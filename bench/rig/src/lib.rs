@@ -21,6 +21,7 @@ mod directory;
 pub mod etcd_cluster;
 pub mod forwarders;
 mod free_port;
+mod hugepages;
 pub mod namespace;
 mod programs;
 pub mod registrars;
@@ -33,6 +34,7 @@ pub mod traffic;
 
 pub use directory::Directory;
 pub use free_port::free_port;
+pub use hugepages::Hugepages;
 pub use programs::{Programs, core};
 pub use requirements::able;
 pub use side::Side;

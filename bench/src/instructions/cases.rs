@@ -3,10 +3,12 @@
 //! A case first makes ready all [`PREPARED`] bursts, then works on as many as it is told. So two runs with different numbers
 //! differ by the work on the bursts alone, and the set-up falls out of the difference.
 
+use super::steps;
 use crate::flow::table::find_burst;
 use crate::measure::Random;
 use crate::ports::box_state::{BoxState, Setting};
 use crate::ports::frames;
+use crate::ports::isa::Isa;
 use anyhow::{Result, bail, ensure};
 use arrayvec::ArrayVec;
 use pipeline::packet::buffer::{PacketBuf, VecBuf};
@@ -15,7 +17,7 @@ use pipeline::ports::{BURST, PortQueue};
 use pipeline::state::policies::{InboundAction, Mode};
 use pipeline::state::worker::Worker;
 use pipeline::worker::{turn_inbound, turn_outbound};
-use protocol::aead::{Batch, KeyState, Path};
+use protocol::aead::{Batch, KeyState};
 use protocol::suite::Aead;
 use std::cell::Cell;
 use std::hint::black_box;
@@ -69,20 +71,38 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// Makes one case ready and works on `bursts` bursts; what callgrind counts.
+/// Makes one case ready and works on `bursts` bursts by an instruction set; what callgrind counts.
 ///
 /// # Errors
-/// There is no such case, or what it works on does not come out as it should.
-pub fn run(name: &str, bursts: usize) -> Result<()> {
-    ensure!(bursts <= PREPARED, "--bursts: at most {PREPARED}");
+/// There is no such case, this CPU lacks the instruction set, or what it works on does not come out as it should.
+pub fn run(name: &str, isa: Isa, bursts: usize) -> Result<()> {
+    let work = prepared(name, isa, bursts)?;
+    (0..bursts).try_for_each(work)
+}
+
+/// The same with marks around the bursts, behind `warm` bursts that do not count, for [`steps::count`].
+///
+/// # Errors
+/// As [`run`]; or it may not be traced.
+pub fn run_stepped(name: &str, isa: Isa, warm: usize, bursts: usize) -> Result<()> {
+    let mut work = prepared(name, isa, warm + bursts)?;
+    (0..warm).try_for_each(&mut work)?;
+    steps::allow()?;
+    steps::mark()?;
+    // By reference: what it holds is given back behind the mark, which takes far longer.
+    let done = (warm..warm + bursts).try_for_each(&mut work);
+    steps::mark()?;
+    done
+}
+
+fn prepared(name: &str, isa: Isa, bursts: usize) -> Result<Work> {
+    ensure!(bursts <= PREPARED, "--bursts: at most {PREPARED} are made ready");
     let Some(case) = CASES.iter().find(|c| c.name == name) else {
         let names: Vec<_> = CASES.iter().map(|c| c.name).collect();
         bail!("there is no case '{name}'; there are: {}", names.join(", "));
     };
-    // The one path that callgrind knows the instructions of.
-    ensure!(Path::AesNi.force(), "this CPU has no AES-NI, and it is the AES-NI path that is counted");
-    let work = (case.prepare)()?;
-    (0..bursts).try_for_each(work)
+    isa.force()?;
+    (case.prepare)()
 }
 
 fn burst(random: &mut Random) -> Vec<VecBuf> {
@@ -131,7 +151,7 @@ impl PortQueue for Plain {
 }
 
 fn worker(side: Side, mode: Mode) -> Worker {
-    let setting = Setting { side, mode, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0 };
+    let setting = Setting { side, mode, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0, boxes: 1 };
     Worker::new(BoxState::new(&setting).shared, 0)
 }
 
@@ -221,8 +241,15 @@ fn aead(aead: Aead, open: bool) -> Result<Work> {
 }
 
 fn look_up() -> Result<Work> {
-    let setting =
-        Setting { side: Side::A, mode: Mode::Clear, inbound: InboundAction::Remove, flows: FLOWS, workers: 1, now: 0 };
+    let setting = Setting {
+        side: Side::A,
+        mode: Mode::Clear,
+        inbound: InboundAction::Remove,
+        flows: FLOWS,
+        workers: 1,
+        now: 0,
+        boxes: 1,
+    };
     let shared = BoxState::new(&setting).shared;
     let (known, packets) = packets();
     let mut worker = Worker::new(std::sync::Arc::clone(&shared), 0);
@@ -265,7 +292,7 @@ mod tests {
                 work(i).unwrap_or_else(|e| unreachable!("{}, burst {i}: {e:#}", case.name));
             }
         }
-        assert!(run("no-such", 1).is_err_and(|e| e.to_string().contains("outbound-sealed")));
-        assert!(run("look-up", PREPARED + 1).is_err());
+        assert!(run("no-such", Isa::best(), 1).is_err_and(|e| e.to_string().contains("outbound-sealed")));
+        assert!(run("look-up", Isa::best(), PREPARED + 1).is_err());
     }
 }

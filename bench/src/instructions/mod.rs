@@ -1,15 +1,18 @@
-//! `bench instructions`: instructions per packet of the hot functions, counted by callgrind.
+//! `bench instructions`: instructions per packet of the hot functions.
 //!
 //! Counts do not depend on how fast or how busy a machine is, so they show a change of a few per cent, where times do not.
-//! They are those of the AES-NI build (valgrind knows no AVX-512), kept in `bench/instructions.json`.
+//! Those of the AES-NI path are counted by callgrind, and come out alike on every machine. valgrind knows neither VAES nor
+//! AVX-512, so where the CPU has them those paths are counted by single steps. All are kept in `bench/instructions.json`.
 
 pub mod cases;
 mod kept;
+pub mod steps;
 
+use crate::ports::isa::Isa;
 use anyhow::{Context, Result, bail, ensure};
 use cases::{CASES, Case, PREPARED};
 use clap::Args;
-use kept::Kept;
+use kept::{Counts, Kept};
 use pipeline::ports::BURST;
 use rig::Directory;
 use std::collections::BTreeMap;
@@ -19,6 +22,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bursts of the shorter run; the longer one works on all that are made ready.
 const FEW: usize = PREPARED / 9;
+/// What is counted by steps, where the CPU has it.
+const STEPPED_BY: [Isa; 2] = [Isa::Avx512, Isa::Vaes256];
+/// Bursts that are stepped through, behind the first [`FEW`]: a quarter of a million instructions take seconds.
+const STEPPED: usize = 8;
 
 /// Arguments of `bench instructions`.
 #[derive(Args, Clone, Debug)]
@@ -48,6 +55,12 @@ pub struct RunArgs {
     /// Bursts of 32 packets
     #[arg(long, default_value_t = PREPARED)]
     bursts: usize,
+    /// Instruction set
+    #[arg(long, value_enum, default_value_t = Isa::Aesni)]
+    isa: Isa,
+    /// Stops before and behind these bursts, to be stepped through in between
+    #[arg(long)]
+    stepped: bool,
 }
 
 /// One case, in this process.
@@ -55,7 +68,11 @@ pub struct RunArgs {
 /// # Errors
 /// See [`cases::run`].
 pub fn run_one(args: &RunArgs) -> Result<bool> {
-    cases::run(&args.name, args.bursts)?;
+    if args.stepped {
+        cases::run_stepped(&args.name, args.isa, FEW, args.bursts)?;
+    } else {
+        cases::run(&args.name, args.isa, args.bursts)?;
+    }
     Ok(true)
 }
 
@@ -72,8 +89,13 @@ pub fn run(args: &InstructionsArgs) -> Result<bool> {
         CASES.iter().filter(|c| args.only.is_empty() || args.only.iter().any(|n| n == c.name)).collect();
     ensure!(!chosen.is_empty(), "--only names no case; there are: {}", names());
     ensure!(!args.write || args.only.is_empty(), "--write writes all figures: leave --only out");
-    let now = Kept { compiler: env!("BENCH_COMPILER").to_owned(), instructions: count_all(&chosen)? };
+    let isas: Vec<Isa> = STEPPED_BY.into_iter().filter(|&isa| may_step(isa)).collect();
+    let (instructions, stepped) = count_all(&chosen, &isas)?;
+    let mut now = Kept { compiler: env!("BENCH_COMPILER").to_owned(), instructions, stepped };
     if args.write {
+        if let Ok(before) = Kept::read(&args.file) {
+            now.keep_others(&before);
+        }
         now.write(&args.file)?;
     }
     let before = if args.write || !(args.check || args.file.exists()) { None } else { Some(Kept::read(&args.file)?) };
@@ -93,47 +115,87 @@ fn names() -> String {
     CASES.iter().map(|c| c.name).collect::<Vec<_>>().join(", ")
 }
 
-/// Instructions per packet of each, counted side by side on the cores there are: counts do not mind.
-fn count_all(cases: &[&Case]) -> Result<BTreeMap<String, f64>> {
+/// Whether this path can be counted here: the CPU has it, and the kernel lets a process step through another.
+fn may_step(isa: Isa) -> bool {
+    let tried = std::env::current_exe().context("where is this program?").and_then(|program| {
+        ensure!(isa.is_available(), "this CPU does not have it");
+        steps::count(&mut stepped(&program, isa, CASES[0].name, 0))
+    });
+    if let Err(error) = &tried {
+        eprintln!("bench: {} is not counted: {error:#}", isa.name());
+    }
+    tried.is_ok()
+}
+
+/// Instructions per packet of each, by callgrind and by steps, counted side by side on the cores there are: counts do not
+/// mind.
+fn count_all(cases: &[&Case], isas: &[Isa]) -> Result<(Counts, BTreeMap<String, Counts>)> {
     let program = std::env::current_exe().context("where is this program?")?;
     let directory = Directory::scratch()?;
     let next = AtomicUsize::new(0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from).min(cases.len());
-    let work = || -> Result<Vec<(String, f64)>> {
+    let work = || -> Result<Vec<(Isa, &str, f64)>> {
         let mut mine = Vec::new();
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
             let few = count(&program, case.name, FEW, directory.path())?;
             let many = count(&program, case.name, PREPARED, directory.path())?;
             let packets = ((PREPARED - FEW) * BURST) as f64;
-            mine.push((case.name.to_owned(), many.saturating_sub(few) as f64 / packets));
+            mine.push((Isa::Aesni, case.name, many.saturating_sub(few) as f64 / packets));
+            for &isa in isas {
+                mine.push((isa, case.name, step(&program, isa, case.name)?));
+            }
         }
         Ok(mine)
     };
     std::thread::scope(|scope| {
         let handles: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        let mut all = BTreeMap::new();
+        let (mut counted, mut stepped) = (Counts::new(), BTreeMap::<String, Counts>::new());
         for handle in handles {
             let Ok(mine) = handle.join() else { bail!("a thread that counts has panicked") };
-            all.extend(mine?);
+            for (isa, name, count) in mine? {
+                let of_isa =
+                    if isa == Isa::Aesni { &mut counted } else { stepped.entry(isa.name().to_owned()).or_default() };
+                of_isa.insert(name.to_owned(), count);
+            }
         }
-        Ok(all)
+        Ok((counted, stepped))
     })
+}
+
+/// Instructions per packet by steps, without those of the marks.
+fn step(program: &Path, isa: Isa, name: &str) -> Result<f64> {
+    let count =
+        |bursts| steps::count(&mut stepped(program, isa, name, bursts)).with_context(|| format!("{name} by steps"));
+    let (none, some) = (count(0)?, count(STEPPED)?);
+    Ok(some.saturating_sub(none) as f64 / (STEPPED * BURST) as f64)
+}
+
+fn stepped(program: &Path, isa: Isa, name: &str, bursts: usize) -> Command {
+    let mut command = Command::new(program);
+    command.args(["instructions-run", name, "--isa", isa.name(), "--stepped"]);
+    command.args(["--bursts", &bursts.to_string()]);
+    plain(&mut command);
+    command
+}
+
+/// What stands in the environment would shift the stack.
+fn plain(command: &mut Command) {
+    let keep = ["PATH", "LD_LIBRARY_PATH"].map(|name| (name, std::env::var_os(name).unwrap_or_default()));
+    command.env_clear().envs(keep);
 }
 
 /// All instructions of one run.
 fn count(program: &Path, name: &str, bursts: usize, directory: &Path) -> Result<u64> {
     let file = directory.join(format!("{name}-{bursts}"));
-    let output = Command::new("valgrind")
+    let mut command = Command::new("valgrind");
+    command
         .args(["--tool=callgrind", "--quiet", "--error-exitcode=99"])
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(program)
         .args(["instructions-run", name, "--bursts", &bursts.to_string()])
-        .env_clear() // what stands in the environment would shift the stack
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("LD_LIBRARY_PATH", std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default())
-        .stdin(Stdio::null())
-        .output();
-    let output = match output {
+        .stdin(Stdio::null());
+    plain(&mut command);
+    let output = match command.output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             bail!("valgrind is not there, which counts the instructions: apt install valgrind")
         }

@@ -39,6 +39,14 @@ pub fn free_hugepages() -> u64 {
     std::fs::read_to_string(path).ok().and_then(|t| t.trim().parse::<u64>().ok()).unwrap_or(0) * 2
 }
 
+/// Octets of memory that are free, or could be.
+#[must_use]
+pub fn free_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
 /// MiB that a pool takes: buffers, each with its headers, and what its ring needs.
 #[must_use]
 pub const fn pool_megabytes(buffers: u32, room: u16) -> usize {

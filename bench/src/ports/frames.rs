@@ -1,5 +1,6 @@
 //! The frames that go in: which sizes, which flow, and as a capture file for `net_pcap`.
 
+use super::recipe::Recipe;
 use anyhow::{Context, Result, bail};
 use pipeline::ports::BURST;
 use protocol::five_tuple::FiveTuple;
@@ -48,6 +49,15 @@ impl Frame {
         match self {
             Self::Octets(n) => n as usize,
             Self::Imix => 1500,
+        }
+    }
+
+    /// The shortest there is.
+    #[must_use]
+    pub const fn shortest(self) -> usize {
+        match self {
+            Self::Octets(n) => n as usize,
+            Self::Imix => IMIX[0] as usize,
         }
     }
 
@@ -155,7 +165,7 @@ impl FlowOrder {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn capture(path: &Path, frame: Frame, frames: usize, flows: u32, share: (u32, u32)) -> Result<()> {
+pub fn capture(path: &Path, recipe: Recipe, frames: usize, flows: u32, share: (u32, u32)) -> Result<()> {
     if !frames.is_multiple_of(BURST) {
         bail!("a capture holds whole bursts, not {frames} frames");
     }
@@ -165,8 +175,8 @@ pub fn capture(path: &Path, frame: Frame, frames: usize, flows: u32, share: (u32
         let mut pcap = Pcap::new(BufWriter::new(&file), captures::ETHERNET)?;
         let mut octets = [0; 1536];
         for i in 0..frames {
-            let octets = &mut octets[..frame.size(i)];
-            write(octets, order.draw());
+            let octets = &mut octets[..recipe.frame.size(i)];
+            recipe.write(octets, i, order.draw());
             pcap.record(&Record { time: Duration::from_micros(i as u64), ..Record::whole(octets) })?;
         }
         pcap.finish().map(drop)
@@ -230,7 +240,7 @@ mod tests {
     #[test]
     fn a_capture_holds_what_was_asked_for() {
         let path = std::env::temp_dir().join(format!("pdmv2-capture-test-{}.pcap", std::process::id()));
-        capture(&path, Frame::Imix, 96, 48, (0, 1)).expect("written");
+        capture(&path, Recipe::plain(Frame::Imix), 96, 48, (0, 1)).expect("written");
         let frames = captures::frames(&path);
         std::fs::remove_file(&path).expect("removed");
         let mut flows = HashSet::new();

@@ -1,6 +1,9 @@
 //! One measurement, as it is handed to the process that takes it, and what comes back.
 
 use super::frames::Frame;
+use super::isa::Isa;
+use super::recipe::Recipe;
+use pipeline::ports::BURST;
 use pipeline::state::policies::Mode;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -13,7 +16,9 @@ const SPARE: u32 = 8192;
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// No policy: they pass.
-    Pass,
+    #[value(name = "pass-off", alias = "pass")]
+    #[serde(rename = "pass-off")]
+    PassOff,
     /// An option goes in.
     Add,
     /// From outside: a policy that leaves options unopened. What verify and remove cost without opening.
@@ -35,6 +40,7 @@ pub enum OptionForm {
     /// `PDMv2` in clear.
     Clear,
     /// `PDMv2` sealed.
+    #[value(alias = "encrypted")]
     Sealed,
 }
 
@@ -43,7 +49,7 @@ impl Action {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Pass => "pass",
+            Self::PassOff => "pass-off",
             Self::Add => "add",
             Self::PassIn => "pass-in",
             Self::Verify => "verify",
@@ -80,6 +86,24 @@ impl OptionForm {
     }
 }
 
+/// What is out of the ordinary about the packets.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Debug)]
+pub struct Mix {
+    /// One packet in so many is off the plain shapes; 0: none.
+    pub odd_every: u32,
+    /// Per cent of the packets that come to another worker than their flow's others. `None`: flows come as the captures
+    /// have them. With `Some`, 0 included, frames are rewritten at receipt, which costs the same whatever the share.
+    pub strays: Option<u8>,
+    /// Boxes on the other side.
+    pub boxes: u16,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self { odd_every: 0, strays: None, boxes: 1 }
+    }
+}
+
 /// A measurement in a process of its own.
 #[derive(Clone, Serialize, Deserialize, Debug)]
 pub struct Job {
@@ -91,6 +115,10 @@ pub struct Job {
     pub form: OptionForm,
     /// Flows.
     pub flows: u32,
+    /// The instruction set of our path.
+    pub isa: Isa,
+    /// Which packets come.
+    pub mix: Mix,
     /// Workers, each with a queue of its own.
     pub workers: usize,
     /// A capture for each worker; none when the packets are made in the process.
@@ -122,7 +150,33 @@ impl Job {
     /// Whether there are more flows than the captures hold.
     #[must_use]
     pub const fn is_rewritten(&self) -> bool {
-        self.flows as usize > self.capture_frames() * self.workers
+        self.mix.strays.is_some() || self.flows as usize > self.capture_frames() * self.workers
+    }
+
+    /// How its frames are made.
+    #[must_use]
+    pub const fn recipe(&self) -> Recipe {
+        Recipe { frame: self.frame, odd_every: self.mix.odd_every, boxes: self.mix.boxes }
+    }
+
+    /// Of so many packets, how many may not have got what the action is: those that are odd; and where packets are handed
+    /// from worker to worker, those that found the other one behind, since the machine may have taken its core away.
+    #[must_use]
+    pub const fn may_lack(&self, received: u64) -> u64 {
+        // Counters move burst by burst, and a worker has two of them under way.
+        let slack = 2 * BURST as u64 * self.workers as u64;
+        let odd = match received.checked_div(self.mix.odd_every as u64) {
+            Some(odd) => odd,
+            None => 0,
+        };
+        let late = if self.has_strays() { received / 10 } else { 0 };
+        slack + odd + late
+    }
+
+    /// Whether packets come to the wrong worker.
+    #[must_use]
+    pub const fn has_strays(&self) -> bool {
+        matches!(self.mix.strays, Some(1..))
     }
 }
 

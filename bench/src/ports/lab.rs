@@ -339,12 +339,7 @@ pub fn run<T>(device: Device, frame: Frame, flows: u32, with: impl FnOnce(&mut G
     let (mut inside, mut outside) = (Watched::new(inside, watch.clone()), Watched::new(outside, watch));
 
     let clock = TscClock::new();
-    let mode = match device {
-        Device::Copy | Device::Pass => Mode::Off,
-        Device::Add(form) => form.mode(),
-    };
-    let setting =
-        Setting { side: Side::A, mode, inbound: InboundAction::Remove, flows, workers: 1, now: clock.now_ns() };
+    let setting = setting(device, flows, clock.now_ns());
     let state = if device == Device::Copy { None } else { Some(BoxState::new(&setting)) };
     let mut worker = state.as_ref().map(|s| Worker::new(Arc::clone(&s.shared), 0));
     let counters: Vec<Arc<WorkerCounters>> = worker.iter().map(|w| Arc::clone(&w.counters)).collect();
@@ -397,6 +392,15 @@ pub fn run<T>(device: Device, frame: Frame, flows: u32, with: impl FnOnce(&mut G
     }
     drop(ports);
     result
+}
+
+/// The box that is measured.
+const fn setting(device: Device, flows: u32, now: u64) -> Setting {
+    let mode = match device {
+        Device::Copy | Device::Pass => Mode::Off,
+        Device::Add(form) => form.mode(),
+    };
+    Setting { side: Side::A, mode, inbound: InboundAction::Remove, flows, workers: 1, now, boxes: 1 }
 }
 
 /// The empty device.

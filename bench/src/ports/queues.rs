@@ -1,6 +1,8 @@
 //! Queues that stand for ports, or around them.
 
-use super::frames::{self, FlowOrder, Frame};
+use super::frames::{self, FlowOrder};
+use super::recipe::Recipe;
+use crate::measure::Random;
 use arrayvec::ArrayVec;
 use dpdk_ffi::{Mbuf, Mempool, Port, Started};
 use pipeline::ports::dpdk::DpdkQueue;
@@ -11,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Frames of our own making come in; what goes out is freed.
 pub struct Feed {
     pool: Arc<Mempool>,
-    frame: Frame,
+    recipe: Recipe,
     order: Order,
     made: usize,
     left: u64,
@@ -22,8 +24,15 @@ pub struct Feed {
 pub enum Order {
     /// By number, from the first to below the second, and again: what a warm-up inserts.
     Rising(u32, u32),
-    /// From the first on every so many, without an end: what the warm-up of one of several workers inserts.
-    Every(u32, u32),
+    /// The same of one worker's flows alone: every so many of them.
+    Share {
+        /// The next one.
+        next: u32,
+        /// Behind the last one.
+        end: u32,
+        /// Workers.
+        step: u32,
+    },
     /// As a capture holds them.
     Mixed(FlowOrder),
     /// As [`Order::Mixed`], and every so many packets one of a new flow.
@@ -42,13 +51,18 @@ pub enum Order {
 impl Feed {
     /// No frames yet.
     #[must_use]
-    pub fn new(pool: &Arc<Mempool>, frame: Frame, order: Order) -> Self {
-        Self { pool: Arc::clone(pool), frame, order, made: 0, left: 0 }
+    pub fn new(pool: &Arc<Mempool>, recipe: Recipe, order: Order) -> Self {
+        Self { pool: Arc::clone(pool), recipe, order, made: 0, left: 0 }
     }
 
     /// So many more frames are to come.
     pub fn allow(&mut self, frames: u64) {
         self.left += frames;
+    }
+
+    /// One frame in so many is odd from now on (0: none); gives how many were.
+    pub const fn odd(&mut self, every: u32) -> u32 {
+        std::mem::replace(&mut self.recipe.odd_every, every)
     }
 
     /// Flows come in another order from now on.
@@ -64,9 +78,9 @@ impl Feed {
                 *next = if flow + 1 < *end { flow + 1 } else { 0 };
                 flow
             }
-            Order::Every(next, step) => {
+            Order::Share { next, end, step } => {
                 let flow = *next;
-                *next = flow.wrapping_add(*step);
+                *next = if flow + *step < *end { flow + *step } else { flow % *step };
                 flow
             }
             Order::Mixed(order) => order.draw(),
@@ -80,7 +94,7 @@ impl Feed {
                 }
             }
         };
-        frames::write(packet.append(self.frame.size(self.made))?, flow);
+        self.recipe.write(packet.append(self.recipe.frame.size(self.made))?, self.made, flow);
         self.made += 1;
         Some(packet)
     }
@@ -102,17 +116,41 @@ impl PortQueue for Feed {
     }
 }
 
-/// A port's queue whose frames become those of more flows than its capture holds.
+/// Flows of another worker that come to this one now and then, as when the two directions of a flow are dealt out to
+/// different queues.
+#[derive(Clone, Debug)]
+pub struct Strays {
+    order: FlowOrder,
+    per_cent: u8,
+    random: Random,
+}
+
+impl Strays {
+    /// So many in 100 packets are of the flows of `order`.
+    #[must_use]
+    pub const fn new(order: FlowOrder, per_cent: u8) -> Self {
+        Self { order, per_cent, random: Random::new(0x5EED) }
+    }
+
+    /// Draws a flow, if it is the turn of these.
+    #[inline]
+    fn draw(&mut self) -> Option<u32> {
+        (self.random.below(100) < self.per_cent as usize).then(|| self.order.draw())
+    }
+}
+
+/// A port's queue whose frames become those of more flows than its capture holds, or of another order than it has.
 pub struct Rewriting {
     queue: DpdkQueue,
     order: FlowOrder,
+    strays: Option<Strays>,
 }
 
 impl Rewriting {
     /// Around a port's queue.
     #[must_use]
-    pub const fn new(queue: DpdkQueue, order: FlowOrder) -> Self {
-        Self { queue, order }
+    pub const fn new(queue: DpdkQueue, order: FlowOrder, strays: Option<Strays>) -> Self {
+        Self { queue, order, strays }
     }
 }
 
@@ -124,7 +162,8 @@ impl PortQueue for Rewriting {
         let before = into.len();
         self.queue.receive(into);
         for packet in &mut into[before..] {
-            frames::set_flow(packet.data_mut(), self.order.draw());
+            let stray = self.strays.as_mut().and_then(Strays::draw);
+            frames::set_flow(packet.data_mut(), stray.unwrap_or_else(|| self.order.draw()));
         }
     }
 
@@ -215,4 +254,22 @@ pub fn ends(port: &mut Port<Started>) -> Option<[DpdkQueue; 2]> {
     let mut queues = port.take_queues().into_iter();
     let ((rx0, tx0), (rx1, tx1)) = (queues.next()?, queues.next()?);
     Some([DpdkQueue::new((rx1, tx0), BURST), DpdkQueue::new((rx0, tx1), BURST)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn strays_are_of_the_other_worker_and_as_many_as_asked_for() {
+        for per_cent in [0, 1, 50, 100] {
+            let mut strays = Strays::new(FlowOrder::new(1000, (1, 2)), per_cent);
+            let drawn: Vec<u32> = (0..100_000).filter_map(|_| strays.draw()).collect();
+            assert!(drawn.iter().all(|flow| flow % 2 == 1));
+            let found = drawn.len() as f64 / 1000.0;
+            assert!((found - f64::from(per_cent)).abs() < 0.6, "{found} per cent, not {per_cent}");
+            assert!(per_cent == 0 || drawn.iter().collect::<HashSet<_>>().len() == 500, "each of its flows");
+        }
+    }
 }

@@ -5,7 +5,8 @@ use super::environment;
 use super::frames::FlowOrder;
 use super::job::{Action, Job, Sample};
 use super::outcomes::reasons;
-use super::queues::{Feed, Order, Rewriting};
+use super::queues::{Feed, Order, Rewriting, Strays};
+use super::recipe::Recipe;
 use anyhow::{Context, Result, bail};
 use dpdk_ffi::{Eal, Mempool, Port, Started, ThreadRegistration};
 use pipeline::flow::table::Ager;
@@ -48,7 +49,7 @@ pub fn measure(job: &Job) -> Result<Sample> {
         [environment::start(&eal, "net_pcap0", queues, &pool)?, environment::start(&eal, "net_null0", queues, &pool)?];
 
     let clock = TscClock::new();
-    let mode = if job.action == Action::Pass { Mode::Off } else { job.form.mode() };
+    let mode = if job.action == Action::PassOff { Mode::Off } else { job.form.mode() };
     let setting = Setting {
         side: Side::A,
         mode,
@@ -56,15 +57,16 @@ pub fn measure(job: &Job) -> Result<Sample> {
         flows: job.flows,
         workers: job.workers,
         now: clock.now_ns(),
+        boxes: job.mix.boxes,
     };
     let state = BoxState::new(&setting);
     let mut workers: Vec<_> = (0..job.workers).map(|i| Worker::new(Arc::clone(&state.shared), i)).collect();
-    for worker in &mut workers {
-        insert_own(job, &pool, worker, &clock);
-    }
+    insert_all(job, &pool, &mut workers, &clock);
     let sample = if job.is_rewritten() {
         let shares = job.workers as u32;
-        let around = |i, q| Rewriting::new(q, FlowOrder::new(job.flows, (i as u32, shares)));
+        let of = |worker| FlowOrder::new(job.flows, (worker % shares, shares));
+        let strays = |worker| job.mix.strays.filter(|&s| s > 0).map(|share| Strays::new(of(worker + 1), share));
+        let around = |i, q| Rewriting::new(q, of(i as u32), strays(i as u32));
         with_queues(job, &eal, &mut ports, &state.shared, workers, &cores, clock, around)
     } else {
         with_queues(job, &eal, &mut ports, &state.shared, workers, &cores, clock, |_, q| q)
@@ -73,13 +75,17 @@ pub fn measure(job: &Job) -> Result<Sample> {
     sample
 }
 
-/// Every flow of a worker sends a packet, in the order of their numbers: captures have another.
-fn insert_own(job: &Job, pool: &Arc<Mempool>, worker: &mut Worker, clock: &TscClock) {
-    let (first, step) = (worker.index() as u32, job.workers as u32);
-    let mut feed = Feed::new(pool, job.frame, Order::Every(first, step));
-    feed.allow(u64::from(job.flows.saturating_sub(first).div_ceil(step)));
-    let mut sink = Feed::new(pool, job.frame, Order::Every(first, step));
-    while turn_outbound(worker, &mut feed, &mut sink, clock) {}
+/// Every flow sends a packet to its own worker, in the order of their numbers: captures have another.
+fn insert_all(job: &Job, pool: &Arc<Mempool>, workers: &mut [Worker], clock: &TscClock) {
+    let recipe = Recipe { odd_every: 0, ..job.recipe() };
+    let step = workers.len() as u32;
+    for (share, worker) in (0..).zip(workers) {
+        let order = Order::Share { next: share, end: job.flows.max(step), step };
+        let mut feed = Feed::new(pool, recipe, order.clone());
+        feed.allow(u64::from(job.flows.div_ceil(step)));
+        let mut sink = Feed::new(pool, recipe, order);
+        while turn_outbound(worker, &mut feed, &mut sink, clock) {}
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call per measurement; they have nothing else in common")]
@@ -145,7 +151,7 @@ fn watch(
         at: Instant::now(),
         received: sum(&|c| c.outbound.received.get()),
         done: sum(&|c| match job.action {
-            Action::Pass => c.outbound.passed[Reason::Off as usize].get(),
+            Action::PassOff => c.outbound.passed[Reason::Off as usize].get(),
             _ => c.outbound.added.iter().map(Counter::get).sum(),
         }),
         on_core: ids.iter().map(|&id| environment::on_core(std::process::id(), id)).sum(),
@@ -164,11 +170,12 @@ fn watch(
     wait(Duration::from_secs_f64(job.seconds));
     let after = moment();
     let (received, done) = (after.received - before.received, after.done - before.done);
-    // Counters move burst by burst.
-    if received == 0 || received.abs_diff(done) > 2 * BURST as u64 * job.workers as u64 {
+    // Bursts under way at either moment may be counted a little late.
+    if received == 0 || received.abs_diff(done) > job.may_lack(received) {
         bail!("{done} of {received} packets got what they should: {}", reasons(counters));
     }
+    let packets = if job.has_strays() { done } else { received };
     let seconds = (after.at - before.at).as_secs_f64();
     let on_core = after.on_core.zip(before.on_core).map_or(seconds, |(a, b)| (a - b) / job.workers as f64);
-    Ok(Sample { packets: received, seconds, on_core: on_core.min(seconds) })
+    Ok(Sample { packets, seconds, on_core: on_core.min(seconds) })
 }

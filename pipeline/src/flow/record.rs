@@ -137,14 +137,13 @@ impl Flow {
     /// Nobody's.
     #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
         Self {
-            fingerprint: [ZERO; 2],
-            vouched: ZERO,
-            held: ZERO,
-            nonce: ZERO,
-            nonce_end: ZERO,
-            order: [ZERO; 2],
+            fingerprint: [const { AtomicU64::new(0) }; 2],
+            vouched: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            nonce: AtomicU64::new(0),
+            nonce_end: AtomicU64::new(0),
+            order: [const { AtomicU64::new(0) }; 2],
             meter: Meter::new(),
             key: KeyBody::new(),
         }
