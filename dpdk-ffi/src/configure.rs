@@ -37,8 +37,8 @@ impl Port<Stopped> {
         self.check("rte_eth_dev_get_mtu", unsafe { sys::rte_eth_dev_get_mtu(id, &raw mut now) })?;
         conf.rxmode.mtu = u32::from(config.mtu.unwrap_or(now));
         self.choose_offloads(&mut conf, &info, pool);
-        self.hash = if config.queues > 1 { Hash::new(id, &info, self.by_addresses) } else { None };
-        if let Some(hash) = self.hash {
+        self.setup.hash = if config.queues > 1 { Hash::new(id, &info, self.setup.by_addresses) } else { None };
+        if let Some(hash) = self.setup.hash {
             conf.rxmode.mq_mode = sys::PDM_MQ_RSS as _;
             conf.rx_adv_conf.rss_conf = hash.conf();
         }
@@ -100,11 +100,11 @@ impl Port<Stopped> {
         // Otherwise the driver may be handed frames of several buffers, and has to look at each.
         let alike = fits && !self.inner.receives_into_devices();
         let fast_free = info.tx_offload_capa & sys::PDM_TX_FAST_FREE;
-        self.fast_free = (alike && fast_free != 0).then(|| Arc::clone(pool));
-        if self.fast_free.is_some() {
+        self.setup.fast_free = (alike && fast_free != 0).then(|| Arc::clone(pool));
+        if self.setup.fast_free.is_some() {
             conf.txmode.offloads |= fast_free;
         }
-        self.offloads = [conf.rxmode.offloads, conf.txmode.offloads];
+        self.setup.offloads = [conf.rxmode.offloads, conf.txmode.offloads];
     }
 
     /// `now`: the MTU it had.
@@ -127,7 +127,7 @@ impl Port<Stopped> {
         // SAFETY: the port is configured and its queues are set up.
         self.check("rte_eth_dev_start", unsafe { sys::rte_eth_dev_start(self.inner.id) })?;
         self.inner.set_started(true);
-        if let Some(hash) = self.hash {
+        if let Some(hash) = self.setup.hash {
             hash.put_in_force();
         }
         if self.info()?.driver == PACKET_SOCKET {

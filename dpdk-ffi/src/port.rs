@@ -34,6 +34,19 @@ pub struct Stopped;
 #[derive(Debug)]
 pub struct Started;
 
+/// How a port was set up. (Beside the port, which is handed from state to state.)
+#[derive(Debug, Default)]
+pub struct Setup {
+    /// What it hashes, with several queues.
+    pub hash: Option<Hash>,
+    /// Whether it is to hash IPv6 packets by their addresses alone.
+    pub by_addresses: bool,
+    /// The pool of all that it is handed, if its driver gives buffers back without looking at them.
+    pub fast_free: Option<Arc<Mempool>>,
+    /// What it was set up with, receiving and sending.
+    pub offloads: [u64; 2],
+}
+
 /// A port in a state. It goes from thread to thread, but its functions are called by one at a time: drivers do not expect
 /// more.
 #[derive(Debug)]
@@ -41,14 +54,7 @@ pub struct Port<State> {
     pub(crate) inner: Arc<PortInner>,
     pub(crate) queues: u16,
     given: bool,
-    /// What it hashes, with several queues.
-    pub(crate) hash: Option<Hash>,
-    /// Whether it is to hash IPv6 packets by their addresses alone.
-    pub(crate) by_addresses: bool,
-    /// The pool of all that it is handed, if its driver gives buffers back without looking at them.
-    pub(crate) fast_free: Option<Arc<Mempool>>,
-    /// What it was set up with, receiving and sending.
-    pub(crate) offloads: [u64; 2],
+    pub(crate) setup: Box<Setup>,
     _state: PhantomData<(State, Cell<()>)>,
 }
 
@@ -99,16 +105,7 @@ pub struct PortStats {
 
 impl<State> Port<State> {
     pub(crate) fn into_state<Other>(self) -> Port<Other> {
-        Port {
-            inner: self.inner,
-            queues: self.queues,
-            given: false,
-            hash: self.hash,
-            by_addresses: self.by_addresses,
-            fast_free: self.fast_free,
-            offloads: self.offloads,
-            _state: PhantomData,
-        }
+        Port { inner: self.inner, queues: self.queues, given: false, setup: self.setup, _state: PhantomData }
     }
 
     /// DPDK's names of the offloads that it was set up with, in lower case: `tx_mbuf_fast_free`.
@@ -125,7 +122,7 @@ impl<State> Port<State> {
             };
             format!("{}_{}", if receiving { "rx" } else { "tx" }, name.to_string_lossy().to_lowercase())
         };
-        let [rx, tx] = self.offloads.map(|offloads| (0..64).filter(move |bit| offloads >> bit & 1 == 1));
+        let [rx, tx] = self.setup.offloads.map(|offloads| (0..64).filter(move |bit| offloads >> bit & 1 == 1));
         rx.map(|bit| (true, bit)).chain(tx.map(|bit| (false, bit))).map(name).collect()
     }
 
@@ -265,16 +262,7 @@ fn port_name(id: u16) -> String {
 
 impl Port<Stopped> {
     pub(crate) fn new(inner: PortInner) -> Self {
-        Self {
-            inner: Arc::new(inner),
-            queues: 0,
-            given: false,
-            hash: None,
-            by_addresses: false,
-            fast_free: None,
-            offloads: [0; 2],
-            _state: PhantomData,
-        }
+        Self { inner: Arc::new(inner), queues: 0, given: false, setup: Box::default(), _state: PhantomData }
     }
 
     /// Whether it can hash IPv6 packets by their addresses alone.
@@ -288,7 +276,7 @@ impl Port<Stopped> {
     /// Whether it shall, where it can, when it is configured next. Otherwise ports are hashed too, as far as the driver finds
     /// them: in a packet with an extension header many do not.
     pub fn hash_addresses(&mut self, alone: bool) {
-        self.by_addresses = alone;
+        self.setup.by_addresses = alone;
     }
 }
 
@@ -298,7 +286,7 @@ impl Port<Started> {
         if core::mem::replace(&mut self.given, true) {
             return Vec::new();
         }
-        let tx = |i| TxQueue::new(Arc::clone(&self.inner), i, self.fast_free.clone());
+        let tx = |i| TxQueue::new(Arc::clone(&self.inner), i, self.setup.fast_free.clone());
         let pair = |i| (RxQueue::new(Arc::clone(&self.inner), i), tx(i));
         (0..self.queues).map(pair).collect()
     }
@@ -308,7 +296,7 @@ impl Port<Started> {
     /// # Errors
     /// The driver does not say what it is.
     pub fn spread(&self) -> Result<Spread, Error> {
-        let Some(hash) = self.hash else {
+        let Some(hash) = self.setup.hash else {
             return Ok(Spread { queues: self.queues, hashes: false, key: None, reached: None, ipv6: None });
         };
         let in_force = hash.in_force();

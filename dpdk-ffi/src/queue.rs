@@ -110,7 +110,7 @@ mod tests {
         let mut port = eal.port("net_ring1").expect("port");
         let config = PortConfig { queues: 1, rx_descriptors: 256, tx_descriptors: 256, mtu: None, promiscuous: true };
         port.configure(&config, &pool).expect("configured");
-        assert!(port.fast_free.is_none() && port.offloads().is_empty(), "net_ring does not free at all");
+        assert!(port.setup.fast_free.is_none() && port.offloads().is_empty(), "net_ring does not free at all");
         let port = port.start().expect("started");
         let mut rx = RxQueue::new(Arc::clone(&port.inner), 0);
         let mut tx = TxQueue::new(Arc::clone(&port.inner), 0, Some(Arc::clone(&pool)));

@@ -31,7 +31,7 @@ pub(crate) enum Sieve {
     /// Whatever comes may be.
     Everything,
     /// The first that holds decides.
-    Some(ArrayVec<Test, TESTS>),
+    Some(Box<[Test]>),
 }
 
 /// A policy, or what covers several.
@@ -56,24 +56,25 @@ struct Masked {
 
 impl Sieve {
     pub(crate) fn of(policies: &[Policy]) -> Self {
-        let measured = |policy: &&Policy| policy.mode != Mode::Off;
+        let measured = |policy: &Policy| policy.mode != Mode::Off;
         // Policies that are off say something only in front of those that are not.
-        let last = policies.iter().rposition(|policy| measured(&policy));
+        let last = policies.iter().rposition(measured);
         let Some(policies) = last.and_then(|last| policies.get(..=last)) else { return Self::Nothing };
-        let mut tests = ArrayVec::new();
+        let mut tests = Vec::new();
         for (at, policy) in policies.iter().enumerate() {
             if tests.len() + 1 == TESTS {
-                tests.push(Test::covering(policies.iter().skip(at).filter(measured)));
+                let rest: Vec<_> = policies.iter().skip(at).filter(|policy| measured(policy)).collect();
+                tests.push(Test::covering(&rest));
                 break;
             }
             // What is off must not be said of a packet more than its policy says it of.
-            if policy.mode != Mode::Off || Test::is_exact(policy) {
-                tests.push(Test::covering(core::iter::once(policy)));
+            if measured(policy) || Test::is_exact(policy) {
+                tests.push(Test::covering(&[policy]));
             }
         }
         match tests.first() {
             Some(first) if first.holds_of_all() => Self::Everything,
-            _ => Self::Some(tests),
+            _ => Self::Some(tests.into()),
         }
     }
 
@@ -145,18 +146,18 @@ impl Test {
     }
 
     /// Holds of all that one of these policies names, which are all measured, or one that is not.
-    fn covering<'p>(policies: impl Iterator<Item = &'p Policy> + Clone) -> Self {
-        let mut protocols = policies.clone().map(|policy| match policy.protocol {
+    fn covering(policies: &[&Policy]) -> Self {
+        let mut protocols = policies.iter().map(|policy| match policy.protocol {
             ProtocolMatch::Any => None,
             ProtocolMatch::Number(number) => Some(number),
         });
         let first = protocols.next().flatten();
         Self {
-            inside: prefixes(policies.clone().map(|policy| &policy.inside[..])),
-            outside: prefixes(policies.clone().map(|policy| &policy.outside[..])),
-            ports: ports(policies.clone().map(|policy| &policy.ports[..])),
+            inside: prefixes(policies.iter().map(|policy| &policy.inside[..])),
+            outside: prefixes(policies.iter().map(|policy| &policy.outside[..])),
+            ports: ports(policies.iter().map(|policy| &policy.ports[..])),
             protocol: first.filter(|_| protocols.all(|other| other == first)),
-            measured: policies.clone().all(|policy| policy.mode != Mode::Off),
+            measured: policies.iter().all(|policy| policy.mode != Mode::Off),
         }
     }
 

@@ -28,7 +28,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     let protocol = prop_oneof![Just(ProtocolMatch::Any), (6u8..8).prop_map(ProtocolMatch::Number)];
     let mode = prop_oneof![Just(Mode::Off), Just(Mode::Clear), Just(Mode::Encrypted)];
     (list(prefix), list(prefix), list(ports), protocol, mode).prop_map(|(inside, outside, ports, protocol, mode)| {
-        Policy { inside, outside, ports, protocol, ..Policy::everything(mode) }
+        Policy { inside, outside, protocol, ports, ..Policy::everything(mode) }
     })
 }
 
