@@ -1,11 +1,16 @@
 //! Hugepages for the time of a run: taken from the kernel when it begins, and given back when it ends, however it ends.
 
 use crate::cleanup::{self, Item};
-use anyhow::{Context, Result};
+use crate::command::until;
+use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The kernel's pool of pages of 2 MiB.
 const POOL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+
+/// How long those that are in use may take to come back.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Hugepages that were taken. Dropped: given back.
 #[derive(Debug)]
@@ -95,9 +100,12 @@ impl Taken {
 
     fn shrink(&self) -> Result<()> {
         let now = number(&self.pool, "nr_hugepages")?;
-        anyhow::ensure!(now == self.set, "there are {now}, and {} were set: another one changed it", self.set);
-        let used = now.saturating_sub(available(&self.pool)?);
-        anyhow::ensure!(used <= self.used_before, "{used} are in use, and {} were before", self.used_before);
+        ensure!(now == self.set, "there are {now}, and {} were set: another one changed it", self.set);
+        let used = || -> Result<u64> { Ok(now.saturating_sub(available(&self.pool)?)) };
+        // A process that was killed just now gives its own back in a moment.
+        if until(PATIENCE, || Ok((used()? <= self.used_before).then_some(())))?.is_none() {
+            bail!("{} are in use, and {} were before", used()?, self.used_before);
+        }
         write(&self.pool, self.before)
     }
 }

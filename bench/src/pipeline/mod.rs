@@ -55,14 +55,15 @@ pub struct PipelineArgs {
     /// Instruction sets of our own path [default: the best that this CPU has]
     #[arg(long, value_delimiter = ',', value_enum)]
     isa: Vec<Isa>,
-    /// One packet in so many is off the plain shapes (TCP SYN, ICMPv6 echo, Hop-by-Hop Options, fragment); 0: none
+    /// One packet in so many is off the plain shapes (TCP SYN, ICMPv6 echo, Hop-by-Hop Options, fragment); 0: none. Left
+    /// out where a capture holds fewer frames than there are flows
     #[arg(long, value_delimiter = ',', value_name = "N")]
     odd: Vec<u32>,
     /// Per cent of the packets that come to another worker than their flow's others; also without any (0) frames are
     /// rewritten at receipt for this, so compare with 0, not with none given
     #[arg(long, value_delimiter = ',', value_name = "PER CENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     strays: Vec<u8>,
-    /// Numbers of boxes on the other side
+    /// Numbers of boxes on the other side; left out as odd packets are
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=8000))]
     boxes: Vec<u16>,
     /// Hugepages of 2 MiB that are to be free: taken for the time of the run and given back, when it is root; 0: as they are
