@@ -126,7 +126,7 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
         let fits = s.len.as_flattened()[p] <= (vouched >> 32) as u32 & 0xFFFF;
         // Whatever flag is set beside F is out of the way.
         let mine = held as u32 & !(u32::from(flags::F) << 16) == u32::from(view.me);
-        let within = was as u16 <= INDEX_LIMIT - 1;
+        let within = (was as u16) < INDEX_LIMIT;
         if same & named & fits & mine & within & ((s.plain & s.found) >> p & 1 != 0) {
             fast |= 1 << p;
             if (held >> 32) as u32 != seen(view.now_ns) {

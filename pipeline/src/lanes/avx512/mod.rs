@@ -1,6 +1,5 @@
 //! The stages on AVX-512, VAES and VPCLMULQDQ: four blocks or sixteen words in a register. Beside each function stands one of
 //! the same name in [`portable`](super::portable), which says in plain Rust what it does.
-#![allow(unsafe_code, reason = "loads and stores of registers, and hints; features, which the caller has found")]
 
 mod aead;
 mod ops;

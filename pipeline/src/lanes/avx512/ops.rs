@@ -2,6 +2,7 @@
 //!
 //! All of it is safe to call where the CPU features are. `unsafe` are loads and stores by pointers, each from a reference to
 //! as many octets.
+#![allow(unsafe_code, reason = "loads and stores of whole registers")]
 
 use super::super::record::Record;
 use super::super::scratch::{Block, GROUP};

@@ -1,4 +1,6 @@
-//! How long a burst takes: `cargo test --release -p pipeline --lib lanes::tests::speed -- --ignored --nocapture`.
+//! How long a burst takes: `cargo test --release -p pipeline --lib lanes::tests::speed -- --ignored --nocapture`. On the
+//! emulated CPU of `pipeline/tests/avx512` a nanosecond is an instruction; there few rounds and flows have to be enough
+//! (`LANES_ROUNDS`, `LANES_FLOWS`).
 
 use super::rig::{Packet, Shape, Spec, State, World};
 use crate::lanes::{Lanes, Set, number};
@@ -8,10 +10,14 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 const BUFFERS: usize = 4096;
-const ROUNDS: usize = 300;
+
+/// A number of the environment's.
+fn from_environment(name: &str) -> Option<usize> {
+    std::env::var(name).ok()?.parse().ok()
+}
 
 /// Nanoseconds per packet, the lowest tenth of many rounds, of `front` alone and of all.
-fn measure(set: Set, flows: usize) -> [f64; 2] {
+fn measure(set: Set, flows: usize, rounds: usize) -> [f64; 2] {
     let world = World::new(&vec![Spec { state: State::Fine, index: 0, psntp: 0 }; flows]);
     let mut lanes = Lanes::new(set);
     let mut random = 0x1234_5678_9ABC_DEF1_u64;
@@ -20,7 +26,7 @@ fn measure(set: Set, flows: usize) -> [f64; 2] {
     let frames: Vec<Vec<u8>> =
         (0..flows).map(|flow| Packet { flow, shape: Shape::Plain, payload: 26 }.frame()).collect();
     let mut buffers: Vec<VecBuf> = (0..BUFFERS).map(|_| VecBuf::new(&frames[0])).collect();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         for buffer in &mut buffers {
             random ^= random << 13;
             random ^= random >> 7;
@@ -47,16 +53,18 @@ fn measure(set: Set, flows: usize) -> [f64; 2] {
     }
     [fronts, alls].map(|mut all| {
         all.sort_by(f64::total_cmp);
-        all[ROUNDS / 10]
+        all[rounds / 10]
     })
 }
 
 #[test]
 #[ignore = "a measurement"]
 fn how_long_a_packet_takes() {
+    let rounds = from_environment("LANES_ROUNDS").unwrap_or(300);
+    let flows = from_environment("LANES_FLOWS").map_or_else(|| vec![1000, 65_536], |flows| vec![flows]);
     for set in Set::available() {
-        for flows in [1000, 65_536] {
-            let [front, all] = measure(set, flows);
+        for &flows in &flows {
+            let [front, all] = measure(set, flows, rounds);
             println!("{}: {flows} flows: front {front:.1} ns a packet, all {all:.1}", set.name());
         }
     }
