@@ -32,7 +32,6 @@ pub(super) fn fill(
 
 /// [`fill`], made for each way to know a packet's form.
 #[inline(never)]
-#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 fn fill_forms(
     shared: &Shared,
     ring: &KeyRing,

@@ -358,9 +358,9 @@ pub(super) fn place<B: PacketBuf>(packets: &mut [B], s: &Scratch) -> u32 {
     for (j, &p) in s.at.iter().enumerate().take(s.packed) {
         let Some(window) = packets.get_mut(usize::from(p)).and_then(PacketBuf::grow_window) else { continue };
         if s.tagged >> p & 1 == 0 {
-            put::<0>(window, j, s)
+            put::<0>(window, j, s);
         } else {
-            put::<4>(window, j, s)
+            put::<4>(window, j, s);
         }
         done |= 1 << p;
     }
