@@ -24,15 +24,8 @@ pub struct Feed {
 pub enum Order {
     /// By number, from the first to below the second, and again: what a warm-up inserts.
     Rising(u32, u32),
-    /// The same of one worker's flows alone: every so many of them.
-    Share {
-        /// The next one.
-        next: u32,
-        /// Behind the last one.
-        end: u32,
-        /// Workers.
-        step: u32,
-    },
+    /// From the first on every so many, without an end: what the warm-up of one of several workers inserts.
+    Every(u32, u32),
     /// As a capture holds them.
     Mixed(FlowOrder),
     /// As [`Order::Mixed`], and every so many packets one of a new flow.
@@ -78,9 +71,9 @@ impl Feed {
                 *next = if flow + 1 < *end { flow + 1 } else { 0 };
                 flow
             }
-            Order::Share { next, end, step } => {
+            Order::Every(next, step) => {
                 let flow = *next;
-                *next = if flow + *step < *end { flow + *step } else { flow % *step };
+                *next = flow.wrapping_add(*step);
                 flow
             }
             Order::Mixed(order) => order.draw(),

@@ -61,7 +61,9 @@ pub fn measure(job: &Job) -> Result<Sample> {
     };
     let state = BoxState::new(&setting);
     let mut workers: Vec<_> = (0..job.workers).map(|i| Worker::new(Arc::clone(&state.shared), i)).collect();
-    insert_all(job, &pool, &mut workers, &clock);
+    for (share, worker) in (0..).zip(&mut workers) {
+        insert_own(job, &pool, share, worker, &clock);
+    }
     let sample = if job.is_rewritten() {
         let shares = job.workers as u32;
         let of = |worker| FlowOrder::new(job.flows, (worker % shares, shares));
@@ -75,17 +77,13 @@ pub fn measure(job: &Job) -> Result<Sample> {
     sample
 }
 
-/// Every flow sends a packet to its own worker, in the order of their numbers: captures have another.
-fn insert_all(job: &Job, pool: &Arc<Mempool>, workers: &mut [Worker], clock: &TscClock) {
-    let recipe = Recipe { odd_every: 0, ..job.recipe() };
-    let step = workers.len() as u32;
-    for (share, worker) in (0..).zip(workers) {
-        let order = Order::Share { next: share, end: job.flows.max(step), step };
-        let mut feed = Feed::new(pool, recipe, order.clone());
-        feed.allow(u64::from(job.flows.div_ceil(step)));
-        let mut sink = Feed::new(pool, recipe, order);
-        while turn_outbound(worker, &mut feed, &mut sink, clock) {}
-    }
+/// Every flow of a worker sends a packet, in the order of their numbers: captures have another.
+fn insert_own(job: &Job, pool: &Arc<Mempool>, first: u32, worker: &mut Worker, clock: &TscClock) {
+    let (recipe, step) = (Recipe { odd_every: 0, ..job.recipe() }, job.workers as u32);
+    let mut feed = Feed::new(pool, recipe, Order::Every(first, step));
+    feed.allow(u64::from(job.flows.saturating_sub(first).div_ceil(step)));
+    let mut sink = Feed::new(pool, recipe, Order::Every(first, step));
+    while turn_outbound(worker, &mut feed, &mut sink, clock) {}
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call per measurement; they have nothing else in common")]
