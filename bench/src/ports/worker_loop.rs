@@ -87,7 +87,7 @@ fn insert_own(job: &Job, pool: &Arc<Mempool>, first: u32, worker: &mut Worker, c
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call per measurement; they have nothing else in common")]
-fn with_queues<Q: PortQueue + Send>(
+fn with_queues<Q: PortQueue<Packet: Send> + Send>(
     job: &Job,
     eal: &Eal,
     [inside, outside]: &mut [Port<Started>; 2],
