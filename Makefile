@@ -104,9 +104,10 @@ instructions:
 	$(CARGO) build --release --locked -p bench
 	target/release/bench instructions --check
 
-# The AEAD kernels of all instruction sets, executed by an emulated CPU that has AVX-512.
+# The AEAD kernels of all instruction sets and the outbound lanes, executed by an emulated CPU that has AVX-512.
 avx512:
 	protocol/tests/avx512/run.sh
+	pipeline/tests/avx512/run.sh
 
 # What depends on keys and texts in the AEAD kernels, seen by valgrind: nothing must. The test in it says so.
 secrets:

@@ -14,6 +14,9 @@
 //!
 //! The owner is one worker. A flow that is not one's own may be written to at any moment: all that is looked at of it are the
 //! fingerprint and the words at 16, 24 and 88, by atomic loads.
+//!
+//! The table is a promise: of a flow of its own, a worker loads everything but the words at 64 and 72 as registers, which is no
+//! atomic load. Who stores to them without being the owner makes a data race, which no type keeps from happening.
 
 pub(crate) use crate::flow::record::Flow as Record;
 use crate::ports::BURST;
