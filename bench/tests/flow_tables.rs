@@ -6,12 +6,12 @@ use bench::flow::papaya::Papaya;
 use bench::flow::rte_hash::{HashedBy, RteHash};
 use bench::flow::table::{BURST, Key, Ours, Sum, Table};
 use dpdk_ffi::Eal;
-use pipeline::flow::record::Flow;
+use pipeline::flow::record::FlowBack;
 use pipeline::flow::table::{FlowTable, TableSize};
 
 /// What was put in is found, once; what was not, or was taken out, is not.
-fn holds_what_was_put_in<'a>(table: &dyn Table<'a>, records: &'a [Flow]) {
-    let records: Vec<&Flow> = records.iter().collect();
+fn holds_what_was_put_in<'a>(table: &dyn Table<'a>, records: &'a [FlowBack]) {
+    let records: Vec<&FlowBack> = records.iter().collect();
     let keys = Keys::new(4096, 4096);
     let found = |bursts: &[[Key; BURST]]| table.look_up(0, bursts, true).expect("looked up").hits;
     for round in 0..3 {
@@ -26,8 +26,8 @@ fn holds_what_was_put_in<'a>(table: &dyn Table<'a>, records: &'a [Flow]) {
     assert!(table.remove(&keys.known[..1]).is_err(), "{}: a flow that is not there", table.name());
 }
 
-fn records() -> Vec<Flow> {
-    (0..4096).map(|_| Flow::default()).collect()
+fn records() -> Vec<FlowBack> {
+    (0..4096).map(|_| FlowBack::default()).collect()
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn rte_hash() {
     // The very records, in the order of the keys; what is not there is none, whatever stood in its place.
     let table = RteHash::new(&eal, "rte_hash", 8, HashedBy::Crc).expect("memory");
     let keys = Keys::new(64, 1);
-    let eight: Vec<&Flow> = records.iter().take(8).collect();
+    let eight: Vec<&FlowBack> = records.iter().take(8).collect();
     table.insert(0, &keys.known[..8], &eight).expect("eight flows");
     let burst: [Key; BURST] = std::array::from_fn(|i| keys.known[if i < 8 { 7 - i } else { i }]);
     let reader = table.enter(0).expect("a place");
