@@ -30,10 +30,12 @@
 #![deny(unsafe_code)]
 
 pub mod flow;
+#[cfg(not(loom))]
 pub mod inbound;
 #[cfg(not(loom))]
 pub mod lanes;
 pub mod observe;
+#[cfg(not(loom))]
 pub mod outbound;
 pub mod packet;
 pub mod ports;
@@ -42,4 +44,5 @@ pub mod state;
 mod testing;
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(not(loom))]
 pub mod worker;

@@ -12,4 +12,5 @@ pub mod rules;
 pub mod shared;
 pub(crate) mod sieve;
 pub mod snapshot;
+#[cfg(not(loom))]
 pub mod worker;

@@ -12,5 +12,6 @@ mod read_only;
 mod refused;
 mod replace;
 mod second_reading;
+mod short_way_back;
 mod two_boxes;
 mod worker_loop;

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "loads and stores of registers, and hints; features, which the caller has found")]
 
 mod aead;
+pub(super) mod inbound;
 mod ops;
 
 pub(super) use aead::seal;
