@@ -4,6 +4,7 @@
 //! One word holds a time and the PSNTP that belongs to it, so that a reader on another core always gets a pair.
 
 use crate::sync::{AtomicU64, Ordering};
+use core::hint::select_unpredictable;
 
 const TIME_BITS: u32 = 47;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
@@ -141,9 +142,13 @@ impl Meter {
             return Sample::default();
         }
         self.acknowledged.store(HEARD | u64::from(psnlr), Ordering::Relaxed);
-        let sent = self.log.iter().map(|e| e.load(Ordering::Relaxed)).find(|&e| e != 0 && e as u16 == psnlr);
+        // Without a branch: where it stands, nobody can foretell. Of two the first counts.
+        let sent = self.log.iter().rev().map(|e| e.load(Ordering::Relaxed)).fold(0, |found, e| {
+            let is_it = (e & VALID != 0) & (e as u16 == psnlr);
+            select_unpredictable(is_it, e, found)
+        });
         Sample {
-            round_trip_ns: sent.and_then(|sent| elapsed(sent, now).checked_sub(delta_tlr_ns)),
+            round_trip_ns: if sent == 0 { None } else { elapsed(sent, now).checked_sub(delta_tlr_ns) },
             server_delay_ns: Some(delta_tlr_ns),
         }
     }

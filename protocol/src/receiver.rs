@@ -154,6 +154,13 @@ impl ReceiverState {
         self.accept_otherwise(id, kri, psntp)
     }
 
+    /// [`Self::accept`] of a packet under the secret last opened with, and its highest Kri: nearly every one. `None`: it is
+    /// under another one, and nothing has changed.
+    #[inline]
+    pub fn accept_current(&self, id: SecretId, kri: u32, psntp: u16) -> Option<Verdict> {
+        self.space_of((self.current.load(Ordering::Acquire) & 1) as usize).accept_current(id, kri, psntp)
+    }
+
     /// [`Self::accept`] under another secret than the one last opened with.
     #[cold]
     fn accept_otherwise(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {

@@ -159,6 +159,13 @@ impl FlowTable {
         (&self.flow_key, &self.index, &self.fronts)
     }
 
+    /// The other parts of its records.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn backs(&self) -> &[FlowBack] {
+        &self.backs
+    }
+
     /// A secret for another purpose, made of the table's: that of this number.
     pub(crate) fn secret_for(&self, purpose: u64) -> [u8; 16] {
         let mut hasher = SipHasher13::new_with_key(&self.hash_key);
@@ -204,8 +211,9 @@ impl FlowTable {
         self.record(self.index.find(&self.backs, hash, words)?)
     }
 
+    /// The record at this place of both tables.
     #[inline]
-    fn record(&self, at: u32) -> Option<WholeFlow<'_>> {
+    pub(crate) fn record(&self, at: u32) -> Option<WholeFlow<'_>> {
         Some(WholeFlow { front: self.fronts.get(at as usize)?, back: self.backs.get(at as usize)? })
     }
 

@@ -2,40 +2,40 @@
 //!
 //! Stages over a burst: parse and hash, look up the flow, choose and guess the key, open the batch in one call, try further
 //! keys for the few that did not open, account, rewrite. Each asks for the cache lines of the next one. Nearly all packets
-//! are of the shape that boxes make and of a known flow; any other goes through `choose`, which finds the reason when it
-//! is not opened. State changes only for packets that authenticate; a packet whose option is in clear never makes any.
+//! are of the shape that boxes make, of a known flow, and under the key of the flow's packet before: those take the short
+//! way ([`ShortWay`], with the [lanes](crate::lanes::inbound)). Any other goes through `choose`, which finds the reason when it
+//! is not opened. Packets are taken into account in order, whichever way they go. State changes only for packets that authenticate; a packet whose option is in clear never makes any.
 
 mod accounting;
+mod choosing;
 mod chosen;
 pub mod guess;
 mod icmp_error;
 mod opening;
+mod short_way;
 
 use crate::flow::lookup::{Likely, look_up};
 use crate::flow::record::WholeFlow;
 use crate::observe::counters::{Outcome, WorkerCounters};
 use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, make_ready};
-use crate::packet::encrypted::EncryptedOption;
 use crate::packet::parse;
-use crate::packet::{mss, rewrite};
+use crate::packet::rewrite;
 use crate::ports::{BURST, Clock};
 use crate::state::budgets::{ErrorBudget, Purse, TrialBudget};
 use crate::state::keyring::KeyRing;
-use crate::state::policies::{InboundAction, OnFailure};
-use crate::state::rules::{Rules, Runs};
+use crate::state::policies::OnFailure;
+use crate::state::rules::Runs;
 use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
 use crate::state::worker::{Scratch, Worker, look};
 use accounting::{account, gaps, measure};
 use arrayvec::ArrayVec;
-use chosen::{Chosen, Plan, Plans, metrics_in_clear};
-use guess::{first_guess, same_as_before};
+use choosing::{choose, choose_known, plan_of};
+use chosen::{Chosen, Plans, metrics_in_clear};
 use opening::{Opened, key_of, open_first, open_further};
-use protocol::five_tuple::FiveTuple;
-use protocol::wire::dest_opts::{RemovePlan, plan_remove};
 use protocol::wire::option::{Form, Metrics};
-use protocol::wire::profile;
+use short_way::{Met, ShortWay, Sums};
 
 impl Worker {
     /// Works on a burst that the outside port has just received. `outcomes` gets one entry per packet, in order;
@@ -46,7 +46,7 @@ impl Worker {
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
     ) {
-        let Self { shared, snapshot, counters, scratch, trials, errors, index, epoch, sifting, .. } = self;
+        let Self { shared, snapshot, counters, scratch, trials, errors, index, epoch, sifting, lanes_back, .. } = self;
         let (shared, counters) = (&**shared, &**counters);
         // From here on no record that a look-up finds is used for another flow.
         epoch.enter();
@@ -55,58 +55,171 @@ impl Worker {
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
         let shape = |packet: &B| parse::plain_back(packet).or_else(|| Some(parse::measured(packet)?.0));
         let Some(off) = rules.sieve.sift(sifting[1], packets, shape, outcomes) else { return epoch.leave() };
-        let now = clock.now_ns();
-
+        let burst = Burst { shared, snapshot, counters, now: clock.now_ns() };
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
-        // Which packets are ICMPv6 errors, whose quotation comes last: they may carry an option themselves.
-        let mut quoting = 0u32;
+        let mut short = ShortWay::front(lanes_back, &shared.table, ring, rules, packets);
+        let quoting = burst.choose_all(short.as_ref(), off, packets, outcomes, &mut chosen, &mut plans);
+        sifting[1] = rules.sieve.is_worth_it(outcomes);
+        let mut opened = 0;
+        if !chosen.is_empty() {
+            opened = open_first(ring, counters, packets, &mut chosen, &plans, scratch, trials, burst.now);
+        }
+        if let Some(short) = &mut short {
+            short.open(packets, outcomes, &mut chosen, &mut plans);
+        }
+        burst.settle_all(short.as_ref(), scratch, trials, packets, outcomes, &mut chosen, &mut plans, opened);
+        if quoting != 0 {
+            mend_quotations(shared, snapshot, counters, errors, packets, outcomes, quoting, burst.now);
+        }
+        epoch.leave();
+    }
+}
+
+/// What goes for all packets of a burst.
+#[derive(Clone, Copy)]
+struct Burst<'a> {
+    shared: &'a Shared,
+    snapshot: &'a Snapshot,
+    counters: &'a WorkerCounters,
+    now: u64,
+}
+
+impl<'a> Burst<'a> {
+    /// Chooses the packets that are not in the lanes, and notes what becomes of all of them if nothing comes between. Gives
+    /// those that are ICMPv6 errors, whose quotation comes last: they may carry an option themselves.
+    #[inline]
+    fn choose_all<B: PacketBuf>(
+        self,
+        short: Option<&ShortWay<'a, '_>>,
+        off: u32,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        chosen: &mut ArrayVec<Chosen<'a>, BURST>,
+        plans: &mut Plans,
+    ) -> u32 {
+        let Self { shared, snapshot, counters, now } = self;
+        let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
+        let mut quoting = 0;
         let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
-        let prefetch = |flow: WholeFlow<'_>| flow.prefetch_inbound();
-        look_up(&shared.table, packets, off, measured, prefetch, |i, packet, likely| {
-            if off & 1 << i != 0 {
-                return outcomes.push(Outcome::Passed(Reason::Off));
+        let mut take = |i: usize, packet: &mut B, likely: Option<&Likely<'a>>| {
+            if off >> i & 1 != 0 {
+                return Outcome::Passed(Reason::Off);
             }
             if let Some(c) = likely.and_then(|l| choose_known(ring, rules, packet, l, i as u8)) {
-                outcomes.push(c.done());
+                let done = c.done();
                 chosen.push(c);
-                return;
+                return done;
             }
             quoting |= u32::from(icmp_error::is_one(packet.data())) << i;
-            outcomes.push(match choose(shared, snapshot, counters, packet, &mut plans, now) {
+            match choose(shared, snapshot, counters, packet, plans, now) {
                 Ok(c) => {
                     let done = c.done();
                     chosen.push(Chosen { packet: i as u8, ..c });
                     done
                 }
                 Err((on_failure, reason)) => not_opened(packet, counters, on_failure, reason),
+            }
+        };
+        let Some(short) = short else {
+            let prefetch = |flow: WholeFlow<'_>| flow.prefetch_inbound();
+            look_up(&shared.table, packets, off, measured, prefetch, |i, packet, likely| {
+                outcomes.push(take(i, packet, likely));
             });
-        });
+            return quoting;
+        };
+        for (i, packet) in packets.iter_mut().enumerate() {
+            outcomes.push(short.outcome(i).unwrap_or_else(|| {
+                let likely = measured(packet).map(|(quick, form)| Likely { form, ..Likely::of(&shared.table, quick) });
+                take(i, packet, likely.as_ref())
+            }));
+        }
+        quoting
+    }
 
-        sifting[1] = rules.sieve.is_worth_it(outcomes);
-        let opened = open_first(ring, counters, packets, &mut chosen, &plans, scratch, trials, now);
-        let mut accepted = Runs::new(rules, counters.worker, |policy| &policy.accepted);
-        for c in &mut chosen {
-            let first_opened = c.slot.is_some_and(|slot| opened & 1 << slot != 0);
-            match settle(shared, snapshot, counters, scratch, trials, packets, &plans, c, first_opened, now) {
-                None => accepted.count(c.policy),
-                Some(reason) => {
-                    fail(snapshot, counters, packets, outcomes, &plans, c, reason);
-                    continue;
-                }
+    /// Takes the packets into account, in order, and the options out.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
+    fn settle_all<B: PacketBuf>(
+        self,
+        short: Option<&ShortWay<'a, '_>>,
+        scratch: &Scratch,
+        trials: &mut TrialBudget,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        chosen: &mut ArrayVec<Chosen<'a>, BURST>,
+        plans: &mut Plans,
+        opened: u32,
+    ) {
+        let Self { shared, snapshot, counters, now } = self;
+        let mut accepted = Runs::new(&snapshot.rules, counters.worker, |policy| &policy.accepted);
+        let mut sums = Sums::default();
+        let mut slow = chosen.iter_mut().peekable();
+        let mut rest = short.map_or(&[][..], ShortWay::known);
+        loop {
+            while let Some(c) = slow.next_if(|c| rest.first().is_none_or(|known| c.packet < known.packet)) {
+                let failure = self.settle(scratch, trials, packets, plans, c, opened);
+                self.finish(packets, outcomes, plans, c, failure, &mut accepted);
             }
-            if let (false, Some(packet)) = (c.keeps, packets.get_mut(usize::from(c.packet)))
-                && !strip(packet, &plans, c, counters)
-                && let Some(outcome) = outcomes.get_mut(usize::from(c.packet))
-            {
-                *outcome = Outcome::Passed(Reason::ReadOnly);
+            let Some(short) = short.filter(|_| !rest.is_empty()) else { break };
+            let run = slow.peek().map_or(rest.len(), |c| rest.iter().take_while(|k| k.packet < c.packet).count());
+            let (fine, met) = short.account(rest.get(..run).unwrap_or(rest), counters, &mut sums, now);
+            let (fine, others) = rest.split_at_checked(fine).unwrap_or((rest, &[]));
+            for known in fine {
+                accepted.count(known.policy);
+                short.strip(known, packets, outcomes, counters);
             }
+            rest = others;
+            let (Some(met), Some((odd, others))) = (met, rest.split_first()) else { continue };
+            rest = others;
+            let Some(mut c) = short.chosen(odd, packets, outcomes, plans) else { continue };
+            let failure = match met {
+                Met::Refused(reason) => Some(reason),
+                Met::Moved => account(shared, snapshot, counters, &mut c, plans, odd.guess, &short.metrics(odd), now),
+            };
+            self.finish(packets, outcomes, plans, &c, failure, &mut accepted);
         }
+        sums.add_to(counters);
         accepted.end();
-        if quoting != 0 {
-            mend_quotations(shared, snapshot, counters, errors, packets, outcomes, quoting, now);
+    }
+
+    /// [`settle`] of a packet that went the slow way.
+    fn settle<B: PacketBuf>(
+        self,
+        scratch: &Scratch,
+        trials: &mut TrialBudget,
+        packets: &[B],
+        plans: &Plans,
+        c: &mut Chosen<'a>,
+        opened: u32,
+    ) -> Option<Reason> {
+        let Self { shared, snapshot, counters, now } = self;
+        let first_opened = c.slot.is_some_and(|slot| opened & 1 << slot != 0);
+        settle(shared, snapshot, counters, scratch, trials, packets, plans, c, first_opened, now)
+    }
+
+    /// Takes the option out of a packet, or does what its policy says of one that was not accepted.
+    #[inline]
+    fn finish<B: PacketBuf>(
+        self,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        plans: &Plans,
+        c: &Chosen<'_>,
+        failure: Option<Reason>,
+        accepted: &mut Runs<'_>,
+    ) {
+        let Self { snapshot, counters, .. } = self;
+        if let Some(reason) = failure {
+            return fail(snapshot, counters, packets, outcomes, plans, c, reason);
         }
-        epoch.leave();
+        accepted.count(c.policy);
+        if let (false, Some(packet)) = (c.keeps, packets.get_mut(usize::from(c.packet)))
+            && !strip(packet, plans, c, counters)
+            && let Some(outcome) = outcomes.get_mut(usize::from(c.packet))
+        {
+            *outcome = Outcome::Passed(Reason::ReadOnly);
+        }
     }
 }
 
@@ -130,7 +243,7 @@ fn not_opened<B: PacketBuf>(
 
 /// Takes a packet into account, further keys tried if its first did not open it. The reason why it is not accepted, if it is
 /// not.
-#[inline(always)] // as long as one loop calls it: a call has more arguments than registers
+#[inline(always)] // as long as one function calls it: a call has more arguments than registers
 #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 fn settle<'a, B: PacketBuf>(
     shared: &'a Shared,
@@ -209,122 +322,6 @@ fn mend_quotations<B: PacketBuf>(
             *outcome = Outcome::Dropped(reason);
         }
     }
-}
-
-fn plan_of<B: PacketBuf>(packet: &B) -> Option<(usize, RemovePlan)> {
-    let parse::Parsed { l3, chain } = parse::parse(packet).ok()?;
-    Some((l3, plan_remove(&chain, &packet.data()[l3..])?))
-}
-
-/// Chooses a packet of the measured shape whose flow is known and in which nothing is out of the way. `None`: [`choose`]
-/// it.
-#[inline]
-fn choose_known<'a, B: PacketBuf>(
-    ring: &KeyRing,
-    rules: &Rules,
-    packet: &B,
-    Likely { quick, form, flow, .. }: &Likely<'a>,
-    number: u8,
-) -> Option<Chosen<'a>> {
-    let (flow, form) = (flow.filter(|flow| flow.back.is(&quick.words))?, (*form)?);
-    let (policy, way) = rules.way(flow.back.policy())?;
-    if way.opens != Some(form) || flow.back.host_measures(form) {
-        return None;
-    }
-    let option_at = parse::PLAIN_UPPER + form.option_at();
-    let guess = if form == Form::Encrypted {
-        flow.prefetch_inbound_rest();
-        let f = profile::is_f(*packet.data().get(option_at + profile::FLAGS_AT)?);
-        let source = FiveTuple::from_words(quick.words).reversed().source();
-        Some(same_as_before(ring, flow, source, f)?)
-    } else {
-        None
-    };
-    Some(Chosen {
-        flow: Some(flow),
-        guess,
-        policy: policy as u32,
-        option_at: option_at as u32,
-        packet: number,
-        plan: None,
-        form,
-        slot: None,
-        derived: false,
-        refused: false,
-        keeps: way.keeps,
-    })
-}
-
-/// Finds policy, flow and first guess of one packet.
-#[inline(never)]
-fn choose<'a, B: PacketBuf>(
-    shared: &'a Shared,
-    snapshot: &Snapshot,
-    counters: &WorkerCounters,
-    packet: &mut B,
-    plans: &mut Plans,
-    now: u64,
-) -> Result<Chosen<'a>, (OnFailure, Reason)> {
-    let pass = |reason| (OnFailure::Pass, reason);
-    let parse::Parsed { l3, chain } = parse::parse(packet).map_err(pass)?;
-    let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
-    let tuple = chain.five_tuple;
-    let outbound = tuple.reversed();
-    let words = outbound.words();
-    let hash = shared.table.hash(&words);
-    let flow = shared.table.find(hash, &words);
-    let policy = rules.policy_of(flow.map(|flow| flow.back), &words).ok_or(pass(Reason::Off))?;
-    let rule = rules.policy(policy).ok_or(pass(Reason::Off))?;
-    let form = rule.mode.form().ok_or(pass(Reason::Off))?;
-    if rules.config.mss_clamp {
-        let mtu_with = |len| shared.mtu_with(rules, &tuple.src, len, now);
-        mss::clamp_packet(packet, l3, &chain, form, counters, mtu_with).map_err(pass)?;
-    }
-    let option = chain.option.ok_or(pass(Reason::NoOption))?;
-    if rule.inbound == InboundAction::Pass {
-        return Err(pass(Reason::PolicyPass));
-    }
-    if option.form != form {
-        return Err(pass(Reason::OtherForm));
-    }
-    let data = &packet.data()[l3..];
-    let octets = data.get(option.offset..option.offset + form.option_len()).ok_or(pass(Reason::Truncated))?;
-    let remove = plan_remove(&chain, data).ok_or(pass(Reason::MalformedOption))?;
-    // An encrypted option says by itself whose it is.
-    let others = form != Form::Encrypted && !remove.as_inserted;
-    if others || flow.is_some_and(|flow| flow.back.host_measures(form)) {
-        return Err(pass(Reason::HostsOwn));
-    }
-    let mut guess = None;
-    if form == Form::Encrypted {
-        if ring.peers.is_empty() {
-            return Err(consequence(ring, OnFailure::Pass, Reason::NoKey));
-        }
-        let option = EncryptedOption::parse(octets).ok_or(pass(Reason::MalformedOption))?;
-        guess = first_guess(ring, flow, &tuple, option.head.f != 0);
-        if guess.is_none() {
-            if let Some(policy) = rules.counters(policy as u32, counters.worker) {
-                policy.failed.add(1);
-            }
-            return Err(consequence(ring, rule.on_failure, Reason::UnknownPeer));
-        }
-    }
-    plans.push(Plan { l3, remove, words, hash });
-    let (plan, option_at) = (Some(plans.len() as u8 - 1), (l3 + option.offset) as u32);
-    let (policy, keeps) = (policy as u32, rule.inbound == InboundAction::Verify);
-    Ok(Chosen {
-        flow,
-        guess,
-        policy,
-        option_at,
-        packet: 0,
-        plan,
-        form,
-        slot: None,
-        derived: false,
-        refused: false,
-        keeps,
-    })
 }
 
 /// Takes the option out. `false`: the packet's buffer does not allow it.

@@ -3,7 +3,7 @@
 
 use super::record::Record;
 use super::scratch::Scratch;
-use super::{Head, View, portable};
+use super::{Head, View, inbound, portable};
 use crate::packet::buffer::PacketBuf;
 use crate::ports::BURST;
 use protocol::aead::Path;
@@ -67,6 +67,23 @@ impl Set {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
             Twin::Avx512 => unsafe { super::avx512::front(view, heads, records, s) },
+        }
+    }
+
+    /// Stages parse, find and check of packets that come back.
+    #[inline]
+    pub(super) fn known<'a>(
+        self,
+        view: &inbound::View<'a>,
+        heads: &[&inbound::Head; BURST],
+        records: &mut [&'a Record; BURST],
+        s: &mut inbound::Scratch,
+    ) -> u32 {
+        match self.0 {
+            Twin::Portable => inbound::portable::front(view, heads, records, s),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the type's invariant: the CPU has the features.
+            Twin::Avx512 => unsafe { super::avx512::inbound::front(view, heads, records, s) },
         }
     }
 

@@ -42,6 +42,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod dispatch;
+pub(crate) mod inbound;
 mod portable;
 mod record;
 mod scratch;

@@ -21,6 +21,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    #[inline]
     fn bucket(ns: u64) -> usize {
         let exponent = ns.max(1 << SUB_BITS).ilog2() - SUB_BITS;
         (((exponent as usize) << SUB_BITS) + (ns >> exponent) as usize).min(BUCKETS - 1)
@@ -36,8 +37,20 @@ impl Histogram {
     /// Counts one time.
     #[inline]
     pub fn record(&self, ns: u64) {
-        self.buckets[Self::bucket(ns)].add(1);
+        self.count(ns);
         self.sum.add(ns);
+    }
+
+    /// [`Histogram::record`] but for the sum, which [`Histogram::add_up`] adds once for many.
+    #[inline]
+    pub fn count(&self, ns: u64) {
+        self.buckets[Self::bucket(ns)].add(1);
+    }
+
+    /// Adds the sum of times that were counted.
+    #[inline]
+    pub fn add_up(&self, sum_ns: u64) {
+        self.sum.add(sum_ns);
     }
 
     /// Adds this histogram's counts to `into` (of [`BUCKETS`] entries); gives the sum in nanoseconds.

@@ -74,13 +74,22 @@ fn undo<B: PacketBuf>(packet: &mut B, room: usize) -> bool {
 #[inline]
 #[must_use]
 pub fn strip_plain<B: PacketBuf, const N: usize>(packet: &mut B) -> bool {
+    strip_behind::<B, N, PLAIN_UPPER>(packet)
+}
+
+/// The same of a frame whose IPv6 header ends at `END`: with VLAN tags it is that much further behind.
+#[inline]
+#[must_use]
+pub fn strip_behind<B: PacketBuf, const N: usize, const END: usize>(packet: &mut B) -> bool {
+    const { assert!(END >= PLAIN_UPPER) };
     let frame = packet.data_mut();
-    let Some(&front) = frame.first_chunk::<PLAIN_UPPER>() else { return false };
-    let Some(&next) = frame.get(PLAIN_UPPER) else { return false };
-    let Some(place) = frame.get_mut(N..).and_then(<[u8]>::first_chunk_mut::<PLAIN_UPPER>) else { return false };
+    let Some(&front) = frame.first_chunk::<END>() else { return false };
+    let Some(&next) = frame.get(END) else { return false };
+    let Some(place) = frame.get_mut(N..).and_then(<[u8]>::first_chunk_mut::<END>) else { return false };
     *place = front;
-    let ip = &mut place[ETHERNET..];
+    let l3 = END - ipv6::HEADER_LEN;
+    let ip = &mut place[l3..];
     ip[ipv6::NEXT_HEADER_AT] = next;
-    ipv6::set_payload_len(ip, ipv6::payload_len(&front[ETHERNET..]).saturating_sub(N));
+    ipv6::set_payload_len(ip, ipv6::payload_len(&front[l3..]).saturating_sub(N));
     packet.trim_front(N)
 }

@@ -16,8 +16,15 @@ impl Prefixes {
     #[inline]
     #[must_use]
     pub fn contains(&self, address: u128) -> bool {
+        self.range_of(address).is_some()
+    }
+
+    /// Addresses around this one that lie within them too, first and last. `None`: this one does not.
+    #[inline]
+    #[must_use]
+    pub fn range_of(&self, address: u128) -> Option<(u128, u128)> {
         let behind = self.ranges.partition_point(|&(first, _)| first <= address);
-        behind.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|&(_, last)| address <= last)
+        self.ranges.get(behind.checked_sub(1)?).copied().filter(|&(_, last)| address <= last)
     }
 
     /// As they were given.

@@ -3,6 +3,7 @@
 use crate::flow::quiescence::WorkerEpoch;
 use crate::flow::record::Naming;
 use crate::lanes::ShortWay;
+use crate::lanes::inbound::Lanes as LanesBack;
 use crate::observe::audit::AuditSink;
 use crate::observe::counters::WorkerCounters;
 use crate::ports::BURST;
@@ -63,6 +64,7 @@ pub struct Worker {
     pub(crate) lanes: ShortWay,
     pub(crate) epoch: WorkerEpoch,
     pub(crate) scratch: Box<Scratch>,
+    pub(crate) lanes_back: LanesBack,
     pub(crate) trials: TrialBudget,
     pub(crate) too_big: TokenBucket,
     pub(crate) errors: ErrorBudget,
@@ -86,6 +88,7 @@ impl Worker {
             lanes: ShortWay::default(),
             epoch: shared.quiescence.worker(index),
             scratch: Box::default(),
+            lanes_back: LanesBack::default(),
             trials: TrialBudget::default(),
             too_big: TokenBucket::new(100, 20),
             errors: ErrorBudget::default(),

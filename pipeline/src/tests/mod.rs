@@ -14,5 +14,6 @@ mod refused;
 mod replace;
 mod second_reading;
 mod short_way;
+mod short_way_back;
 mod two_boxes;
 mod worker_loop;

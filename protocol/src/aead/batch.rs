@@ -146,6 +146,12 @@ impl Batch {
         self.tag[slot] = words(word(TAG_AT), word(TAG_AT + 8));
     }
 
+    /// Sets a slot's nonce only, as words: for who has filled in the rest.
+    #[inline]
+    pub fn set_nonce(&mut self, slot: usize, nonce: (u64, u32)) {
+        self.nonce[slot] = words(nonce.0, nonce.1.into());
+    }
+
     /// The octets of a slot's text.
     #[inline]
     #[must_use]

@@ -55,7 +55,7 @@ const FIRST: u64 = 4 * PACKETS_PER_KRI;
 /// Places a PSNTP relative to the highest one: the distance that agrees with it modulo 2^16 and with the Kri that
 /// opened it. `None`: no honest sender can have made the pair.
 #[inline]
-fn distance(high_kri: u32, high_psn: u16, kri: u32, psntp: u16) -> Option<i64> {
+pub(super) fn distance(high_kri: u32, high_psn: u16, kri: u32, psntp: u16) -> Option<i64> {
     let per = PACKETS_PER_KRI as i64;
     let rotations = i64::from(kri) - i64::from(high_kri);
     // n of the packet minus n of the highest lies strictly between these two.
@@ -66,17 +66,41 @@ fn distance(high_kri: u32, high_psn: u16, kri: u32, psntp: u16) -> Option<i64> {
     (d < high).then_some(d)
 }
 
+/// [`distance`] under the highest Kri itself: the nearer way round.
+#[inline]
+pub(super) fn distance_within(high_psn: u16, psntp: u16) -> Option<i64> {
+    const PER: i64 = PACKETS_PER_KRI as i64;
+    let d = i64::from(psntp.wrapping_sub(high_psn) as i16);
+    (-PER < d && d < PER).then_some(d)
+}
+
 impl Space<'_> {
     #[inline]
     pub(super) fn accept(&self, id: SecretId, kri: u32, psntp: u16) -> Verdict {
-        let mut seen = self.high.load(Ordering::Acquire);
+        let seen = self.high.load(Ordering::Acquire);
         // `begin` takes the id away before it writes `high`: while the id is ours, so was the number just read.
-        let taken_over = || self.id.load(Ordering::Acquire) != id.bits();
-        if taken_over() {
+        if self.id.load(Ordering::Acquire) != id.bits() {
             return Verdict::TooOld;
         }
+        self.place(id, kri, seen, distance((seen >> 32) as u32, number(seen) as u16, kri, psntp))
+    }
+
+    /// [`Self::accept`] if the highest number is under this secret and Kri.
+    #[inline]
+    pub(super) fn accept_current(&self, id: SecretId, kri: u32, psntp: u16) -> Option<Verdict> {
+        let seen = self.high.load(Ordering::Acquire);
+        if self.id.load(Ordering::Acquire) != id.bits() || (seen >> 32) as u32 != kri {
+            return None;
+        }
+        Some(self.place(id, kri, seen, distance_within(number(seen) as u16, psntp)))
+    }
+
+    /// Takes a packet into account that is so far from the highest number, which was `seen` while the space was this secret's.
+    #[inline]
+    fn place(&self, id: SecretId, kri: u32, mut seen: u64, distance: Option<i64>) -> Verdict {
+        let taken_over = || self.id.load(Ordering::Acquire) != id.bits();
         let highest = number(seen);
-        let Some(d) = distance((seen >> 32) as u32, highest as u16, kri, psntp) else { return Verdict::TooOld };
+        let Some(d) = distance else { return Verdict::TooOld };
         let Some(number) = highest.checked_add_signed(d) else { return Verdict::TooOld };
         match self.window.mark(number, highest) {
             Mark::Fresh => {}

@@ -164,3 +164,36 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// Whatever comes, [`ReceiverState::accept_current`] says what [`ReceiverState::accept`] would, or nothing.
+    #[test]
+    fn the_short_way_is_the_long_one(
+        first: u16,
+        steps in prop::collection::vec((prop_oneof![8 => -40i64..80, 1 => -40_000i64..40_000, 1 => Just(0)], 1u32..3), 1..300),
+    ) {
+        let (long, short) = (ReceiverState::default(), ReceiverState::default());
+        let (mut n, mut generation) = (70_000i64, 1);
+        for (step, other) in steps {
+            n = (n + step).max(0);
+            if step == 0 { generation = other }
+            let (kri, psntp) = packet(first, n as u64);
+            let before = short.current();
+            let wanted = long.accept(id(generation), kri, psntp);
+            let made = short.accept_current(id(generation), kri, psntp);
+            prop_assert_eq!(made.is_some(), before == Some((id(generation), kri)));
+            prop_assert_eq!(made.unwrap_or_else(|| short.accept(id(generation), kri, psntp)), wanted);
+            prop_assert_eq!(short.snapshot(), long.snapshot());
+        }
+    }
+}
+
+/// Under one Kri every PSNTP is placed as by the general rule, or refused as by it.
+#[test]
+fn distances_within_a_kri() {
+    for high in [0u16, 1, 32_766, 32_767, 32_768, 65_535] {
+        for psntp in 0..=u16::MAX {
+            assert_eq!(space::distance_within(high, psntp), space::distance(7, high, 7, psntp), "{high} {psntp}");
+        }
+    }
+}

@@ -33,6 +33,13 @@ impl FlowBack {
         FiveTuple::from_words(self.words())
     }
 
+    /// The outbound 5-tuple's destination, which is the source of packets coming back, as a number.
+    #[inline]
+    pub(crate) fn destination(&self) -> u128 {
+        let [low, high] = [&self.tuple[2], &self.tuple[3]].map(|half| half.load(Ordering::Relaxed));
+        (u128::from(low) | u128::from(high) << 64).swap_bytes()
+    }
+
     /// The word of its policy, which those rules understand that gave it ([`Rules`](crate::state::rules::Rules)).
     #[inline]
     #[must_use]

@@ -2,6 +2,7 @@
 //! the same name in [`portable`](super::portable), which says in plain Rust what it does.
 
 mod aead;
+pub(super) mod inbound;
 mod ops;
 
 pub(super) use aead::seal;

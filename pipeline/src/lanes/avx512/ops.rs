@@ -159,7 +159,7 @@ pub(super) fn high_words(a: [Z; 2]) -> Z {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn lanes(a: __m128i, b: __m128i, c: __m128i, d: __m128i) -> Z {
+pub(super) fn lanes(a: __m128i, b: __m128i, c: __m128i, d: __m128i) -> Z {
     let two = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
     _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(two, c), d)
 }

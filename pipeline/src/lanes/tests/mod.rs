@@ -1,6 +1,6 @@
 //! The lanes against the parts of `protocol` that they do the work of, and the twins against each other.
 
 mod model;
-mod rig;
+pub(super) mod rig;
 mod speed;
 mod twins;

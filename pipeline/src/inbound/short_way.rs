@@ -1,0 +1,376 @@
+//! The short way of packets that come back: those whose flow the [lanes](crate::lanes::inbound) have found, under the key of the
+//! flow's packet before. Each stage is a loop over the burst's packets.
+//!
+//! What does not go as it nearly always does is left to the slow way, with what is known of the packet by then: no key at hand,
+//! an option that the key does not open, a replay, a flow that an earlier packet of the burst has moved on.
+
+use super::accounting::gaps;
+use super::choosing::plan_of;
+use super::chosen::{Chosen, Plan, Plans};
+use super::guess::Guess;
+use crate::flow::record::{Flow, WholeFlow};
+use crate::flow::table::FlowTable;
+use crate::lanes::inbound::{Lanes, View};
+use crate::observe::counters::{Outcome, WorkerCounters};
+use crate::observe::reasons::Reason;
+use crate::packet::buffer::{PacketBuf, make_ready};
+use crate::packet::parse::PLAIN_UPPER;
+use crate::packet::rewrite;
+use crate::ports::BURST;
+use crate::state::keyring::KeyRing;
+use crate::state::rules::Rules;
+use arrayvec::ArrayVec;
+use core::ptr;
+use protocol::aead::KeyState;
+use protocol::delta_time::{self, Scaled};
+use protocol::nonce::xor_prseq;
+use protocol::receiver::Verdict;
+use protocol::suite::Aead;
+use protocol::wire::option::{Form, Metrics};
+use protocol::wire::profile;
+
+const FORM: Form = Form::Encrypted;
+/// Octets of a VLAN tag.
+const TAG: usize = 4;
+
+/// A packet of the short way.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    flow: WholeFlow<'a>,
+    pub(super) guess: Guess,
+    /// The place of its policy among the rules.
+    pub(super) policy: u32,
+    pub(super) packet: u8,
+    /// Whether its option is left in place.
+    keeps: bool,
+}
+
+/// What a packet met that does not count as nearly all do.
+pub(super) enum Met {
+    /// It does not count.
+    Refused(Reason),
+    /// Nothing yet: its flow has been moved on to another key.
+    Moved,
+}
+
+/// Times that were counted, to be added up once per burst.
+#[derive(Default)]
+pub(super) struct Sums {
+    round_trip_ns: u64,
+    server_delay_ns: u64,
+}
+
+impl Sums {
+    pub(super) fn add_to(self, counters: &WorkerCounters) {
+        counters.round_trip.add_up(self.round_trip_ns);
+        counters.server_delay.add_up(self.server_delay_ns);
+    }
+}
+
+/// The packets of a burst that go the short way, in order.
+pub(super) struct ShortWay<'a, 'l> {
+    lanes: &'l mut Lanes,
+    known: ArrayVec<Known<'a>, BURST>,
+    /// They, and those of them whose options stay, as bits by their places.
+    taken: u32,
+    keeps: u32,
+    /// What all of them are sealed with.
+    aead: Option<Aead>,
+}
+
+impl<'a, 'l> ShortWay<'a, 'l> {
+    /// Finds them, and gets their options ready to be opened. `None`: there are none.
+    #[inline]
+    pub(super) fn front<B: PacketBuf>(
+        lanes: &'l mut Lanes,
+        table: &'a FlowTable,
+        ring: &KeyRing,
+        rules: &Rules,
+        packets: &[B],
+    ) -> Option<Self> {
+        if ring.peers.is_empty() || !lanes.are_asked() {
+            return None;
+        }
+        let (key, index, records) = table.view();
+        let known = lanes.front(&View { key, index, records, backs: table.backs() }, packets);
+        let mut this = Self { lanes, known: ArrayVec::new(), taken: 0, keeps: 0, aead: None };
+        if known != 0 {
+            this.choose(table, ring, rules, known);
+            this.take_keys();
+        }
+        this.lanes.note(this.taken);
+        (this.taken != 0).then_some(this)
+    }
+
+    /// Policy and guess of each, as the slow way has them. Packets that follow one another mostly have them in common.
+    #[inline]
+    fn choose(&mut self, table: &'a FlowTable, ring: &KeyRing, rules: &Rules, mut left: u32) {
+        let (mut ways, mut boxes) = (Ways { rules, before: None }, Boxes { ring, before: None });
+        let f = self.lanes.f();
+        while left != 0 {
+            let p = left.trailing_zeros();
+            left &= left - 1;
+            let Some(flow) = table.record(self.lanes.record(p as usize)) else { continue };
+            let Some((policy, keeps)) = ways.of(flow.back.policy()) else { continue };
+            let Some((id, kri)) = flow.back.receiver.current() else { continue };
+            let Some(Trusted { newest, aead, .. }) = boxes.of(id.peer(), flow.back.destination()) else { continue };
+            let same = (kri & 1 == f >> p & 1) & (newest <= id.generation()) & !flow.back.host_measures(FORM);
+            if !same || *self.aead.get_or_insert(aead) != aead || self.known.is_full() {
+                continue;
+            }
+            flow.prefetch_inbound_rest();
+            self.known.push(Known { flow, guess: Guess { id, kri, aead }, policy, packet: p as u8, keeps });
+            self.taken |= 1 << p;
+            self.keeps |= u32::from(keeps) << p;
+        }
+    }
+
+    /// Keys and nonces. Who has no key at hand goes the slow way.
+    #[inline]
+    fn take_keys(&mut self) {
+        let Lanes { batch, keys, key_at, .. } = &mut *self.lanes;
+        let before_keys = self.taken;
+        let mut before: Option<(&Flow, Guess, (u64, u32), u8)> = None;
+        for known in &self.known {
+            let (p, Guess { id, kri, .. }) = (usize::from(known.packet) % BURST, known.guess);
+            let same = before.filter(|(flow, guess, ..)| ptr::eq(*flow, known.flow.front) && *guess == known.guess);
+            let found = match same {
+                Some((_, _, base_nonce, at)) => Some((base_nonce, at)),
+                None => known.flow.back.receiver.key(id, kri, &mut keys[p]).map(|found| (found.base_nonce, p as u8)),
+            };
+            let (Some((base_nonce, at)), Some((prseq, _))) = (found, profile::order_of(batch.aad_of(p))) else {
+                self.taken &= !(1 << p);
+                continue;
+            };
+            key_at[p] = at;
+            batch.set_nonce(p, (base_nonce.0, xor_prseq(base_nonce.1, prseq)));
+            before = Some((known.flow.front, known.guess, base_nonce, at));
+        }
+        if self.taken != before_keys {
+            self.known.retain(|known| self.taken >> known.packet & 1 != 0);
+        }
+    }
+
+    /// What becomes of a packet if it is one of these and nothing comes between.
+    #[inline]
+    pub(super) fn outcome(&self, packet: usize) -> Option<Outcome> {
+        let done = if self.keeps >> packet & 1 == 0 { Outcome::Removed(FORM) } else { Outcome::Verified(FORM) };
+        (self.taken >> packet & 1 != 0).then_some(done)
+    }
+
+    /// Opens their options. Those that do not open go the slow way from here.
+    #[inline]
+    pub(super) fn open<B: PacketBuf>(
+        &mut self,
+        packets: &[B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        chosen: &mut ArrayVec<Chosen<'a>, BURST>,
+        plans: &mut Plans,
+    ) {
+        let opened = self.open_batch();
+        if self.taken & !opened != 0 {
+            self.leave(opened, packets, outcomes, chosen, plans);
+        }
+    }
+
+    /// Opens the batch. Bit i: the packet at place i has opened.
+    #[inline]
+    fn open_batch(&mut self) -> u32 {
+        let Some(aead) = self.aead else { return 0 };
+        let Lanes { batch, keys, key_at, .. } = &mut *self.lanes;
+        let slots = (u32::BITS - self.taken.leading_zeros()) as usize;
+        let keys = key_at.iter().take(slots).map(|&at| &keys[usize::from(at) % BURST]);
+        batch.open(aead, &keys.collect::<ArrayVec<&KeyState, BURST>>())
+    }
+
+    /// Hands those over to the slow way that have not opened.
+    #[cold]
+    fn leave<B: PacketBuf>(
+        &mut self,
+        opened: u32,
+        packets: &[B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        chosen: &mut ArrayVec<Chosen<'a>, BURST>,
+        plans: &mut Plans,
+    ) {
+        for known in self.known.iter().filter(|known| opened >> known.packet & 1 == 0) {
+            if let Some(c) = self.chosen(known, packets, outcomes, plans) {
+                // A packet is of either way, so there is room.
+                let _ = chosen.try_push(c);
+            }
+        }
+        chosen.sort_unstable_by_key(|c| c.packet);
+        self.known.retain(|known| opened >> known.packet & 1 != 0);
+    }
+
+    /// The packets that go the short way to its end.
+    #[inline]
+    pub(super) fn known(&self) -> &[Known<'a>] {
+        &self.known
+    }
+
+    /// A packet as the slow way has it, its first key tried. `None`: it has changed its shape meanwhile, which it cannot have.
+    #[cold]
+    pub(super) fn chosen<B: PacketBuf>(
+        &self,
+        known: &Known<'a>,
+        packets: &[B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        plans: &mut Plans,
+    ) -> Option<Chosen<'a>> {
+        let p = usize::from(known.packet);
+        let (mut plan, mut option_at) = (None, PLAIN_UPPER + FORM.option_at());
+        if self.is_tagged(known) {
+            let Some((l3, remove)) = packets.get(p).and_then(plan_of) else {
+                *outcomes.get_mut(p)? = Outcome::Passed(Reason::MalformedOption);
+                return None;
+            };
+            plans.try_push(Plan { l3, remove, words: known.flow.back.words(), hash: self.lanes.hash(p) }).ok()?;
+            (plan, option_at) = (Some(plans.len() as u8 - 1), option_at + TAG);
+        }
+        Some(Chosen {
+            flow: Some(known.flow),
+            guess: Some(known.guess),
+            policy: known.policy,
+            option_at: option_at as u32,
+            packet: known.packet,
+            plan,
+            form: FORM,
+            slot: None,
+            derived: false,
+            refused: false,
+            keeps: known.keeps,
+        })
+    }
+
+    #[inline]
+    fn is_tagged(&self, known: &Known<'a>) -> bool {
+        self.lanes.tagged() >> known.packet & 1 != 0
+    }
+
+    /// The metrics of a packet that has opened.
+    #[inline]
+    pub(super) fn metrics(&self, known: &Known<'a>) -> Metrics {
+        Metrics::from_words(self.lanes.batch.text_words(usize::from(known.packet) % BURST))
+    }
+
+    /// Takes packets into account that have opened and follow one another, up to the first that does not count like the others.
+    /// Gives how many did, and what the next one has met.
+    #[inline]
+    pub(super) fn account(
+        &self,
+        run: &[Known<'a>],
+        counters: &WorkerCounters,
+        sums: &mut Sums,
+        now: u64,
+    ) -> (usize, Option<Met>) {
+        let (mut fine, mut met) = (0, None);
+        // By themselves: each of them has locked instructions, for which a CPU waits until all stores before are done.
+        for known in run {
+            let psntp = self.metrics(known).psntp;
+            match known.flow.back.receiver.accept_current(known.guess.id, known.guess.kri, psntp) {
+                Some(Verdict::Fresh { skipped, late }) => gaps(known.flow, counters, skipped, late),
+                Some(Verdict::Replayed) => met = Some(Met::Refused(Reason::Replayed)),
+                Some(Verdict::TooOld) => met = Some(Met::Refused(Reason::TooOld)),
+                None => met = Some(Met::Moved),
+            }
+            if met.is_some() {
+                break;
+            }
+            fine += 1;
+        }
+        for known in run.iter().take(fine) {
+            known.flow.back.seen(now);
+            self.measure(known, counters, sums, now);
+        }
+        (fine, met)
+    }
+
+    /// The times that a packet tells of.
+    #[inline]
+    fn measure(&self, known: &Known<'a>, counters: &WorkerCounters, sums: &mut Sums, now: u64) {
+        let metrics = self.metrics(known);
+        let delay = delta_time::to_nanos(Scaled { value: metrics.delta_tlr, scale: metrics.scale_dtlr });
+        let sample = known.flow.meter.on_receive(metrics.psntp, metrics.psnlr, delay, now);
+        if let Some(ns) = sample.round_trip_ns {
+            counters.round_trip.count(ns);
+            sums.round_trip_ns = sums.round_trip_ns.wrapping_add(ns);
+        }
+        if let Some(ns) = sample.server_delay_ns {
+            counters.server_delay.count(ns);
+            sums.server_delay_ns = sums.server_delay_ns.wrapping_add(ns);
+        }
+    }
+
+    /// Takes the option out of a packet that was accepted, unless it stays.
+    #[inline]
+    pub(super) fn strip<B: PacketBuf>(
+        &self,
+        known: &Known<'a>,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        counters: &WorkerCounters,
+    ) {
+        let Some(packet) = packets.get_mut(usize::from(known.packet)).filter(|_| !known.keeps) else { return };
+        let is_ready = make_ready(packet, || counters.copied.add(1));
+        let done = is_ready
+            && if self.is_tagged(known) {
+                rewrite::strip_behind::<B, { FORM.header_len() }, { PLAIN_UPPER + TAG }>(packet)
+            } else {
+                rewrite::strip_behind::<B, { FORM.header_len() }, PLAIN_UPPER>(packet)
+            };
+        if let (false, Some(outcome)) = (done, outcomes.get_mut(usize::from(known.packet))) {
+            *outcome = Outcome::Passed(Reason::ReadOnly);
+        }
+    }
+}
+
+/// What the policies mean, the last one asked for kept.
+struct Ways<'r> {
+    rules: &'r Rules,
+    before: Option<(u32, Option<(u32, bool)>)>,
+}
+
+impl Ways<'_> {
+    /// The policy of a flow's word, if the encrypted option is opened under it, and whether that stays.
+    #[inline]
+    fn of(&mut self, word: u32) -> Option<(u32, bool)> {
+        if let Some((_, told)) = self.before.filter(|(before, _)| *before == word) {
+            return told;
+        }
+        let opens = self.rules.way(word).filter(|(_, way)| way.opens == Some(FORM));
+        let told = opens.map(|(policy, way)| (policy as u32, way.keeps));
+        self.before = Some((word, told));
+        told
+    }
+}
+
+/// A box that speaks for all sources of a range.
+#[derive(Clone, Copy)]
+struct Trusted {
+    number: u16,
+    newest: u32,
+    aead: Aead,
+    range: (u128, u128),
+}
+
+/// The boxes, the last one asked for kept.
+struct Boxes<'r> {
+    ring: &'r KeyRing,
+    before: Option<Trusted>,
+}
+
+impl Boxes<'_> {
+    /// The box of this number, if it speaks for this source.
+    #[inline]
+    fn of(&mut self, number: u16, source: u128) -> Option<Trusted> {
+        let fits = |t: &Trusted| t.number == number && t.range.0 <= source && source <= t.range.1;
+        if let Some(trusted) = self.before.filter(fits) {
+            return Some(trusted);
+        }
+        let peer = self.ring.peer(number)?;
+        let range = peer.prefixes.range_of(source)?;
+        self.before = Some(Trusted { number, newest: peer.newest(), aead: peer.aead, range });
+        self.before
+    }
+}

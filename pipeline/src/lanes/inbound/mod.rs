@@ -1,0 +1,286 @@
+//! The lanes of packets that come back: which of a burst are of the measured shape (Ethernet with at most one VLAN tag, IPv6, a
+//! Destination Options header that holds nothing but an encrypted option as boxes write it, and behind it UDP, or TCP without
+//! SYN), and which records are their flows'.
+//!
+//! ```text
+//!   packets          look    heads, lengths; what is to be opened    (packet by packet)
+//!      |             parse   heads -> measured?, F                   \
+//!      |                     reversed 5-tuples -> fingerprints (AES)  | side by side
+//!   Lanes::front     find    bucket, tag -> record; asks for it       |
+//!      |             check   the record is the packet's flow         /
+//!      |
+//!   `crate::inbound` guesses keys, opens the batch, takes into account, takes the options out
+//! ```
+//!
+//! Unlike a packet towards the network, one that comes back may be of any worker's flow, and what is told by it is written to
+//! atomics that others write to as well. So behind `check` the stages go packet by packet; they are in [`crate::inbound`].
+//!
+//! Nothing of a packet is looked at that is not within its first segment, and nothing is written.
+
+pub(in crate::lanes) mod portable;
+#[cfg(test)]
+mod tests;
+
+use super::record::{NOBODY, Record};
+use super::scratch::{Blocks, GROUP, GROUPS, Longs, Words, block_at};
+use super::{Set, TAG};
+use crate::flow::hash::{Fingerprint, FlowHash, HashKey};
+use crate::flow::index::FlowIndex;
+use crate::flow::record::FlowBack;
+use crate::packet::buffer::PacketBuf;
+use crate::packet::mss;
+use crate::packet::parse::PLAIN_UPPER;
+use crate::ports::BURST;
+use core::hint::select_unpredictable;
+use protocol::aead::{Batch, KeyState};
+use protocol::prefetch;
+use protocol::sync::Ordering;
+use protocol::wire::option::Form;
+use protocol::wire::profile::{AAD_LEN, TEXT_LEN};
+
+/// Where the upper layer begins, and the option.
+pub(in crate::lanes) const UPPER: usize = PLAIN_UPPER + Form::Encrypted.header_len();
+pub(in crate::lanes) const OPTION: usize = PLAIN_UPPER + Form::Encrypted.option_at();
+/// Octets of a frame that are looked at, from where it begins without its VLAN tag: up to the ports. The shortest packet of
+/// the shape has four more, those of a tag.
+pub(in crate::lanes) const HEAD: usize = UPPER + 4;
+pub(in crate::lanes) type Head = [u8; HEAD];
+/// TCP's flags.
+pub(in crate::lanes) const FLAGS_AT: usize = UPPER + mss::FLAGS;
+const _: () = assert!(HEAD + TAG <= UPPER + 8);
+
+/// In lanes that have no packet.
+static NOWHERE: Head = [0; HEAD];
+
+/// Bursts that go the slow way without asking after one of which no packet could stay in the lanes.
+const PAUSE: u8 = 7;
+
+/// What a burst is looked up in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    /// The fingerprints'.
+    pub(crate) key: &'a HashKey,
+    /// By the low half of the fingerprint.
+    pub(crate) index: &'a FlowIndex,
+    /// What the index' words count.
+    pub(crate) records: &'a [Record],
+    /// As many, each the other part of the record at the same place.
+    pub(crate) backs: &'a [FlowBack],
+}
+
+/// What the stages leave for one another: by place in the burst (see [`super::scratch`]).
+#[repr(C, align(64))]
+pub(in crate::lanes) struct Scratch {
+    /// Octets in the first segment, and in all; a VLAN tag is not counted.
+    pub(in crate::lanes) first_len: Words,
+    pub(in crate::lanes) frame_len: Words,
+    pub(in crate::lanes) fingerprint: Blocks,
+    /// Its low half.
+    pub(in crate::lanes) hash: Longs,
+    /// The record that is found.
+    pub(in crate::lanes) number: Words,
+    /// Packets of the burst.
+    pub(in crate::lanes) count: usize,
+    /// Has a head; has one VLAN tag; has the bit set that TCP has for SYN, or ends before it.
+    pub(in crate::lanes) there: u32,
+    pub(in crate::lanes) tagged: u32,
+    pub(in crate::lanes) syn: u32,
+    /// Is of the measured shape; its option's F; and a record is there that may be its flow's.
+    pub(in crate::lanes) measured: u32,
+    pub(in crate::lanes) f: u32,
+    pub(in crate::lanes) found: u32,
+}
+
+impl Scratch {
+    const NEW: Self = Self {
+        first_len: [[0; GROUP]; GROUPS],
+        frame_len: [[0; GROUP]; GROUPS],
+        fingerprint: [[[0; 16]; GROUP]; GROUPS],
+        hash: [[0; GROUP]; GROUPS],
+        number: [[0; GROUP]; GROUPS],
+        count: 0,
+        there: 0,
+        tagged: 0,
+        syn: 0,
+        measured: 0,
+        f: 0,
+        found: 0,
+    };
+
+    /// Groups that hold the burst's packets.
+    pub(in crate::lanes) fn groups(&self) -> usize {
+        self.count.div_ceil(GROUP).min(GROUPS)
+    }
+}
+
+/// A worker's lanes of packets that come back, and what they open their options in.
+pub(crate) struct Lanes {
+    set: Set,
+    pause: u8,
+    off: bool,
+    /// Packets that stayed in the lanes.
+    #[cfg(test)]
+    pub(crate) taken: u64,
+    scratch: Box<Scratch>,
+    /// The options, by place in the burst.
+    pub(crate) batch: Box<Batch>,
+    /// Their keys, and which of them is each option's: packets of one flow that follow one another share one, so that it is
+    /// fetched and scheduled once.
+    pub(crate) keys: Box<[KeyState; BURST]>,
+    pub(crate) key_at: [u8; BURST],
+}
+
+impl core::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Lanes({})", self.set.name())
+    }
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self::new(Set::best())
+    }
+}
+
+impl Lanes {
+    /// Lanes of this set of instructions.
+    pub(crate) fn new(set: Set) -> Self {
+        Self {
+            set,
+            pause: 0,
+            off: false,
+            #[cfg(test)]
+            taken: 0,
+            scratch: Box::new(Scratch::NEW),
+            batch: Box::new(Batch::new()),
+            keys: Box::new([const { KeyState::ZERO }; BURST]),
+            key_at: [0; BURST],
+        }
+    }
+
+    /// All packets go the slow way from now on: what the short way is held against.
+    #[cfg(test)]
+    pub(crate) fn turn_off(&mut self) {
+        self.off = true;
+    }
+
+    /// Whether the burst is to be looked at. Where the lanes can do nothing (options in clear, strangers) they are left alone
+    /// for a while after each vain look.
+    #[inline]
+    pub(crate) fn are_asked(&mut self) -> bool {
+        let asked = self.pause == 0 && !self.off;
+        self.pause = self.pause.saturating_sub(1);
+        asked
+    }
+
+    /// Of how many packets of the burst something came.
+    #[inline]
+    pub(crate) fn note(&mut self, stayed: u32) {
+        if stayed == 0 {
+            self.pause = PAUSE;
+        }
+        #[cfg(test)]
+        {
+            self.taken += u64::from(stayed.count_ones());
+        }
+    }
+
+    /// Looks at the first [`BURST`] packets. Gives those of the measured shape whose flow is known, as bits by their places;
+    /// their options stand in the batch, but for the nonces.
+    #[inline]
+    pub(crate) fn front<B: PacketBuf>(&mut self, view: &View<'_>, packets: &[B]) -> u32 {
+        let heads = look(packets, &mut self.scratch, &mut self.batch);
+        let mut records = [&NOBODY; BURST];
+        self.set.known(view, &heads, &mut records, &mut self.scratch)
+    }
+
+    /// The record that was found for a packet.
+    #[inline]
+    pub(crate) fn record(&self, packet: usize) -> u32 {
+        self.scratch.number.as_flattened()[packet % BURST]
+    }
+
+    /// F of the packets' options, as bits by their places.
+    #[inline]
+    pub(crate) fn f(&self) -> u32 {
+        self.scratch.f
+    }
+
+    /// The packets that have a VLAN tag.
+    #[inline]
+    pub(crate) fn tagged(&self) -> u32 {
+        self.scratch.tagged
+    }
+
+    /// Where a packet's flow stands in the index.
+    pub(crate) fn hash(&self, packet: usize) -> FlowHash {
+        FlowHash(self.scratch.hash.as_flattened()[packet % BURST])
+    }
+}
+
+/// Notes what the stages need of each packet beside its head, and puts its option into the batch, if it should be one. Gives
+/// the heads.
+#[inline]
+fn look<'p, B: PacketBuf>(packets: &'p [B], s: &mut Scratch, batch: &mut Batch) -> [&'p Head; BURST] {
+    const TEXT_AT: usize = OPTION + AAD_LEN;
+    const TAG_AT: usize = TEXT_AT + TEXT_LEN;
+    let mut heads = [&NOWHERE; BURST];
+    (s.there, s.tagged, s.syn, s.count) = (0, 0, 0, packets.len().min(BURST));
+    packets.iter().take(BURST).for_each(PacketBuf::prefetch);
+    let lens = s.first_len.as_flattened_mut().iter_mut().zip(s.frame_len.as_flattened_mut());
+    let fields = batch.aad.iter_mut().zip(&mut batch.text).zip(&mut batch.tag);
+    let places = heads.iter_mut().zip(lens).zip(fields);
+    for ((p, packet), ((head, (first_len, frame_len)), ((aad, text), tag))) in packets.iter().enumerate().zip(places) {
+        let frame = packet.data();
+        let Some(window) = frame.first_chunk::<{ HEAD + TAG }>() else { continue };
+        let [untagged, tagged] = [0, TAG].map(|at| window[at..].first_chunk::<HEAD>());
+        let (Some(untagged), Some(tagged)) = (untagged, tagged) else { continue };
+        let has_tag = matches!([untagged[12], untagged[13]], [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8]);
+        *head = select_unpredictable(has_tag, tagged, untagged);
+        let taken = usize::from(has_tag) * TAG;
+        (*first_len, *frame_len) = ((frame.len() - taken) as u32, (packet.frame_len() - taken) as u32);
+        s.there |= 1 << p;
+        s.tagged |= u32::from(has_tag) << p;
+        let flags = frame.get(taken + FLAGS_AT).copied().unwrap_or(mss::SYN);
+        s.syn |= u32::from(flags & mss::SYN != 0) << p;
+        // Sixteen octets of each: what a field has too much does not count.
+        aad.copy_from_slice(&head[OPTION..OPTION + 16]);
+        text.copy_from_slice(&head[TEXT_AT..TEXT_AT + 16]);
+        tag.copy_from_slice(&head[TAG_AT..TAG_AT + 16]);
+    }
+    heads
+}
+
+/// Looks for the packets that no record was found for where the few flows stand that are not in their first bucket.
+#[cold]
+pub(in crate::lanes) fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
+    let mut left = s.measured & !s.found;
+    while left != 0 {
+        let p = left.trailing_zeros() as usize % BURST;
+        left &= left - 1;
+        let print = u128::from_le_bytes(s.fingerprint.as_flattened()[block_at(p)]);
+        let hash = Fingerprint { lo: print as u64, hi: (print >> 64) as u64 }.hash();
+        for word in view.index.other_buckets(hash).into_iter().flat_map(|bucket| &bucket.0) {
+            let word = word.load(Ordering::Acquire);
+            let Some(record) = view.records.get(word as u32 as usize) else { continue };
+            let [low, high] = record.fingerprint.each_ref().map(|half| half.load(Ordering::Relaxed));
+            if (word >> 32) as u32 == FlowIndex::live_half(hash) && u128::from(low) | u128::from(high) << 64 == print {
+                records[p] = record;
+                s.number.as_flattened_mut()[p] = word as u32;
+                s.found |= 1 << p;
+                ask_for(view, word as u32);
+                break;
+            }
+        }
+    }
+}
+
+/// Asks for a record's lines that are looked at first.
+#[inline]
+pub(in crate::lanes) fn ask_for(view: &View<'_>, number: u32) {
+    if let (Some(record), Some(back)) = (view.records.get(number as usize), view.backs.get(number as usize)) {
+        prefetch::line(record);
+        prefetch::line(back);
+        prefetch::line(&back.receiver);
+    }
+}
