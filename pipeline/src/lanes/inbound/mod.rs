@@ -55,6 +55,9 @@ static NOWHERE: Head = [0; HEAD];
 /// Bursts that go the slow way without asking after one of which no packet could stay in the lanes.
 const PAUSE: u8 = 7;
 
+/// Packets between a packet's being asked for and its being looked at.
+const AHEAD: usize = 8;
+
 /// What a burst is looked up in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
@@ -226,11 +229,14 @@ fn look<'p, B: PacketBuf>(packets: &'p [B], s: &mut Scratch, batch: &mut Batch) 
     const TAG_AT: usize = TEXT_AT + TEXT_LEN;
     let mut heads = [&NOWHERE; BURST];
     (s.there, s.tagged, s.syn, s.count) = (0, 0, 0, packets.len().min(BURST));
-    packets.iter().take(BURST).for_each(PacketBuf::prefetch);
+    packets.iter().take(AHEAD).for_each(PacketBuf::prefetch);
     let lens = s.first_len.as_flattened_mut().iter_mut().zip(s.frame_len.as_flattened_mut());
     let fields = batch.aad.iter_mut().zip(&mut batch.text).zip(&mut batch.tag);
     let places = heads.iter_mut().zip(lens).zip(fields);
     for ((p, packet), ((head, (first_len, frame_len)), ((aad, text), tag))) in packets.iter().enumerate().zip(places) {
+        if let Some(packet) = packets.get(p + AHEAD) {
+            packet.prefetch();
+        }
         let frame = packet.data();
         let Some(window) = frame.first_chunk::<{ HEAD + TAG }>() else { continue };
         let [untagged, tagged] = [0, TAG].map(|at| window[at..].first_chunk::<HEAD>());

@@ -2,7 +2,7 @@
 
 use super::{FLAGS_AT, HEAD, Head, OPTION, Scratch, UPPER, View, ask_for, by_other_buckets};
 use crate::flow::hash::{FlowHash, HashKey};
-use crate::lanes::record::{NOBODY, Record};
+use crate::lanes::record::Record;
 use crate::lanes::scratch::block_at;
 use crate::packet::parse::{ETHERNET, PLAIN_UPPER};
 use crate::ports::BURST;
@@ -11,74 +11,83 @@ use protocol::wire::ipv6;
 use protocol::wire::option::Form;
 use protocol::wire::profile::{FLAGS_AT as F_AT, PROFILE, is_f};
 
-/// The stages, one after the other. Gives the packets whose flow is known, as bits by their places.
+/// Packets between a bucket's being asked for and its being looked at.
+const AHEAD: usize = 8;
+
+/// The stages: `find` some packets behind `parse`, so that memory is asked for lines all the time and not for many at once; then
+/// `check`. Gives the packets whose flow is known, as bits by their places.
 pub(in crate::lanes) fn front<'a>(
     view: &View<'a>,
     heads: &[&Head; BURST],
     records: &mut [&'a Record; BURST],
     s: &mut Scratch,
 ) -> u32 {
-    parse(view.key, heads, s);
-    find(view, records, s);
+    (s.measured, s.f, s.found) = (0, 0, 0);
+    let count = s.count.min(BURST);
+    for step in 0..count + AHEAD {
+        if let Some(head) = heads.get(step).filter(|_| step < count) {
+            parse(view.key, step, head, s);
+            view.index.prefetch(FlowHash(s.hash.as_flattened()[step % BURST]));
+        }
+        if let Some(p) = step.checked_sub(AHEAD) {
+            find(view, p % BURST, records, s);
+        }
+    }
+    if s.measured & !s.found != 0 {
+        by_other_buckets(view, records, s);
+    }
     check(records, s)
 }
 
-/// Which packets are of the measured shape, F of their options, and the fingerprints of their reversed 5-tuples, which are those
-/// of their flows. What is not of the shape gets some fingerprint, too.
-pub(in crate::lanes) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
-    (s.measured, s.f) = (0, 0);
-    for (p, head) in heads.iter().enumerate().take(s.count) {
-        let long = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| head[at + i]));
-        let payload_at = ETHERNET + ipv6::PAYLOAD_LEN_AT;
-        let payload = usize::from(u16::from_be_bytes([head[payload_at], head[payload_at + 1]]));
-        let (first, frame) = (s.first_len.as_flattened()[p] as usize, s.frame_len.as_flattened()[p] as usize);
-        let is_ipv6 = head[ETHERNET - 2..ETHERNET] == [0x86, 0xDD] && head[ETHERNET] >> 4 == 6;
-        let next = head[PLAIN_UPPER];
-        let begin = [Form::Encrypted.header_units(), 1, 0, PROFILE.option_type, Form::Encrypted.data_len()];
-        let has_option = head[ETHERNET + ipv6::NEXT_HEADER_AT] == ipv6::DEST_OPTS
-            && head[PLAIN_UPPER + 1..PLAIN_UPPER + 6] == begin
-            && head[OPTION + 2] >> 4 == PROFILE.version;
-        let whole = PLAIN_UPPER + payload >= UPPER + 8 && PLAIN_UPPER + payload <= frame;
-        let upper = match next {
-            ipv6::UDP => first >= UPPER + 8,
-            ipv6::TCP => first > FLAGS_AT && s.syn >> p & 1 == 0,
-            _ => false,
-        };
-        let there = s.there >> p & 1 != 0;
-        s.measured |= u32::from(there && is_ipv6 && has_option && whole && upper) << p;
-        s.f |= u32::from(is_f(head[OPTION + F_AT])) << p;
-        let ports: [u8; 4] = core::array::from_fn(|i| head[UPPER + i]);
-        let ports = u64::from(u32::from_le_bytes(ports).rotate_left(16));
-        let words = [long(38), long(46), long(22), long(30), ports | u64::from(next) << 32];
-        let print = key.fingerprint(&words);
-        s.fingerprint.as_flattened_mut()[block_at(p)] = print.bits().to_le_bytes();
-        s.hash.as_flattened_mut()[p] = print.lo;
-    }
+/// Whether the packet at place `p` is of the measured shape, F of its option, and the fingerprint of its reversed 5-tuple, which
+/// is that of its flow. What is not of the shape gets some fingerprint, too.
+#[inline]
+fn parse(key: &HashKey, p: usize, head: &Head, s: &mut Scratch) {
+    let long = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| head[at + i]));
+    let payload_at = ETHERNET + ipv6::PAYLOAD_LEN_AT;
+    let payload = usize::from(u16::from_be_bytes([head[payload_at], head[payload_at + 1]]));
+    let (first, frame) = (s.first_len.as_flattened()[p] as usize, s.frame_len.as_flattened()[p] as usize);
+    let is_ipv6 = head[ETHERNET - 2..ETHERNET] == [0x86, 0xDD] && head[ETHERNET] >> 4 == 6;
+    let next = head[PLAIN_UPPER];
+    let begin = [Form::Encrypted.header_units(), 1, 0, PROFILE.option_type, Form::Encrypted.data_len()];
+    let has_option = head[ETHERNET + ipv6::NEXT_HEADER_AT] == ipv6::DEST_OPTS
+        && head[PLAIN_UPPER + 1..PLAIN_UPPER + 6] == begin
+        && head[OPTION + 2] >> 4 == PROFILE.version;
+    let whole = PLAIN_UPPER + payload >= UPPER + 8 && PLAIN_UPPER + payload <= frame;
+    let upper = match next {
+        ipv6::UDP => first >= UPPER + 8,
+        ipv6::TCP => first > FLAGS_AT && s.syn >> p & 1 == 0,
+        _ => false,
+    };
+    let there = s.there >> p & 1 != 0;
+    s.measured |= u32::from(there && is_ipv6 && has_option && whole && upper) << p;
+    s.f |= u32::from(is_f(head[OPTION + F_AT])) << p;
+    let ports: [u8; 4] = core::array::from_fn(|i| head[UPPER + i]);
+    let ports = u64::from(u32::from_le_bytes(ports).rotate_left(16));
+    let words = [long(38), long(46), long(22), long(30), ports | u64::from(next) << 32];
+    let print = key.fingerprint(&words);
+    s.fingerprint.as_flattened_mut()[block_at(p)] = print.bits().to_le_bytes();
+    s.hash.as_flattened_mut()[p] = print.lo;
 }
 
 const _: () = assert!(UPPER + 4 == HEAD);
 
-/// The record that is most likely each packet's flow, by the tag in its flow's bucket; asks for the record's first lines.
-pub(in crate::lanes) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
-    let hashes = s.hash.as_flattened().iter().take(s.count);
-    hashes.clone().for_each(|&hash| view.index.prefetch(FlowHash(hash)));
-    let mut found = 0;
-    let places = records.iter_mut().zip(s.number.as_flattened_mut());
-    for ((p, &hash), (record, number)) in hashes.enumerate().zip(places) {
-        // Without a branch: where in its bucket a flow stands, nobody can foretell.
-        *number = view.index.candidate(FlowHash(hash)).unwrap_or(u32::MAX);
-        *record = view.records.get(*number as usize).unwrap_or(&NOBODY);
-        found |= u32::from(!core::ptr::eq(*record, &NOBODY)) << p;
-        ask_for(view, *number);
-    }
-    s.found = found;
-    if s.measured & !found != 0 {
-        by_other_buckets(view, records, s);
+/// The record that is most likely the flow of the packet at place `p`, by the tag in its flow's bucket; asks for the record's first
+/// lines.
+#[inline]
+fn find<'a>(view: &View<'a>, p: usize, records: &mut [&'a Record; BURST], s: &mut Scratch) {
+    // Without a branch: where in its bucket a flow stands, nobody can foretell.
+    let number = view.index.candidate(FlowHash(s.hash.as_flattened()[p])).unwrap_or(u32::MAX);
+    s.number.as_flattened_mut()[p] = number;
+    if let Some(record) = view.records.get(number as usize) {
+        records[p] = record;
+        s.found |= 1 << p;
+        ask_for(view, number);
     }
 }
 
 /// The records that are found are the packets' flows.
-pub(in crate::lanes) fn check(records: &[&Record; BURST], s: &mut Scratch) -> u32 {
+fn check(records: &[&Record; BURST], s: &mut Scratch) -> u32 {
     let mut known = 0;
     for (p, record) in records.iter().enumerate().take(s.count) {
         let [low, high] = record.fingerprint.each_ref().map(|half| half.load(Ordering::Relaxed));
