@@ -40,6 +40,8 @@
 //! clock reading before `back`, which says of a flow's later packets that the one before was sent just now.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod dispatch;
 pub(crate) mod inbound;

@@ -1,5 +1,6 @@
 //! The stages in plain Rust, packet by packet: what a CPU without a twin of its own gets, what is easiest to read, and the
-//! oracle for the twins. Each has these functions, under these names, and leaves the same in [`Scratch`].
+//! oracle for the twins. They are inlined into whoever calls them, so that [`avx2`](super::avx2) is the same code for other
+//! instructions. Each has these functions, under these names, and leaves the same in [`Scratch`].
 
 use super::record::{INDEX_LIMIT, NOBODY, Record, TIME_MASK, VALID, flags, seen};
 use super::scratch::{NOT_KEPT, Scratch, block_at};
@@ -29,6 +30,7 @@ const PATCH_AT: usize = 16;
 const HEADER: usize = Form::Encrypted.header_len();
 
 /// Stages a to d: which packets are of the plain shape, which records are theirs, and which of them stay.
+#[inline(always)]
 pub(super) fn front<'a>(
     view: &View<'a>,
     heads: &[&Head; BURST],
@@ -41,6 +43,7 @@ pub(super) fn front<'a>(
 }
 
 /// Stages f and g, up to what is put into the packets.
+#[inline(always)]
 pub(super) fn back(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
     times(records, sent_ns, s);
     seal(records, s);
@@ -48,6 +51,7 @@ pub(super) fn back(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
 
 /// Stages a and b: the head of each packet, and the fingerprint of its 5-tuple. What is not of the plain shape gets some
 /// fingerprint, too.
+#[inline(always)]
 pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
     s.plain = 0;
     for (p, head) in heads.iter().enumerate().take(s.count) {
@@ -81,6 +85,7 @@ pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
 }
 
 /// Stage c: the record that is most likely each packet's, by the tag in its flow's bucket; asks for the record's lines.
+#[inline(always)]
 pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
     let buckets = view.index.buckets();
     let hashes = s.hash.as_flattened().iter().take(s.count);
@@ -111,6 +116,7 @@ pub(super) fn ask_for(record: &Record) {
 
 /// Stage d: the records that are found are the packets' flows, they are this worker's, and nothing is out of the way. Notes
 /// that those flows were seen.
+#[inline(always)]
 pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch) -> u32 {
     let mut fast = 0;
     for (p, record) in records.iter().enumerate().take(s.count) {
@@ -140,12 +146,14 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
 }
 
 /// This worker's flow was seen.
+#[inline(always)]
 pub(super) fn note_seen(record: &Record, now_ns: u64) {
     let held = record.held.load(Ordering::Relaxed);
     record.held.store(held & 0xFFFF_FFFF | u64::from(seen(now_ns)) << 32, Ordering::Relaxed);
 }
 
 /// Stage f: PRSEQ, delta times and metrics; the head of the option; where the time of sending is kept.
+#[inline(always)]
 pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
     let mut orders = Orders::<BURST>::default();
     for (j, record) in records.iter().enumerate().take(s.packed) {
@@ -195,12 +203,14 @@ pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
 
 /// Nanoseconds from a packed time to another time, of which the lowest 47 bits count; 0 if there is no time, or if the other
 /// one is earlier (the nearer way round).
+#[inline(always)]
 fn elapsed(from: u64, to_ns: u64) -> u64 {
     let since = to_ns.wrapping_sub(from >> 16) & TIME_MASK;
     if from & VALID == 0 || since > TIME_MASK / 2 { 0 } else { since }
 }
 
 /// Where the time of sending is kept: of every packet while few are under way, and of every 2nd, 4th, … when many are.
+#[inline(always)]
 fn log_slot(psntp: u16, acknowledged: u32) -> u32 {
     let under_way = if acknowledged == 0 { 1 } else { psntp.wrapping_sub(acknowledged as u16).max(1) };
     // How many bits of (under_way - 1) / 4 there are: 0 for up to 4, 1 for up to 8, 2 for up to 16, …
@@ -210,6 +220,7 @@ fn log_slot(psntp: u16, acknowledged: u32) -> u32 {
 }
 
 /// Stage g, the AEAD: ciphertexts and tags.
+#[inline(always)]
 pub(super) fn seal(records: &[&Record; BURST], s: &mut Scratch) {
     let Scratch { batch, keys, .. } = s;
     for (j, (record, key)) in records.iter().zip(keys.iter_mut()).enumerate().take(s.packed) {
@@ -229,6 +240,7 @@ pub(super) fn seal(records: &[&Record; BURST], s: &mut Scratch) {
 }
 
 /// Stage g, the packets: makes room and puts the options in. Gives the packets of the burst that have one.
+#[inline(always)]
 pub(super) fn place<B: PacketBuf>(packets: &mut [B], s: &Scratch) -> u32 {
     let mut done = 0;
     for (j, &p) in s.at.iter().enumerate().take(s.packed) {
@@ -244,6 +256,7 @@ pub(super) fn place<B: PacketBuf>(packets: &mut [B], s: &Scratch) -> u32 {
 }
 
 /// One packet's. `TAG`: octets before what is as in a frame without tag.
+#[inline(always)]
 fn put<const TAG: usize>(window: &mut Window, j: usize, s: &Scratch) {
     let block = |blocks: &[[[u8; 16]; 16]; 2]| blocks.as_flattened()[block_at(j)];
     window.copy_within(WINDOW_BEFORE..WINDOW_BEFORE + TAG + PLAIN_UPPER, 0);

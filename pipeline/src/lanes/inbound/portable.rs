@@ -14,6 +14,7 @@ use protocol::wire::option::Form;
 use protocol::wire::profile::{FLAGS_AT as F_AT, PROFILE, is_f};
 
 /// The stages, one after the other. Gives the packets whose flow is known, as bits by their places.
+#[inline(always)]
 pub(in crate::lanes) fn front<'a>(
     view: &View<'a>,
     heads: &[&Head; BURST],
@@ -27,6 +28,7 @@ pub(in crate::lanes) fn front<'a>(
 
 /// Which packets are of the measured shape, F of their options, and the fingerprints of their reversed 5-tuples, which are those
 /// of their flows. What is not of the shape gets some fingerprint, too.
+#[inline(always)]
 pub(in crate::lanes) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
     (s.measured, s.f) = (0, 0);
     for (p, head) in heads.iter().enumerate().take(s.count) {
@@ -61,6 +63,7 @@ pub(in crate::lanes) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scr
 const _: () = assert!(UPPER + 4 == HEAD);
 
 /// The record that is most likely each packet's flow, by the tag in its flow's bucket; asks for the record's first lines.
+#[inline(always)]
 pub(in crate::lanes) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
     let buckets = view.index.buckets();
     let hashes = s.hash.as_flattened().iter().take(s.count);
@@ -84,6 +87,7 @@ pub(in crate::lanes) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BUR
 }
 
 /// The records that are found are the packets' flows.
+#[inline(always)]
 pub(in crate::lanes) fn check(records: &[&Record; BURST], s: &mut Scratch) -> u32 {
     let mut known = 0;
     for (p, record) in records.iter().enumerate().take(s.count) {
