@@ -83,7 +83,7 @@ fn insert_own(job: &Job, pool: &Arc<Mempool>, worker: &mut Worker, clock: &TscCl
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call per measurement; they have nothing else in common")]
-fn with_queues<Q: PortQueue + Send>(
+fn with_queues<Q: PortQueue<Packet: Send> + Send>(
     job: &Job,
     eal: &Eal,
     [inside, outside]: &mut [Port<Started>; 2],
