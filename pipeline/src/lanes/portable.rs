@@ -2,7 +2,7 @@
 //! oracle for the twins. They are inlined into whoever calls them, so that [`avx2`](super::avx2) is the same code for other
 //! instructions. Each has these functions, under these names, and leaves the same in [`Scratch`].
 
-use super::record::{INDEX_LIMIT, NOBODY, Record, TIME_MASK, VALID, flags, seen};
+use super::record::{INDEX_LIMIT, NOBODY, Record, TIME_MASK, VALID, flags, held_by, seen};
 use super::scratch::{NOT_KEPT, Scratch, block_at};
 use super::{HEAD, Head, SYN_AT, View, by_other_buckets};
 use crate::flow::hash::FlowHash;
@@ -28,6 +28,7 @@ const NEXT_AT: usize = 14 + ipv6::NEXT_HEADER_AT;
 /// The eight octets that are written anew.
 const PATCH_AT: usize = 16;
 const HEADER: usize = Form::Encrypted.header_len();
+const CLEAR_HEADER: usize = Form::Clear.header_len();
 
 /// Stages a to d: which packets are of the plain shape, which records are theirs, and which of them stay.
 #[inline(always)]
@@ -46,7 +47,9 @@ pub(super) fn front<'a>(
 #[inline(always)]
 pub(super) fn back(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
     times(records, sent_ns, s);
-    seal(records, s);
+    if s.form == Form::Encrypted {
+        seal(records, s);
+    }
 }
 
 /// Stages a and b: the head of each packet, and the fingerprint of its 5-tuple. What is not of the plain shape gets some
@@ -73,7 +76,7 @@ pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
         s.next.as_flattened_mut()[p] = next.into();
         // Payload Length and Next Header are octets 2 to 4 of these eight.
         let mut patch = long(PATCH_AT).to_le_bytes();
-        patch[2..4].copy_from_slice(&((payload + HEADER) as u16).to_be_bytes());
+        patch[2..4].copy_from_slice(&((payload + s.form.header_len()) as u16).to_be_bytes());
         patch[4] = ipv6::DEST_OPTS;
         s.patch.as_flattened_mut()[p] = u64::from_le_bytes(patch);
         let ports = u64::from(long(PLAIN_UPPER) as u32);
@@ -130,8 +133,7 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
         let same = print.to_le_bytes() == s.fingerprint.as_flattened()[block_at(p)];
         let named = vouched as u32 == view.name;
         let fits = s.len.as_flattened()[p] <= (vouched >> 32) as u32 & 0xFFFF;
-        // Whatever flag is set beside F is out of the way.
-        let mine = held as u32 & !(u32::from(flags::F) << 16) == u32::from(view.me);
+        let mine = held as u32 & !(u32::from(flags::F) << 16) == held_by(view.me, s.form);
         let within = (was as u16) < INDEX_LIMIT;
         if same & named & fits & mine & within & ((s.plain & s.found) >> p & 1 != 0) {
             fast |= 1 << p;
@@ -191,10 +193,10 @@ pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
         s.order.as_flattened_mut()[j] = prseq.into();
         s.heard.as_flattened_mut()[j] = received as u32;
         s.slot.as_flattened_mut()[j] = log_slot(psntp, acknowledged);
-        let head = &mut s.head.as_flattened_mut()[block_at(j)];
         let f = (s.held.as_flattened()[j] >> 16 & u32::from(flags::F)) as u8;
-        let option = Prefix6 { reserved: 0, prseq, f }.emit(Form::Encrypted);
-        head[..4].copy_from_slice(&[s.next.as_flattened()[j] as u8, Form::Encrypted.header_units(), 1, 0]);
+        let option = Prefix6 { reserved: 0, prseq, f }.emit(s.form);
+        let head = &mut s.head.as_flattened_mut()[block_at(j)];
+        head[..4].copy_from_slice(&[s.next.as_flattened()[j] as u8, s.form.header_units(), 1, 0]);
         head[4..10].copy_from_slice(&option);
         head[10..12].copy_from_slice(&prseq.to_be_bytes());
         head[12..].fill(0);
@@ -244,28 +246,32 @@ pub(super) fn seal(records: &[&Record; BURST], s: &mut Scratch) {
 pub(super) fn place<B: PacketBuf>(packets: &mut [B], s: &Scratch) -> u32 {
     let mut done = 0;
     for (j, &p) in s.at.iter().enumerate().take(s.packed) {
-        let Some(window) = packets.get_mut(usize::from(p)).and_then(PacketBuf::grow_window) else { continue };
-        if s.tagged >> p & 1 == 0 {
-            put::<0>(window, j, s);
-        } else {
-            put::<4>(window, j, s);
+        let packet = packets.get_mut(usize::from(p));
+        let Some(window) = packet.and_then(|packet| packet.grow_window(s.form.header_len())) else { continue };
+        match (s.form, s.tagged >> p & 1 != 0) {
+            (Form::Clear, false) => put::<CLEAR_HEADER, 0>(window, j, s),
+            (Form::Clear, true) => put::<CLEAR_HEADER, 4>(window, j, s),
+            (_, false) => put::<HEADER, 0>(window, j, s),
+            (_, true) => put::<HEADER, 4>(window, j, s),
         }
         done |= 1 << p;
     }
     done
 }
 
-/// One packet's. `TAG`: octets before what is as in a frame without tag.
-#[inline(always)]
-fn put<const TAG: usize>(window: &mut Window, j: usize, s: &Scratch) {
+/// One packet's. `H`: octets of the header; `TAG`: before what is as in a frame without tag.
+fn put<const H: usize, const TAG: usize>(window: &mut Window, j: usize, s: &Scratch) {
     let block = |blocks: &[[[u8; 16]; 16]; 2]| blocks.as_flattened()[block_at(j)];
-    window.copy_within(WINDOW_BEFORE..WINDOW_BEFORE + TAG + PLAIN_UPPER, 0);
-    window[TAG + PATCH_AT..TAG + PATCH_AT + 8].copy_from_slice(&s.patch.as_flattened()[j].to_le_bytes());
-    let header = &mut window[TAG + PLAIN_UPPER..TAG + PLAIN_UPPER + HEADER];
+    window.copy_within(WINDOW_BEFORE..WINDOW_BEFORE + TAG + PLAIN_UPPER, WINDOW_BEFORE - H);
+    let frame = &mut window[WINDOW_BEFORE - H + TAG..];
+    frame[PATCH_AT..PATCH_AT + 8].copy_from_slice(&s.patch.as_flattened()[j].to_le_bytes());
+    let header = &mut frame[PLAIN_UPPER..PLAIN_UPPER + H];
     // Each is written over what the one before it has too much.
     header[..16].copy_from_slice(&block(&s.head));
-    header[10..26].copy_from_slice(&block(&s.text));
-    header[24..].copy_from_slice(&block(&s.tag));
+    header[10..24].copy_from_slice(&block(&s.text)[..14]);
+    if H == HEADER {
+        header[24..].copy_from_slice(&block(&s.tag));
+    }
 }
 
 const _: () = assert!(HEADER == WINDOW_BEFORE && HEAD > SYN_AT);

@@ -16,6 +16,7 @@
 use super::record::{NOBODY, Record};
 use crate::ports::BURST;
 use protocol::aead::{Batch, KeyState};
+use protocol::wire::option::Form;
 
 /// Packets that go through a stage's loop side by side.
 pub(super) const GROUP: usize = 16;
@@ -79,6 +80,8 @@ pub(super) struct Scratch {
     /// Which packets of the burst they are.
     pub(super) at: [u8; BURST],
 
+    /// The form of the options.
+    pub(super) form: Form,
     /// Packets of the burst.
     pub(super) count: usize,
     /// Packets that stay in the lanes.
@@ -121,6 +124,7 @@ impl Scratch {
             text: BLOCKS,
             tag: BLOCKS,
             at: [0; BURST],
+            form: Form::Encrypted,
             count: 0,
             packed: 0,
             there: 0,
@@ -160,11 +164,11 @@ impl Scratch {
         if fast & fast.wrapping_add(1) != 0 {
             self.move_together(fast, records);
         }
-        for record in records.iter_mut().skip(self.packed) {
-            *record = &NOBODY;
-        }
-        for numbers in [&mut self.was, &mut self.numbers, &mut self.held] {
-            numbers.as_flattened_mut().iter_mut().skip(self.packed).for_each(|number| *number = 0);
+        for j in self.packed..BURST {
+            records[j % BURST] = &NOBODY;
+            for numbers in [&mut self.was, &mut self.numbers, &mut self.held] {
+                numbers.as_flattened_mut()[j % BURST] = 0;
+            }
         }
     }
 

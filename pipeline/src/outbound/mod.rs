@@ -154,7 +154,8 @@ impl<'a> Burst<'a> {
         let Self { shared, snapshot, counters, .. } = self;
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
         let (key, index, records) = shared.table.view();
-        let view = View { key, index, records, name: self.name.word(), me: self.me, now_ns: self.now };
+        let view =
+            View { key, index, records, name: self.name.word(), me: self.me, form: Form::Encrypted, now_ns: self.now };
         // A burst that was handed over is of flows that may have to be given away, which is noted of each packet.
         let mut in_lanes =
             if ring.sealer.is_some() && self.taken_from.is_none() { lanes.front(&view, packets) } else { None };
