@@ -176,6 +176,13 @@ impl Burst<'_> {
         (self.plain() >> packet & 1 != 0).then_some(Fingerprint { lo: bits as u64, hi: (bits >> 64) as u64 })
     }
 
+    /// The form of the option that the packets get that stay.
+    #[inline]
+    #[must_use]
+    pub const fn form(&self) -> Form {
+        self.scratch.form
+    }
+
     /// The policy of a packet that stays: its place among the rules.
     #[inline]
     #[must_use]

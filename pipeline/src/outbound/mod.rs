@@ -37,7 +37,6 @@ use numbering::{number, refuse_sealed};
 pub(crate) use owning::STREAK;
 use protocol::sender::NoNumber;
 use protocol::wire::dest_opts::InsertError;
-use protocol::wire::option::Form;
 use short_way::finish;
 
 impl From<InsertError> for Reason {
@@ -154,11 +153,17 @@ impl<'a> Burst<'a> {
         let Self { shared, snapshot, counters, .. } = self;
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
         let (key, index, records) = shared.table.view();
-        let view =
-            View { key, index, records, name: self.name.word(), me: self.me, form: Form::Encrypted, now_ns: self.now };
+        let view = View {
+            key,
+            index,
+            records,
+            name: self.name.word(),
+            me: self.me,
+            form: rules.lanes_form.0,
+            now_ns: self.now,
+        };
         // A burst that was handed over is of flows that may have to be given away, which is noted of each packet.
-        let mut in_lanes =
-            if ring.sealer.is_some() && self.taken_from.is_none() { lanes.front(&view, packets) } else { None };
+        let mut in_lanes = if self.taken_from.is_none() { lanes.front(&view, packets) } else { None };
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         match &in_lanes {
@@ -173,10 +178,10 @@ impl<'a> Burst<'a> {
                 });
             }
             Some(fast) => {
-                let fast = fast.fast();
+                let (fast, form) = (fast.fast(), fast.form());
                 for (i, packet) in packets.iter_mut().enumerate() {
                     if fast >> i & 1 != 0 {
-                        outcomes.push(Outcome::Added(Form::Encrypted));
+                        outcomes.push(Outcome::Added(form));
                         continue;
                     }
                     if off >> i & 1 != 0 {
