@@ -58,7 +58,8 @@ impl Worker {
         let burst = Burst { shared, snapshot, counters, now: clock.now_ns() };
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
-        let mut short = ShortWay::front(lanes_back, &shared.table, ring, rules, packets);
+        let mut known = ArrayVec::new();
+        let mut short = ShortWay::front(lanes_back, &mut known, &shared.table, ring, rules, packets);
         let quoting = burst.choose_all(short.as_ref(), off, packets, outcomes, &mut chosen, &mut plans);
         sifting[1] = rules.sieve.is_worth_it(outcomes);
         let mut opened = 0;

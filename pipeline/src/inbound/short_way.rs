@@ -70,7 +70,7 @@ impl Sums {
 /// The packets of a burst that go the short way, in order.
 pub(super) struct ShortWay<'a, 'l> {
     lanes: &'l mut Lanes,
-    known: ArrayVec<Known<'a>, BURST>,
+    known: &'l mut ArrayVec<Known<'a>, BURST>,
     /// They, and those of them whose options stay, as bits by their places.
     taken: u32,
     keeps: u32,
@@ -79,10 +79,12 @@ pub(super) struct ShortWay<'a, 'l> {
 }
 
 impl<'a, 'l> ShortWay<'a, 'l> {
-    /// Finds them, and gets their options ready to be opened. `None`: there are none.
+    /// Finds them, and gets their options ready to be opened; `known` is the place for what is noted of them. `None`: there are
+    /// none.
     #[inline]
     pub(super) fn front<B: PacketBuf>(
         lanes: &'l mut Lanes,
+        known: &'l mut ArrayVec<Known<'a>, BURST>,
         table: &'a FlowTable,
         ring: &KeyRing,
         rules: &Rules,
@@ -92,10 +94,10 @@ impl<'a, 'l> ShortWay<'a, 'l> {
             return None;
         }
         let (key, index, records) = table.view();
-        let known = lanes.front(&View { key, index, records, backs: table.backs() }, packets);
-        let mut this = Self { lanes, known: ArrayVec::new(), taken: 0, keeps: 0, aead: None };
-        if known != 0 {
-            this.choose(table, ring, rules, known);
+        let found = lanes.front(&View { key, index, records, backs: table.backs() }, packets);
+        let mut this = Self { lanes, known, taken: 0, keeps: 0, aead: None };
+        if found != 0 {
+            this.choose(table, ring, rules, found);
             this.take_keys();
         }
         this.lanes.note(this.taken);
@@ -131,7 +133,7 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         let Lanes { batch, keys, key_at, .. } = &mut *self.lanes;
         let before_keys = self.taken;
         let mut before: Option<(&Flow, Guess, (u64, u32), u8)> = None;
-        for known in &self.known {
+        for known in self.known.iter() {
             let (p, Guess { id, kri, .. }) = (usize::from(known.packet) % BURST, known.guess);
             let same = before.filter(|(flow, guess, ..)| ptr::eq(*flow, known.flow.front) && *guess == known.guess);
             let found = match same {
@@ -206,7 +208,7 @@ impl<'a, 'l> ShortWay<'a, 'l> {
     /// The packets that go the short way to its end.
     #[inline]
     pub(super) fn known(&self) -> &[Known<'a>] {
-        &self.known
+        self.known
     }
 
     /// A packet as the slow way has it, its first key tried. `None`: it has changed its shape meanwhile, which it cannot have.

@@ -1,9 +1,8 @@
 //! The stages of packets that come back ([`portable`](crate::lanes::inbound::portable)), four blocks or sixteen words in a
 //! register.
-#![allow(unsafe_code, reason = "loads of registers; features, which the caller has found")]
 
 use super::ops::{
-    Z, and, each, four, lanes, load_blocks, load_words, low_longs, octets, of_bucket, of_records, or, settle,
+    Z, and, each, four, load_blocks, load_words, low_longs, octets, of_arrays, of_bucket, of_records, or, settle,
     store_blocks, store_longs, transpose, word, xor,
 };
 use super::{fingerprint, of_group};
@@ -15,8 +14,8 @@ use crate::lanes::scratch::GROUP;
 use crate::packet::parse::PLAIN_UPPER;
 use crate::ports::BURST;
 use core::arch::x86_64::{
-    _mm_loadu_si128, _mm512_add_epi32, _mm512_cmpeq_epi32_mask, _mm512_cmpge_epu32_mask, _mm512_cmple_epu32_mask,
-    _mm512_srli_epi32, _mm512_ternarylogic_epi64, _mm512_test_epi32_mask, _mm512_testn_epi32_mask,
+    _mm512_add_epi32, _mm512_cmpeq_epi32_mask, _mm512_cmpge_epu32_mask, _mm512_cmple_epu32_mask, _mm512_srli_epi32,
+    _mm512_ternarylogic_epi64, _mm512_test_epi32_mask, _mm512_testn_epi32_mask,
 };
 use core::hint::select_unpredictable;
 use protocol::prefetch;
@@ -42,10 +41,7 @@ pub(in crate::lanes) fn front<'a>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
 fn of_heads<const I: usize, const AT: usize>(heads: &[&Head; GROUP]) -> Z {
-    const { assert!(AT + 16 <= HEAD) };
-    // SAFETY: 16 octets are there, by the assertion; the load needs no alignment.
-    let block = |head: &Head| unsafe { _mm_loadu_si128(head.as_ptr().add(AT).cast()) };
-    lanes(block(heads[I]), block(heads[4 + I]), block(heads[8 + I]), block(heads[12 + I]))
+    of_arrays::<I, AT, HEAD>(heads)
 }
 
 /// The header behind the IPv6 header from its third octet on: padding, then the option's first two octets.
@@ -114,7 +110,9 @@ pub(in crate::lanes) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BUR
         // The words' high halves are the odd ones.
         let live = word(FlowIndex::live_half(FlowHash(hash)));
         let ways = u32::from(_mm512_cmpeq_epi32_mask(of_bucket(bucket), live) & 0xAAAA);
-        let there = bucket.0[(ways.trailing_zeros() / 2) as usize % bucket.0.len()].load(Ordering::Acquire);
+        // The last one, as `FlowIndex::candidate`.
+        let way = ((u32::BITS - 1).wrapping_sub(ways.leading_zeros()) / 2) as usize % bucket.0.len();
+        let there = bucket.0[way].load(Ordering::Acquire);
         *number = select_unpredictable(ways != 0, there as u32, u32::MAX);
         *record = view.records.get(*number as usize).unwrap_or(&NOBODY);
         found |= u32::from((*number as usize) < view.records.len()) << p;

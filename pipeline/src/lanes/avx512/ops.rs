@@ -159,7 +159,7 @@ pub(super) fn high_words(a: [Z; 2]) -> Z {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn lanes(a: __m128i, b: __m128i, c: __m128i, d: __m128i) -> Z {
+fn lanes(a: __m128i, b: __m128i, c: __m128i, d: __m128i) -> Z {
     let two = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
     _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(two, c), d)
 }
@@ -168,10 +168,17 @@ pub(super) fn lanes(a: __m128i, b: __m128i, c: __m128i, d: __m128i) -> Z {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn of_heads<const I: usize, const AT: usize>(heads: &[&Head; GROUP]) -> Z {
-    const { assert!(AT + 16 <= HEAD) };
+    of_arrays::<I, AT, HEAD>(heads)
+}
+
+/// Register `I` of a block at `AT` in sixteen arrays of `LEN` octets.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn of_arrays<const I: usize, const AT: usize, const LEN: usize>(arrays: &[&[u8; LEN]; GROUP]) -> Z {
+    const { assert!(AT + 16 <= LEN) };
     // SAFETY: 16 octets are there, by the assertion; the load needs no alignment.
-    let block = |head: &Head| unsafe { _mm_loadu_si128(head.as_ptr().add(AT).cast()) };
-    lanes(block(heads[I]), block(heads[4 + I]), block(heads[8 + I]), block(heads[12 + I]))
+    let block = |array: &[u8; LEN]| unsafe { _mm_loadu_si128(array.as_ptr().add(AT).cast()) };
+    lanes(block(arrays[I]), block(arrays[4 + I]), block(arrays[8 + I]), block(arrays[12 + I]))
 }
 
 /// Register `I` of a block at `AT` in sixteen records, which nobody writes to meanwhile: the fingerprint, or what only the

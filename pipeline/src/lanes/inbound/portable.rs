@@ -2,12 +2,10 @@
 
 use super::{FLAGS_AT, HEAD, Head, OPTION, Scratch, UPPER, View, ask_for, by_other_buckets};
 use crate::flow::hash::{FlowHash, HashKey};
-use crate::flow::index::FlowIndex;
 use crate::lanes::record::{NOBODY, Record};
 use crate::lanes::scratch::block_at;
 use crate::packet::parse::{ETHERNET, PLAIN_UPPER};
 use crate::ports::BURST;
-use protocol::prefetch;
 use protocol::sync::Ordering;
 use protocol::wire::ipv6;
 use protocol::wire::option::Form;
@@ -65,17 +63,13 @@ const _: () = assert!(UPPER + 4 == HEAD);
 /// The record that is most likely each packet's flow, by the tag in its flow's bucket; asks for the record's first lines.
 #[inline(always)]
 pub(in crate::lanes) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
-    let buckets = view.index.buckets();
     let hashes = s.hash.as_flattened().iter().take(s.count);
-    let bucket_of = |hash: u64| buckets.get(hash as usize & (buckets.len() - 1));
-    hashes.clone().filter_map(|&hash| bucket_of(hash)).for_each(prefetch::line);
+    hashes.clone().for_each(|&hash| view.index.prefetch(FlowHash(hash)));
     let mut found = 0;
     let places = records.iter_mut().zip(s.number.as_flattened_mut());
     for ((p, &hash), (record, number)) in hashes.enumerate().zip(places) {
-        let live = FlowIndex::live_half(FlowHash(hash));
-        let words = bucket_of(hash).into_iter().flat_map(|bucket| &bucket.0);
-        let word = words.map(|word| word.load(Ordering::Acquire)).find(|word| (word >> 32) as u32 == live);
-        *number = word.map_or(u32::MAX, |word| word as u32);
+        // Without a branch: where in its bucket a flow stands, nobody can foretell.
+        *number = view.index.candidate(FlowHash(hash)).unwrap_or(u32::MAX);
         *record = view.records.get(*number as usize).unwrap_or(&NOBODY);
         found |= u32::from(!core::ptr::eq(*record, &NOBODY)) << p;
         ask_for(view, *number);
