@@ -276,11 +276,14 @@ fn is_tag(kind: [u8; 2]) -> bool {
 
 /// Looks for the plain packets that no record was found for where the few flows stand that are not in their first bucket.
 #[cold]
-fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
-    let mut left = s.plain & !s.found;
+fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &Scratch) {
+    let mut left = s.plain;
     while left != 0 {
         let p = left.trailing_zeros() as usize % BURST;
         left &= left - 1;
+        if !core::ptr::eq(records[p], &NOBODY) {
+            continue;
+        }
         let print = u128::from_le_bytes(s.fingerprint.as_flattened()[block_at(p)]);
         let hash = FlowHash(print as u64);
         let words = view.index.other_buckets(hash).into_iter().flat_map(|bucket| &bucket.0);
@@ -295,7 +298,6 @@ fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &
         if let Some(record) = likely.into_iter().find(is_it) {
             records[p] = record;
             portable::ask_for(record);
-            s.found |= 1 << p;
         }
     }
 }

@@ -89,22 +89,21 @@ pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
 
 /// Stage c: the record that is most likely each packet's, by the tag in its flow's bucket; asks for the record's lines.
 #[inline(always)]
-pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
+pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &Scratch) {
     let buckets = view.index.buckets();
     let hashes = s.hash.as_flattened().iter().take(s.count);
     let bucket_of = |hash: u64| buckets.get(hash as usize & (buckets.len() - 1));
     hashes.clone().filter_map(|&hash| bucket_of(hash)).for_each(prefetch::line);
-    let mut found = 0;
-    for ((p, &hash), record) in hashes.enumerate().zip(records.iter_mut()) {
+    let mut missed = false;
+    for (&hash, record) in hashes.zip(records.iter_mut()) {
         let live = FlowIndex::live_half(FlowHash(hash));
         let words = bucket_of(hash).into_iter().flat_map(|bucket| &bucket.0);
         let word = words.map(|word| word.load(Ordering::Acquire)).find(|word| (word >> 32) as u32 == live);
         *record = word.and_then(|word| view.records.get(word as u32 as usize)).unwrap_or(&NOBODY);
-        found |= u32::from(!core::ptr::eq(*record, &NOBODY)) << p;
+        missed |= core::ptr::eq(*record, &NOBODY);
         ask_for(record);
     }
-    s.found = found;
-    if s.plain & !found != 0 {
+    if missed {
         by_other_buckets(view, records, s);
     }
 }
@@ -135,7 +134,7 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
         let fits = s.len.as_flattened()[p] <= (vouched >> 32) as u32 & 0xFFFF;
         let mine = held as u32 & !(u32::from(flags::F) << 16) == held_by(view.me, s.form);
         let within = (was as u16) < INDEX_LIMIT;
-        if same & named & fits & mine & within & ((s.plain & s.found) >> p & 1 != 0) {
+        if same & named & fits & mine & within & (s.plain >> p & 1 != 0) {
             fast |= 1 << p;
             if (held >> 32) as u32 != seen(view.now_ns) {
                 note_seen(record, view.now_ns);

@@ -145,12 +145,12 @@ fn fingerprint(key: &HashKey, source: Z, destination: Z, ports: Z) -> Z {
 /// Stage c: the record that is most likely each packet's, by the tag in its flow's bucket; asks for the record's lines.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
+pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &Scratch) {
     settle(s);
     let (buckets, hashes) = (view.index.buckets(), s.hash.as_flattened());
     let bucket_of = |p: usize| buckets.get(hashes[p % BURST] as usize & (buckets.len() - 1));
     (0..s.count).filter_map(bucket_of).for_each(prefetch::line);
-    let mut found = 0;
+    let mut missed = false;
     for p in 0..s.count {
         let Some(bucket) = bucket_of(p) else { break };
         // The words' high halves are the odd ones.
@@ -160,11 +160,10 @@ pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &m
         let number = select_unpredictable(ways != 0, number as u32 as usize, usize::MAX);
         let record = view.records.get(number).unwrap_or(&NOBODY);
         records[p % BURST] = record;
-        found |= u32::from(number < view.records.len()) << p;
+        missed |= ways == 0;
         portable::ask_for(record);
     }
-    s.found = found;
-    if s.plain & !found != 0 {
+    if missed {
         by_other_buckets(view, records, s);
     }
 }
@@ -195,7 +194,7 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
         let but_f = word(!(u32::from(flags::F) << 16));
         let mine = _mm512_cmpeq_epi32_mask(and(owner, but_f), word(held_by(view.me, s.form)));
         let within = _mm512_cmplt_epu32_mask(and(was, low), word(INDEX_LIMIT.into()));
-        let stay = same & named & fits & mine & within & of_group(s.plain & s.found, g);
+        let stay = same & named & fits & mine & within & of_group(s.plain, g);
         fast |= u32::from(stay) << (GROUP * g);
         let mut stale = _mm512_cmpneq_epi32_mask(last, word(now)) & stay;
         while stale != 0 {

@@ -49,7 +49,7 @@ fn stages(set: Set, form: Form, world: &World, step: &Step, now: u64) -> (Vec<(&
     set.find(&view, &mut records, &mut s);
     let place = |record: &Record| world.records.iter().position(|other| core::ptr::eq(other, record));
     let places = records.iter().map(|record| place(record).map_or(u32::MAX, |place| place as u32)).collect();
-    all.push(("find", Left { words: places, ..left(n, s.found, &[], &[], &[]) }));
+    all.push(("find", Left { words: places, ..left(n, 0, &[], &[], &[]) }));
     let fast = set.check(&view, &records, &mut s);
     all.push(("check", left(n, fast, &[], &[], &[&s.limit, &s.was])));
     s.pack(fast, &mut records);
