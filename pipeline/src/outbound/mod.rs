@@ -150,8 +150,8 @@ impl<'a> Burst<'a> {
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
     ) {
-        let Self { shared, snapshot, counters, .. } = self;
-        let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
+        let Self { shared, snapshot, .. } = self;
+        let rules = &*snapshot.rules;
         let (key, index, records) = shared.table.view();
         let view = View {
             key,
@@ -200,21 +200,7 @@ impl<'a> Burst<'a> {
         let sent = clock.now_ns();
         let pointers = number(self, &mut in_lanes, &mut chosen, outcomes);
         if !chosen.is_empty() {
-            let mut filled = fill(shared, ring, counters, scratch, &chosen, sent);
-            if filled.is_none() {
-                refuse_sealed(&mut chosen, outcomes);
-                filled = fill(shared, ring, counters, scratch, &chosen, sent);
-            }
-            let sealed = filled.unwrap_or(0);
-            if let Some(sealer) = &ring.sealer {
-                let (batch, keys) = scratch.split(sealed);
-                if audit.as_mut().is_none_or(|audit| audit.record(&keys, batch)) {
-                    batch.seal(sealer.aead, &keys);
-                } else {
-                    refuse_sealed(&mut chosen, outcomes);
-                }
-            }
-            insert(rules, counters.worker, scratch, packets, outcomes, &chosen, &plans);
+            self.put_in(scratch, audit, packets, outcomes, &mut chosen, &plans, sent);
             if shared.has_several_workers() {
                 owning::note(&chosen, self.taken_from, to_give);
             }
@@ -222,6 +208,38 @@ impl<'a> Burst<'a> {
         if let Some(fast) = in_lanes {
             finish(self, fast, audit, packets, outcomes, pointers, sent);
         }
+    }
+
+    /// Puts the options into the packets of the slow way.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
+    fn put_in<B: PacketBuf>(
+        self,
+        scratch: &mut Scratch,
+        audit: &mut Option<AuditSink>,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        chosen: &mut ArrayVec<Chosen<'_>, BURST>,
+        plans: &Plans,
+        sent: u64,
+    ) {
+        let Self { shared, snapshot, counters, .. } = self;
+        let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
+        let mut filled = fill(shared, ring, counters, scratch, chosen, sent);
+        if filled.is_none() {
+            refuse_sealed(chosen, outcomes);
+            filled = fill(shared, ring, counters, scratch, chosen, sent);
+        }
+        let sealed = filled.unwrap_or(0);
+        if let Some(sealer) = &ring.sealer {
+            let (batch, keys) = scratch.split(sealed);
+            if audit.as_mut().is_none_or(|audit| audit.record(&keys, batch)) {
+                batch.seal(sealer.aead, &keys);
+            } else {
+                refuse_sealed(chosen, outcomes);
+            }
+        }
+        insert(rules, counters.worker, scratch, packets, outcomes, chosen, plans);
     }
 
     /// What becomes of a packet that is not in the lanes. `likely`: what is known of one of the plain shape.
