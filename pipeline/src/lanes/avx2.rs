@@ -10,27 +10,27 @@ use crate::packet::buffer::PacketBuf;
 use crate::ports::BURST;
 
 macro_rules! stages {
-    ($($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)+) => {$(
+    ($($name:ident$(<$of:lifetime>)?($($arg:ident: $type:ty),*) $(-> $result:ty)?;)+) => {$(
         /// The portable stage of this name.
         #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,aes")]
-        pub(super) fn $name<'a>($($arg: $type,)* s: &mut Scratch) $(-> $result)? {
+        pub(super) fn $name$(<$of>)?($($arg: $type,)* s: &mut Scratch) $(-> $result)? {
             portable::$name($($arg,)* s)
         }
     )+};
 }
 
 stages! {
-    front(view: &View<'a>, heads: &[&Head; BURST], records: &mut [&'a Record; BURST]) -> u32;
+    front<'a>(view: &View<'a>, heads: &[&Head; BURST], records: &mut [&'a Record; BURST]) -> u32;
     back(records: &[&Record; BURST], sent_ns: u64);
 }
 
 #[cfg(test)]
 stages! {
-    parse(key: &'a crate::flow::hash::HashKey, heads: &[&'a Head; BURST]);
-    find(view: &View<'a>, records: &mut [&'a Record; BURST]);
-    check(view: &View<'a>, records: &[&'a Record; BURST]) -> u32;
-    times(records: &[&'a Record; BURST], sent_ns: u64);
-    seal(records: &[&'a Record; BURST]);
+    parse(key: &crate::flow::hash::HashKey, heads: &[&Head; BURST]);
+    find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST]);
+    check(view: &View<'_>, records: &[&Record; BURST]) -> u32;
+    times(records: &[&Record; BURST], sent_ns: u64);
+    seal(records: &[&Record; BURST]);
 }
 
 /// The portable stage of this name.
