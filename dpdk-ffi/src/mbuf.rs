@@ -215,14 +215,14 @@ impl Mbuf {
         (is_ours & has_room & may_grow).then(|| unsafe { &mut *self.buf_addr().add(off - BEFORE).cast() })
     }
 
-    /// Makes it `BEFORE` octets longer at its front, and gives the octets that [`Mbuf::window`] gave before: its start is now
-    /// theirs. `None`: as there; nothing changed.
+    /// Makes it `by` octets longer at its front, at most `BEFORE`, and gives the octets that [`Mbuf::window`] gave before.
+    /// `None`: as there, or it is more; nothing changed.
     #[inline]
-    pub fn grow_window<const BEFORE: usize, const N: usize>(&mut self) -> Option<&mut [u8; N]> {
-        let window: *mut [u8; N] = self.window::<BEFORE, N>()?;
-        self.set_data_off(self.data_off() - BEFORE as u16);
-        self.set_seg_len(self.seg_len() + BEFORE as u16);
-        self.set_all_len(self.all_len() + BEFORE as u32);
+    pub fn grow_window<const BEFORE: usize, const N: usize>(&mut self, by: usize) -> Option<&mut [u8; N]> {
+        let window: *mut [u8; N] = self.window::<BEFORE, N>().filter(|_| by <= BEFORE)?;
+        self.set_data_off(self.data_off() - by as u16);
+        self.set_seg_len(self.seg_len() + by as u16);
+        self.set_all_len(self.all_len() + by as u32);
         // SAFETY: what was given a moment ago, and what is set since stands elsewhere: in the mbuf, not in its buffer.
         Some(unsafe { &mut *window })
     }

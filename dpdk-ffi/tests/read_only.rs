@@ -12,7 +12,7 @@ fn is_read_only(m: &mut Mbuf, expected: &[u8]) {
     assert!(!m.is_writable());
     assert!(m.data_mut().is_empty() && m.append(1).is_none() && !m.prepend(1));
     assert_eq!((m.headroom(), m.tailroom(), m.data()), (0, 0, expected));
-    assert!(m.window::<0, 1>().is_none() && m.grow_window::<0, 1>().is_none());
+    assert!(m.window::<0, 1>().is_none() && m.grow_window::<0, 1>(0).is_none());
 }
 
 /// The octets around a packet's start: within its buffer, and nowhere else.
@@ -26,19 +26,21 @@ fn windows(pool: &Arc<Mempool>) {
     let window: *const [u8; 112] = window;
     assert_eq!((m.headroom(), m.pkt_len()), (128, 60), "nothing moves");
     for n in 1..=3 {
-        let grown: *const [u8; 112] = m.grow_window::<40, 112>().expect("room");
+        let grown: *const [u8; 112] = m.grow_window::<40, 112>(40).expect("room");
         assert!(n > 1 || grown == window, "the first is the one from before");
         assert_eq!((m.headroom(), m.pkt_len(), m.data().len()), (128 - 40 * n, 60 + 40 * n, 60 + 40 * n));
         assert_eq!((n > 1 || m.data()[0] == 0xAA, m.data()[40]), (true, 1), "{n}");
         m.data_mut()[0] = 1;
     }
-    assert!(m.window::<40, 112>().is_none() && m.grow_window::<40, 112>().is_none(), "8 octets are left before it");
+    assert!(m.window::<40, 112>().is_none() && m.grow_window::<40, 112>(40).is_none(), "8 octets are left before it");
     assert_eq!((m.headroom(), m.pkt_len()), (8, 180));
+    assert!(m.trim_front(40) && m.grow_window::<40, 112>(41).is_none() && m.grow_window::<40, 112>(24).is_some());
+    assert_eq!((m.headroom(), m.pkt_len()), (24, 164));
     // At the end of the buffer.
     let mut m = Mbuf::from_pool(pool).expect("a buffer");
     octets(&mut m, &[7; 2048]);
     assert!(m.trim_front(2048 - 72) && m.window::<40, 112>().is_some());
-    assert!(m.trim_front(1) && m.window::<40, 112>().is_none() && m.grow_window::<40, 112>().is_none());
+    assert!(m.trim_front(1) && m.window::<40, 112>().is_none() && m.grow_window::<40, 112>(40).is_none());
     assert_eq!(m.pkt_len(), 71);
 }
 

@@ -23,6 +23,7 @@ use protocol::prefetch;
 use protocol::receiver::ReceiverState;
 use protocol::sender::{Given, NoNumber, Number, Numbers};
 use protocol::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use protocol::wire::option::Form;
 
 /// The part of a record that packets towards the network need, by cache lines; the second of them is also needed by those
 /// coming back. All of it but what is said to be others' is written by the owner only, or while nobody else can reach the
@@ -111,6 +112,8 @@ const _: () = {
 
 /// In `held`: the option's F under the key that is there.
 const F: u64 = 1 << 16;
+/// In `held`, where F is: the option goes in clear.
+const CLEAR: u64 = 1 << 17;
 /// In `held`, where F is: the key that is there is not that of the next packet's number.
 const UNKEYED: u64 = 1 << 20;
 /// In `held`, where F is: the last packets were handed over by another worker. The slow way takes note of the next.
@@ -266,8 +269,9 @@ impl WholeFlow<'_> {
         Some(Found { base_nonce, extra: self.front.order.each_ref().map(|word| word.load(Ordering::Relaxed)) })
     }
 
-    /// Keeps the key of this secret and Kri; `seals`: it is one, and no more than an order of PRSEQ. Only for its owner.
-    pub(crate) fn set_key(&self, id: SecretId, kri: u32, key: &ReadyKey, order: [u64; 2], seals: bool) {
+    /// Keeps the key of this secret and Kri, or no more than its order of PRSEQ. `lanes`: the form of options that the lanes put in
+    /// with it. Only for its owner.
+    pub(crate) fn set_key(&self, id: SecretId, kri: u32, key: &ReadyKey, order: [u64; 2], lanes: Option<Form>) {
         let (nonce, end) = nonce_words(key.base_nonce);
         self.front.nonce.store(nonce, Ordering::Relaxed);
         self.front.nonce_end.store(u64::from(end) | u64::from(kri) << 32, Ordering::Relaxed);
@@ -276,22 +280,26 @@ impl WholeFlow<'_> {
         }
         self.front.key.store(&key.state);
         self.back.key_id.store(id.bits(), Ordering::Relaxed);
-        let numbers = self.numbers();
-        let keyed = seals && (id.generation(), kri) == (numbers.generation, numbers.kri);
-        let flags = if keyed { 0 } else { UNKEYED } | if kri & 1 == 1 { F } else { 0 };
-        let held = self.front.held.load(Ordering::Relaxed) & !(UNKEYED | F);
-        self.front.held.store(held | flags, Ordering::Relaxed);
+        self.use_in_lanes(lanes.map(|form| (form, id)));
     }
 
-    /// What the flow is told of the form of its options, when all else is: with `Some`, the next are sealed under this secret, in a
-    /// way that the lanes know. Only for its owner.
-    pub(crate) fn seals_under(&self, id: Option<SecretId>) {
-        let numbers = self.numbers();
-        let key =
-            (self.back.key_id.load(Ordering::Relaxed), (self.front.nonce_end.load(Ordering::Relaxed) >> 32) as u32);
-        let keyed = id.is_some_and(|id| id.generation() == numbers.generation && key == (id.bits(), numbers.kri));
-        let held = self.front.held.load(Ordering::Relaxed) & !UNKEYED;
-        self.front.held.store(held | if keyed { 0 } else { UNKEYED }, Ordering::Relaxed);
+    /// Whether the key that is there is the next number's, and of which form the options are that the lanes put in with it: what
+    /// the flow is told of that when all else is. Only for its owner.
+    pub(crate) fn use_in_lanes(&self, lanes: Option<(Form, SecretId)>) {
+        let (numbers, end) = (self.numbers(), self.front.nonce_end.load(Ordering::Relaxed));
+        let (key, kri) = (self.back.key_id.load(Ordering::Relaxed), (end >> 32) as u32);
+        let fits = |&(form, id): &(Form, SecretId)| {
+            // Options in clear are of whichever generation the flow is at.
+            let of_it = form != Form::Encrypted || id.generation() == numbers.generation;
+            of_it && (key, kri) == (id.bits(), numbers.kri)
+        };
+        let flags = match lanes.filter(fits) {
+            Some((Form::Encrypted, _)) => 0,
+            Some((Form::Clear, _)) => CLEAR,
+            _ => UNKEYED,
+        };
+        let held = self.front.held.load(Ordering::Relaxed) & !(UNKEYED | CLEAR | F);
+        self.front.held.store(held | flags | if kri & 1 == 1 { F } else { 0 }, Ordering::Relaxed);
     }
 
     /// The numbers given out under this generation, or, with `None`, to options in clear. `None`: the flow's are of another

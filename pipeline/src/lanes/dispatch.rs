@@ -16,6 +16,8 @@ pub struct Set(Twin);
 enum Twin {
     Portable,
     #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
 }
 
@@ -26,6 +28,8 @@ impl Set {
     /// All that this CPU can, the fastest last.
     pub fn available() -> impl Iterator<Item = Self> {
         let others: &[Twin] = &[
+            #[cfg(target_arch = "x86_64")]
+            Twin::Avx2,
             #[cfg(target_arch = "x86_64")]
             Twin::Avx512,
         ];
@@ -38,6 +42,8 @@ impl Set {
         let fits = |set: &Self| match set.0 {
             Twin::Portable => true,
             #[cfg(target_arch = "x86_64")]
+            Twin::Avx2 => Path::best() != Path::Portable,
+            #[cfg(target_arch = "x86_64")]
             Twin::Avx512 => Path::best() == Path::Vaes512,
         };
         Self::available().filter(fits).last().unwrap_or(Self::PORTABLE)
@@ -48,6 +54,8 @@ impl Set {
     pub const fn name(self) -> &'static str {
         match self.0 {
             Twin::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Twin::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Twin::Avx512 => "avx-512",
         }
@@ -66,6 +74,9 @@ impl Set {
             Twin::Portable => portable::front(view, heads, records, s),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
+            Twin::Avx2 => unsafe { super::avx2::front(view, heads, records, s) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the type's invariant: the CPU has the features.
             Twin::Avx512 => unsafe { super::avx512::front(view, heads, records, s) },
         }
     }
@@ -81,6 +92,9 @@ impl Set {
     ) -> u32 {
         match self.0 {
             Twin::Portable => inbound::portable::front(view, heads, records, s),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the type's invariant: the CPU has the features.
+            Twin::Avx2 => unsafe { super::avx2::known(view, heads, records, s) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
             Twin::Avx512 => unsafe { super::avx512::inbound::front(view, heads, records, s) },
@@ -103,6 +117,12 @@ impl Set {
             }
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
+            Twin::Avx2 => unsafe {
+                super::avx2::back(records, sent_ns, s);
+                super::avx2::place(packets, s)
+            },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the type's invariant: the CPU has the features.
             Twin::Avx512 => unsafe {
                 super::avx512::back(records, sent_ns, s);
                 super::avx512::place(packets, s)
@@ -116,6 +136,15 @@ impl Twin {
     fn detect(self) -> bool {
         match self {
             Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("aes")
+                    && is_x86_feature_detected!("bmi1")
+                    && is_x86_feature_detected!("bmi2")
+                    && is_x86_feature_detected!("lzcnt")
+                    && is_x86_feature_detected!("popcnt")
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 is_x86_feature_detected!("avx512f")
@@ -142,6 +171,9 @@ macro_rules! stages {
             pub(super) fn $name<'a>(self, $($arg: $type,)* s: &mut Scratch) $(-> $result)? {
                 match self.0 {
                     Twin::Portable => portable::$name($($arg,)* s),
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: the type's invariant: the CPU has the features.
+                    Twin::Avx2 => unsafe { super::avx2::$name($($arg,)* s) },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: the type's invariant: the CPU has the features.
                     Twin::Avx512 => unsafe { super::avx512::$name($($arg,)* s) },

@@ -1,8 +1,8 @@
 //! The outbound lanes: the short way of a burst towards the network, all packets side by side.
 //!
 //! Nearly every packet is of the plain shape (Ethernet with at most one VLAN tag, IPv6, and directly behind it UDP, or TCP
-//! without SYN), of a known flow that this worker holds, and gets the encrypted option under AES-128-GCM. Such packets stay in
-//! the lanes; any other takes the slow way, which the caller goes with it between [`Lanes::front`] and [`Burst::back`].
+//! without SYN), of a known flow that this worker holds, and gets the encrypted option under AES-128-GCM (or, where that is
+//! what is asked for, the one in clear). Such packets stay in the lanes; any other takes the slow way, which the caller goes with it between [`Lanes::front`] and [`Burst::back`].
 //!
 //! # The way of a burst
 //!
@@ -40,6 +40,8 @@
 //! clock reading before `back`, which says of a flow's later packets that the one before was sent just now.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod dispatch;
 pub(crate) mod inbound;
@@ -61,12 +63,12 @@ use crate::packet::buffer::{PacketBuf, WINDOW_BEFORE};
 use crate::packet::mss;
 use crate::packet::parse::PLAIN_UPPER;
 use crate::ports::BURST;
-use core::hint::select_unpredictable;
 use protocol::aead::KeyState;
 use protocol::nonce::xor_prseq;
 use protocol::prefetch;
 use protocol::prseq::prseq;
 use protocol::sync::Ordering;
+use protocol::wire::option::Form;
 use record::{NOBODY, ONE_MORE, packed};
 use scratch::{Scratch, block_at};
 
@@ -94,6 +96,9 @@ pub struct View<'a> {
     pub name: u32,
     /// This worker.
     pub me: u16,
+    /// Which form's packets stay in the lanes: encrypted, or in clear (without AEAD; all else is the same). Those of any other
+    /// take the slow way.
+    pub form: Form,
     /// Now.
     pub now_ns: u64,
 }
@@ -137,11 +142,14 @@ impl Lanes {
     #[inline]
     pub fn front<'a, B: PacketBuf>(&'a mut self, view: &View<'a>, packets: &mut [B]) -> Burst<'a> {
         let (set, scratch) = (self.set, &mut *self.scratch);
-        let heads = look(packets, scratch);
-        let mut records = [&NOBODY; BURST];
-        let fast = set.front(view, &heads, &mut records, scratch);
-        scratch.pack(fast, &mut records);
-        Burst { set, scratch, records, fast, numbered: 0 }
+        // PDM has nothing to do with the rest.
+        scratch.form = if view.form == Form::Clear { Form::Clear } else { Form::Encrypted };
+        let mut heads = [&NOWHERE; BURST];
+        look(packets, scratch, &mut heads);
+        let mut burst = Burst { set, scratch, records: [&NOBODY; BURST], fast: 0, numbered: 0 };
+        burst.fast = set.front(view, &heads, &mut burst.records, burst.scratch);
+        burst.scratch.pack(burst.fast, &mut burst.records);
+        burst
     }
 }
 
@@ -168,6 +176,13 @@ impl Burst<'_> {
         (self.plain() >> packet & 1 != 0).then_some(Fingerprint { lo: bits as u64, hi: (bits >> 64) as u64 })
     }
 
+    /// The form of the option that the packets get that stay.
+    #[inline]
+    #[must_use]
+    pub const fn form(&self) -> Form {
+        self.scratch.form
+    }
+
     /// The policy of a packet that stays: its place among the rules.
     #[inline]
     #[must_use]
@@ -181,14 +196,14 @@ impl Burst<'_> {
         let before = self.fast & 1u32.checked_shl(packet as u32).map_or(u32::MAX, |bit| bit - 1);
         let until = before.count_ones() as usize;
         let s = &mut *self.scratch;
-        let numbers = s.numbers.as_flattened_mut().iter_mut().zip(s.held.as_flattened_mut());
-        let all = self.records.iter().zip(numbers).take(until).skip(self.numbered);
-        for (record, (number, held)) in all {
+        let (numbers, held) = (s.numbers.as_flattened_mut(), s.held.as_flattened_mut());
+        for j in self.numbered..until {
             // A flow may come several times. Nobody else numbers its packets: no addition need be locked.
+            let record = self.records[j % BURST];
             let word = record.meter.next.load(Ordering::Relaxed);
             record.meter.next.store(word.wrapping_add(ONE_MORE), Ordering::Relaxed);
-            *number = (word >> 32) as u32;
-            *held = record.held.load(Ordering::Relaxed) as u32;
+            numbers[j % BURST] = (word >> 32) as u32;
+            held[j % BURST] = record.held.load(Ordering::Relaxed) as u32;
         }
         self.numbered = self.numbered.max(until);
     }
@@ -226,36 +241,49 @@ impl Burst<'_> {
     }
 }
 
-/// Asks for what is looked at of each packet, and notes what only its buffer knows. Gives their heads.
+/// Asks for what is looked at of each packet, and notes what only its buffer knows. Sets their heads.
 #[inline]
-fn look<'p, B: PacketBuf>(packets: &'p mut [B], s: &mut Scratch) -> [&'p Head; BURST] {
-    let mut heads = [&NOWHERE; BURST];
-    (s.there, s.tagged, s.syn, s.count) = (0, 0, 0, packets.len().min(BURST));
-    let lens = s.first_len.as_flattened_mut().iter_mut().zip(s.frame_len.as_flattened_mut());
-    for (((p, packet), head), (first_len, frame_len)) in packets.iter_mut().enumerate().zip(&mut heads).zip(lens) {
+fn look<'p, B: PacketBuf>(packets: &'p mut [B], s: &mut Scratch, heads: &mut [&'p Head; BURST]) {
+    let (mut there, mut tags, mut syn) = (0, 0, 0);
+    s.count = packets.len().min(BURST);
+    let (first_len, frame_len) = (s.first_len.as_flattened_mut(), s.frame_len.as_flattened_mut());
+    for (p, packet) in packets.iter_mut().enumerate().take(BURST) {
         let (first, frame) = (packet.data().len() as u32, packet.frame_len() as u32);
         let Some(window) = packet.window() else { continue };
         prefetch::line(window);
-        let [untagged, tagged] = [WINDOW_BEFORE, WINDOW_BEFORE + TAG].map(|at| window[at..].first_chunk::<HEAD>());
-        let (Some(untagged), Some(tagged)) = (untagged, tagged) else { continue };
-        let has_tag = matches!([untagged[12], untagged[13]], [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8]);
-        *head = select_unpredictable(has_tag, tagged, untagged);
-        let taken = u32::from(has_tag) * TAG as u32;
-        (*first_len, *frame_len) = (first.saturating_sub(taken), frame.saturating_sub(taken));
-        s.there |= 1 << p;
-        s.tagged |= u32::from(has_tag) << p;
-        s.syn |= u32::from(head[SYN_AT] & mss::SYN != 0) << p;
+        let Some(mut head) = window[WINDOW_BEFORE..].first_chunk::<HEAD>() else { continue };
+        let mut taken = 0;
+        if is_tag([head[12], head[13]]) {
+            let Some(behind) = window[WINDOW_BEFORE + TAG..].first_chunk() else { continue };
+            (head, taken) = (behind, TAG as u32);
+            tags |= 1 << p;
+        }
+        heads[p % BURST] = head;
+        first_len[p % BURST] = first.saturating_sub(taken);
+        frame_len[p % BURST] = frame.saturating_sub(taken);
+        there |= 1 << p;
+        syn |= u32::from(head[SYN_AT] / mss::SYN % 2) << p;
     }
-    heads
+    (s.there, s.tagged, s.syn) = (there, tags, syn);
+}
+
+/// Whether a type is a VLAN tag's.
+#[inline]
+fn is_tag(kind: [u8; 2]) -> bool {
+    // Nearly never any other: one comparison.
+    kind != [0x86, 0xDD] && matches!(kind, [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8])
 }
 
 /// Looks for the plain packets that no record was found for where the few flows stand that are not in their first bucket.
 #[cold]
-fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
-    let mut left = s.plain & !s.found;
+fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &Scratch) {
+    let mut left = s.plain;
     while left != 0 {
         let p = left.trailing_zeros() as usize % BURST;
         left &= left - 1;
+        if !core::ptr::eq(records[p], &NOBODY) {
+            continue;
+        }
         let print = u128::from_le_bytes(s.fingerprint.as_flattened()[block_at(p)]);
         let hash = FlowHash(print as u64);
         let words = view.index.other_buckets(hash).into_iter().flat_map(|bucket| &bucket.0);
@@ -270,7 +298,6 @@ fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &
         if let Some(record) = likely.into_iter().find(is_it) {
             records[p] = record;
             portable::ask_for(record);
-            s.found |= 1 << p;
         }
     }
 }
@@ -292,13 +319,14 @@ fn point(s: &mut Scratch, fast: u32, pointer: u32, others: u32) {
 /// The times of sending, in order: a flow's last packet is the one that stays. The number's other half belongs to who numbers.
 #[inline]
 fn log(records: &[&Record; BURST], sent_ns: u64, s: &Scratch) {
-    let words = s.numbers.as_flattened().iter().zip(s.heard.as_flattened()).zip(s.slot.as_flattened());
-    for (record, ((number, heard), slot)) in records.iter().zip(words).take(s.packed) {
-        let sent = packed(sent_ns, (number >> 16) as u16);
+    let (numbers, heard, slots) = (s.numbers.as_flattened(), s.heard.as_flattened(), s.slot.as_flattened());
+    for j in 0..s.packed {
+        let (j, record) = (j % BURST, records[j % BURST]);
+        let sent = packed(sent_ns, (numbers[j] >> 16) as u16);
         let number = record.meter.next.load(Ordering::Relaxed);
-        record.meter.next.store(number >> 32 << 32 | u64::from(*heard), Ordering::Relaxed);
+        record.meter.next.store(number >> 32 << 32 | u64::from(heard[j]), Ordering::Relaxed);
         // Without a branch: what is not kept goes where it is written to anyway.
-        let kept = record.meter.log.get(*slot as usize).unwrap_or(&record.meter.last_sent);
+        let kept = record.meter.log.get(slots[j] as usize).unwrap_or(&record.meter.last_sent);
         kept.store(sent, Ordering::Relaxed);
         record.meter.last_sent.store(sent, Ordering::Relaxed);
     }

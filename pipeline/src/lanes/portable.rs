@@ -1,7 +1,8 @@
 //! The stages in plain Rust, packet by packet: what a CPU without a twin of its own gets, what is easiest to read, and the
-//! oracle for the twins. Each has these functions, under these names, and leaves the same in [`Scratch`].
+//! oracle for the twins. They are inlined into whoever calls them, so that [`avx2`](super::avx2) is the same code for other
+//! instructions. Each has these functions, under these names, and leaves the same in [`Scratch`].
 
-use super::record::{INDEX_LIMIT, NOBODY, Record, TIME_MASK, VALID, flags, seen};
+use super::record::{INDEX_LIMIT, NOBODY, Record, TIME_MASK, VALID, flags, held_by, seen};
 use super::scratch::{NOT_KEPT, Scratch, block_at};
 use super::{HEAD, Head, SYN_AT, View, by_other_buckets};
 use crate::flow::hash::FlowHash;
@@ -27,8 +28,10 @@ const NEXT_AT: usize = 14 + ipv6::NEXT_HEADER_AT;
 /// The eight octets that are written anew.
 const PATCH_AT: usize = 16;
 const HEADER: usize = Form::Encrypted.header_len();
+const CLEAR_HEADER: usize = Form::Clear.header_len();
 
 /// Stages a to d: which packets are of the plain shape, which records are theirs, and which of them stay.
+#[inline(always)]
 pub(super) fn front<'a>(
     view: &View<'a>,
     heads: &[&Head; BURST],
@@ -41,13 +44,17 @@ pub(super) fn front<'a>(
 }
 
 /// Stages f and g, up to what is put into the packets.
+#[inline(always)]
 pub(super) fn back(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
     times(records, sent_ns, s);
-    seal(records, s);
+    if s.form == Form::Encrypted {
+        seal(records, s);
+    }
 }
 
 /// Stages a and b: the head of each packet, and the fingerprint of its 5-tuple. What is not of the plain shape gets some
 /// fingerprint, too.
+#[inline(always)]
 pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
     s.plain = 0;
     for (p, head) in heads.iter().enumerate().take(s.count) {
@@ -69,7 +76,7 @@ pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
         s.next.as_flattened_mut()[p] = next.into();
         // Payload Length and Next Header are octets 2 to 4 of these eight.
         let mut patch = long(PATCH_AT).to_le_bytes();
-        patch[2..4].copy_from_slice(&((payload + HEADER) as u16).to_be_bytes());
+        patch[2..4].copy_from_slice(&((payload + s.form.header_len()) as u16).to_be_bytes());
         patch[4] = ipv6::DEST_OPTS;
         s.patch.as_flattened_mut()[p] = u64::from_le_bytes(patch);
         let ports = u64::from(long(PLAIN_UPPER) as u32);
@@ -81,22 +88,22 @@ pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
 }
 
 /// Stage c: the record that is most likely each packet's, by the tag in its flow's bucket; asks for the record's lines.
-pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
+#[inline(always)]
+pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &Scratch) {
     let buckets = view.index.buckets();
     let hashes = s.hash.as_flattened().iter().take(s.count);
     let bucket_of = |hash: u64| buckets.get(hash as usize & (buckets.len() - 1));
     hashes.clone().filter_map(|&hash| bucket_of(hash)).for_each(prefetch::line);
-    let mut found = 0;
-    for ((p, &hash), record) in hashes.enumerate().zip(records.iter_mut()) {
+    let mut missed = false;
+    for (&hash, record) in hashes.zip(records.iter_mut()) {
         let live = FlowIndex::live_half(FlowHash(hash));
         let words = bucket_of(hash).into_iter().flat_map(|bucket| &bucket.0);
         let word = words.map(|word| word.load(Ordering::Acquire)).find(|word| (word >> 32) as u32 == live);
         *record = word.and_then(|word| view.records.get(word as u32 as usize)).unwrap_or(&NOBODY);
-        found |= u32::from(!core::ptr::eq(*record, &NOBODY)) << p;
+        missed |= core::ptr::eq(*record, &NOBODY);
         ask_for(record);
     }
-    s.found = found;
-    if s.plain & !found != 0 {
+    if missed {
         by_other_buckets(view, records, s);
     }
 }
@@ -111,6 +118,7 @@ pub(super) fn ask_for(record: &Record) {
 
 /// Stage d: the records that are found are the packets' flows, they are this worker's, and nothing is out of the way. Notes
 /// that those flows were seen.
+#[inline(always)]
 pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch) -> u32 {
     let mut fast = 0;
     for (p, record) in records.iter().enumerate().take(s.count) {
@@ -124,10 +132,9 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
         let same = print.to_le_bytes() == s.fingerprint.as_flattened()[block_at(p)];
         let named = vouched as u32 == view.name;
         let fits = s.len.as_flattened()[p] <= (vouched >> 32) as u32 & 0xFFFF;
-        // Whatever flag is set beside F is out of the way.
-        let mine = held as u32 & !(u32::from(flags::F) << 16) == u32::from(view.me);
+        let mine = held as u32 & !(u32::from(flags::F) << 16) == held_by(view.me, s.form);
         let within = (was as u16) < INDEX_LIMIT;
-        if same & named & fits & mine & within & ((s.plain & s.found) >> p & 1 != 0) {
+        if same & named & fits & mine & within & (s.plain >> p & 1 != 0) {
             fast |= 1 << p;
             if (held >> 32) as u32 != seen(view.now_ns) {
                 note_seen(record, view.now_ns);
@@ -140,12 +147,14 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
 }
 
 /// This worker's flow was seen.
+#[inline(always)]
 pub(super) fn note_seen(record: &Record, now_ns: u64) {
     let held = record.held.load(Ordering::Relaxed);
     record.held.store(held & 0xFFFF_FFFF | u64::from(seen(now_ns)) << 32, Ordering::Relaxed);
 }
 
 /// Stage f: PRSEQ, delta times and metrics; the head of the option; where the time of sending is kept.
+#[inline(always)]
 pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
     let mut orders = Orders::<BURST>::default();
     for (j, record) in records.iter().enumerate().take(s.packed) {
@@ -183,10 +192,10 @@ pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
         s.order.as_flattened_mut()[j] = prseq.into();
         s.heard.as_flattened_mut()[j] = received as u32;
         s.slot.as_flattened_mut()[j] = log_slot(psntp, acknowledged);
-        let head = &mut s.head.as_flattened_mut()[block_at(j)];
         let f = (s.held.as_flattened()[j] >> 16 & u32::from(flags::F)) as u8;
-        let option = Prefix6 { reserved: 0, prseq, f }.emit(Form::Encrypted);
-        head[..4].copy_from_slice(&[s.next.as_flattened()[j] as u8, Form::Encrypted.header_units(), 1, 0]);
+        let option = Prefix6 { reserved: 0, prseq, f }.emit(s.form);
+        let head = &mut s.head.as_flattened_mut()[block_at(j)];
+        head[..4].copy_from_slice(&[s.next.as_flattened()[j] as u8, s.form.header_units(), 1, 0]);
         head[4..10].copy_from_slice(&option);
         head[10..12].copy_from_slice(&prseq.to_be_bytes());
         head[12..].fill(0);
@@ -195,12 +204,14 @@ pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
 
 /// Nanoseconds from a packed time to another time, of which the lowest 47 bits count; 0 if there is no time, or if the other
 /// one is earlier (the nearer way round).
+#[inline(always)]
 fn elapsed(from: u64, to_ns: u64) -> u64 {
     let since = to_ns.wrapping_sub(from >> 16) & TIME_MASK;
     if from & VALID == 0 || since > TIME_MASK / 2 { 0 } else { since }
 }
 
 /// Where the time of sending is kept: of every packet while few are under way, and of every 2nd, 4th, … when many are.
+#[inline(always)]
 fn log_slot(psntp: u16, acknowledged: u32) -> u32 {
     let under_way = if acknowledged == 0 { 1 } else { psntp.wrapping_sub(acknowledged as u16).max(1) };
     // How many bits of (under_way - 1) / 4 there are: 0 for up to 4, 1 for up to 8, 2 for up to 16, …
@@ -210,6 +221,7 @@ fn log_slot(psntp: u16, acknowledged: u32) -> u32 {
 }
 
 /// Stage g, the AEAD: ciphertexts and tags.
+#[inline(always)]
 pub(super) fn seal(records: &[&Record; BURST], s: &mut Scratch) {
     let Scratch { batch, keys, .. } = s;
     for (j, (record, key)) in records.iter().zip(keys.iter_mut()).enumerate().take(s.packed) {
@@ -229,30 +241,36 @@ pub(super) fn seal(records: &[&Record; BURST], s: &mut Scratch) {
 }
 
 /// Stage g, the packets: makes room and puts the options in. Gives the packets of the burst that have one.
+#[inline(always)]
 pub(super) fn place<B: PacketBuf>(packets: &mut [B], s: &Scratch) -> u32 {
     let mut done = 0;
     for (j, &p) in s.at.iter().enumerate().take(s.packed) {
-        let Some(window) = packets.get_mut(usize::from(p)).and_then(PacketBuf::grow_window) else { continue };
-        if s.tagged >> p & 1 == 0 {
-            put::<0>(window, j, s);
-        } else {
-            put::<4>(window, j, s);
+        let packet = packets.get_mut(usize::from(p));
+        let Some(window) = packet.and_then(|packet| packet.grow_window(s.form.header_len())) else { continue };
+        match (s.form, s.tagged >> p & 1 != 0) {
+            (Form::Clear, false) => put::<CLEAR_HEADER, 0>(window, j, s),
+            (Form::Clear, true) => put::<CLEAR_HEADER, 4>(window, j, s),
+            (_, false) => put::<HEADER, 0>(window, j, s),
+            (_, true) => put::<HEADER, 4>(window, j, s),
         }
         done |= 1 << p;
     }
     done
 }
 
-/// One packet's. `TAG`: octets before what is as in a frame without tag.
-fn put<const TAG: usize>(window: &mut Window, j: usize, s: &Scratch) {
+/// One packet's. `H`: octets of the header; `TAG`: before what is as in a frame without tag.
+fn put<const H: usize, const TAG: usize>(window: &mut Window, j: usize, s: &Scratch) {
     let block = |blocks: &[[[u8; 16]; 16]; 2]| blocks.as_flattened()[block_at(j)];
-    window.copy_within(WINDOW_BEFORE..WINDOW_BEFORE + TAG + PLAIN_UPPER, 0);
-    window[TAG + PATCH_AT..TAG + PATCH_AT + 8].copy_from_slice(&s.patch.as_flattened()[j].to_le_bytes());
-    let header = &mut window[TAG + PLAIN_UPPER..TAG + PLAIN_UPPER + HEADER];
+    window.copy_within(WINDOW_BEFORE..WINDOW_BEFORE + TAG + PLAIN_UPPER, WINDOW_BEFORE - H);
+    let frame = &mut window[WINDOW_BEFORE - H + TAG..];
+    frame[PATCH_AT..PATCH_AT + 8].copy_from_slice(&s.patch.as_flattened()[j].to_le_bytes());
+    let header = &mut frame[PLAIN_UPPER..PLAIN_UPPER + H];
     // Each is written over what the one before it has too much.
     header[..16].copy_from_slice(&block(&s.head));
-    header[10..26].copy_from_slice(&block(&s.text));
-    header[24..].copy_from_slice(&block(&s.tag));
+    header[10..24].copy_from_slice(&block(&s.text)[..14]);
+    if H == HEADER {
+        header[24..].copy_from_slice(&block(&s.tag));
+    }
 }
 
 const _: () = assert!(HEADER == WINDOW_BEFORE && HEAD > SYN_AT);

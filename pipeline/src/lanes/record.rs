@@ -23,6 +23,7 @@ use crate::ports::BURST;
 use core::mem::offset_of;
 use protocol::meter::Meter;
 use protocol::prseq::VALUES;
+use protocol::wire::option::Form;
 
 /// Where the lanes load sixteen octets at once.
 pub(super) const FINGERPRINT_AT: usize = offset_of!(Record, fingerprint);
@@ -49,6 +50,17 @@ pub mod flags {
     pub const PDM: u16 = 2 << 1;
     /// The source is link-local: another Global Pointer counts.
     pub const LINK_LOCAL: u16 = 1 << 3;
+}
+
+/// What [`Flow::held`] has in its low half if this worker holds the flow and it gets this form, F not counted. Whatever else is
+/// set is out of the way.
+pub(super) const fn held_by(me: u16, form: Form) -> u32 {
+    let form = match form {
+        Form::Encrypted => 0,
+        Form::Clear => flags::CLEAR,
+        Form::Pdm => flags::PDM,
+    };
+    me as u32 | (form as u32) << 16
 }
 
 /// [`Flow::vouched`]: `name` names what the rest was found under (0: nothing); `limit`: the longest IPv6 packet that gets

@@ -58,12 +58,10 @@ fn vouch(Burst { shared, snapshot, name, now, .. }: Burst<'_>, flow: WholeFlow<'
     let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
     let (policy, way) = rules.way(flow.back.policy())?;
     let tuple = FiveTuple::from_words(quick.words);
-    let mut in_lanes = None;
-    if way.form == Form::Encrypted {
-        let sealer = ring.sealer.as_ref().filter(|sealer| sealer.seals(&tuple))?;
-        in_lanes = sealer.in_lanes(ipv6::is_link_local(quick.words[0])).then(|| sealer.id());
+    if way.form == Form::Encrypted && !ring.sealer.as_ref()?.seals(&tuple) {
+        return None;
     }
-    flow.seals_under(in_lanes);
+    flow.use_in_lanes(ring.lanes_of(way.form, ipv6::is_link_local(quick.words[0])));
     let room = shared.path_mtus.known(&tuple.dst, now).map_or(usize::MAX, |known| known.room(way.form.header_len()));
     // A policy whose place does not fit the word is no worse off than a packet of another shape.
     let policy = u16::try_from(policy).ok()?;

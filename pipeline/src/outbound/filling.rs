@@ -3,8 +3,8 @@
 use super::chosen::Chosen;
 use crate::observe::counters::WorkerCounters;
 use crate::ports::BURST;
-use crate::state::keyring::{KeyRing, Sealer};
-use crate::state::shared::{IN_CLEAR, Shared};
+use crate::state::keyring::{IN_CLEAR, KeyRing, NO_SECRET, Sealer};
+use crate::state::shared::Shared;
 use crate::state::worker::Scratch;
 use protocol::aead::KeyState;
 use protocol::delta_time;
@@ -110,9 +110,6 @@ impl Slots {
     }
 }
 
-/// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
-const NO_SECRET: u16 = u16::MAX;
-
 /// The flow's key and PRSEQ order under this number's Kri, made anew. `None`: the sealer has no key for the flow. Who
 /// chose the packet has asked for that before; if it was wrong, the packet goes without an option, not under another key.
 #[cold]
@@ -134,9 +131,8 @@ fn new_key(
         None => ReadyKey { state: KeyState::ZERO, base_nonce: [0; 12] },
     };
     let extra = shared.prseq_order(c.flow, id.generation(), kri).to_words();
-    // What the lanes know to do with it.
-    let in_lanes = seals && ring.sealer.as_ref().is_some_and(|sealer| sealer.in_lanes(c.link_local));
-    c.flow.set_key(id, kri, &ready, extra, in_lanes);
+    let lanes = ring.lanes_of(c.form, c.link_local).map(|(form, _)| form);
+    c.flow.set_key(id, kri, &ready, extra, lanes);
     into.clone_from(&ready.state);
     Some(Found { base_nonce: nonce_words(ready.base_nonce), extra })
 }

@@ -37,7 +37,6 @@ use numbering::{number, refuse_sealed};
 pub(crate) use owning::STREAK;
 use protocol::sender::NoNumber;
 use protocol::wire::dest_opts::InsertError;
-use protocol::wire::option::Form;
 use short_way::finish;
 
 impl From<InsertError> for Reason {
@@ -151,13 +150,20 @@ impl<'a> Burst<'a> {
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
     ) {
-        let Self { shared, snapshot, counters, .. } = self;
-        let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
+        let Self { shared, snapshot, .. } = self;
+        let rules = &*snapshot.rules;
         let (key, index, records) = shared.table.view();
-        let view = View { key, index, records, name: self.name.word(), me: self.me, now_ns: self.now };
+        let view = View {
+            key,
+            index,
+            records,
+            name: self.name.word(),
+            me: self.me,
+            form: rules.lanes_form.0,
+            now_ns: self.now,
+        };
         // A burst that was handed over is of flows that may have to be given away, which is noted of each packet.
-        let mut in_lanes =
-            if ring.sealer.is_some() && self.taken_from.is_none() { lanes.front(&view, packets) } else { None };
+        let mut in_lanes = if self.taken_from.is_none() { lanes.front(&view, packets) } else { None };
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         match &in_lanes {
@@ -172,10 +178,10 @@ impl<'a> Burst<'a> {
                 });
             }
             Some(fast) => {
-                let fast = fast.fast();
+                let (fast, form) = (fast.fast(), fast.form());
                 for (i, packet) in packets.iter_mut().enumerate() {
                     if fast >> i & 1 != 0 {
-                        outcomes.push(Outcome::Added(Form::Encrypted));
+                        outcomes.push(Outcome::Added(form));
                         continue;
                     }
                     if off >> i & 1 != 0 {
@@ -194,21 +200,7 @@ impl<'a> Burst<'a> {
         let sent = clock.now_ns();
         let pointers = number(self, &mut in_lanes, &mut chosen, outcomes);
         if !chosen.is_empty() {
-            let mut filled = fill(shared, ring, counters, scratch, &chosen, sent);
-            if filled.is_none() {
-                refuse_sealed(&mut chosen, outcomes);
-                filled = fill(shared, ring, counters, scratch, &chosen, sent);
-            }
-            let sealed = filled.unwrap_or(0);
-            if let Some(sealer) = &ring.sealer {
-                let (batch, keys) = scratch.split(sealed);
-                if audit.as_mut().is_none_or(|audit| audit.record(&keys, batch)) {
-                    batch.seal(sealer.aead, &keys);
-                } else {
-                    refuse_sealed(&mut chosen, outcomes);
-                }
-            }
-            insert(rules, counters.worker, scratch, packets, outcomes, &chosen, &plans);
+            self.put_in(scratch, audit, packets, outcomes, &mut chosen, &plans, sent);
             if shared.has_several_workers() {
                 owning::note(&chosen, self.taken_from, to_give);
             }
@@ -216,6 +208,38 @@ impl<'a> Burst<'a> {
         if let Some(fast) = in_lanes {
             finish(self, fast, audit, packets, outcomes, pointers, sent);
         }
+    }
+
+    /// Puts the options into the packets of the slow way.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
+    fn put_in<B: PacketBuf>(
+        self,
+        scratch: &mut Scratch,
+        audit: &mut Option<AuditSink>,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        chosen: &mut ArrayVec<Chosen<'_>, BURST>,
+        plans: &Plans,
+        sent: u64,
+    ) {
+        let Self { shared, snapshot, counters, .. } = self;
+        let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
+        let mut filled = fill(shared, ring, counters, scratch, chosen, sent);
+        if filled.is_none() {
+            refuse_sealed(chosen, outcomes);
+            filled = fill(shared, ring, counters, scratch, chosen, sent);
+        }
+        let sealed = filled.unwrap_or(0);
+        if let Some(sealer) = &ring.sealer {
+            let (batch, keys) = scratch.split(sealed);
+            if audit.as_mut().is_none_or(|audit| audit.record(&keys, batch)) {
+                batch.seal(sealer.aead, &keys);
+            } else {
+                refuse_sealed(chosen, outcomes);
+            }
+        }
+        insert(rules, counters.worker, scratch, packets, outcomes, chosen, plans);
     }
 
     /// What becomes of a packet that is not in the lanes. `likely`: what is known of one of the plain shape.

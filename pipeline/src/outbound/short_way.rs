@@ -10,6 +10,7 @@ use crate::packet::buffer::PacketBuf;
 use crate::ports::BURST;
 use crate::state::rules::Runs;
 use arrayvec::ArrayVec;
+use protocol::wire::option::Form;
 
 /// Puts the options into the packets that are in the lanes.
 #[inline]
@@ -23,7 +24,7 @@ pub(super) fn finish<B: PacketBuf>(
     sent: u64,
 ) {
     let all = fast.fast();
-    if let Some(audit) = audit {
+    if let (Some(audit), Form::Encrypted) = (audit, fast.form()) {
         fast.pairs(|key, nonce| audit.note(key, nonce));
         if !audit.write() {
             // A pair that is not on record must not be used.

@@ -59,10 +59,11 @@ pub trait PacketBuf {
     fn window(&mut self) -> Option<&mut Window> {
         None
     }
-    /// Makes the frame [`WINDOW_BEFORE`] octets longer at its front, and gives the same octets as [`PacketBuf::window`] gave
-    /// before: the frame begins now where they do. `None`: nothing changed.
+    /// Makes the frame `by` octets longer at its front, at most [`WINDOW_BEFORE`], and gives the same octets as
+    /// [`PacketBuf::window`] gave before. `None`: nothing changed.
     #[inline]
-    fn grow_window(&mut self) -> Option<&mut Window> {
+    fn grow_window(&mut self, by: usize) -> Option<&mut Window> {
+        let _ = by;
         None
     }
 }
@@ -174,10 +175,10 @@ impl PacketBuf for VecBuf {
         self.octets.get_mut(around)?.first_chunk_mut()
     }
 
-    fn grow_window(&mut self) -> Option<&mut Window> {
-        let around = self.around()?;
+    fn grow_window(&mut self, by: usize) -> Option<&mut Window> {
+        let around = self.around().filter(|_| by <= WINDOW_BEFORE)?;
         let window = self.octets.get_mut(around)?.first_chunk_mut()?;
-        self.start -= WINDOW_BEFORE;
+        self.start -= by;
         Some(window)
     }
 }

@@ -55,8 +55,8 @@ impl PacketBuf for Mbuf {
     }
 
     #[inline]
-    fn grow_window(&mut self) -> Option<&mut Window> {
-        Mbuf::grow_window::<WINDOW_BEFORE, _>(self)
+    fn grow_window(&mut self, by: usize) -> Option<&mut Window> {
+        Mbuf::grow_window::<WINDOW_BEFORE, _>(self, by)
     }
 }
 

@@ -6,8 +6,16 @@ use protocol::five_tuple::FiveTuple;
 use protocol::generation_keys::GenerationKeys;
 use protocol::key_line::SecretId;
 use protocol::suite::Aead;
+use protocol::wire::option::Form;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+
+/// In the place of a generation, where the order of PRSEQ in options in clear is derived: no key goes with it. (The numbers of
+/// those that seal begin with 1.)
+pub(crate) const IN_CLEAR: u32 = 0;
+
+/// In the place of a peer's number in the name of what goes with options in clear: there is no key, but an order of PRSEQ.
+pub(crate) const NO_SECRET: u16 = u16::MAX;
 
 /// What this box seals with.
 #[derive(Debug)]
@@ -28,13 +36,6 @@ impl Sealer {
     #[must_use]
     pub fn id(&self) -> SecretId {
         SecretId::new(0, self.generation)
-    }
-
-    /// Whether the lanes know how to seal packets of a source of this kind: those from link-local ones count by a Global Pointer of
-    /// their own.
-    #[must_use]
-    pub(crate) const fn in_lanes(&self, link_local: bool) -> bool {
-        matches!(self.aead, Aead::Aes128Gcm) && !link_local
     }
 
     /// Whether this node seals packets of this source.
@@ -136,6 +137,16 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
+    /// With which key the lanes put options of this form into packets of a source of this kind, if they know how to: those of
+    /// link-local sources count by a Global Pointer of their own.
+    pub(crate) fn lanes_of(&self, form: Form, link_local: bool) -> Option<(Form, SecretId)> {
+        let id = match form {
+            Form::Encrypted => self.sealer.as_ref().filter(|sealer| sealer.aead == Aead::Aes128Gcm)?.id(),
+            Form::Clear => SecretId::new(NO_SECRET, IN_CLEAR),
+            Form::Pdm => return None,
+        };
+        (!link_local).then_some((form, id))
+    }
     /// A peer by its number.
     #[inline]
     #[must_use]

@@ -105,6 +105,8 @@ pub struct Rules {
     pub config: PathConfig,
     /// What none of the policies can name.
     pub(crate) sieve: Sieve,
+    /// Of which form options are that the lanes put in, in bursts under these rules.
+    pub(crate) lanes_form: LanesForm,
     ways: Box<[Way]>,
     standings: Box<[Standing]>,
     /// A flow's word for the first policy; the others' follow.
@@ -133,6 +135,7 @@ impl Rules {
         }
         Self {
             sieve: Sieve::of(&config.policies),
+            lanes_form: LanesForm(lanes_form(&config.policies)),
             ways: config.policies.iter().map(|p| Way::of(p, config.outside_mtu)).collect(),
             standings: standings.into(),
             // A word comes again after 2^32 policies that were put in force. A flow cannot have been idle that long.
@@ -212,6 +215,23 @@ impl Rules {
     pub(crate) fn counters(&self, index: u32, worker: usize) -> Option<&PolicyCounters> {
         self.standings.get(index as usize)?.counters.get(worker).map(|padded| &**padded)
     }
+}
+
+/// Of which form options are that the lanes put in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LanesForm(pub(crate) Form);
+
+impl Default for LanesForm {
+    fn default() -> Self {
+        Self(Form::Encrypted)
+    }
+}
+
+/// One form goes side by side: that in clear, if no policy has options sealed.
+fn lanes_form(policies: &[Policy]) -> Form {
+    let forms = || policies.iter().filter(|p| p.outbound == OutboundAction::Add).filter_map(|p| p.mode.form());
+    let only_clear = forms().any(|form| form == Form::Clear) && !forms().any(|form| form == Form::Encrypted);
+    if only_clear { Form::Clear } else { Form::Encrypted }
 }
 
 /// Counts packets by policy: a counter is added to once for each run of packets of one policy.

@@ -16,10 +16,6 @@ use protocol::five_tuple::FiveTuple;
 use protocol::prseq::{MasterKey, PrseqKey};
 use protocol::sender::{NO_GENERATION, Numbers};
 
-/// In the place of a generation, where the order of PRSEQ in options in clear is derived: no key goes with it. (The numbers of
-/// those that seal begin with 1.)
-pub(crate) const IN_CLEAR: u32 = 0;
-
 /// State shared by all workers.
 pub struct Shared {
     /// Keys and rules, to be replaced.

@@ -154,7 +154,7 @@ fn rules(which: u8) -> PathConfig {
         3..6 => vec![verify, policy(Mode::Encrypted)],
         _ => vec![clear, verify, Policy { ports: vec![(443, 443)], ..policy(Mode::Encrypted) }],
     };
-    PathConfig { mss_clamp: which % 2 == 0, ..testing::config(policies) }
+    PathConfig { mss_clamp: which.is_multiple_of(2), ..testing::config(policies) }
 }
 
 /// Boxes that send, and two that get the same.

@@ -122,7 +122,11 @@ int64_t system_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c) {
         return fill_random((uint8_t *)b, c);
     case 3: // close
         return 0;
-    case 21: case 79: case 89: // access, getcwd, readlink
+    case 79: // getcwd
+        ((char *)a)[0] = '/';
+        ((char *)a)[1] = 0;
+        return 2;
+    case 4: case 6: case 21: case 83: case 89: case 332: // stat, lstat, access, mkdir, readlink, statx
         return ENOENT;
     case 56: case 435: // clone: the test harness then goes on in its first thread
         return EAGAIN;

@@ -18,14 +18,14 @@ trap '[ -z "$emulator" ] || kill "$emulator" 2>/dev/null; rm -rf "$work"' EXIT I
 cd "$here/../../.."
 target=$(rustc -vV | sed -n 's/^host: //p')
 tests=$(RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" "${CARGO:-cargo}" test --locked --target "$target" \
-    --target-dir target/static -p pipeline --no-default-features --lib --no-run --message-format=json 2>"$work/log" |
+    --target-dir "${AVX512_TARGET:-target/static}" -p pipeline --no-default-features --lib --no-run --message-format=json 2>"$work/log" |
     sed -n 's/.*"executable":"\([^"]*pipeline-[^"]*\)".*/\1/p')
 [ -n "$tests" ] || { cat "$work/log" >&2; exit 1; }
 strip -o "$work/program" "$tests"
 
 gcc -O1 -ffreestanding -mgeneral-regs-only -mno-red-zone -mcmodel=large -fno-pic -fno-stack-protector -fcf-protection=none \
     -DARGUMENTS='"tests\0lanes\0--test-threads=1\0--nocapture\0"' \
-    -DENVIRONMENT="\"PROPTEST_CASES=${AVX512_CASES:-16}\\0RUST_BACKTRACE=0\\0\"" -c -o "$work/kernel.o" "$here/kernel.c"
+    -DENVIRONMENT="\"PROPTEST_CASES=${AVX512_CASES:-8}\\0PROPTEST_MAX_SHRINK_ITERS=0\\0RUST_BACKTRACE=0\\0\"" -c -o "$work/kernel.o" "$here/kernel.c"
 gcc -DPROGRAM="\"$work/program\"" -c -o "$work/boot.o" "$here/boot.S"
 ld -n --no-warn-rwx-segments -z max-page-size=4096 --build-id=none -T "$here/link.ld" -o "$work/payload64" "$work/boot.o" "$work/kernel.o"
 mkdir -p "$work/iso/isolinux"

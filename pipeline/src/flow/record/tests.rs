@@ -27,7 +27,7 @@ fn a_key_goes_with_its_numbers() {
     assert!(!keyed() && flow.owner() == 2 && flow.numbers() == numbers);
     let (id, mut state) = (SecretId::new(0, 3), KeyState::ZERO);
     let key = ReadyKey { state: KeyState::from_words([5; 8]), base_nonce: [1; 12] };
-    flow.set_key(id, 0, &key, [8, 9], true);
+    flow.set_key(id, 0, &key, [8, 9], Some(Form::Encrypted));
     assert!(keyed());
     let found = flow.key(id, 0, &mut state).expect("there");
     assert_eq!((found.base_nonce(), found.extra, state.to_words()), ([1; 12], [8, 9], [5; 8]));
@@ -37,19 +37,24 @@ fn a_key_goes_with_its_numbers() {
     assert!(keyed());
     assert_eq!(flow.take(Some(3)).map(|n| (n.kri, n.index)), Ok((1, 0)));
     assert!(!keyed());
-    flow.set_key(id, 1, &key, [8, 9], true);
+    flow.set_key(id, 1, &key, [8, 9], Some(Form::Encrypted));
     assert!(keyed() && front.held.load(Ordering::Relaxed) & F != 0);
-    for (under, expected) in [
-        (Some(id), true),
+    let sealed = |id| Some((Form::Encrypted, id));
+    for (lanes, expected) in [
+        (sealed(id), true),
         (None, false),
-        (Some(id), true),
-        (Some(SecretId::new(0, 4)), false),
-        (Some(SecretId::new(1, 3)), false),
+        (sealed(id), true),
+        (sealed(SecretId::new(0, 4)), false),
+        (sealed(SecretId::new(1, 3)), false),
+        (Some((Form::Clear, id)), true),
+        (Some((Form::Pdm, id)), false),
     ] {
-        flow.seals_under(under);
-        assert_eq!(keyed(), expected, "{under:?}");
+        flow.use_in_lanes(lanes);
+        assert_eq!(keyed(), expected, "{lanes:?}");
+        let clear = matches!(lanes, Some((Form::Clear, _)));
+        assert_eq!(front.held.load(Ordering::Relaxed) & CLEAR != 0, clear, "{lanes:?}");
     }
-    flow.set_key(SecretId::new(9, 3), 1, &key, [8, 9], false);
+    flow.set_key(SecretId::new(9, 3), 1, &key, [8, 9], None);
     assert!(!keyed(), "an order without a key");
     assert_eq!(flow.take(Some(2)), Err(NoNumber::NewerGeneration));
     assert_eq!(flow.given(Some(3)).and_then(|g| g.number(10, 9)).map(Number::n), Some(32_767));

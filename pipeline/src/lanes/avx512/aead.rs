@@ -27,8 +27,9 @@ pub(in crate::lanes) fn seal(records: &[&Record; BURST], s: &mut Scratch) {
             xor(base, and(head[I], spread(&PRSEQ)))
         });
         let key = four!(I => of_records::<I, KEY_AT>(records));
-        let [mask, stream] =
-            encrypt(key, COUNTERS.each_ref().map(|counter| four!(I => xor(nonce[I], spread(counter)))));
+        let (first, second) = (spread(&COUNTERS[0]), spread(&COUNTERS[1]));
+        let blocks = [four!(I => xor(nonce[I], first)), four!(I => xor(nonce[I], second))];
+        let [mask, stream] = encrypt(key, blocks);
         let text = load_blocks(&s.text[g]);
         let text = four!(I => and(xor(text[I], stream[I]), spread(&TEXT)));
         store_blocks(&mut s.text[g], text);

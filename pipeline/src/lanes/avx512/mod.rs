@@ -8,9 +8,11 @@ mod ops;
 pub(super) use aead::seal;
 
 use super::portable;
-use super::record::{FINGERPRINT_AT, INDEX_LIMIT, LAST_SENT_AT, NOBODY, ORDER_AT, Record, TIME_BITS, flags, seen};
+use super::record::{
+    FINGERPRINT_AT, INDEX_LIMIT, LAST_SENT_AT, NOBODY, ORDER_AT, Record, TIME_BITS, flags, held_by, seen,
+};
 use super::scratch::{GROUP, NOT_KEPT, Scratch, block_at};
-use super::{HEAD, Head, SYN_AT, View, by_other_buckets};
+use super::{Head, SYN_AT, View, by_other_buckets};
 use crate::flow::hash::FlowHash;
 use crate::flow::hash::HashKey;
 use crate::flow::index::FlowIndex;
@@ -42,6 +44,8 @@ use protocol::wire::ipv6;
 use protocol::wire::option::{Form, Prefix6};
 
 const LOW_HALF: u32 = 0xFFFF;
+const HEADER: usize = Form::Encrypted.header_len();
+const CLEAR_HEADER: usize = Form::Clear.header_len();
 
 /// Stages a to d: which packets are of the plain shape, which records are theirs, and which of them stay.
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
@@ -60,7 +64,9 @@ pub(super) fn front<'a>(
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn back(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
     times(records, sent_ns, s);
-    seal(records, s);
+    if s.form == Form::Encrypted {
+        seal(records, s);
+    }
 }
 
 /// Stages a and b: the head of each packet, and the fingerprint of its 5-tuple. What is not of the plain shape gets some
@@ -93,21 +99,18 @@ pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
             & !of_group(s.syn, g);
         let plain = is_ipv6 & whole & (udp | tcp) & of_group(s.there, g);
         s.plain |= u32::from(plain) << (GROUP * g);
-        // As long as a header is that has nothing in it but the option.
         let len = _mm512_add_epi32(payload_len, word(ipv6::HEADER_LEN as u32));
         store_words(&mut s.len[g], len);
         store_words(&mut s.next[g], protocol);
-        // Payload Length grows by as much, and Next Header becomes 60, in octets 16 to 24.
-        let longer = octets(len, &[128, 128, 1, 0, 128, 128, 5, 4, 128, 128, 9, 8, 128, 128, 13, 12]);
+        // Payload Length grows by the header's octets, and Next Header becomes 60, in octets 16 to 24.
+        let longer = _mm512_add_epi32(payload_len, word(s.form.header_len() as u32));
+        let longer = octets(longer, &[128, 128, 1, 0, 128, 128, 5, 4, 128, 128, 9, 8, 128, 128, 13, 12]);
         let payload = select(word(LOW_HALF), payload, longer);
         let next = select(word(0xFF), word(ipv6::DEST_OPTS.into()), next);
         let patch = in_order(_mm512_unpacklo_epi32(payload, next), _mm512_unpackhi_epi32(payload, next));
         store_longs(&mut s.patch[g], patch);
     }
 }
-
-// What `parse` adds for the IPv6 header is what `patch` needs for the option's.
-const _: () = assert!(ipv6::HEADER_LEN == Form::Encrypted.header_len());
 
 /// A burst's bits, those of a group.
 fn of_group(bits: u32, g: usize) -> __mmask16 {
@@ -142,26 +145,25 @@ fn fingerprint(key: &HashKey, source: Z, destination: Z, ports: Z) -> Z {
 /// Stage c: the record that is most likely each packet's, by the tag in its flow's bucket; asks for the record's lines.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
+pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &Scratch) {
     settle(s);
-    let buckets = view.index.buckets();
-    let hashes = s.hash.as_flattened().iter().take(s.count);
-    let bucket_of = |hash: u64| buckets.get(hash as usize & (buckets.len() - 1));
-    hashes.clone().filter_map(|&hash| bucket_of(hash)).for_each(prefetch::line);
-    let mut found = 0;
-    for ((p, &hash), record) in hashes.enumerate().zip(records.iter_mut()) {
-        let Some(bucket) = bucket_of(hash) else { continue };
+    let (buckets, hashes) = (view.index.buckets(), s.hash.as_flattened());
+    let bucket_of = |p: usize| buckets.get(hashes[p % BURST] as usize & (buckets.len() - 1));
+    (0..s.count).filter_map(bucket_of).for_each(prefetch::line);
+    let mut missed = false;
+    for p in 0..s.count {
+        let Some(bucket) = bucket_of(p) else { break };
         // The words' high halves are the odd ones.
-        let live = word(FlowIndex::live_half(FlowHash(hash)));
+        let live = word(FlowIndex::live_half(FlowHash(hashes[p % BURST])));
         let ways = u32::from(_mm512_cmpeq_epi32_mask(of_bucket(bucket), live) & 0xAAAA);
         let number = bucket.0[(ways.trailing_zeros() / 2) as usize % bucket.0.len()].load(Ordering::Acquire);
         let number = select_unpredictable(ways != 0, number as u32 as usize, usize::MAX);
-        *record = view.records.get(number).unwrap_or(&NOBODY);
-        found |= u32::from(number < view.records.len()) << p;
+        let record = view.records.get(number).unwrap_or(&NOBODY);
+        records[p % BURST] = record;
+        missed |= ways == 0;
         portable::ask_for(record);
     }
-    s.found = found;
-    if s.plain & !found != 0 {
+    if missed {
         by_other_buckets(view, records, s);
     }
 }
@@ -189,11 +191,10 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
         let low = word(LOW_HALF);
         let named = _mm512_cmpeq_epi32_mask(name, word(view.name));
         let fits = _mm512_cmple_epu32_mask(load_words(&s.len[g]), and(limit, low));
-        // Whatever flag is set beside F is out of the way.
         let but_f = word(!(u32::from(flags::F) << 16));
-        let mine = _mm512_cmpeq_epi32_mask(and(owner, but_f), word(view.me.into()));
+        let mine = _mm512_cmpeq_epi32_mask(and(owner, but_f), word(held_by(view.me, s.form)));
         let within = _mm512_cmplt_epu32_mask(and(was, low), word(INDEX_LIMIT.into()));
-        let stay = same & named & fits & mine & within & of_group(s.plain & s.found, g);
+        let stay = same & named & fits & mine & within & of_group(s.plain, g);
         fast |= u32::from(stay) << (GROUP * g);
         let mut stale = _mm512_cmpneq_epi32_mask(last, word(now)) & stay;
         while stale != 0 {
@@ -211,6 +212,9 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
     orders(records, s);
+    // Hdr Ext Len and the padding before the option, behind Next Header; the option's first four octets.
+    let begin = u32::from(s.form.header_units()) << 8 | 1 << 16;
+    let kind = Prefix6::default().to_word(s.form) as u32;
     for (g, records) in records.as_chunks::<GROUP>().0.iter().enumerate().take(s.packed_groups()) {
         let number = load_words(&s.numbers[g]);
         let psntp = _mm512_srli_epi32::<16>(number);
@@ -245,19 +249,14 @@ pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
         let f = and(_mm512_srli_epi32::<16>(load_words(&s.held[g])), word(flags::F.into()));
         let field = or(_mm512_slli_epi32::<1>(order), f);
         let head = [
-            or(load_words(&s.next[g]), word(BEGIN)),
-            word(KIND),
+            or(load_words(&s.next[g]), word(begin)),
+            word(kind),
             swap16(or(field, _mm512_slli_epi32::<16>(order))),
             _mm512_setzero_si512(),
         ];
         store_blocks(&mut s.head[g], transpose(head));
     }
 }
-
-/// Hdr Ext Len and the padding before the option, behind Next Header.
-const BEGIN: u32 = (Form::Encrypted.header_units() as u32) << 8 | 1 << 16;
-/// The option's first four octets.
-const KIND: u32 = Prefix6 { reserved: 0, prseq: 0, f: 0 }.to_word(Form::Encrypted) as u32;
 
 /// PRSEQ of the whole burst: half words, of packets p in the low and of p + 16 in the high half of a word.
 #[inline]
@@ -356,35 +355,42 @@ fn log_slot(psntp: Z, acknowledged: Z) -> Z {
 pub(super) fn place<B: PacketBuf>(packets: &mut [B], s: &Scratch) -> u32 {
     settle(s);
     let mut done = 0;
-    for (j, &p) in s.at.iter().enumerate().take(s.packed) {
-        let Some(window) = packets.get_mut(usize::from(p)).and_then(PacketBuf::grow_window) else { continue };
-        if s.tagged >> p & 1 == 0 {
-            put::<0>(window, j, s);
-        } else {
-            put::<4>(window, j, s);
+    for j in 0..s.packed {
+        let p = s.at[j % BURST];
+        let packet = packets.get_mut(usize::from(p));
+        let Some(window) = packet.and_then(|packet| packet.grow_window(s.form.header_len())) else { continue };
+        match (s.form, s.tagged >> p & 1 != 0) {
+            (Form::Clear, false) => put::<CLEAR_HEADER, 0>(window, j, s),
+            (Form::Clear, true) => put::<CLEAR_HEADER, 4>(window, j, s),
+            (_, false) => put::<HEADER, 0>(window, j, s),
+            (_, true) => put::<HEADER, 4>(window, j, s),
         }
         done |= 1 << p;
     }
     done
 }
 
-/// One packet's. `TAG`: octets before what is as in a frame without tag.
+/// One packet's. `H`: octets of the header; `TAG`: before what is as in a frame without tag.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,vaes,vpclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
-fn put<const TAG: usize>(window: &mut Window, j: usize, s: &Scratch) {
-    const { assert!(TAG + PLAIN_UPPER <= 64 && TAG + HEAD <= WINDOW_BEFORE + HEAD) };
+fn put<const H: usize, const TAG: usize>(window: &mut Window, j: usize, s: &Scratch) {
+    // What moves is in 64 octets. Others move with it, onto the header, which is written behind that.
+    const { assert!(TAG + PLAIN_UPPER <= 64 && 64 <= TAG + PLAIN_UPPER + H) };
     let at = block_at(j) % BURST;
-    // All that moves is in 64 octets; what is behind it there is written over.
     let Some(front) = window[WINDOW_BEFORE..].first_chunk() else { return };
     let front = load_line(front);
-    if let Some(to) = window.first_chunk_mut() {
+    if let Some(to) = window[WINDOW_BEFORE - H..].first_chunk_mut() {
         store_line(to, front);
     }
-    let patch = s.patch.as_flattened()[j % BURST];
-    window[TAG + 16..TAG + 24].copy_from_slice(&patch.to_le_bytes());
-    let header = &mut window[TAG + PLAIN_UPPER..TAG + PLAIN_UPPER + WINDOW_BEFORE];
+    let frame = &mut window[WINDOW_BEFORE - H + TAG..];
+    frame[16..24].copy_from_slice(&s.patch.as_flattened()[j % BURST].to_le_bytes());
+    let header = &mut frame[PLAIN_UPPER..PLAIN_UPPER + H];
     // Each is written over what the one before it has too much.
     header[..16].copy_from_slice(&s.head.as_flattened()[at]);
-    header[10..26].copy_from_slice(&s.text.as_flattened()[at]);
-    header[24..].copy_from_slice(&s.tag.as_flattened()[at]);
+    if H == HEADER {
+        header[10..26].copy_from_slice(&s.text.as_flattened()[at]);
+        header[24..].copy_from_slice(&s.tag.as_flattened()[at]);
+    } else {
+        header[10..24].copy_from_slice(&s.text.as_flattened()[at][..14]);
+    }
 }

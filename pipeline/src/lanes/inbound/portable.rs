@@ -16,6 +16,7 @@ const AHEAD: usize = 8;
 
 /// The stages: `find` some packets behind `parse`, so that memory is asked for lines all the time and not for many at once; then
 /// `check`. Gives the packets whose flow is known, as bits by their places.
+#[inline(always)]
 pub(in crate::lanes) fn front<'a>(
     view: &View<'a>,
     heads: &[&Head; BURST],
@@ -41,7 +42,7 @@ pub(in crate::lanes) fn front<'a>(
 
 /// Whether the packet at place `p` is of the measured shape, F of its option, and the fingerprint of its reversed 5-tuple, which
 /// is that of its flow. What is not of the shape gets some fingerprint, too.
-#[inline]
+#[inline(always)]
 fn parse(key: &HashKey, p: usize, head: &Head, s: &mut Scratch) {
     let long = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| head[at + i]));
     let payload_at = ETHERNET + ipv6::PAYLOAD_LEN_AT;
@@ -74,7 +75,7 @@ const _: () = assert!(UPPER + 4 == HEAD);
 
 /// The record that is most likely the flow of the packet at place `p`, by the tag in its flow's bucket; asks for the record's first
 /// lines.
-#[inline]
+#[inline(always)]
 fn find<'a>(view: &View<'a>, p: usize, records: &mut [&'a Record; BURST], s: &mut Scratch) {
     // Without a branch: where in its bucket a flow stands, nobody can foretell.
     let number = view.index.candidate(FlowHash(s.hash.as_flattened()[p])).unwrap_or(u32::MAX);
@@ -87,6 +88,7 @@ fn find<'a>(view: &View<'a>, p: usize, records: &mut [&'a Record; BURST], s: &mu
 }
 
 /// The records that are found are the packets' flows.
+#[inline(always)]
 fn check(records: &[&Record; BURST], s: &mut Scratch) -> u32 {
     let mut known = 0;
     for (p, record) in records.iter().enumerate().take(s.count) {

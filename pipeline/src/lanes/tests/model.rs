@@ -1,6 +1,6 @@
 //! Whole bursts against a model made of `protocol`'s parts: octet for octet.
 
-use super::rig::{FLOWS, LIMIT, Packet, Spec, State, Step, World, buffers, keys, run, tuple};
+use super::rig::{FLOWS, FORMS, LIMIT, Packet, Spec, State, Step, World, buffers, keys, run, tuple};
 use crate::lanes::{INDEX_LIMIT, Lanes, Set};
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::packet::{parse, rewrite};
@@ -11,7 +11,7 @@ use protocol::meter::Meter;
 use protocol::nonce::nonce;
 use protocol::suite::Aead;
 use protocol::wire::dest_opts::plan_insert;
-use protocol::wire::option::{Form, Metrics, Prefix6, emit_encrypted};
+use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_encrypted};
 use std::sync::atomic::Ordering;
 
 /// What the slow way would know of a flow.
@@ -22,6 +22,7 @@ struct Flow {
 }
 
 struct Model {
+    form: Form,
     specs: Vec<Spec>,
     flows: Vec<Flow>,
 }
@@ -30,7 +31,10 @@ impl Model {
     fn stays(&self, packet: &Packet) -> bool {
         let (spec, flow) = (&self.specs[packet.flow], &self.flows[packet.flow]);
         packet.shape.is_plain()
-            && matches!(spec.state, State::Fine | State::FineF)
+            && match self.form {
+                Form::Clear => matches!(spec.state, State::Clear | State::ClearF),
+                _ => matches!(spec.state, State::Fine | State::FineF),
+            }
             && packet.payload + 40 <= usize::from(LIMIT)
             && spec.index + flow.packets < INDEX_LIMIT
     }
@@ -53,15 +57,18 @@ impl Model {
             delta_tlr: tlr.value,
             delta_tls: tls.value,
         };
-        let head = Prefix6 { reserved: 0, prseq, f: u8::from(spec.state == State::FineF) };
+        let head = Prefix6 { reserved: 0, prseq, f: u8::from(matches!(spec.state, State::FineF | State::ClearF)) };
         let mut slot = Slot { key, nonce: nonce(base_nonce, prseq), text: metrics.emit(), ..Slot::ZERO };
         slot.aad = head.emit(Form::Encrypted);
         seal_by(Path::Portable, Aead::Aes128Gcm, core::slice::from_mut(&mut slot));
         let mut buffer = VecBuf::new(&packet.frame());
         let parsed = parse::parse(&buffer).expect("a plain packet");
         assert_eq!(parsed.chain.five_tuple, tuple(packet.flow));
-        let plan = plan_insert(&parsed.chain, &buffer.data()[parsed.l3..], Form::Encrypted).expect("a plain packet");
-        let option = emit_encrypted(&slot.aad, &slot.text, &slot.tag);
+        let plan = plan_insert(&parsed.chain, &buffer.data()[parsed.l3..], self.form).expect("a plain packet");
+        let option = match self.form {
+            Form::Clear => emit_clear(&head, &metrics).to_vec(),
+            _ => emit_encrypted(&slot.aad, &slot.text, &slot.tag).to_vec(),
+        };
         assert!(rewrite::insert(&mut buffer, parsed.l3, &plan, &option));
         buffer
     }
@@ -82,11 +89,11 @@ impl Model {
     }
 }
 
-fn check(set: Set, specs: &[Spec], steps: &[Step]) {
+fn check(set: Set, form: Form, specs: &[Spec], steps: &[Step]) {
     let world = World::new(specs);
     let mut lanes = Lanes::new(set);
     let flows = (0..FLOWS).map(|_| Flow::default()).collect();
-    let mut model = Model { specs: specs.to_vec(), flows };
+    let mut model = Model { form, specs: specs.to_vec(), flows };
     let mut now = 1u64 << 50;
     for step in steps {
         now += step.pause_ns;
@@ -97,7 +104,7 @@ fn check(set: Set, specs: &[Spec], steps: &[Step]) {
         let stays = step.packets.iter().map(|packet| model.stays(packet)).collect::<Vec<_>>();
         let fast = stays.iter().enumerate().fold(0u32, |bits, (i, &stays)| bits | u32::from(stays) << i);
         let mut buffers = buffers(&step.packets);
-        let mut burst = lanes.front(&world.view(now), &mut buffers);
+        let mut burst = lanes.front(&world.view(form, now), &mut buffers);
         assert_eq!(burst.fast(), fast);
         for (i, packet) in step.packets.iter().enumerate() {
             if stays[i] {
@@ -137,7 +144,9 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(64) })]
     #[test]
     fn bursts_are_what_the_parts_of_the_protocol_make_of_them((specs, steps) in run()) {
-        Set::available().for_each(|set| check(set, &specs, &steps));
+        for set in Set::available() {
+            FORMS.iter().for_each(|&form| check(set, form, &specs, &steps));
+        }
     }
 }
 
@@ -157,7 +166,7 @@ fn flows_that_are_not_in_their_first_bucket_are_found() {
         elsewhere.iter().map(|&flow| Packet { flow, shape: super::rig::Shape::Plain, payload: 20 }).collect();
     for set in Set::available() {
         let mut lanes = Lanes::new(set);
-        let burst = lanes.front(&world.view(5), &mut buffers(&packets));
+        let burst = lanes.front(&world.view(Form::Encrypted, 5), &mut buffers(&packets));
         assert_eq!(burst.fast().count_ones() as usize, packets.len(), "{}", set.name());
     }
 }
@@ -177,11 +186,11 @@ fn what_has_no_window_is_left_to_the_slow_way() {
         let window = packets[1].headroom();
         packets[1].data_mut()[..frame.len()].copy_from_slice(&frame);
         assert!(window < 40 && packets[1].window().is_none());
-        let burst = lanes.front(&world.view(5), &mut packets);
+        let burst = lanes.front(&world.view(Form::Encrypted, 5), &mut packets);
         assert_eq!(burst.fast(), 0b101);
         assert_eq!(burst.back(&mut packets, 0, 0, 5), 0b101);
         let nothing: &mut [VecBuf] = &mut [];
-        let burst = lanes.front(&world.view(5), nothing);
+        let burst = lanes.front(&world.view(Form::Encrypted, 5), nothing);
         assert_eq!((burst.fast(), burst.back(nothing, 0, 0, 5)), (0, 0));
     }
 }

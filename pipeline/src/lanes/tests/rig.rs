@@ -2,7 +2,7 @@
 
 use crate::flow::hash::FlowHash;
 use crate::flow::hash::HashKey;
-use crate::flow::index::FlowIndex;
+use crate::flow::index::{Bucket, FlowIndex};
 use crate::lanes::{Record, View, flags, held, number, seen, vouched};
 use crate::packet::buffer::VecBuf;
 use proptest::prelude::*;
@@ -10,6 +10,7 @@ use protocol::aead::KeyState;
 use protocol::five_tuple::FiveTuple;
 use protocol::prseq::{MasterKey, PrseqKey};
 use protocol::suite::Aead;
+use protocol::wire::option::Form;
 use std::sync::atomic::Ordering;
 
 pub const FLOWS: usize = 40;
@@ -17,6 +18,9 @@ pub const NAME: u32 = 0x8000_0007;
 pub const ME: u16 = 3;
 /// The longest IPv6 packet that gets the option.
 pub const LIMIT: u16 = 1460;
+
+/// The forms that packets have that stay in the lanes.
+pub const FORMS: [Form; 2] = [Form::Encrypted, Form::Clear];
 
 /// What is the matter with a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,13 +38,14 @@ pub enum State {
     NotMine,
     /// Its option is another one, or its source link-local.
     Clear,
+    ClearF,
     Pdm,
     LinkLocal,
     /// Its bucket has another flow's tag where it would stand.
     Impostor,
 }
 
-pub const STATES: [State; 10] = [
+pub const STATES: [State; 11] = [
     State::Fine,
     State::FineF,
     State::Unknown,
@@ -48,6 +53,7 @@ pub const STATES: [State; 10] = [
     State::OldName,
     State::NotMine,
     State::Clear,
+    State::ClearF,
     State::Pdm,
     State::LinkLocal,
     State::Impostor,
@@ -94,8 +100,8 @@ impl World {
         world
     }
 
-    pub fn view(&self, now_ns: u64) -> View<'_> {
-        View { key: &self.key, index: &self.index, records: &self.records, name: NAME, me: ME, now_ns }
+    pub fn view(&self, form: Form, now_ns: u64) -> View<'_> {
+        View { key: &self.key, index: &self.index, records: &self.records, name: NAME, me: ME, form, now_ns }
     }
 
     fn enter(&self, flow: usize, spec: &Spec) {
@@ -119,6 +125,7 @@ impl World {
         let set_flags = match spec.state {
             State::FineF => flags::F,
             State::Clear => flags::CLEAR,
+            State::ClearF => flags::CLEAR | flags::F,
             State::Pdm => flags::PDM,
             State::LinkLocal => flags::LINK_LOCAL,
             _ => 0,
@@ -134,12 +141,14 @@ impl World {
         }
     }
 
-    /// Into the first of the flow's buckets that has room.
+    /// Into the flow's first bucket unless that is nearly full, else into the emptiest.
     fn put(&self, hash: FlowHash, record: u32) {
         let buckets = self.index.buckets();
         let first = &buckets[hash.0 as usize & (buckets.len() - 1)];
-        let places = [first].into_iter().chain(self.index.other_buckets(hash)).flat_map(|bucket| &bucket.0);
-        let word = places.into_iter().find(|word| word.load(Ordering::Relaxed) == 0).expect("room");
+        let room = |bucket: &Bucket| bucket.0.iter().filter(|word| word.load(Ordering::Relaxed) == 0).count();
+        let others = self.index.other_buckets(hash).into_iter().max_by_key(|bucket| room(bucket));
+        let bucket = others.filter(|other| room(first) < 2 && room(other) > room(first)).unwrap_or(first);
+        let word = bucket.0.iter().find(|word| word.load(Ordering::Relaxed) == 0).expect("room");
         word.store(u64::from(FlowIndex::live_half(hash)) << 32 | u64::from(record), Ordering::Release);
     }
 }
@@ -227,7 +236,7 @@ pub struct Step {
 }
 
 fn specs() -> impl Strategy<Value = Vec<Spec>> {
-    let state = prop_oneof![3 => Just(State::Fine), 2 => Just(State::FineF), 1 => prop::sample::select(&STATES[..])];
+    let state = prop_oneof![3 => Just(State::Fine), 2 => Just(State::FineF), 2 => Just(State::Clear), 1 => prop::sample::select(&STATES[..])];
     let index = prop_oneof![3 => 0u16..32767, 1 => 32700u16..32767, 1 => Just(0)];
     let psntp = prop_oneof![3 => any::<u16>(), 1 => 65_500u16..=65_535];
     let spec = (state, index, psntp).prop_map(|(state, index, psntp)| Spec { state, index, psntp });

@@ -6,6 +6,7 @@ use super::rig::{Packet, Shape, Spec, State, World};
 use crate::lanes::{Lanes, Set, number};
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::ports::BURST;
+use protocol::wire::option::Form;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -40,7 +41,7 @@ fn measure(set: Set, flows: usize, rounds: usize) -> [f64; 2] {
             let start = Instant::now();
             for packets in buffers.chunks_mut(BURST) {
                 now += 1000;
-                let burst = lanes.front(&world.view(now), packets);
+                let burst = lanes.front(&world.view(Form::Encrypted, now), packets);
                 done += if only_front { burst.fast() } else { burst.back(packets, 1, 0, now) }.count_ones();
             }
             let took = start.elapsed().as_nanos() as f64 / BUFFERS as f64;

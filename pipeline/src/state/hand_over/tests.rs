@@ -117,11 +117,11 @@ fn a_ring_that_one_has_left_is_the_others() {
 fn a_side_that_is_dropped_has_left_and_nothing_leaks() {
     let packet = Arc::new(());
     let mut sides = HandOver::among(3);
-    for from in 0..3usize {
-        for to in (0..3).filter(|&to| to != from) {
-            sides[from].hand(to as u16, Arc::clone(&packet)).expect("room");
+    for (from, side) in sides.iter_mut().enumerate() {
+        for to in (0..3u16).filter(|&to| usize::from(to) != from) {
+            side.hand(to, Arc::clone(&packet)).expect("room");
         }
-        sides[from].announce();
+        side.announce();
     }
     drop(sides.remove(0));
     assert!(sides[0].hand(0, Arc::clone(&packet)).is_err() && sides[0].hand(2, Arc::clone(&packet)).is_ok());

@@ -220,8 +220,7 @@ impl Lab {
                     too_old += 1;
                     continue;
                 }
-                Outcome::Passed(Reason::NoOption) => {}
-                other => panic!("packet {place} of flow {flow}: {other:?}"),
+                other => assert_eq!(other, Outcome::Passed(Reason::NoOption), "packet {place} of flow {flow}"),
             }
             let payload = packet.frame_len() - 14 - 40 - 8;
             assert_eq!(packet.data(), super::lab::packet(flow, place, payload).data());

@@ -43,7 +43,7 @@ fn run(lab: &mut Lab, mut meanwhile: impl FnMut()) {
         let all = (PACKETS * counters.len()) as u64;
         let received = || counters.iter().map(|c| c.outbound.received.get()).sum::<u64>();
         // One that has failed says why itself.
-        while received() < all && !threads.iter().any(|thread| thread.is_finished()) {
+        while received() < all && !threads.iter().any(std::thread::ScopedJoinHandle::is_finished) {
             meanwhile();
             std::thread::yield_now();
         }
