@@ -149,6 +149,8 @@ impl Lanes {
         let mut burst = Burst { set, scratch, records: [&NOBODY; BURST], fast: 0, numbered: 0 };
         burst.fast = set.front(view, &heads, &mut burst.records, burst.scratch);
         burst.scratch.pack(burst.fast, &mut burst.records);
+        // The third line of each record, when the CPU has got the others: it waits for some twenty at once, and drops the rest.
+        burst.records.iter().take(burst.scratch.packed).for_each(|record| prefetch::line(&record.key));
         burst
     }
 }
@@ -246,6 +248,7 @@ impl Burst<'_> {
 fn look<'p, B: PacketBuf>(packets: &'p mut [B], s: &mut Scratch, heads: &mut [&'p Head; BURST]) {
     let (mut there, mut tags, mut syn) = (0, 0, 0);
     s.count = packets.len().min(BURST);
+    packets.iter().take(BURST).for_each(PacketBuf::prefetch);
     let (first_len, frame_len) = (s.first_len.as_flattened_mut(), s.frame_len.as_flattened_mut());
     for (p, packet) in packets.iter_mut().enumerate().take(BURST) {
         let (first, frame) = (packet.data().len() as u32, packet.frame_len() as u32);

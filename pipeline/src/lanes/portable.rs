@@ -108,12 +108,11 @@ pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &S
     }
 }
 
-/// Asks for a record's three lines.
+/// Asks for a record's two lines that are looked at next.
 #[inline]
 pub(super) fn ask_for(record: &Record) {
     prefetch::line(record);
     prefetch::line(&record.meter.last_received);
-    prefetch::line(&record.key);
 }
 
 /// Stage d: the records that are found are the packets' flows, they are this worker's, and nothing is out of the way. Notes
