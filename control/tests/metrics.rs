@@ -5,7 +5,7 @@ mod programs;
 
 use common::metrics::{docs, prometheus};
 use crossbeam_utils::CachePadded;
-use middlebox::observe::counts::{CountedPolicy, Counts, RegistrationCounts};
+use middlebox::observe::counts::{CountedPolicy, Counts, MemoryCount, PortSettings, RegistrationCounts};
 use middlebox::observe::figures;
 use pipeline::observe::counters::{Outcome, PolicyCounters, WorkerCounters};
 use pipeline::observe::reasons::Reason;
@@ -83,6 +83,8 @@ fn promtool_finds_nothing_when_everything_has_occurred() {
     counts.policies = vec![CountedPolicy { name: "a \"policy\"\\".into(), mode: "encrypted", counters }];
     counts.registration = Some(RegistrationCounts::default());
     counts.resumptions = [("stopped", 1)].into();
+    counts.memory = vec![MemoryCount { of: "records", pages: "2M", octets: 1 }];
+    counts.port_settings = vec![PortSettings::default(), PortSettings::default()];
     let text = prometheus::text(&figures::BOOK, &counts).expect("text");
     for figure in figures::BOOK.figures.iter().filter(|figure| !figure.name.is_empty()) {
         assert!(text.contains(&format!("# TYPE {} ", figure.name)), "{} is not shown", figure.name);
