@@ -3,8 +3,9 @@
 //! Stages over a burst: parse and hash, look up the flow, choose and guess the key, open the batch in one call, try further
 //! keys for the few that did not open, account, rewrite. Each asks for the cache lines of the next one. Nearly all packets
 //! are of the shape that boxes make, of a known flow, and under the key of the flow's packet before: those take the short
-//! way ([`ShortWay`], with the [lanes](crate::lanes::inbound)). Any other goes through `choose`, which finds the reason when it
-//! is not opened. Packets are taken into account in order, whichever way they go. State changes only for packets that authenticate; a packet whose option is in clear never makes any.
+//! way (`ShortWay`, with `lanes::inbound`). Any other goes through `choose`, which finds the reason when it
+//! is not opened. Packets are taken into account in order, whichever way they go. State changes only for packets that
+//! authenticate; a packet whose option is in clear never makes any.
 
 mod accounting;
 mod choosing;

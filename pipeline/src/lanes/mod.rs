@@ -23,13 +23,13 @@
 //!                    log     times of sending                      (packet by packet)
 //! ```
 //!
-//! Between the stages everything is in [`scratch`], a few arrays; each stage is a short loop over them, so that a CPU can work
+//! Between the stages everything is in `scratch`, a few arrays; each stage is a short loop over them, so that a CPU can work
 //! on several rounds of the loop at once.
 //!
 //! # Twins
 //!
-//! [`portable`] has all stages in plain Rust; for instruction sets that pay there is a twin with functions of the same names
-//! ([`avx512`]; others can stand beside it). [`dispatch::Set`] is chosen once, by what the CPU has. All twins leave the same,
+//! `portable` has all stages in plain Rust; for instruction sets that pay there is a twin with functions of the same names
+//! (`avx512`; others can stand beside it). [`Set`] is chosen once, by what the CPU has. All twins leave the same,
 //! octet for octet, behind every stage: the tests hold them against each other.
 //!
 //! # What the caller promises, and what happens if not

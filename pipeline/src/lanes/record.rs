@@ -40,7 +40,7 @@ const _: () = {
     assert!(offset_of!(Record, meter) == 64 && KEY_AT == 128);
 };
 
-/// The owner's flags, bits 16 to 31 of [`Flow::held`].
+/// The owner's flags, bits 16 to 31 of `held`.
 pub mod flags {
     /// F: the lowest bit of Kri.
     pub const F: u16 = 1;
@@ -52,7 +52,7 @@ pub mod flags {
     pub const LINK_LOCAL: u16 = 1 << 3;
 }
 
-/// What [`Flow::held`] has in its low half if this worker holds the flow and it gets this form, F not counted. Whatever else is
+/// What `held` has in its low half if this worker holds the flow and it gets this form, F not counted. Whatever else is
 /// set is out of the way.
 pub(super) const fn held_by(me: u16, form: Form) -> u32 {
     let form = match form {
@@ -63,14 +63,14 @@ pub(super) const fn held_by(me: u16, form: Form) -> u32 {
     me as u32 | (form as u32) << 16
 }
 
-/// [`Flow::vouched`]: `name` names what the rest was found under (0: nothing); `limit`: the longest IPv6 packet that gets
+/// `vouched`: `name` names what the rest was found under (0: nothing); `limit`: the longest IPv6 packet that gets
 /// the option, header included (0: none does); `policy`: its place among the rules.
 #[must_use]
 pub const fn vouched(name: u32, limit: u16, policy: u16) -> u64 {
     name as u64 | (limit as u64) << 32 | (policy as u64) << 48
 }
 
-/// [`Flow::held`]: which worker holds the flow, its [`flags`], and when it was seen last ([`seen`]).
+/// `held`: which worker holds the flow, its [`flags`], and when it was seen last ([`seen`]).
 #[must_use]
 pub const fn held(owner: u16, flags: u16, seen: u32) -> u64 {
     owner as u64 | (flags as u64) << 16 | (seen as u64) << 32

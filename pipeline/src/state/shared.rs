@@ -72,7 +72,7 @@ impl Shared {
     }
 
     /// Whether every worker works with this snapshot or a newer one. The control thread waits for it before it forgets a
-    /// generation, which is told by [`Snapshot::ring_since`].
+    /// generation, which is told by [`Snapshot::ring_since`](crate::state::snapshot::Snapshot::ring_since).
     #[must_use]
     pub fn all_have_seen(&self, version: u64) -> bool {
         self.seen.iter().all(|seen| seen.load(Ordering::Acquire) >= version)
