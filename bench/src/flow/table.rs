@@ -6,7 +6,7 @@ use pipeline::flow::quiescence::Quiescence;
 use pipeline::flow::record::FlowBack;
 use pipeline::flow::table::{Ager, FlowTable};
 use protocol::five_tuple::FiveTuple;
-use protocol::sender::Numbers;
+use protocol::sender::{NO_GENERATION, Numbers};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ impl<'a> Ours<'a> {
             for key in burst {
                 let done =
                     self.table.insert(&FiveTuple::from_words(*key), self.table.hash(key), 1, now, |flow, _, _| {
-                        flow.begin(0, Numbers::start(1, 0));
+                        flow.begin(0, Numbers::start(NO_GENERATION, 0));
                     });
                 if let Err(no) = done {
                     worker.leave();

@@ -195,10 +195,10 @@ fn known_flows_go_the_short_way() {
     for set in Set::available() {
         let mut world = World::new(ShortWay::new(set));
         let burst = Step::Burst((0..BURST as u8).map(|i| (Kind::Plain, i % 6, 20)).collect(), 1000);
-        for _ in 0..6 * 2000 {
+        for _ in 0..6 * 1100 {
             world.go(&burst);
         }
-        let (short, all) = (world.worker.lanes.taken(), 6 * 2000 * BURST as u64);
+        let (short, all) = (world.worker.lanes.taken(), 6 * 1100 * BURST as u64);
         assert!(short > all - all / 20, "{set:?}: {short} of {all}");
         assert!(world.worker.counters.rotations_sealed.get() > 0);
     }

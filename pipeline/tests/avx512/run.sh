@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lets Bochs, a CPU with AVX-512 in software, execute the lanes' tests as they are compiled: for machines without one. The tests
+# Lets Bochs, a CPU with AVX-512 in software, execute the tests of the lanes and of the short way as they are compiled: for machines without one. The tests
 # are a static program, which is given a kernel of a hundred lines instead of Linux, which would take Bochs minutes to start.
 # Needs: bochs bochsbios vgabios isolinux syslinux-common xorriso binutils gcc libc6-dev, and Rust.
 set -eu
@@ -24,7 +24,7 @@ tests=$(RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" "${
 strip -o "$work/program" "$tests"
 
 gcc -O1 -ffreestanding -mgeneral-regs-only -mno-red-zone -mcmodel=large -fno-pic -fno-stack-protector -fcf-protection=none \
-    -DARGUMENTS='"tests\0lanes\0--test-threads=1\0--nocapture\0"' \
+    -DARGUMENTS='"tests\0lanes\0short_way\0--test-threads=1\0--nocapture\0"' \
     -DENVIRONMENT="\"PROPTEST_CASES=${AVX512_CASES:-8}\\0PROPTEST_MAX_SHRINK_ITERS=0\\0RUST_BACKTRACE=0\\0\"" -c -o "$work/kernel.o" "$here/kernel.c"
 gcc -DPROGRAM="\"$work/program\"" -c -o "$work/boot.o" "$here/boot.S"
 ld -n --no-warn-rwx-segments -z max-page-size=4096 --build-id=none -T "$here/link.ld" -o "$work/payload64" "$work/boot.o" "$work/kernel.o"
@@ -39,7 +39,7 @@ xorriso -as mkisofs -quiet -o "$work/boot.iso" -b isolinux/isolinux.bin -c isoli
 cat >"$work/bochsrc" <<EOF
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
-megs: 512
+megs: 1024
 cpu: model=${AVX512_CPU:-corei7_icelake_u}, reset_on_triple_fault=0
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
