@@ -92,7 +92,7 @@ impl core::fmt::Debug for KeyBody {
 
 impl Drop for KeyBody {
     fn drop(&mut self) {
-        self.overwrite(&KeyState::ZERO);
+        self.store(&KeyState::ZERO);
     }
 }
 
@@ -114,10 +114,6 @@ impl KeyBody {
     /// Replaces the state. Only for the one who may write the line, and where nobody else reads it; see [`KeyLine::put`] for lines
     /// that others read.
     pub fn store(&self, state: &KeyState) {
-        self.overwrite(state);
-    }
-
-    fn overwrite(&self, state: &KeyState) {
         for (word, value) in self.0.iter().zip(state.to_words()) {
             word.store(value, Ordering::Relaxed);
         }
@@ -200,7 +196,7 @@ impl<const EXTRA: usize> KeyLine<'_, EXTRA> {
         for (word, value) in self.head.extra.iter().zip(extra) {
             word.store(value, Ordering::Relaxed);
         }
-        self.body.overwrite(&key.state);
+        self.body.store(&key.state);
         self.head.named.store(writing.wrapping_add(ODD) | id.0 & NAME, Ordering::Release);
     }
 

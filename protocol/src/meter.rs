@@ -6,15 +6,20 @@
 use crate::sync::{AtomicU64, Ordering};
 use core::hint::select_unpredictable;
 
-const TIME_BITS: u32 = 47;
-const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
-const VALID: u64 = 1 << 63;
+/// Bits that are kept of a time in nanoseconds: it comes again after 39 hours.
+pub const TIME_BITS: u32 = 47;
+/// The same, as a mask.
+pub const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
+/// In a packed time: there is one.
+pub const VALID: u64 = 1 << 63;
 /// In `acknowledged`, above the PSNLR.
 const HEARD: u64 = 1 << 16;
 /// Send times that are kept: as many as fit the cache line of the other times.
 const LOG: usize = 4;
 
-const fn pack(now_ns: u64, psn: u16) -> u64 {
+/// A time, and the PSN that belongs to it: `valid (1) | time (47) | PSN (16)`.
+#[must_use]
+pub const fn pack(now_ns: u64, psn: u16) -> u64 {
     VALID | (now_ns & TIME_MASK) << 16 | psn as u64
 }
 
@@ -65,6 +70,12 @@ pub struct Meter {
 
 const SEEN: u64 = 0xFFFF_FFFF;
 
+/// [`Meter::next`], of its parts.
+#[must_use]
+pub const fn next_word(seen: u32, index: u16, psntp: u16) -> u64 {
+    seen as u64 | (index as u64) << 32 | (psntp as u64) << 48
+}
+
 impl Meter {
     /// Of a flow without any packets.
     #[cfg(not(loom))]
@@ -90,8 +101,8 @@ impl Meter {
     /// Sets them. Only for who numbers the flow's packets.
     #[inline]
     pub fn set_next(&self, index: u16, psntp: u16) {
-        let seen = self.next.load(Ordering::Relaxed) & SEEN;
-        self.next.store(seen | u64::from(index) << 32 | u64::from(psntp) << 48, Ordering::Relaxed);
+        let seen = self.next.load(Ordering::Relaxed) as u32;
+        self.next.store(next_word(seen, index, psntp), Ordering::Relaxed);
     }
 
     /// A packet with this PSNTP is sent now. Only for who numbers the flow's packets.

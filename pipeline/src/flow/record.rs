@@ -10,6 +10,7 @@
 
 mod back;
 mod naming;
+pub(crate) mod words;
 
 use crate::flow::hash::Fingerprint;
 pub(crate) use naming::{Name, Naming};
@@ -24,6 +25,7 @@ use protocol::receiver::ReceiverState;
 use protocol::sender::{Given, NoNumber, Number, Numbers};
 use protocol::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use protocol::wire::option::Form;
+use words::{SEEN_SHIFT, flags, held};
 
 /// The part of a record that packets towards the network need, by cache lines; the second of them is also needed by those
 /// coming back. All of it but what is said to be others' is written by the owner only, or while nobody else can reach the
@@ -36,7 +38,7 @@ pub struct Flow {
     /// `policy (16) | limit (16) | name (32)`. The name stands for what the owner has seen of snapshots and paths
     /// ([`Name`]): under it, the flow falls under the policy at this place, and packets up to this length get the option.
     pub(crate) vouched: AtomicU64,
-    /// `seen (32) | flags (16) | owner (16)`. Seen is the time of a packet, in units of [`SEEN_SHIFT`].
+    /// `seen (32) | flags (16) | owner (16)`. Seen is the time of a packet, in units of `SEEN_SHIFT`.
     pub(crate) held: AtomicU64,
     /// The base nonce's first eight octets.
     pub(crate) nonce: AtomicU64,
@@ -110,21 +112,16 @@ const _: () = {
     assert!(offset_of!(FlowBack, sender) == 64 && offset_of!(FlowBack, receiver) == 128);
 };
 
-/// In `held`: the option's F under the key that is there.
-const F: u64 = 1 << 16;
-/// In `held`, where F is: the option goes in clear.
-const CLEAR: u64 = 1 << 17;
-/// In `held`, where F is: the key that is there is not that of the next packet's number.
-const UNKEYED: u64 = 1 << 20;
-/// In `held`, where F is: the last packets were handed over by another worker. The slow way takes note of the next.
-const NOTED: u64 = 1 << 21;
+/// Flags where they stand in `held`.
+const F: u64 = held(0, flags::F, 0);
+const CLEAR: u64 = held(0, flags::CLEAR, 0);
+const UNKEYED: u64 = held(0, flags::UNKEYED, 0);
+const NOTED: u64 = held(0, flags::NOTED, 0);
 /// In `held`: who owns the flow.
-const OWNER: u64 = 0xFFFF;
-const SEEN_AT: u32 = 32;
-
-/// A flow's times of packets are kept in units of 2^28 ns, about 0.27 s, so that a busy flow's line is not written for
-/// every packet.
-const SEEN_SHIFT: u32 = 28;
+const OWNER: u64 = held(u16::MAX, 0, 0);
+/// In `held`: when a packet was seen.
+const SEEN: u64 = held(0, 0, u32::MAX);
+const SEEN_AT: u32 = SEEN.trailing_zeros();
 const SEEN_GRAIN: u64 = 1 << SEEN_SHIFT;
 
 /// What a flow was told under a name.
@@ -177,17 +174,16 @@ impl Flow {
     /// Tells it. Only for its owner.
     #[inline]
     pub(crate) fn vouch(&self, name: Name, told: Vouched) {
-        let word = u64::from(name.0) | u64::from(told.limit) << 32 | u64::from(told.policy) << 48;
-        self.vouched.store(word, Ordering::Relaxed);
+        self.vouched.store(words::vouched(name.0, told.limit, told.policy), Ordering::Relaxed);
     }
 
     /// Notes that a packet came. Only for its owner.
     #[inline]
     pub(crate) fn seen(&self, now: u64) {
-        let held = self.held.load(Ordering::Relaxed);
-        let seen = (now >> SEEN_SHIFT) as u32;
-        if (held >> SEEN_AT) as u32 != seen {
-            self.held.store(held & !(u64::MAX << SEEN_AT) | u64::from(seen) << SEEN_AT, Ordering::Relaxed);
+        let before = self.held.load(Ordering::Relaxed);
+        let after = before & !SEEN | held(0, 0, words::seen(now));
+        if before != after {
+            self.held.store(after, Ordering::Relaxed);
         }
     }
 
@@ -218,7 +214,7 @@ impl WholeFlow<'_> {
 
     /// Makes a record ready that nobody else can reach yet: `owner`'s, with these numbers.
     pub fn begin(&self, owner: u16, numbers: Numbers) {
-        self.front.held.store(u64::from(owner) | UNKEYED, Ordering::Relaxed);
+        self.front.held.store(held(owner, flags::UNKEYED, 0), Ordering::Relaxed);
         self.set_numbers(numbers);
     }
 

@@ -54,7 +54,6 @@ mod tests;
 
 pub use dispatch::Set;
 pub(crate) use record::Record;
-pub use record::{INDEX_LIMIT, flags, held, number, seen, vouched};
 pub(crate) use short_way::ShortWay;
 
 use crate::flow::hash::{Fingerprint, FlowHash, HashKey};
@@ -64,12 +63,13 @@ use crate::packet::mss;
 use crate::packet::parse::PLAIN_UPPER;
 use crate::ports::BURST;
 use protocol::aead::KeyState;
+use protocol::meter::pack;
 use protocol::nonce::xor_prseq;
 use protocol::prefetch;
 use protocol::prseq::prseq;
 use protocol::sync::Ordering;
 use protocol::wire::option::Form;
-use record::{NOBODY, ONE_MORE, packed};
+use record::{NOBODY, ONE_MORE};
 use scratch::{Scratch, block_at};
 
 /// Octets of a frame that are looked at, from where it begins without its VLAN tag: up to TCP's flags.
@@ -325,7 +325,7 @@ fn log(records: &[&Record; BURST], sent_ns: u64, s: &Scratch) {
     let (numbers, heard, slots) = (s.numbers.as_flattened(), s.heard.as_flattened(), s.slot.as_flattened());
     for j in 0..s.packed {
         let (j, record) = (j % BURST, records[j % BURST]);
-        let sent = packed(sent_ns, (numbers[j] >> 16) as u16);
+        let sent = pack(sent_ns, (numbers[j] >> 16) as u16);
         let number = record.meter.next.load(Ordering::Relaxed);
         record.meter.next.store(number >> 32 << 32 | u64::from(heard[j]), Ordering::Relaxed);
         // Without a branch: what is not kept goes where it is written to anyway.

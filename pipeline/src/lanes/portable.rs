@@ -2,17 +2,19 @@
 //! oracle for the twins. They are inlined into whoever calls them, so that [`avx2`](super::avx2) is the same code for other
 //! instructions. Each has these functions, under these names, and leaves the same in [`Scratch`].
 
-use super::record::{INDEX_LIMIT, NOBODY, Record, TIME_MASK, VALID, flags, held_by, seen};
+use super::record::{INDEX_LIMIT, NOBODY, Record, held_by};
 use super::scratch::{NOT_KEPT, Scratch, block_at};
 use super::{HEAD, Head, SYN_AT, View, by_other_buckets};
 use crate::flow::hash::FlowHash;
 use crate::flow::hash::HashKey;
 use crate::flow::index::FlowIndex;
+use crate::flow::record::words::flags;
 use crate::packet::buffer::{PacketBuf, WINDOW_BEFORE, Window};
 use crate::packet::parse::PLAIN_UPPER;
 use crate::ports::BURST;
 use protocol::aead::KeyState;
 use protocol::delta_time;
+use protocol::meter::{TIME_MASK, VALID};
 use protocol::nonce::xor_prseq;
 use protocol::prefetch;
 use protocol::prseq::Lanes as Orders;
@@ -135,21 +137,12 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
         let within = (was as u16) < INDEX_LIMIT;
         if same & named & fits & mine & within & (s.plain >> p & 1 != 0) {
             fast |= 1 << p;
-            if (held >> 32) as u32 != seen(view.now_ns) {
-                note_seen(record, view.now_ns);
-            }
+            record.seen(view.now_ns);
         }
     }
     // What only the owner writes is read behind this: the owner before, if there was one, had released it.
     fence(Ordering::Acquire);
     fast
-}
-
-/// This worker's flow was seen.
-#[inline(always)]
-pub(super) fn note_seen(record: &Record, now_ns: u64) {
-    let held = record.held.load(Ordering::Relaxed);
-    record.held.store(held & 0xFFFF_FFFF | u64::from(seen(now_ns)) << 32, Ordering::Relaxed);
 }
 
 /// Stage f: PRSEQ, delta times and metrics; the head of the option; where the time of sending is kept.

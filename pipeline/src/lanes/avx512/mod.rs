@@ -8,14 +8,13 @@ mod ops;
 pub(super) use aead::seal;
 
 use super::portable;
-use super::record::{
-    FINGERPRINT_AT, INDEX_LIMIT, LAST_SENT_AT, NOBODY, ORDER_AT, Record, TIME_BITS, flags, held_by, seen,
-};
+use super::record::{FINGERPRINT_AT, INDEX_LIMIT, LAST_SENT_AT, NOBODY, ORDER_AT, Record, held_by};
 use super::scratch::{GROUP, NOT_KEPT, Scratch, block_at};
 use super::{Head, SYN_AT, View, by_other_buckets};
 use crate::flow::hash::FlowHash;
 use crate::flow::hash::HashKey;
 use crate::flow::index::FlowIndex;
+use crate::flow::record::words::{flags, seen};
 use crate::packet::buffer::{PacketBuf, WINDOW_BEFORE, Window};
 use crate::packet::parse::PLAIN_UPPER;
 use crate::ports::BURST;
@@ -37,6 +36,7 @@ use ops::{
     low_words, octets, of_bucket, of_heads, of_records, or, pairs, select, settle, spread, store_blocks, store_line,
     store_longs, store_words, swap16, transpose, word, xor,
 };
+use protocol::meter::TIME_BITS;
 use protocol::prefetch;
 use protocol::prseq::VALUES;
 use protocol::sync::{Ordering, fence};
@@ -198,7 +198,7 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
         fast |= u32::from(stay) << (GROUP * g);
         let mut stale = _mm512_cmpneq_epi32_mask(last, word(now)) & stay;
         while stale != 0 {
-            portable::note_seen(records[stale.trailing_zeros() as usize % GROUP], view.now_ns);
+            records[stale.trailing_zeros() as usize % GROUP].seen(view.now_ns);
             stale &= stale - 1;
         }
     }

@@ -1,7 +1,8 @@
 //! Whole bursts against a model made of `protocol`'s parts: octet for octet.
 
 use super::rig::{FLOWS, FORMS, LIMIT, Packet, Spec, State, Step, World, buffers, keys, run, tuple};
-use crate::lanes::{INDEX_LIMIT, Lanes, Set};
+use crate::lanes::record::INDEX_LIMIT;
+use crate::lanes::{Lanes, Set};
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::packet::{parse, rewrite};
 use proptest::prelude::*;

@@ -3,11 +3,13 @@
 use crate::flow::hash::FlowHash;
 use crate::flow::hash::HashKey;
 use crate::flow::index::{Bucket, FlowIndex};
-use crate::lanes::{Record, View, flags, held, number, seen, vouched};
+use crate::flow::record::words::{flags, held, seen, vouched};
+use crate::lanes::{Record, View};
 use crate::packet::buffer::VecBuf;
 use proptest::prelude::*;
 use protocol::aead::KeyState;
 use protocol::five_tuple::FiveTuple;
+use protocol::meter::next_word;
 use protocol::prseq::{MasterKey, PrseqKey};
 use protocol::suite::Aead;
 use protocol::wire::option::Form;
@@ -36,11 +38,12 @@ pub enum State {
     OldName,
     /// Another worker holds it.
     NotMine,
-    /// Its option is another one, or its source link-local.
+    /// Its option is another one.
     Clear,
     ClearF,
-    Pdm,
-    LinkLocal,
+    /// Its key is not the next number's; another worker has handed its last packets over.
+    Unkeyed,
+    Noted,
     /// Its bucket has another flow's tag where it would stand.
     Impostor,
 }
@@ -54,8 +57,8 @@ pub const STATES: [State; 11] = [
     State::NotMine,
     State::Clear,
     State::ClearF,
-    State::Pdm,
-    State::LinkLocal,
+    State::Unkeyed,
+    State::Noted,
     State::Impostor,
 ];
 
@@ -126,14 +129,14 @@ impl World {
             State::FineF => flags::F,
             State::Clear => flags::CLEAR,
             State::ClearF => flags::CLEAR | flags::F,
-            State::Pdm => flags::PDM,
-            State::LinkLocal => flags::LINK_LOCAL,
+            State::Unkeyed => flags::UNKEYED,
+            State::Noted => flags::NOTED,
             _ => 0,
         };
         let owner = if spec.state == State::NotMine { ME + 1 } else { ME };
         set(core::slice::from_ref(&record.vouched), &[vouched(name, LIMIT, flow as u16)]);
         set(core::slice::from_ref(&record.held), &[held(owner, set_flags, seen(0))]);
-        set(core::slice::from_ref(&record.meter.next), &[number(0, spec.index, spec.psntp)]);
+        set(core::slice::from_ref(&record.meter.next), &[next_word(0, spec.index, spec.psntp)]);
         match spec.state {
             State::Unknown => {}
             State::Impostor => self.put(FlowHash(print.lo), (flow as u32 + 1) % self.records.len() as u32),

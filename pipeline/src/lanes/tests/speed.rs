@@ -3,7 +3,7 @@
 //! (`LANES_ROUNDS`, `LANES_FLOWS`).
 
 use super::rig::{Packet, Shape, Spec, State, World};
-use crate::lanes::{Lanes, Set, number};
+use crate::lanes::{Lanes, Set};
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::ports::BURST;
 use protocol::wire::option::Form;
@@ -49,7 +49,7 @@ fn measure(set: Set, flows: usize, rounds: usize) -> [f64; 2] {
             if only_front { fronts.push(took) } else { alls.push(took) }
         }
         if round % 16 == 15 {
-            world.records.iter().for_each(|record| record.meter.next.store(number(0, 0, 0), Ordering::Relaxed));
+            world.records.iter().for_each(|record| record.meter.next.store(0, Ordering::Relaxed));
         }
     }
     [fronts, alls].map(|mut all| {
