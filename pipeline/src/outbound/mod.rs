@@ -159,7 +159,7 @@ impl<'a> Burst<'a> {
             records,
             name: self.name.word(),
             me: self.me,
-            form: rules.lanes_form.0,
+            form: rules.lanes_form(),
             now_ns: self.now,
         };
         // A burst that was handed over is of flows that may have to be given away, which is noted of each packet.

@@ -105,8 +105,7 @@ pub struct Rules {
     pub config: PathConfig,
     /// What none of the policies can name.
     pub(crate) sieve: Sieve,
-    /// Of which form options are that the lanes put in, in bursts under these rules.
-    pub(crate) lanes_form: LanesForm,
+    only_clear: bool,
     ways: Box<[Way]>,
     standings: Box<[Standing]>,
     /// A flow's word for the first policy; the others' follow.
@@ -135,7 +134,7 @@ impl Rules {
         }
         Self {
             sieve: Sieve::of(&config.policies),
-            lanes_form: LanesForm(lanes_form(&config.policies)),
+            only_clear: only_clear(&config.policies),
             ways: config.policies.iter().map(|p| Way::of(p, config.outside_mtu)).collect(),
             standings: standings.into(),
             // A word comes again after 2^32 policies that were put in force. A flow cannot have been idle that long.
@@ -180,6 +179,12 @@ impl Rules {
         Some((index, self.ways.get(index)?))
     }
 
+    /// Of which form the options are that lanes put in under these rules: that in clear, if no policy has options sealed.
+    #[inline]
+    pub(crate) const fn lanes_form(&self) -> Form {
+        if self.only_clear { Form::Clear } else { Form::Encrypted }
+    }
+
     /// What the policy at this place means.
     #[inline]
     pub(crate) fn way_at(&self, index: usize) -> Option<&Way> {
@@ -217,21 +222,10 @@ impl Rules {
     }
 }
 
-/// Of which form options are that the lanes put in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LanesForm(pub(crate) Form);
-
-impl Default for LanesForm {
-    fn default() -> Self {
-        Self(Form::Encrypted)
-    }
-}
-
-/// One form goes side by side: that in clear, if no policy has options sealed.
-fn lanes_form(policies: &[Policy]) -> Form {
+/// Whether options go in clear, and none of them sealed.
+fn only_clear(policies: &[Policy]) -> bool {
     let forms = || policies.iter().filter(|p| p.outbound == OutboundAction::Add).filter_map(|p| p.mode.form());
-    let only_clear = forms().any(|form| form == Form::Clear) && !forms().any(|form| form == Form::Encrypted);
-    if only_clear { Form::Clear } else { Form::Encrypted }
+    forms().any(|form| form == Form::Clear) && !forms().any(|form| form == Form::Encrypted)
 }
 
 /// Counts packets by policy: a counter is added to once for each run of packets of one policy.
