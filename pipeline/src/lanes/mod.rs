@@ -47,6 +47,7 @@ mod dispatch;
 pub(crate) mod inbound;
 mod portable;
 mod record;
+mod resting;
 mod scratch;
 mod short_way;
 #[cfg(test)]
@@ -288,21 +289,23 @@ fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &
             continue;
         }
         let print = u128::from_le_bytes(s.fingerprint.as_flattened()[block_at(p)]);
-        let hash = FlowHash(print as u64);
-        let words = view.index.other_buckets(hash).into_iter().flat_map(|bucket| &bucket.0);
-        let likely = words
-            .map(|word| word.load(Ordering::Acquire))
-            .filter(|word| (word >> 32) as u32 == FlowIndex::live_half(hash))
-            .filter_map(|word| view.records.get(word as u32 as usize));
-        let is_it = |record: &&Record| {
-            let [low, high] = record.fingerprint.each_ref().map(|half| half.load(Ordering::Relaxed));
-            u128::from(low) | u128::from(high) << 64 == print
-        };
-        if let Some(record) = likely.into_iter().find(is_it) {
+        if let Some((_, record)) = in_other_buckets(view.index, view.records, print) {
             records[p] = record;
             portable::ask_for(record);
         }
     }
+}
+
+/// The record of this fingerprint that stands in its flow's second or third bucket, and its number.
+fn in_other_buckets<'a>(index: &FlowIndex, records: &'a [Record], print: u128) -> Option<(u32, &'a Record)> {
+    let hash = FlowHash(print as u64);
+    index.other_buckets(hash).into_iter().flat_map(|bucket| &bucket.0).find_map(|word| {
+        let word = word.load(Ordering::Acquire);
+        let record = records.get(word as u32 as usize)?;
+        let [low, high] = record.fingerprint.each_ref().map(|half| half.load(Ordering::Relaxed));
+        let is_it = u128::from(low) | u128::from(high) << 64 == print;
+        ((word >> 32) as u32 == FlowIndex::live_half(hash) && is_it).then_some((word as u32, record))
+    })
 }
 
 /// The Global Pointer of each packet that stays.

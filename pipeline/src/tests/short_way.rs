@@ -172,7 +172,7 @@ proptest! {
     #[test]
     fn the_short_way_and_the_slow_one_lead_to_the_same(steps in proptest::collection::vec(step(), 1..30)) {
         let mut off = ShortWay::new(Set::PORTABLE);
-        off.turn_off();
+        off.resting.turn_off();
         let mut slow = World::new(off);
         let mut short: Vec<(Set, World)> =
             Set::available().map(|set| (set, World::new(ShortWay::new(set)))).collect();
@@ -198,7 +198,7 @@ fn known_flows_go_the_short_way() {
         for _ in 0..6 * 1100 {
             world.go(&burst);
         }
-        let (short, all) = (world.worker.lanes.taken(), 6 * 1100 * BURST as u64);
+        let (short, all) = (world.worker.lanes.resting.taken, 6 * 1100 * BURST as u64);
         assert!(short > all - all / 20, "{set:?}: {short} of {all}");
         assert!(world.worker.counters.rotations_sealed.get() > 0);
     }

@@ -177,7 +177,7 @@ impl World {
         let sides = [(); 2].map(|()| testing::side(rules(which), testing::ring(false, 1, 1), SMALL, 1));
         let mut workers = sides.each_ref().map(|side| Worker::new(side.shared.clone(), 0));
         workers[0].lanes_back = Lanes::new(set);
-        workers[1].lanes_back.turn_off();
+        workers[1].lanes_back.resting.turn_off();
         let senders = [sender(Mode::Encrypted, 1), sender(Mode::Encrypted, 2), sender(Mode::Clear, 1)];
         Self { senders, sides, workers, sent: Vec::new(), which, now: 1 << 40 }
     }
@@ -320,16 +320,16 @@ fn known_flows_go_the_short_way() {
             (0..n).map(|i| ([Sent::Udp, Sent::Tagged, Sent::Tcp][i % 3], i as u16 / 3 % 7, 10, Way::Comes)).collect()
         };
         world.go(&Step::Burst(burst(BURST), 1));
-        assert_eq!(world.workers[0].lanes_back.taken, 0, "none is known");
+        assert_eq!(world.workers[0].lanes_back.resting.taken, 0, "none is known");
         for _ in 0..7 {
             world.go(&Step::Burst(burst(1), 1)); // while they are left alone
         }
         for n in [BURST, 1, 5, 17] {
-            let before = world.workers[0].lanes_back.taken;
+            let before = world.workers[0].lanes_back.resting.taken;
             world.go(&Step::Burst(burst(n), 1));
-            assert_eq!(world.workers[0].lanes_back.taken - before, n as u64, "{}", set.name());
+            assert_eq!(world.workers[0].lanes_back.resting.taken - before, n as u64, "{}", set.name());
         }
-        assert_eq!(world.workers[1].lanes_back.taken, 0);
+        assert_eq!(world.workers[1].lanes_back.resting.taken, 0);
         assert_eq!(world.left(0), world.left(1));
         let removed = world.workers[0].counters.inbound.removed[Form::Encrypted as usize].get();
         assert_eq!(removed, 0, "the loop counts, not the path");

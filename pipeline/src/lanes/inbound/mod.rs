@@ -22,9 +22,10 @@ pub(in crate::lanes) mod portable;
 mod tests;
 
 use super::record::{NOBODY, Record};
+use super::resting::Resting;
 use super::scratch::{Blocks, GROUP, GROUPS, Longs, Words, block_at};
-use super::{Set, TAG};
-use crate::flow::hash::{Fingerprint, FlowHash, HashKey};
+use super::{Set, TAG, in_other_buckets, is_tag};
+use crate::flow::hash::{FlowHash, HashKey};
 use crate::flow::index::FlowIndex;
 use crate::flow::record::FlowBack;
 use crate::packet::buffer::PacketBuf;
@@ -34,7 +35,6 @@ use crate::ports::BURST;
 use core::hint::select_unpredictable;
 use protocol::aead::{Batch, KeyState};
 use protocol::prefetch;
-use protocol::sync::Ordering;
 use protocol::wire::option::Form;
 use protocol::wire::profile::{AAD_LEN, TEXT_LEN};
 
@@ -51,9 +51,6 @@ const _: () = assert!(HEAD + TAG <= UPPER + 8);
 
 /// In lanes that have no packet.
 static NOWHERE: Head = [0; HEAD];
-
-/// Bursts that go the slow way without asking after one of which no packet could stay in the lanes.
-const PAUSE: u8 = 7;
 
 /// Packets between a packet's being asked for and its being looked at.
 const AHEAD: usize = 8;
@@ -119,11 +116,8 @@ impl Scratch {
 /// A worker's lanes of packets that come back, and what they open their options in.
 pub(crate) struct Lanes {
     set: Set,
-    pause: u8,
-    off: bool,
-    /// Packets that stayed in the lanes.
-    #[cfg(test)]
-    pub(crate) taken: u64,
+    /// Where the lanes can do nothing (options in clear, strangers) they are left alone for a while after each vain look.
+    pub(crate) resting: Resting,
     scratch: Box<Scratch>,
     /// The options, by place in the burst.
     pub(crate) batch: Box<Batch>,
@@ -150,10 +144,7 @@ impl Lanes {
     pub(crate) fn new(set: Set) -> Self {
         Self {
             set,
-            pause: 0,
-            off: false,
-            #[cfg(test)]
-            taken: 0,
+            resting: Resting::default(),
             scratch: Box::new(Scratch::NEW),
             batch: Box::new(Batch::new()),
             keys: Box::new([const { KeyState::ZERO }; BURST]),
@@ -161,31 +152,16 @@ impl Lanes {
         }
     }
 
-    /// All packets go the slow way from now on: what the short way is held against.
-    #[cfg(test)]
-    pub(crate) fn turn_off(&mut self) {
-        self.off = true;
-    }
-
-    /// Whether the burst is to be looked at. Where the lanes can do nothing (options in clear, strangers) they are left alone
-    /// for a while after each vain look.
+    /// Whether the burst is to be looked at.
     #[inline]
     pub(crate) fn are_asked(&mut self) -> bool {
-        let asked = self.pause == 0 && !self.off;
-        self.pause = self.pause.saturating_sub(1);
-        asked
+        self.resting.is_over()
     }
 
-    /// Of how many packets of the burst something came.
+    /// The packets of the burst that stayed, as bits.
     #[inline]
     pub(crate) fn note(&mut self, stayed: u32) {
-        if stayed == 0 {
-            self.pause = PAUSE;
-        }
-        #[cfg(test)]
-        {
-            self.taken += u64::from(stayed.count_ones());
-        }
+        self.resting.note(stayed);
     }
 
     /// Looks at the first [`BURST`] packets. Gives those of the measured shape whose flow is known, as bits by their places;
@@ -241,7 +217,7 @@ fn look<'p, B: PacketBuf>(packets: &'p [B], s: &mut Scratch, batch: &mut Batch) 
         let Some(window) = frame.first_chunk::<{ HEAD + TAG }>() else { continue };
         let [untagged, tagged] = [0, TAG].map(|at| window[at..].first_chunk::<HEAD>());
         let (Some(untagged), Some(tagged)) = (untagged, tagged) else { continue };
-        let has_tag = matches!([untagged[12], untagged[13]], [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8]);
+        let has_tag = is_tag([untagged[12], untagged[13]]);
         *head = select_unpredictable(has_tag, tagged, untagged);
         let taken = usize::from(has_tag) * TAG;
         (*first_len, *frame_len) = ((frame.len() - taken) as u32, (packet.frame_len() - taken) as u32);
@@ -265,18 +241,11 @@ pub(in crate::lanes) fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a
         let p = left.trailing_zeros() as usize % BURST;
         left &= left - 1;
         let print = u128::from_le_bytes(s.fingerprint.as_flattened()[block_at(p)]);
-        let hash = Fingerprint { lo: print as u64, hi: (print >> 64) as u64 }.hash();
-        for word in view.index.other_buckets(hash).into_iter().flat_map(|bucket| &bucket.0) {
-            let word = word.load(Ordering::Acquire);
-            let Some(record) = view.records.get(word as u32 as usize) else { continue };
-            let [low, high] = record.fingerprint.each_ref().map(|half| half.load(Ordering::Relaxed));
-            if (word >> 32) as u32 == FlowIndex::live_half(hash) && u128::from(low) | u128::from(high) << 64 == print {
-                records[p] = record;
-                s.number.as_flattened_mut()[p] = word as u32;
-                s.found |= 1 << p;
-                ask_for(view, word as u32);
-                break;
-            }
+        if let Some((number, record)) = in_other_buckets(view.index, view.records, print) {
+            records[p] = record;
+            s.number.as_flattened_mut()[p] = number;
+            s.found |= 1 << p;
+            ask_for(view, number);
         }
     }
 }

@@ -37,7 +37,7 @@ impl Rig {
         };
         let mut workers = [(); 2].map(|()| side(false, inbound));
         workers[0].lanes_back = Lanes::new(set);
-        workers[1].lanes_back.turn_off();
+        workers[1].lanes_back.resting.turn_off();
         let port = |flow: usize| (1 + flow % 60_000) as u16;
         let frame = |flow: usize| frame_between(A, B, port(flow), 443 + (flow / 60_000) as u16, 18);
         let frames: Vec<Vec<u8>> = (0..flows).map(frame).collect();
