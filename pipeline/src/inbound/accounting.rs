@@ -10,6 +10,7 @@ use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
 use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
+use protocol::meter::Sample;
 use protocol::receiver::Verdict;
 use protocol::wire::option::Metrics;
 
@@ -89,10 +90,16 @@ pub(super) fn gaps(flow: WholeFlow<'_>, counters: &WorkerCounters, skipped: u32,
     }
 }
 
+/// What a packet's metrics, which came now, say of the path; the flow's next packet will answer them.
+#[inline]
+pub(super) fn sampled(flow: WholeFlow<'_>, metrics: &Metrics, now: u64) -> Sample {
+    let delay = delta_time::to_nanos(Scaled { value: metrics.delta_tlr, scale: metrics.scale_dtlr });
+    flow.meter.on_receive(metrics.psntp, metrics.psnlr, delay, now)
+}
+
 #[inline]
 pub(super) fn measure(flow: WholeFlow<'_>, counters: &WorkerCounters, metrics: &Metrics, now: u64) {
-    let delay = delta_time::to_nanos(Scaled { value: metrics.delta_tlr, scale: metrics.scale_dtlr });
-    let sample = flow.meter.on_receive(metrics.psntp, metrics.psnlr, delay, now);
+    let sample = sampled(flow, metrics, now);
     if let Some(ns) = sample.round_trip_ns {
         counters.round_trip.record(ns);
     }

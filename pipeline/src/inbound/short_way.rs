@@ -4,7 +4,7 @@
 //! What does not go as it nearly always does is left to the slow way, with what is known of the packet by then: no key at hand,
 //! an option that the key does not open, a replay, a flow that an earlier packet of the burst has moved on.
 
-use super::accounting::gaps;
+use super::accounting::{gaps, sampled};
 use super::choosing::plan_of;
 use super::chosen::{Chosen, Plan, Plans};
 use super::guess::Guess;
@@ -22,16 +22,14 @@ use crate::state::rules::Rules;
 use arrayvec::ArrayVec;
 use core::ptr;
 use protocol::aead::KeyState;
-use protocol::delta_time::{self, Scaled};
 use protocol::nonce::xor_prseq;
 use protocol::receiver::Verdict;
 use protocol::suite::Aead;
+use protocol::wire::ethernet::TAG_LEN as TAG;
 use protocol::wire::option::{Form, Metrics};
 use protocol::wire::profile;
 
 const FORM: Form = Form::Encrypted;
-/// Octets of a VLAN tag.
-const TAG: usize = 4;
 
 /// A packet of the short way.
 #[derive(Clone, Copy)]
@@ -291,9 +289,7 @@ impl<'a, 'l> ShortWay<'a, 'l> {
     /// The times that a packet tells of.
     #[inline]
     fn measure(&self, known: &Known<'a>, counters: &WorkerCounters, sums: &mut Sums, now: u64) {
-        let metrics = self.metrics(known);
-        let delay = delta_time::to_nanos(Scaled { value: metrics.delta_tlr, scale: metrics.scale_dtlr });
-        let sample = known.flow.meter.on_receive(metrics.psntp, metrics.psnlr, delay, now);
+        let sample = sampled(known.flow, &self.metrics(known), now);
         if let Some(ns) = sample.round_trip_ns {
             counters.round_trip.count(ns);
             sums.round_trip_ns = sums.round_trip_ns.wrapping_add(ns);

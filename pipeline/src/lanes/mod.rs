@@ -69,6 +69,7 @@ use protocol::nonce::xor_prseq;
 use protocol::prefetch;
 use protocol::prseq::prseq;
 use protocol::sync::Ordering;
+use protocol::wire::ethernet::{TAG_LEN as TAG, is_tag};
 use protocol::wire::option::Form;
 use record::{NOBODY, ONE_MORE};
 use scratch::{Scratch, block_at};
@@ -78,8 +79,6 @@ const HEAD: usize = 68;
 type Head = [u8; HEAD];
 /// TCP's flags.
 const SYN_AT: usize = PLAIN_UPPER + mss::FLAGS;
-/// Octets of a VLAN tag.
-const TAG: usize = 4;
 
 /// In lanes that have no packet.
 static NOWHERE: Head = [0; HEAD];
@@ -269,13 +268,6 @@ fn look<'p, B: PacketBuf>(packets: &'p mut [B], s: &mut Scratch, heads: &mut [&'
         syn |= u32::from(head[SYN_AT] / mss::SYN % 2) << p;
     }
     (s.there, s.tagged, s.syn) = (there, tags, syn);
-}
-
-/// Whether a type is a VLAN tag's.
-#[inline]
-fn is_tag(kind: [u8; 2]) -> bool {
-    // Nearly never any other: one comparison.
-    kind != [0x86, 0xDD] && matches!(kind, [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8])
 }
 
 /// Looks for the plain packets that no record was found for where the few flows stand that are not in their first bucket.

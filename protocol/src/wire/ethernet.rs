@@ -10,6 +10,19 @@ pub const TYPE_AT: usize = 12;
 /// Octets of a type, and of a tag's control information.
 const TYPE: usize = 2;
 
+/// Octets of a VLAN tag: its type and its control information.
+pub const TAG_LEN: usize = 2 * TYPE;
+
+const IPV6: [u8; TYPE] = [0x86, 0xDD];
+
+/// Whether a type is a VLAN tag's.
+#[inline]
+#[must_use]
+pub const fn is_tag(ethertype: [u8; TYPE]) -> bool {
+    // 802.1Q, 802.1ad, and what stood for the outer tag before 802.1ad.
+    matches!(ethertype, [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8])
+}
+
 /// Offset of the IPv6 header in an Ethernet frame that carries one under at most [`MAX_TAGS`] VLAN tags.
 #[inline]
 #[must_use]
@@ -23,11 +36,10 @@ pub fn ipv6_offset(frame: &[u8]) -> Option<usize> {
 pub fn ipv6_behind(mut ethertype: [u8; 2], frame: &[u8], mut at: usize) -> Option<usize> {
     for _ in 0..=MAX_TAGS {
         match ethertype {
-            [0x86, 0xDD] => return Some(at),
-            // 802.1Q, 802.1ad, and what stood for the outer tag before 802.1ad.
-            [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8] => {
+            IPV6 => return Some(at),
+            tag if is_tag(tag) => {
                 ethertype = *frame.get(at + TYPE..)?.first_chunk()?;
-                at += 2 * TYPE;
+                at += TAG_LEN;
             }
             _ => return None,
         }

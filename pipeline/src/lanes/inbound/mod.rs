@@ -24,7 +24,7 @@ mod tests;
 use super::record::{NOBODY, Record};
 use super::resting::Resting;
 use super::scratch::{Blocks, GROUP, GROUPS, Longs, Words, block_at};
-use super::{Set, TAG, in_other_buckets, is_tag};
+use super::{Set, in_other_buckets};
 use crate::flow::hash::{FlowHash, HashKey};
 use crate::flow::index::FlowIndex;
 use crate::flow::record::FlowBack;
@@ -35,6 +35,7 @@ use crate::ports::BURST;
 use core::hint::select_unpredictable;
 use protocol::aead::{Batch, KeyState};
 use protocol::prefetch;
+use protocol::wire::ethernet::{TAG_LEN as TAG, is_tag};
 use protocol::wire::option::Form;
 use protocol::wire::profile::{AAD_LEN, TEXT_LEN};
 
