@@ -166,30 +166,30 @@ impl<'a> Burst<'a> {
         let mut in_lanes = if self.taken_from.is_none() { lanes.front(&view, packets) } else { None };
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
+        let mut take = |i: usize, packet: &mut B, likely: Option<&Likely<'a>>| {
+            if off >> i & 1 != 0 {
+                return Outcome::Passed(Reason::Off);
+            }
+            self.decide(too_big, &mut chosen, &mut plans, i as u8, packet, likely)
+        };
         match &in_lanes {
             None => {
                 let plain = |packet: &B| Some((parse::plain(packet)?, None));
                 let prefetch = |flow: WholeFlow<'_>| flow.prefetch_outbound_first();
                 look_up(&shared.table, packets, off, plain, prefetch, |i, packet, likely| {
-                    if off >> i & 1 != 0 {
-                        return outcomes.push(Outcome::Passed(Reason::Off));
-                    }
-                    outcomes.push(self.decide(too_big, &mut chosen, &mut plans, i as u8, packet, likely));
+                    outcomes.push(take(i, packet, likely));
                 });
             }
             Some(fast) => {
                 let (fast, form) = (fast.fast(), fast.form());
                 for (i, packet) in packets.iter_mut().enumerate() {
-                    if fast >> i & 1 != 0 {
-                        outcomes.push(Outcome::Added(form));
-                        continue;
-                    }
-                    if off >> i & 1 != 0 {
-                        outcomes.push(Outcome::Passed(Reason::Off));
-                        continue;
-                    }
-                    let likely = parse::plain(packet).map(|quick| Likely::of(&shared.table, quick));
-                    outcomes.push(self.decide(too_big, &mut chosen, &mut plans, i as u8, packet, likely.as_ref()));
+                    outcomes.push(if fast >> i & 1 != 0 {
+                        Outcome::Added(form)
+                    } else {
+                        let plain = if off >> i & 1 == 0 { parse::plain(packet) } else { None };
+                        let likely = plain.map(|quick| Likely::of(&shared.table, quick));
+                        take(i, packet, likely.as_ref())
+                    });
                 }
             }
         }
