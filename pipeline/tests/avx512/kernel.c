@@ -5,6 +5,7 @@
 
 extern const char program[];
 void enter(uint64_t at, uint64_t stack);
+void syscalls_on(void);
 
 enum { MAPS = 64 << 20, STACK = 240 << 20, ENOENT = -2, EAGAIN = -11, EINVAL = -22, ENOSYS = -38 };
 
@@ -149,7 +150,8 @@ static uint64_t *strings(uint64_t *to, const char *text, uint64_t *count) {
     return to;
 }
 
-void kernel_main(void) {
+void run(void) {
+    syscalls_on();
     const Elf64_Ehdr *file = (const Elf64_Ehdr *)program;
     const Elf64_Phdr *part = (const Elf64_Phdr *)(program + file->e_phoff);
     uint64_t headers = 0;

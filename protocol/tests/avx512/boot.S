@@ -9,6 +9,7 @@ pml4:   .skip 4096
 pdpt:   .skip 4096
 pd:     .skip 4096
         .skip 1 << 18
+        .globl stack
 stack:
 
         .section .rodata

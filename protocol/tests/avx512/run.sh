@@ -4,15 +4,8 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-for tool in bochs xorriso as ld objcopy; do
-    command -v $tool >/dev/null || {
-        echo "avx512: no $tool here, so nothing was checked. Install: bochs bochsbios vgabios isolinux syslinux-common xorriso binutils" >&2
-        exit 77
-    }
-done
-work=$(mktemp -d)
-emulator=""
-trap '[ -z "$emulator" ] || kill "$emulator" 2>/dev/null; rm -rf "$work"' EXIT INT TERM
+. "$here/emulate.sh"
+prepare
 
 # The cases, by the aes-gcm crate.
 export PDMV2_AEAD_CASES="$work/cases"
@@ -23,39 +16,6 @@ rustc --edition 2024 --crate-type staticlib -C panic=abort -C opt-level=3 -C rel
     -o "$work/payload.a" "$here/payload.rs"
 as --64 -o "$work/boot.o" "$here/boot.S"
 ld -n --no-warn-rwx-segments -z max-page-size=4096 --gc-sections --build-id=none -T "$here/link.ld" -u run -o "$work/payload64" "$work/boot.o" "$work/payload.a"
-mkdir -p "$work/iso/isolinux"
-objcopy -O elf32-i386 "$work/payload64" "$work/iso/payload"
-cp /usr/lib/ISOLINUX/isolinux.bin "$work/iso/isolinux/"
-for module in ldlinux mboot libcom32; do cp /usr/lib/syslinux/modules/bios/$module.c32 "$work/iso/isolinux/"; done
-printf 'default t\nlabel t\n kernel mboot.c32\n append /payload\n' >"$work/iso/isolinux/isolinux.cfg"
-xorriso -as mkisofs -quiet -o "$work/boot.iso" -b isolinux/isolinux.bin -c isolinux/boot.cat -no-emul-boot \
-    -boot-load-size 4 -boot-info-table "$work/iso" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-
-cat >"$work/bochsrc" <<EOF
-config_interface: textconfig
-display_library: rfb, options="timeout=0"
-megs: 64
-cpu: model=${AVX512_CPU:-corei7_icelake_u}, reset_on_triple_fault=0
-romimage: file=/usr/share/bochs/BIOS-bochs-latest
-vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
-ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
-ata0-master: type=cdrom, path=$work/boot.iso, status=inserted
-boot: cdrom
-port_e9_hack: enabled=1
-plugin_ctrl: speaker=0, parallel=0, gameport=0, iodebug=0
-sound: driver=dummy
-log: $work/bochs.log
-panic: action=fatal
-EOF
-# Debian's Bochs has a debugger in it, which waits to be told to continue.
-echo c >"$work/commands"
-timeout "${AVX512_SECONDS:-300}" bochs -q -f "$work/bochsrc" -rc "$work/commands" >"$work/out" 2>&1 </dev/null &
-emulator=$!
-wait "$emulator" || true
-emulator=""
+emulate 64 300
 grep -a -E "packets$|FAILED|ALL PASSED|^ *(left|right):" "$work/out" || true
-grep -a -q "ALL PASSED" "$work/out" || {
-    echo "avx512: the emulated CPU did not come to the end. What Bochs said last:" >&2
-    tail -n 5 "$work/bochs.log" "$work/out" >&2 || true
-    exit 1
-}
+grep -a -q "ALL PASSED" "$work/out" || stopped "the emulated CPU did not come to the end"
