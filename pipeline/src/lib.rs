@@ -7,8 +7,10 @@
 //! 1. A worker's loop ([`worker`]) takes a burst from a port's queue ([`ports`]) and hands it to one of two directions:
 //!    [`outbound`] towards the network, [`inbound`] coming back. Either looks once at what all workers read
 //!    ([`state::snapshot`]) and holds on to that until the burst ends.
-//! 2. Each packet ([`packet::buffer`]) is parsed ([`packet::parse`]), and its flow looked up ([`flow::table`],
-//!    [`flow::record`]).
+//! 2. What no policy can name passes unseen (`state::sieve`). Nearly all others go the short way, side by side through the
+//!    [`lanes`], which do for a whole burst what follows here for one packet; what differs goes the slow way beside them, in order:
+//!    each packet ([`packet::buffer`]) is parsed ([`packet::parse`]), and its flow looked up ([`flow::table`], [`flow::record`]).
+//!    Another worker's flow: the packet is handed over to that worker ([`state::hand_over`]).
 //! 3. Which policy it falls under, the flow remembers; what that means, [`state::rules`] say.
 //! 4. Outbound: numbers, times and PRSEQ are filled in, one call seals the batch, the options go in ([`packet::rewrite`]).
 //!    What would not fit the network passes, or is answered ([`outbound::too_big`]); SYNs are told a smaller MSS
@@ -26,7 +28,7 @@
 //! [`flow::tombstones`]), forgets what is known of paths ([`state::path_mtu`]), and looks for flows that went too far ahead
 //! ([`state::resync`]).
 //!
-//! A module knows those below it: worker → inbound, outbound → state → flow → packet → observe.
+//! A module knows those below it: worker → inbound, outbound → state → lanes → flow → packet → observe.
 #![deny(unsafe_code)]
 
 pub mod flow;
