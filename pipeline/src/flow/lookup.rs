@@ -19,9 +19,9 @@ pub(crate) struct Likely<'a> {
 }
 
 impl<'a> Likely<'a> {
-    /// A packet that is looked up by itself.
-    pub(crate) fn of(table: &'a FlowTable, quick: Quick) -> Self {
-        let hash = table.hash(&quick.words);
+    /// A packet that is looked up by itself. `hash`: its flow's, if that is known.
+    pub(crate) fn of(table: &'a FlowTable, quick: Quick, hash: Option<FlowHash>) -> Self {
+        let hash = hash.unwrap_or_else(|| table.hash(&quick.words));
         Self { quick, form: None, hash, flow: table.candidate(hash) }
     }
 }

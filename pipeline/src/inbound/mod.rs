@@ -134,7 +134,7 @@ impl<'a> Burst<'a> {
             outcomes.push(short.outcome(i).unwrap_or_else(|| {
                 // What no policy names is not looked up.
                 let measured = if off >> i & 1 == 0 { measured(packet) } else { None };
-                let likely = measured.map(|(quick, form)| Likely { form, ..Likely::of(&shared.table, quick) });
+                let likely = measured.map(|(quick, form)| Likely { form, ..Likely::of(&shared.table, quick, None) });
                 take(i, packet, likely.as_ref())
             }));
         }

@@ -163,19 +163,12 @@ impl Burst<'_> {
         self.fast
     }
 
-    /// The packets of the plain shape, as bits by their places.
-    #[inline]
-    #[must_use]
-    pub const fn plain(&self) -> u32 {
-        self.scratch.plain
-    }
-
     /// The fingerprint of a packet of the plain shape.
     #[inline]
     #[must_use]
     pub fn fingerprint(&self, packet: usize) -> Option<Fingerprint> {
         let bits = u128::from_le_bytes(*self.scratch.fingerprint.as_flattened().get(block_at(packet))?);
-        (self.plain() >> packet & 1 != 0).then_some(Fingerprint { lo: bits as u64, hi: (bits >> 64) as u64 })
+        (self.scratch.plain >> packet & 1 != 0).then_some(Fingerprint { lo: bits as u64, hi: (bits >> 64) as u64 })
     }
 
     /// The form of the option that the packets get that stay.

@@ -13,6 +13,7 @@ mod owning;
 mod short_way;
 pub mod too_big;
 
+use crate::flow::hash::Fingerprint;
 use crate::flow::lookup::{Likely, look_up};
 use crate::flow::record::{Name, WholeFlow};
 use crate::lanes::{ShortWay, View};
@@ -181,13 +182,14 @@ impl<'a> Burst<'a> {
                 });
             }
             Some(fast) => {
-                let (fast, form) = (fast.fast(), fast.form());
+                let (lanes, fast, form) = (fast, fast.fast(), fast.form());
                 for (i, packet) in packets.iter_mut().enumerate() {
                     outcomes.push(if fast >> i & 1 != 0 {
                         Outcome::Added(form)
                     } else {
                         let plain = if off >> i & 1 == 0 { parse::plain(packet) } else { None };
-                        let likely = plain.map(|quick| Likely::of(&shared.table, quick));
+                        let likely = plain
+                            .map(|quick| Likely::of(&shared.table, quick, lanes.fingerprint(i).map(Fingerprint::hash)));
                         take(i, packet, likely.as_ref())
                     });
                 }
