@@ -16,7 +16,9 @@ pub struct Set(Twin);
 enum Twin {
     Portable,
     #[cfg(target_arch = "x86_64")]
-    Avx2,
+    AesNi,
+    #[cfg(target_arch = "x86_64")]
+    Vaes256,
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -29,7 +31,9 @@ impl Set {
     pub fn available() -> impl Iterator<Item = Self> {
         let others: &[Twin] = &[
             #[cfg(target_arch = "x86_64")]
-            Twin::Avx2,
+            Twin::AesNi,
+            #[cfg(target_arch = "x86_64")]
+            Twin::Vaes256,
             #[cfg(target_arch = "x86_64")]
             Twin::Avx512,
         ];
@@ -42,7 +46,9 @@ impl Set {
         let fits = |set: &Self| match set.0 {
             Twin::Portable => true,
             #[cfg(target_arch = "x86_64")]
-            Twin::Avx2 => Path::best() != Path::Portable,
+            Twin::AesNi => Path::best() != Path::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Twin::Vaes256 => matches!(Path::best(), Path::Vaes256 | Path::Vaes512),
             #[cfg(target_arch = "x86_64")]
             Twin::Avx512 => Path::best() == Path::Vaes512,
         };
@@ -55,7 +61,9 @@ impl Set {
         match self.0 {
             Twin::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
-            Twin::Avx2 => "avx2",
+            Twin::AesNi => "avx2 with aes-ni",
+            #[cfg(target_arch = "x86_64")]
+            Twin::Vaes256 => "avx2 with vaes",
             #[cfg(target_arch = "x86_64")]
             Twin::Avx512 => "avx-512",
         }
@@ -74,7 +82,10 @@ impl Set {
             Twin::Portable => portable::front(view, heads, records, s),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
-            Twin::Avx2 => unsafe { super::avx2::front(view, heads, records, s) },
+            Twin::AesNi => unsafe { super::aesni::front(view, heads, records, s) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the type's invariant: the CPU has the features.
+            Twin::Vaes256 => unsafe { super::vaes256::front(view, heads, records, s) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
             Twin::Avx512 => unsafe { super::avx512::front(view, heads, records, s) },
@@ -94,7 +105,10 @@ impl Set {
             Twin::Portable => inbound::portable::front(view, heads, records, s),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
-            Twin::Avx2 => unsafe { super::avx2::known(view, heads, records, s) },
+            Twin::AesNi => unsafe { super::aesni::inbound::front(view, heads, records, s) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the type's invariant: the CPU has the features.
+            Twin::Vaes256 => unsafe { super::vaes256::inbound::front(view, heads, records, s) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
             Twin::Avx512 => unsafe { super::avx512::inbound::front(view, heads, records, s) },
@@ -117,9 +131,15 @@ impl Set {
             }
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
-            Twin::Avx2 => unsafe {
-                super::avx2::back(records, sent_ns, s);
-                super::avx2::place(packets, s)
+            Twin::AesNi => unsafe {
+                super::aesni::back(records, sent_ns, s);
+                super::aesni::place(packets, s)
+            },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the type's invariant: the CPU has the features.
+            Twin::Vaes256 => unsafe {
+                super::vaes256::back(records, sent_ns, s);
+                super::vaes256::place(packets, s)
             },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
@@ -137,13 +157,19 @@ impl Twin {
         match self {
             Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => {
+            Self::AesNi => {
                 is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
                     && is_x86_feature_detected!("aes")
+                    && is_x86_feature_detected!("pclmulqdq")
                     && is_x86_feature_detected!("bmi1")
                     && is_x86_feature_detected!("bmi2")
                     && is_x86_feature_detected!("lzcnt")
                     && is_x86_feature_detected!("popcnt")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes256 => {
+                Self::AesNi.detect() && is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq")
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
@@ -173,7 +199,10 @@ macro_rules! stages {
                     Twin::Portable => portable::$name($($arg,)* s),
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: the type's invariant: the CPU has the features.
-                    Twin::Avx2 => unsafe { super::avx2::$name($($arg,)* s) },
+                    Twin::AesNi => unsafe { super::aesni::$name($($arg,)* s) },
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: the type's invariant: the CPU has the features.
+                    Twin::Vaes256 => unsafe { super::vaes256::$name($($arg,)* s) },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: the type's invariant: the CPU has the features.
                     Twin::Avx512 => unsafe { super::avx512::$name($($arg,)* s) },

@@ -40,11 +40,13 @@
 //! clock reading before `back`, which says of a flow's later packets that the one before was sent just now.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+mod aesni;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod dispatch;
 pub(crate) mod inbound;
+#[cfg(target_arch = "x86_64")]
+mod ops256;
 mod portable;
 mod record;
 mod resting;
@@ -52,6 +54,10 @@ mod scratch;
 mod short_way;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vaes256;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub use dispatch::Set;
 pub(crate) use record::Record;

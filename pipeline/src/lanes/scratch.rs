@@ -146,15 +146,6 @@ impl Scratch {
         })
     }
 
-    /// Groups that hold the burst's packets, and those that are packed.
-    pub(super) fn groups(&self) -> usize {
-        self.count.div_ceil(GROUP).min(GROUPS)
-    }
-
-    pub(super) fn packed_groups(&self) -> usize {
-        self.packed.div_ceil(GROUP).min(GROUPS)
-    }
-
     /// Moves those packets together that stay in the lanes, in order. Lanes behind them are nobody's, with number 0.
     #[inline]
     pub(super) fn pack(&mut self, fast: u32, records: &mut [&Record; BURST]) {

@@ -37,7 +37,7 @@ use protocol::aead::{Batch, KeyState};
 use protocol::prefetch;
 use protocol::wire::ethernet::{TAG_LEN as TAG, is_tag};
 use protocol::wire::option::Form;
-use protocol::wire::profile::{AAD_LEN, TEXT_LEN};
+use protocol::wire::profile::{AAD_LEN, PROFILE, TEXT_LEN};
 
 /// Where the upper layer begins, and the option.
 pub(in crate::lanes) const UPPER: usize = PLAIN_UPPER + Form::Encrypted.header_len();
@@ -49,6 +49,9 @@ pub(in crate::lanes) type Head = [u8; HEAD];
 /// TCP's flags.
 pub(in crate::lanes) const FLAGS_AT: usize = UPPER + mss::FLAGS;
 const _: () = assert!(HEAD + TAG <= UPPER + 8);
+
+/// The header behind the IPv6 header from its third octet on: padding, then the option's first two octets.
+pub(in crate::lanes) const BEGIN: u32 = u32::from_le_bytes([1, 0, PROFILE.option_type, Form::Encrypted.data_len()]);
 
 /// In lanes that have no packet.
 static NOWHERE: Head = [0; HEAD];
@@ -107,11 +110,6 @@ impl Scratch {
         f: 0,
         found: 0,
     };
-
-    /// Groups that hold the burst's packets.
-    pub(in crate::lanes) fn groups(&self) -> usize {
-        self.count.div_ceil(GROUP).min(GROUPS)
-    }
 }
 
 /// A worker's lanes of packets that come back, and what they open their options in.

@@ -1,0 +1,121 @@
+//! The stages of packets that come back.
+
+/// See [`wide`](super). Expects what [`outbound`](super::outbound) does.
+macro_rules! inbound {
+    ($features:literal) => {
+        use crate::lanes::inbound::{
+            BEGIN, FLAGS_AT, HEAD, Head, OPTION, Scratch, UPPER, View, ask_for, by_other_buckets,
+        };
+        use crate::lanes::wide::block_of;
+        use protocol::wire::profile::PROFILE;
+
+        /// The stages, one after the other. Gives the packets whose flow is known, as bits by their places.
+        #[target_feature(enable = $features)]
+        pub(in crate::lanes) fn front<'a>(
+            view: &View<'a>,
+            heads: &[&Head; BURST],
+            records: &mut [&'a Record; BURST],
+            s: &mut Scratch,
+        ) -> u32 {
+            parse(view.key, heads, s);
+            find(view, records, s);
+            check(records, s)
+        }
+
+        /// Register `I` of a block at `AT` in sixteen heads.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn of_heads<const I: usize, const AT: usize>(heads: &[&Head; W]) -> Z {
+            lanes(|lane| block_of::<AT, HEAD>(heads[4 * lane + I]))
+        }
+
+        /// Where in the block at 48 the header's Next Header stands, and octets of the block at 82 that are the ports.
+        const NEXT: usize = PLAIN_UPPER - 48;
+        const PORTS: usize = UPPER - 82;
+        const _: () = assert!(NEXT == 6 && PORTS == 12 && OPTION == 58);
+
+        /// Which packets are of the measured shape, F of their options, and the fingerprints of their reversed 5-tuples, which are those
+        /// of their flows. What is not of the shape gets some fingerprint, too.
+        #[inline]
+        #[target_feature(enable = $features)]
+        pub(in crate::lanes) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
+            // Ports change places; Next Header stands where it does in a packet towards the network.
+            const PORTS_BACK: [u8; 16] = [128, 128, 128, 128, 128, 128, 14, 15, 12, 13, 128, 128, 128, 128, 128, 128];
+            const NEXT_HEADER: [u8; 16] = [128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 6, 128, 128, 128];
+            (s.measured, s.f) = (0, 0);
+            for (g, heads) in heads.as_chunks::<W>().0.iter().enumerate().take(s.count.div_ceil(W)) {
+                let option = four!(I => of_heads::<I, 48>(heads));
+                let prints = four!(I => {
+                    let (source, destination) = (of_heads::<I, 38>(heads), of_heads::<I, 22>(heads));
+                    let ports = octets(of_heads::<I, 82>(heads), &PORTS_BACK);
+                    fingerprint(key, source, destination, or(ports, octets(option[I], &NEXT_HEADER)))
+                });
+                store_blocks(&mut s.fingerprint, g, prints);
+                store_longs(round_mut(&mut s.hash, g), low_longs(prints));
+                let [_, kind, payload, next] = transpose(four!(I => of_heads::<I, 8>(heads)));
+                let [_, begin, padding, field] = transpose(option);
+                let is_ipv6 = eq(and(kind, word(0x00F0_FFFF)), word(0x0060_DD86));
+                let dest_opts = eq(and(next, word(0xFF)), word(ipv6::DEST_OPTS.into()));
+                // Hdr Ext Len is above Next Header, both in the upper half; version in the high four bits.
+                let units = eq(shr::<24>(begin), word(Form::Encrypted.header_units().into()));
+                let padded = eq(padding, word(BEGIN));
+                let version = eq(and(field, word(0xF0)), word(u32::from(PROFILE.version) << 4));
+                let payload_len = octets(payload, &[3, 2, 128, 128, 7, 6, 128, 128, 11, 10, 128, 128, 15, 14, 128, 128]);
+                let protocol = and(shr::<16>(begin), word(0xFF));
+                let (first, frame) = (load_words(round(&s.first_len, g)), load_words(round(&s.frame_len, g)));
+                let end = add(payload_len, word(PLAIN_UPPER as u32));
+                let whole = both(le(end, frame), le(word(UPPER as u32 + 8), end));
+                let udp = both(eq(protocol, word(ipv6::UDP.into())), le(word(UPPER as u32 + 8), first));
+                let tcp = both(eq(protocol, word(ipv6::TCP.into())), le(word(FLAGS_AT as u32 + 1), first));
+                let option = both(both(dest_opts, units), both(padded, version));
+                let whole = both(both(is_ipv6, whole), option);
+                let (udp, tcp) = (bits(both(whole, udp)), bits(both(whole, tcp)));
+                s.measured |= (udp << (W * g) | tcp << (W * g) & !s.syn) & s.there;
+                s.f |= bits(eq(and(field, word(1 << 24)), word(1 << 24))) << (W * g);
+            }
+        }
+
+        /// The record that is most likely each packet's flow, by the tag in its flow's bucket; asks for the record's first lines.
+        #[inline]
+        #[target_feature(enable = $features)]
+        pub(in crate::lanes) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
+            settle(s);
+            let buckets = view.index.buckets();
+            let hashes = s.hash.as_flattened().iter().take(s.count);
+            let bucket_of = |hash: u64| buckets.get(hash as usize & (buckets.len() - 1));
+            hashes.clone().filter_map(|&hash| bucket_of(hash)).for_each(prefetch::line);
+            let mut found = 0;
+            let places = records.iter_mut().zip(s.number.as_flattened_mut());
+            for ((p, &hash), (record, number)) in hashes.enumerate().zip(places) {
+                let Some(bucket) = bucket_of(hash) else { continue };
+                let ways = ways_of(bucket, FlowIndex::live_half(FlowHash(hash)));
+                // The last one, as `FlowIndex::candidate`.
+                let way = ((u32::BITS - 1).wrapping_sub(ways.leading_zeros()) / 2) as usize % bucket.0.len();
+                let there = bucket.0[way].load(Ordering::Acquire);
+                *number = select_unpredictable(ways != 0, there as u32, u32::MAX);
+                *record = view.records.get(*number as usize).unwrap_or(&NOBODY);
+                found |= u32::from((*number as usize) < view.records.len()) << p;
+                ask_for(view, *number);
+            }
+            s.found = found;
+            if s.measured & !found != 0 {
+                by_other_buckets(view, records, s);
+            }
+        }
+
+        /// The records that are found are the packets' flows.
+        #[inline]
+        #[target_feature(enable = $features)]
+        pub(in crate::lanes) fn check(records: &[&Record; BURST], s: &mut Scratch) -> u32 {
+            let mut known = 0;
+            for (g, records) in records.as_chunks::<W>().0.iter().enumerate().take(s.count.div_ceil(W)) {
+                let prints = load_blocks(&s.fingerprint, g);
+                let [a, b, c, d] = transpose(four!(I => xor(prints[I], of_records::<I, FINGERPRINT_AT>(records))));
+                known |= bits(eq(or(or(a, b), or(c, d)), word(0))) << (W * g);
+            }
+            known & s.measured & s.found
+        }
+    };
+}
+
+pub(in crate::lanes) use inbound;
