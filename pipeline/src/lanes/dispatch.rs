@@ -214,7 +214,7 @@ macro_rules! stages {
 
 #[cfg(test)]
 stages! {
-    parse(key: &'a crate::flow::hash::HashKey, heads: &[&'a Head; BURST]);
+    parse(key: &'a crate::flow::hash::HashKey, index: &'a crate::flow::index::FlowIndex, heads: &[&'a Head; BURST]);
     find(view: &View<'a>, records: &mut [&'a Record; BURST]);
     check(view: &View<'a>, records: &[&'a Record; BURST]) -> u32;
     times(records: &[&'a Record; BURST], sent_ns: u64);

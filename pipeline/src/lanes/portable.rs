@@ -40,7 +40,7 @@ pub(super) fn front<'a>(
     records: &mut [&'a Record; BURST],
     s: &mut Scratch,
 ) -> u32 {
-    parse(view.key, heads, s);
+    parse(view.key, view.index, heads, s);
     find(view, records, s);
     check(view, records, s)
 }
@@ -54,10 +54,10 @@ pub(super) fn back(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
     }
 }
 
-/// Stages a and b: the head of each packet, and the fingerprint of its 5-tuple. What is not of the plain shape gets some
-/// fingerprint, too.
+/// Stages a and b: the head of each packet, and the fingerprint of its 5-tuple; asks for its bucket. What is not of the plain
+/// shape gets some fingerprint, too.
 #[inline(always)]
-pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
+pub(super) fn parse(key: &HashKey, index: &FlowIndex, heads: &[&Head; BURST], s: &mut Scratch) {
     s.plain = 0;
     for (p, head) in heads.iter().enumerate().take(s.count) {
         let long = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| head[at + i]));
@@ -86,6 +86,7 @@ pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
         let print = key.fingerprint(&words);
         s.fingerprint.as_flattened_mut()[block_at(p)] = print.bits().to_le_bytes();
         s.hash.as_flattened_mut()[p] = print.lo;
+        index.prefetch(FlowHash(print.lo));
     }
 }
 
@@ -95,7 +96,6 @@ pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &S
     let buckets = view.index.buckets();
     let hashes = s.hash.as_flattened().iter().take(s.count);
     let bucket_of = |hash: u64| buckets.get(hash as usize & (buckets.len() - 1));
-    hashes.clone().filter_map(|&hash| bucket_of(hash)).for_each(prefetch::line);
     let mut missed = false;
     for (&hash, record) in hashes.zip(records.iter_mut()) {
         let live = FlowIndex::live_half(FlowHash(hash));

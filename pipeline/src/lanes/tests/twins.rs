@@ -41,7 +41,7 @@ fn stages(set: Set, form: Form, world: &World, step: &Step, now: u64) -> (Vec<(&
     let mut all = Vec::new();
     let mut heads = [&NOWHERE; BURST];
     look(&mut packets, &mut s, &mut heads);
-    set.parse(&world.key, &heads, &mut s);
+    set.parse(&world.key, &world.index, &heads, &mut s);
     let n = s.count;
     let words = [&s.len, &s.next];
     all.push(("parse", left(n, s.plain, &[&s.fingerprint], &[&s.hash, &s.patch], &words)));

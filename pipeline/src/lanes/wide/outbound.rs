@@ -96,7 +96,7 @@ macro_rules! outbound {
             records: &mut [&'a Record; BURST],
             s: &mut Scratch,
         ) -> u32 {
-            parse(view.key, heads, s);
+            parse(view.key, view.index, heads, s);
             find(view, records, s);
             check(view, records, s)
         }
@@ -110,11 +110,11 @@ macro_rules! outbound {
             }
         }
 
-        /// Stages a and b: the head of each packet, and the fingerprint of its 5-tuple. What is not of the plain shape gets some
-        /// fingerprint, too.
+        /// Stages a and b: the head of each packet, and the fingerprint of its 5-tuple; asks for its bucket. What is not of the plain
+        /// shape gets some fingerprint, too.
         #[inline]
         #[target_feature(enable = $features)]
-        pub(super) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
+        pub(super) fn parse(key: &HashKey, index: &FlowIndex, heads: &[&Head; BURST], s: &mut Scratch) {
             s.plain = 0;
             for (g, heads) in heads.as_chunks::<W>().0.iter().enumerate().take(s.count.div_ceil(W)) {
                 // Octets 8 to 24, of which the words from the second on are looked at.
@@ -125,6 +125,8 @@ macro_rules! outbound {
                 });
                 store_blocks(&mut s.fingerprint, g, prints);
                 store_longs(round_mut(&mut s.hash, g), low_longs(prints));
+                settle(round(&s.hash, g));
+                round(&s.hash, g).iter().for_each(|&hash| index.prefetch(FlowHash(hash)));
                 // Type, version and traffic class; flow label's end and Payload Length; Next Header and what is behind it.
                 let [_, kind, payload, next] = transpose(middle);
                 let is_ipv6 = eq(and(kind, word(0x00F0_FFFF)), word(0x0060_DD86));
@@ -177,10 +179,8 @@ macro_rules! outbound {
         #[inline]
         #[target_feature(enable = $features)]
         pub(super) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &Scratch) {
-            settle(s);
             let (buckets, hashes) = (view.index.buckets(), s.hash.as_flattened());
             let bucket_of = |p: usize| buckets.get(hashes[p % BURST] as usize & (buckets.len() - 1));
-            (0..s.count).filter_map(bucket_of).for_each(prefetch::line);
             let mut missed = false;
             for p in 0..s.count {
                 let Some(bucket) = bucket_of(p) else { break };
