@@ -84,11 +84,16 @@ pub fn turn_outbound_among<Q: PortQueue>(
     if packets.is_empty() {
         return false;
     }
-    worker.outbound(&mut packets, &mut outcomes, clock);
+    let alike = worker.outbound(&mut packets, &mut outcomes, clock);
     let counters = &*worker.counters;
     counters.bursts.add(1);
     counters.outbound.received.add(packets.len() as u64);
-    dispatch(counters, &counters.outbound, side, &mut packets, &mut outcomes, from, to);
+    if let Some(outcome) = alike {
+        let sent = transmit(&counters.outbound, &mut packets, to);
+        counters.outbound.count(outcome, sent as u64);
+    } else {
+        dispatch(counters, &counters.outbound, side, &mut packets, &mut outcomes, from, to);
+    }
     true
 }
 
@@ -244,6 +249,24 @@ fn send<Q: PortQueue>(
     port: &mut Q,
     outcome: impl Fn(usize) -> Outcome,
 ) {
+    let sent = transmit(counters, packets, port);
+    // Nearly all packets of a burst come out alike: they are counted together.
+    let mut from = 0;
+    while from < sent {
+        let first = outcome(from);
+        let alike = (from..sent).take_while(|&i| outcome(i) == first).count();
+        counters.count(first, alike as u64);
+        from += alike;
+    }
+}
+
+/// Sends a burst; counts what the port does not take. Gives how many it has taken.
+#[inline]
+fn transmit<Q: PortQueue>(
+    counters: &DirectionCounters,
+    packets: &mut ArrayVec<Q::Packet, BURST>,
+    port: &mut Q,
+) -> usize {
     let total = packets.len();
     for _ in 0..TX_ATTEMPTS {
         if packets.is_empty() {
@@ -257,17 +280,10 @@ fn send<Q: PortQueue>(
             core::hint::spin_loop();
         }
     }
-    // Nearly all packets of a burst come out alike: they are counted together.
-    let sent = total - packets.len();
-    let mut from = 0;
-    while from < sent {
-        let first = outcome(from);
-        let alike = (from..sent).take_while(|&i| outcome(i) == first).count();
-        counters.count(first, alike as u64);
-        from += alike;
-    }
-    if sent < total {
-        counters.count(Outcome::Dropped(Reason::TxFull), (total - sent) as u64);
+    let left = packets.len();
+    if left > 0 {
+        counters.count(Outcome::Dropped(Reason::TxFull), left as u64);
         port.discard(packets);
     }
+    total - left
 }

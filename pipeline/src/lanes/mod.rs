@@ -191,6 +191,23 @@ impl Burst<'_> {
         self.scratch.limit.as_flattened().get(packet).map_or(0, |limit| (limit >> 16) as u16)
     }
 
+    /// The policy of all packets, if all stay and it is one.
+    #[inline]
+    #[must_use]
+    pub fn only_policy(&self) -> Option<u16> {
+        let Scratch { limit, count, packed, .. } = &*self.scratch;
+        let (first, all) = (limit[0][0], limit.as_flattened().get(..*count)?);
+        let others = all.iter().fold(0, |bits, limit| bits | (limit ^ first));
+        (count == packed && others >> 16 == 0).then_some((first >> 16) as u16)
+    }
+
+    /// Whether all packets of the burst stay.
+    #[inline]
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.scratch.count == self.scratch.packed
+    }
+
     /// Gives those packets their numbers that stay and stand before this place, as far as they have none.
     #[inline]
     pub fn number_until(&mut self, packet: usize) {

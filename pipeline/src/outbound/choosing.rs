@@ -9,7 +9,7 @@ use crate::flow::table::NoFlow;
 use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, make_ready};
 use crate::packet::mss;
-use crate::packet::parse::{self, Quick};
+use crate::packet::parse;
 use crate::state::path_mtu::Known;
 use crate::state::policies::{InboundAction, OutboundAction};
 use crate::state::rules::Rules;
@@ -30,7 +30,7 @@ pub(super) fn choose_known<'a, B: PacketBuf>(
     let flow = flow.filter(|flow| flow.back.is(&quick.words) && flow.owner() == burst.me)?;
     let Vouched { policy, limit } = match flow.vouched(burst.name) {
         Some(vouched) => vouched,
-        None => vouch(burst, flow, quick)?,
+        None => vouch(burst, flow, &quick.words)?,
     };
     let form = burst.snapshot.rules.way_at(usize::from(policy))?.form;
     if quick.len > usize::from(limit) || packet.headroom() < form.header_len() {
@@ -54,14 +54,18 @@ pub(super) fn choose_known<'a, B: PacketBuf>(
 /// What a flow is told once while a snapshot lasts and what is known of paths: its policy, whether this box speaks for its
 /// source, and how long its packets may be for the option to fit the path.
 #[cold]
-fn vouch(Burst { shared, snapshot, name, now, .. }: Burst<'_>, flow: WholeFlow<'_>, quick: &Quick) -> Option<Vouched> {
+fn vouch(
+    Burst { shared, snapshot, name, now, .. }: Burst<'_>,
+    flow: WholeFlow<'_>,
+    words: &[u64; 5],
+) -> Option<Vouched> {
     let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
     let (policy, way) = rules.way(flow.back.policy())?;
-    let tuple = FiveTuple::from_words(quick.words);
+    let tuple = FiveTuple::from_words(*words);
     if way.form == Form::Encrypted && !ring.sealer.as_ref()?.seals(&tuple) {
         return None;
     }
-    flow.use_in_lanes(ring.lanes_of(way.form, ipv6::is_link_local(quick.words[0])));
+    flow.use_in_lanes(ring.lanes_of(way.form, ipv6::is_link_local(words[0])));
     let room = shared.path_mtus.known(&tuple.dst, now).map_or(usize::MAX, |known| known.room(way.form.header_len()));
     // A policy whose place does not fit the word is no worse off than a packet of another shape.
     let policy = u16::try_from(policy).ok()?;
@@ -146,6 +150,10 @@ pub(super) fn choose<'a, B: PacketBuf>(burst: Burst<'a>, packet: &mut B, plans: 
     };
     Not::unless_owned(flow, burst.me)?; // another worker may just have brought it into the table
     flow.back.seen(now);
+    if known.is_none() {
+        // Its second packet need not ask; it can have many that are no more than that.
+        vouch(burst, flow, &words);
+    }
     let link_local = ipv6::is_link_local(words[0]);
     plans.push((l3, plan));
     let plan = Some(plans.len() as u8 - 1);

@@ -77,14 +77,14 @@ struct Burst<'a> {
 
 impl Worker {
     /// Works on a burst from the inside port. `outcomes` gets one entry per packet, in order; at most [`BURST`] packets
-    /// are looked at.
+    /// are looked at. Gives what has become of all of them, where it is known that all came out alike.
     pub fn outbound<B: PacketBuf>(
         &mut self,
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
-    ) {
-        self.outbound_of(None, packets, outcomes, clock);
+    ) -> Option<Outcome> {
+        self.outbound_of(None, packets, outcomes, clock)
     }
 
     /// The same, of a burst that this other worker has handed over; none of its packets is handed on. When they have been sent,
@@ -95,8 +95,8 @@ impl Worker {
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
-    ) {
-        self.outbound_of(Some(from), packets, outcomes, clock);
+    ) -> Option<Outcome> {
+        self.outbound_of(Some(from), packets, outcomes, clock)
     }
 
     fn outbound_of<B: PacketBuf>(
@@ -105,7 +105,7 @@ impl Worker {
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
-    ) {
+    ) -> Option<Outcome> {
         let Self { shared, snapshot, counters, index, epoch, naming, sifting, .. } = self;
         let shared = &**shared;
         // From here on no record that a look-up finds is used for another flow.
@@ -113,7 +113,8 @@ impl Worker {
         let snapshot = look(snapshot, shared.seen_by(*index));
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
         let Some(off) = snapshot.rules.sieve.sift(sifting[0], packets, parse::plain, outcomes) else {
-            return epoch.leave();
+            epoch.leave();
+            return Some(Outcome::Passed(Reason::Off));
         };
         let now = clock.now_ns();
         let name = naming.of(snapshot.version, shared.path_mtus.epoch());
@@ -125,9 +126,10 @@ impl Worker {
             too_big: &mut self.too_big,
             to_give: &mut self.to_give,
         };
-        burst.go(own, off, packets, outcomes, clock);
-        sifting[0] = snapshot.rules.sieve.is_worth_it(outcomes);
+        let alike = burst.go(own, off, packets, outcomes, clock);
+        sifting[0] = alike.is_none() && snapshot.rules.sieve.is_worth_it(outcomes);
         epoch.leave();
+        alike
     }
 }
 
@@ -142,7 +144,8 @@ struct Own<'a> {
 }
 
 impl<'a> Burst<'a> {
-    /// The stages. `off`: the packets that no policy names, as bits, as far as that is known.
+    /// The stages. `off`: the packets that no policy names, as bits, as far as that is known. Gives what has become of all packets,
+    /// where they all went the short way.
     fn go<B: PacketBuf>(
         self,
         Own { scratch, lanes, audit, too_big, to_give }: Own<'a>,
@@ -150,7 +153,7 @@ impl<'a> Burst<'a> {
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
-    ) {
+    ) -> Option<Outcome> {
         let Self { shared, snapshot, .. } = self;
         let rules = &*snapshot.rules;
         let (key, index, records) = shared.table.view();
@@ -181,6 +184,10 @@ impl<'a> Burst<'a> {
                     outcomes.push(take(i, packet, likely));
                 });
             }
+            Some(fast) if fast.is_whole() => {
+                let all = [Outcome::Added(fast.form()); BURST];
+                let _ = outcomes.try_extend_from_slice(all.get(..packets.len())?); // as many as it holds
+            }
             Some(fast) => {
                 let (lanes, fast, form) = (fast, fast.fast(), fast.form());
                 for (i, packet) in packets.iter_mut().enumerate() {
@@ -196,7 +203,7 @@ impl<'a> Burst<'a> {
             }
         }
         if chosen.is_empty() && in_lanes.is_none() {
-            return;
+            return None;
         }
         // RFC 8250 section 3.5.2: the time of sending, as near the wire as the number allows.
         let sent = clock.now_ns();
@@ -207,9 +214,10 @@ impl<'a> Burst<'a> {
                 owning::note(&chosen, self.taken_from, to_give);
             }
         }
-        if let Some(fast) = in_lanes {
-            finish(self, fast, audit, packets, outcomes, pointers, sent);
-        }
+        let fast = in_lanes?;
+        let whole = fast.is_whole().then_some((fast.fast(), fast.form()));
+        let done = finish(self, fast, audit, packets, outcomes, pointers, sent);
+        whole.filter(|&(all, _)| done == all).map(|(_, form)| Outcome::Added(form))
     }
 
     /// Puts the options into the packets of the slow way.

@@ -12,7 +12,7 @@ use crate::state::rules::Runs;
 use arrayvec::ArrayVec;
 use protocol::wire::option::Form;
 
-/// Puts the options into the packets that are in the lanes.
+/// Puts the options into the packets that are in the lanes. Gives those that have one, as bits.
 #[inline]
 pub(super) fn finish<B: PacketBuf>(
     Burst { snapshot, counters, .. }: Burst<'_>,
@@ -22,26 +22,32 @@ pub(super) fn finish<B: PacketBuf>(
     outcomes: &mut ArrayVec<Outcome, BURST>,
     pointers: Pointers,
     sent: u64,
-) {
+) -> u32 {
     let all = fast.fast();
     if let (Some(audit), Form::Encrypted) = (audit, fast.form()) {
         fast.pairs(|key, nonce| audit.note(key, nonce));
         if !audit.write() {
             // A pair that is not on record must not be used.
-            return not_done(all, outcomes, Reason::NoKey);
+            not_done(all, outcomes, Reason::NoKey);
+            return 0;
         }
     }
     let mut added = Runs::new(&snapshot.rules, counters.worker, |policy| &policy.added);
-    let mut left = all;
-    while left != 0 {
-        added.count(fast.policy(left.trailing_zeros() as usize).into());
-        left &= left - 1;
+    if let Some(policy) = fast.only_policy() {
+        added.count_many(policy.into(), all.count_ones().into());
+    } else {
+        let mut left = all;
+        while left != 0 {
+            added.count(fast.policy(left.trailing_zeros() as usize).into());
+            left &= left - 1;
+        }
     }
     added.end();
     let done = fast.back(packets, pointers.first, pointers.slow, sent);
     if done != all {
         not_done(all & !done, outcomes, Reason::NoHeadroom);
     }
+    done
 }
 
 /// These packets pass as they came.

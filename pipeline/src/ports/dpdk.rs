@@ -12,6 +12,11 @@ impl PacketBuf for Mbuf {
     }
 
     #[inline]
+    fn prefetch(&self) {
+        Mbuf::prefetch(self);
+    }
+
+    #[inline]
     fn data_mut(&mut self) -> &mut [u8] {
         Mbuf::data_mut(self)
     }

@@ -244,11 +244,17 @@ impl<'a> Runs<'a> {
 
     #[inline]
     pub(crate) fn count(&mut self, policy: u32) {
+        self.count_many(policy, 1);
+    }
+
+    /// Counts packets that follow one another.
+    #[inline]
+    pub(crate) fn count_many(&mut self, policy: u32, packets: u64) {
         if self.policy != policy {
             self.add();
             self.policy = policy;
         }
-        self.count += 1;
+        self.count += packets;
     }
 
     /// Ends the last run.
