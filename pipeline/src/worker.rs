@@ -185,11 +185,16 @@ pub fn turn_inbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q,
     if packets.is_empty() {
         return false;
     }
-    worker.inbound(&mut packets, &mut outcomes, clock);
+    let alike = worker.inbound(&mut packets, &mut outcomes, clock);
     let counters = &*worker.counters;
     counters.bursts.add(1);
     counters.inbound.received.add(packets.len() as u64);
-    dispatch(counters, &counters.inbound, &mut HandOver::alone(), &mut packets, &mut outcomes, from, to);
+    if let Some(outcome) = alike {
+        let sent = transmit(&counters.inbound, &mut packets, to);
+        counters.inbound.count(outcome, sent as u64);
+    } else {
+        dispatch(counters, &counters.inbound, &mut HandOver::alone(), &mut packets, &mut outcomes, from, to);
+    }
     true
 }
 

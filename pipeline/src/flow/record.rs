@@ -364,6 +364,12 @@ impl WholeFlow<'_> {
         prefetch::line(&self.meter);
     }
 
+    /// Asks for the line of the replay window that a packet coming back needs.
+    #[inline]
+    pub(crate) fn prefetch_window(&self) {
+        prefetch::line(self.back.receiver.window_line());
+    }
+
     /// Makes the record as new, its keys overwritten. Only when no worker can reach it.
     pub(crate) fn clear(&self) {
         self.front.clear();

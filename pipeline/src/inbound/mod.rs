@@ -40,13 +40,13 @@ use short_way::{Met, ShortWay, Sums};
 
 impl Worker {
     /// Works on a burst that the outside port has just received. `outcomes` gets one entry per packet, in order;
-    /// at most [`BURST`] packets are looked at.
+    /// at most [`BURST`] packets are looked at. Gives what has become of all of them, where it is known that all came out alike.
     pub fn inbound<B: PacketBuf>(
         &mut self,
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
-    ) {
+    ) -> Option<Outcome> {
         let Self { shared, snapshot, counters, scratch, trials, errors, index, epoch, sifting, lanes_back, .. } = self;
         let (shared, counters) = (&**shared, &**counters);
         // From here on no record that a look-up finds is used for another flow.
@@ -55,14 +55,24 @@ impl Worker {
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
         let packets = packets.get_mut(..packets.len().min(BURST)).unwrap_or_default();
         let shape = |packet: &B| parse::plain_back(packet).or_else(|| Some(parse::measured(packet)?.0));
-        let Some(off) = rules.sieve.sift(sifting[1], packets, shape, outcomes) else { return epoch.leave() };
+        let Some(off) = rules.sieve.sift(sifting[1], packets, shape, outcomes) else {
+            epoch.leave();
+            return Some(Outcome::Passed(Reason::Off));
+        };
         let burst = Burst { shared, snapshot, counters, now: clock.now_ns() };
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let mut known = ArrayVec::new();
         let mut short = ShortWay::front(lanes_back, &mut known, &shared.table, ring, rules, packets);
-        let quoting = burst.choose_all(short.as_ref(), off, packets, outcomes, &mut chosen, &mut plans);
-        sifting[1] = rules.sieve.is_worth_it(outcomes);
+        let mut alike = short.as_ref().and_then(|short| short.outcome_of_all(packets.len()));
+        let mut quoting = 0;
+        if let Some(outcome) = alike {
+            let all = [outcome; BURST];
+            let _ = outcomes.try_extend_from_slice(all.get(..packets.len()).unwrap_or_default()); // as many as it holds
+        } else {
+            quoting = burst.choose_all(short.as_ref(), off, packets, outcomes, &mut chosen, &mut plans);
+        }
+        sifting[1] = alike.is_none() && rules.sieve.is_worth_it(outcomes);
         let mut opened = 0;
         if !chosen.is_empty() {
             opened = open_first(ring, counters, packets, &mut chosen, &plans, scratch, trials, burst.now);
@@ -70,11 +80,14 @@ impl Worker {
         if let Some(short) = &mut short {
             short.open(packets, outcomes, &mut chosen, &mut plans);
         }
-        burst.settle_all(short.as_ref(), scratch, trials, packets, outcomes, &mut chosen, &mut plans, opened);
+        if !burst.settle_all(short.as_ref(), scratch, trials, packets, outcomes, &mut chosen, &mut plans, opened) {
+            alike = None;
+        }
         if quoting != 0 {
             mend_quotations(shared, snapshot, counters, errors, packets, outcomes, quoting, burst.now);
         }
         epoch.leave();
+        alike
     }
 }
 
@@ -141,7 +154,7 @@ impl<'a> Burst<'a> {
         quoting
     }
 
-    /// Takes the packets into account, in order, and the options out.
+    /// Takes the packets into account, in order, and the options out. Whether all of them went the short way to its end.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
     fn settle_all<B: PacketBuf>(
@@ -154,8 +167,9 @@ impl<'a> Burst<'a> {
         chosen: &mut ArrayVec<Chosen<'a>, BURST>,
         plans: &mut Plans,
         opened: u32,
-    ) {
+    ) -> bool {
         let Self { shared, snapshot, counters, now } = self;
+        let mut short_to_the_end = chosen.is_empty();
         let mut accepted = Runs::new(&snapshot.rules, counters.worker, |policy| &policy.accepted);
         let mut sums = Sums::default();
         let mut slow = chosen.iter_mut().peekable();
@@ -171,11 +185,12 @@ impl<'a> Burst<'a> {
             let (fine, others) = rest.split_at_checked(fine).unwrap_or((rest, &[]));
             for known in fine {
                 accepted.count(known.policy);
-                short.strip(known, packets, outcomes, counters);
+                short_to_the_end &= short.strip(known, packets, outcomes, counters);
             }
             rest = others;
             let (Some(met), Some((odd, others))) = (met, rest.split_first()) else { continue };
             rest = others;
+            short_to_the_end = false;
             let Some(mut c) = short.chosen(odd, packets, outcomes, plans) else { continue };
             let failure = match met {
                 Met::Refused(reason) => Some(reason),
@@ -185,6 +200,7 @@ impl<'a> Burst<'a> {
         }
         sums.add_to(counters);
         accepted.end();
+        short_to_the_end
     }
 
     /// [`settle`] of a packet that went the slow way.

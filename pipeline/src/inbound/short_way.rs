@@ -118,7 +118,7 @@ impl<'a, 'l> ShortWay<'a, 'l> {
             if !same || *self.aead.get_or_insert(aead) != aead || self.known.is_full() {
                 continue;
             }
-            flow.prefetch_inbound_rest();
+            flow.prefetch_window();
             self.known.push(Known { flow, guess: Guess { id, kri, aead }, policy, packet: p as u8, keeps });
             self.taken |= 1 << p;
             self.keeps |= u32::from(keeps) << p;
@@ -156,6 +156,13 @@ impl<'a, 'l> ShortWay<'a, 'l> {
     pub(super) fn outcome(&self, packet: usize) -> Option<Outcome> {
         let done = if self.keeps >> packet & 1 == 0 { Outcome::Removed(FORM) } else { Outcome::Verified(FORM) };
         (self.taken >> packet & 1 != 0).then_some(done)
+    }
+
+    /// What becomes of all packets of a burst of so many, if all are these, alike, and nothing comes between.
+    #[inline]
+    pub(super) fn outcome_of_all(&self, packets: usize) -> Option<Outcome> {
+        let alike = self.keeps == 0 || self.keeps == self.taken;
+        if alike && self.known.len() == packets { self.outcome(0) } else { None }
     }
 
     /// Opens their options. Those that do not open go the slow way from here.
@@ -300,7 +307,7 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         }
     }
 
-    /// Takes the option out of a packet that was accepted, unless it stays.
+    /// Takes the option out of a packet that was accepted, unless it stays. Whether it could.
     #[inline]
     pub(super) fn strip<B: PacketBuf>(
         &self,
@@ -308,8 +315,8 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         counters: &WorkerCounters,
-    ) {
-        let Some(packet) = packets.get_mut(usize::from(known.packet)).filter(|_| !known.keeps) else { return };
+    ) -> bool {
+        let Some(packet) = packets.get_mut(usize::from(known.packet)).filter(|_| !known.keeps) else { return true };
         let is_ready = make_ready(packet, || counters.copied.add(1));
         let done = is_ready
             && if self.is_tagged(known) {
@@ -320,6 +327,7 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         if let (false, Some(outcome)) = (done, outcomes.get_mut(usize::from(known.packet))) {
             *outcome = Outcome::Passed(Reason::ReadOnly);
         }
+        done
     }
 }
 

@@ -4,6 +4,7 @@
 use super::record::Record;
 use super::scratch::Scratch;
 use super::{Head, View, inbound, portable};
+use crate::flow::record::FlowBack;
 use crate::packet::buffer::PacketBuf;
 use crate::ports::BURST;
 use protocol::aead::Path;
@@ -98,20 +99,20 @@ impl Set {
         self,
         view: &inbound::View<'a>,
         heads: &[&inbound::Head; BURST],
-        records: &mut [&'a Record; BURST],
+        backs: &mut [&'a FlowBack; BURST],
         s: &mut inbound::Scratch,
     ) -> u32 {
         match self.0 {
-            Twin::Portable => inbound::portable::front(view, heads, records, s),
+            Twin::Portable => inbound::portable::front(view, heads, backs, s),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
-            Twin::AesNi => unsafe { super::aesni::inbound::front(view, heads, records, s) },
+            Twin::AesNi => unsafe { super::aesni::inbound::front(view, heads, backs, s) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
-            Twin::Vaes256 => unsafe { super::vaes256::inbound::front(view, heads, records, s) },
+            Twin::Vaes256 => unsafe { super::vaes256::inbound::front(view, heads, backs, s) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the type's invariant: the CPU has the features.
-            Twin::Avx512 => unsafe { super::avx512::inbound::front(view, heads, records, s) },
+            Twin::Avx512 => unsafe { super::avx512::inbound::front(view, heads, backs, s) },
         }
     }
 

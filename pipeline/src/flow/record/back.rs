@@ -21,6 +21,15 @@ impl FlowBack {
         self.tuple.iter().zip(words).fold(0, |d, (k, w)| d | (k.load(Ordering::Relaxed) ^ w)) == 0
     }
 
+    /// Where in a record the 5-tuple's addresses stand, inside first; behind them its last word, [`FlowBack::ports`].
+    pub(crate) const ADDRESSES_AT: usize = core::mem::offset_of!(FlowBack, tuple);
+
+    /// Ports and protocol of the 5-tuple.
+    #[inline]
+    pub(crate) fn ports(&self) -> u64 {
+        self.tuple[4].load(Ordering::Relaxed)
+    }
+
     /// The outbound 5-tuple's words.
     #[must_use]
     pub fn words(&self) -> [u64; 5] {

@@ -7,7 +7,7 @@
 //!      |             parse   heads -> measured?, F                   \
 //!      |                     reversed 5-tuples -> fingerprints (AES)  | side by side
 //!   Lanes::front     find    bucket, tag -> record; asks for it       |
-//!      |             check   the record is the packet's flow         /
+//!      |             check   its 5-tuple is the packet's             /
 //!      |
 //!   `crate::inbound` guesses keys, opens the batch, takes into account, takes the options out
 //! ```
@@ -21,7 +21,7 @@ pub(in crate::lanes) mod portable;
 #[cfg(test)]
 mod tests;
 
-use super::record::{NOBODY, Record};
+use super::record::Record;
 use super::resting::Resting;
 use super::scratch::{Blocks, GROUP, GROUPS, Longs, Words, block_at};
 use super::{Set, in_other_buckets};
@@ -66,10 +66,11 @@ pub(crate) struct View<'a> {
     pub(crate) key: &'a HashKey,
     /// By the low half of the fingerprint.
     pub(crate) index: &'a FlowIndex,
-    /// What the index' words count.
-    pub(crate) records: &'a [Record],
-    /// As many, each the other part of the record at the same place.
+    /// What the index' words count. A packet that comes back is compared with the 5-tuple, which stands on a line that is needed
+    /// anyway: the fingerprint would be one more.
     pub(crate) backs: &'a [FlowBack],
+    /// As many, each the other part of the record at the same place.
+    pub(crate) records: &'a [Record],
 }
 
 /// What the stages leave for one another: by place in the burst (see [`super::scratch`]).
@@ -168,8 +169,8 @@ impl Lanes {
     #[inline]
     pub(crate) fn front<B: PacketBuf>(&mut self, view: &View<'_>, packets: &[B]) -> u32 {
         let heads = look(packets, &mut self.scratch, &mut self.batch);
-        let mut records = [&NOBODY; BURST];
-        self.set.known(view, &heads, &mut records, &mut self.scratch)
+        let Some(first) = view.backs.first() else { return 0 };
+        self.set.known(view, &heads, &mut [first; BURST], &mut self.scratch)
     }
 
     /// The record that was found for a packet.
@@ -234,14 +235,16 @@ fn look<'p, B: PacketBuf>(packets: &'p [B], s: &mut Scratch, batch: &mut Batch) 
 
 /// Looks for the packets that no record was found for where the few flows stand that are not in their first bucket.
 #[cold]
-pub(in crate::lanes) fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
+pub(in crate::lanes) fn by_other_buckets<'a>(view: &View<'a>, backs: &mut [&'a FlowBack; BURST], s: &mut Scratch) {
     let mut left = s.measured & !s.found;
     while left != 0 {
         let p = left.trailing_zeros() as usize % BURST;
         left &= left - 1;
         let print = u128::from_le_bytes(s.fingerprint.as_flattened()[block_at(p)]);
-        if let Some((number, record)) = in_other_buckets(view.index, view.records, print) {
-            records[p] = record;
+        if let Some((number, _)) = in_other_buckets(view.index, view.records, print)
+            && let Some(back) = view.backs.get(number as usize)
+        {
+            backs[p] = back;
             s.number.as_flattened_mut()[p] = number;
             s.found |= 1 << p;
             ask_for(view, number);
@@ -249,12 +252,13 @@ pub(in crate::lanes) fn by_other_buckets<'a>(view: &View<'a>, records: &mut [&'a
     }
 }
 
-/// Asks for a record's lines that are looked at first.
+/// Asks for a record's lines, but for the one of the replay window, which what stands in these has to name.
 #[inline]
 pub(in crate::lanes) fn ask_for(view: &View<'_>, number: u32) {
     if let (Some(record), Some(back)) = (view.records.get(number as usize), view.backs.get(number as usize)) {
-        prefetch::line(record);
         prefetch::line(back);
         prefetch::line(&back.receiver);
+        prefetch::line(back.receiver.key_line());
+        prefetch::line(&record.meter);
     }
 }

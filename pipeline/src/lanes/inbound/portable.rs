@@ -2,11 +2,10 @@
 
 use super::{FLAGS_AT, HEAD, Head, OPTION, Scratch, UPPER, View, ask_for, by_other_buckets};
 use crate::flow::hash::{FlowHash, HashKey};
-use crate::lanes::record::Record;
+use crate::flow::record::FlowBack;
 use crate::lanes::scratch::block_at;
 use crate::packet::parse::{ETHERNET, PLAIN_UPPER};
 use crate::ports::BURST;
-use protocol::sync::Ordering;
 use protocol::wire::ipv6;
 use protocol::wire::option::Form;
 use protocol::wire::profile::{FLAGS_AT as F_AT, PROFILE, is_f};
@@ -20,7 +19,7 @@ const AHEAD: usize = 8;
 pub(in crate::lanes) fn front<'a>(
     view: &View<'a>,
     heads: &[&Head; BURST],
-    records: &mut [&'a Record; BURST],
+    backs: &mut [&'a FlowBack; BURST],
     s: &mut Scratch,
 ) -> u32 {
     (s.measured, s.f, s.found) = (0, 0, 0);
@@ -31,20 +30,19 @@ pub(in crate::lanes) fn front<'a>(
             view.index.prefetch(FlowHash(s.hash.as_flattened()[step % BURST]));
         }
         if let Some(p) = step.checked_sub(AHEAD) {
-            find(view, p % BURST, records, s);
+            find(view, p % BURST, backs, s);
         }
     }
     if s.measured & !s.found != 0 {
-        by_other_buckets(view, records, s);
+        by_other_buckets(view, backs, s);
     }
-    check(records, s)
+    check(heads, backs, s)
 }
 
 /// Whether the packet at place `p` is of the measured shape, F of its option, and the fingerprint of its reversed 5-tuple, which
 /// is that of its flow. What is not of the shape gets some fingerprint, too.
 #[inline(always)]
 fn parse(key: &HashKey, p: usize, head: &Head, s: &mut Scratch) {
-    let long = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| head[at + i]));
     let payload_at = ETHERNET + ipv6::PAYLOAD_LEN_AT;
     let payload = usize::from(u16::from_be_bytes([head[payload_at], head[payload_at + 1]]));
     let (first, frame) = (s.first_len.as_flattened()[p] as usize, s.frame_len.as_flattened()[p] as usize);
@@ -63,12 +61,18 @@ fn parse(key: &HashKey, p: usize, head: &Head, s: &mut Scratch) {
     let there = s.there >> p & 1 != 0;
     s.measured |= u32::from(there && is_ipv6 && has_option && whole && upper) << p;
     s.f |= u32::from(is_f(head[OPTION + F_AT])) << p;
-    let ports: [u8; 4] = core::array::from_fn(|i| head[UPPER + i]);
-    let ports = u64::from(u32::from_le_bytes(ports).rotate_left(16));
-    let words = [long(38), long(46), long(22), long(30), ports | u64::from(next) << 32];
-    let print = key.fingerprint(&words);
+    let print = key.fingerprint(&words(head));
     s.fingerprint.as_flattened_mut()[block_at(p)] = print.bits().to_le_bytes();
     s.hash.as_flattened_mut()[p] = print.lo;
+}
+
+/// The 5-tuple of the flow that a packet of the measured shape comes back of.
+#[inline(always)]
+fn words(head: &Head) -> [u64; 5] {
+    let long = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| head[at + i]));
+    let ports: [u8; 4] = core::array::from_fn(|i| head[UPPER + i]);
+    let ports = u64::from(u32::from_le_bytes(ports).rotate_left(16));
+    [long(38), long(46), long(22), long(30), ports | u64::from(head[PLAIN_UPPER]) << 32]
 }
 
 const _: () = assert!(UPPER + 4 == HEAD);
@@ -76,25 +80,23 @@ const _: () = assert!(UPPER + 4 == HEAD);
 /// The record that is most likely the flow of the packet at place `p`, by the tag in its flow's bucket; asks for the record's first
 /// lines.
 #[inline(always)]
-fn find<'a>(view: &View<'a>, p: usize, records: &mut [&'a Record; BURST], s: &mut Scratch) {
+fn find<'a>(view: &View<'a>, p: usize, backs: &mut [&'a FlowBack; BURST], s: &mut Scratch) {
     // Without a branch: where in its bucket a flow stands, nobody can foretell.
     let number = view.index.candidate(FlowHash(s.hash.as_flattened()[p])).unwrap_or(u32::MAX);
     s.number.as_flattened_mut()[p] = number;
-    if let Some(record) = view.records.get(number as usize) {
-        records[p] = record;
+    if let Some(back) = view.backs.get(number as usize) {
+        backs[p] = back;
         s.found |= 1 << p;
         ask_for(view, number);
     }
 }
 
-/// The records that are found are the packets' flows.
+/// The records that are found are the packets' flows: their 5-tuples are.
 #[inline(always)]
-fn check(records: &[&Record; BURST], s: &mut Scratch) -> u32 {
+fn check(heads: &[&Head; BURST], backs: &[&FlowBack; BURST], s: &mut Scratch) -> u32 {
     let mut known = 0;
-    for (p, record) in records.iter().enumerate().take(s.count) {
-        let [low, high] = record.fingerprint.each_ref().map(|half| half.load(Ordering::Relaxed));
-        let print = u128::from(low) | u128::from(high) << 64;
-        known |= u32::from(print.to_le_bytes() == s.fingerprint.as_flattened()[block_at(p)]) << p;
+    for (p, (head, back)) in heads.iter().zip(backs).enumerate().take(s.count) {
+        known |= u32::from(back.is(&words(head))) << p;
     }
     known & s.measured & s.found
 }

@@ -6,7 +6,8 @@ macro_rules! inbound {
         use crate::lanes::inbound::{
             BEGIN, FLAGS_AT, HEAD, Head, OPTION, Scratch, UPPER, View, ask_for, by_other_buckets,
         };
-        use crate::lanes::wide::block_of;
+        use crate::flow::record::FlowBack;
+        use crate::lanes::wide::{address_of, block_of};
         use protocol::wire::profile::PROFILE;
 
         /// The stages, one after the other. Gives the packets whose flow is known, as bits by their places.
@@ -14,12 +15,12 @@ macro_rules! inbound {
         pub(in crate::lanes) fn front<'a>(
             view: &View<'a>,
             heads: &[&Head; BURST],
-            records: &mut [&'a Record; BURST],
+            backs: &mut [&'a FlowBack; BURST],
             s: &mut Scratch,
         ) -> u32 {
             parse(view.key, heads, s);
-            find(view, records, s);
-            check(records, s)
+            find(view, backs, s);
+            check(heads, backs, s)
         }
 
         /// Register `I` of a block at `AT` in sixteen heads.
@@ -47,8 +48,8 @@ macro_rules! inbound {
                 let option = four!(I => of_heads::<I, 48>(heads));
                 let prints = four!(I => {
                     let (source, destination) = (of_heads::<I, 38>(heads), of_heads::<I, 22>(heads));
-                    let ports = octets(of_heads::<I, 82>(heads), &PORTS_BACK);
-                    fingerprint(key, source, destination, or(ports, octets(option[I], &NEXT_HEADER)))
+                    let ports = or(octets(of_heads::<I, 82>(heads), &PORTS_BACK), octets(option[I], &NEXT_HEADER));
+                    fingerprint(key, source, destination, ports)
                 });
                 store_blocks(&mut s.fingerprint, g, prints);
                 store_longs(round_mut(&mut s.hash, g), low_longs(prints));
@@ -78,42 +79,59 @@ macro_rules! inbound {
         /// The record that is most likely each packet's flow, by the tag in its flow's bucket; asks for the record's first lines.
         #[inline]
         #[target_feature(enable = $features)]
-        pub(in crate::lanes) fn find<'a>(view: &View<'a>, records: &mut [&'a Record; BURST], s: &mut Scratch) {
+        pub(in crate::lanes) fn find<'a>(view: &View<'a>, backs: &mut [&'a FlowBack; BURST], s: &mut Scratch) {
             settle(s);
             let buckets = view.index.buckets();
             let hashes = s.hash.as_flattened().iter().take(s.count);
             let bucket_of = |hash: u64| buckets.get(hash as usize & (buckets.len() - 1));
             hashes.clone().filter_map(|&hash| bucket_of(hash)).for_each(prefetch::line);
             let mut found = 0;
-            let places = records.iter_mut().zip(s.number.as_flattened_mut());
-            for ((p, &hash), (record, number)) in hashes.enumerate().zip(places) {
+            let places = backs.iter_mut().zip(s.number.as_flattened_mut());
+            for ((p, &hash), (back, number)) in hashes.enumerate().zip(places) {
                 let Some(bucket) = bucket_of(hash) else { continue };
                 let ways = ways_of(bucket, FlowIndex::live_half(FlowHash(hash)));
                 // The last one, as `FlowIndex::candidate`.
                 let way = ((u32::BITS - 1).wrapping_sub(ways.leading_zeros()) / 2) as usize % bucket.0.len();
                 let there = bucket.0[way].load(Ordering::Acquire);
                 *number = select_unpredictable(ways != 0, there as u32, u32::MAX);
-                *record = view.records.get(*number as usize).unwrap_or(&NOBODY);
-                found |= u32::from((*number as usize) < view.records.len()) << p;
+                *back = view.backs.get(*number as usize).unwrap_or(back);
+                found |= u32::from((*number as usize) < view.backs.len()) << p;
                 ask_for(view, *number);
             }
             s.found = found;
             if s.measured & !found != 0 {
-                by_other_buckets(view, records, s);
+                by_other_buckets(view, backs, s);
             }
         }
 
-        /// The records that are found are the packets' flows.
+        /// The records that are found are the packets' flows: their 5-tuples are.
         #[inline]
         #[target_feature(enable = $features)]
-        pub(in crate::lanes) fn check(records: &[&Record; BURST], s: &mut Scratch) -> u32 {
+        fn check(heads: &[&Head; BURST], backs: &[&FlowBack; BURST], s: &mut Scratch) -> u32 {
+            // Ports that have changed places, then Next Header, as the last word of a 5-tuple has them.
+            const PORTS_BACK: [u8; 16] = [14, 15, 12, 13, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128];
+            const NEXT_HEADER: [u8; 16] = [128, 128, 128, 128, 6, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128];
             let mut known = 0;
-            for (g, records) in records.as_chunks::<W>().0.iter().enumerate().take(s.count.div_ceil(W)) {
-                let prints = load_blocks(&s.fingerprint, g);
-                let [a, b, c, d] = transpose(four!(I => xor(prints[I], of_records::<I, FINGERPRINT_AT>(records))));
+            let rounds = heads.as_chunks::<W>().0.iter().zip(backs.as_chunks::<W>().0).enumerate();
+            for (g, (heads, backs)) in rounds.take(s.count.div_ceil(W)) {
+                let [a, b, c, d] = transpose(four!(I => {
+                    let inside = xor(of_heads::<I, 38>(heads), of_tuples::<I, 0>(backs));
+                    let outside = xor(of_heads::<I, 22>(heads), of_tuples::<I, 16>(backs));
+                    let next = octets(of_heads::<I, 48>(heads), &NEXT_HEADER);
+                    let ports = or(octets(of_heads::<I, 82>(heads), &PORTS_BACK), next);
+                    let ports = xor(ports, lanes(|lane| pair(backs[4 * lane + I].ports(), 0)));
+                    or(or(inside, outside), ports)
+                }));
                 known |= bits(eq(or(or(a, b), or(c, d)), word(0))) << (W * g);
             }
             known & s.measured & s.found
+        }
+
+        /// Register `I` of an address of records' 5-tuples.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn of_tuples<const I: usize, const AT: usize>(backs: &[&FlowBack; W]) -> Z {
+            lanes(|lane| address_of::<AT>(backs[4 * lane + I]))
         }
     };
 }

@@ -24,6 +24,7 @@ pub(super) use inbound::inbound;
 pub(super) use outbound::outbound;
 
 use super::record::Record;
+use crate::flow::record::FlowBack;
 use core::arch::asm;
 use core::arch::x86_64::{__m128i, _mm_load_si128, _mm_loadu_si128, _mm_set_epi64x};
 
@@ -66,6 +67,16 @@ pub(super) fn block_of_record<const AT: usize>(record: &Record) -> __m128i {
     // owner stores: `check` has seen that this worker is it, with an acquire fence behind that, and one who is not does not
     // become it but by this worker. `NOBODY` nobody stores to.
     unsafe { _mm_load_si128(core::ptr::from_ref(record).cast::<u8>().add(AT).cast()) }
+}
+
+/// An address of a record's 5-tuple: the inside one at 0, the outside one at 16.
+#[inline]
+pub(super) fn address_of<const AT: usize>(back: &FlowBack) -> __m128i {
+    const { assert!(AT == 0 || AT == 16) };
+    // SAFETY: 16 octets are there, aligned to 8: the 5-tuple has 40. They are atomics, and this load is none: a 5-tuple is stored
+    // before its flow stands in the index, where the record was found with an acquiring load, and not again while workers may
+    // reach it.
+    unsafe { _mm_loadu_si128(core::ptr::from_ref(back).cast::<u8>().add(FlowBack::ADDRESSES_AT + AT).cast()) }
 }
 
 /// A block of two longs.

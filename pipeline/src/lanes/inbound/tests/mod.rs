@@ -4,9 +4,8 @@ mod speed;
 
 use super::{Head, Scratch, TAG, UPPER, View, look};
 use crate::flow::record::FlowBack;
-use crate::lanes::record::NOBODY;
 use crate::lanes::scratch::block_at;
-use crate::lanes::tests::rig::{FLOWS, Packet, STATES, Shape, Spec, World};
+use crate::lanes::tests::rig::{FLOWS, Packet, STATES, Shape, Spec, World, tuple};
 use crate::lanes::{Set, inbound};
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::packet::parse;
@@ -91,15 +90,22 @@ struct Left {
     numbers: Vec<u32>,
 }
 
+/// The other part of a flow's record.
+fn back(flow: usize) -> FlowBack {
+    let back = FlowBack::default();
+    back.prepare(&tuple(flow), 0, 0);
+    back
+}
+
 /// What the stages leave.
 fn front(set: Set, view: &View<'_>, heads: &[&Head; BURST], mut s: Scratch) -> Left {
-    let mut records = [&NOBODY; BURST];
-    let known = set.known(view, heads, &mut records, &mut s);
+    let mut backs = [&view.backs[0]; BURST];
+    let known = set.known(view, heads, &mut backs, &mut s);
     let n = s.count;
-    for (p, record) in records.iter().enumerate().take(n) {
+    for (p, back) in backs.iter().enumerate().take(n) {
         let number = s.number.as_flattened()[p];
-        let there = view.records.get(number as usize).unwrap_or(&NOBODY);
-        assert!(core::ptr::eq(*record, there), "packet {p}");
+        let there = view.backs.get(number as usize).unwrap_or(&view.backs[0]);
+        assert!(core::ptr::eq(*back, there), "packet {p}");
     }
     Left {
         bits: [s.measured, s.f & s.measured, s.found, known],
@@ -121,7 +127,7 @@ proptest! {
     fn twins_leave_the_same_and_it_is_what_the_parser_says(packets in burst(), states in prop::collection::vec(0..STATES.len(), FLOWS)) {
         let specs: Vec<_> = states.iter().map(|&i| Spec { state: STATES[i], index: 0, psntp: 0 }).collect();
         let world = World::new(&specs);
-        let backs: Vec<FlowBack> = specs.iter().map(|_| FlowBack::default()).collect();
+        let backs: Vec<FlowBack> = (0..specs.len()).map(back).collect();
         let view = View { key: &world.key, index: &world.index, records: &world.records, backs: &backs };
         let mut all = Vec::new();
         for set in Set::available() {
