@@ -24,10 +24,10 @@ use protocol::wire::option::Form;
 pub(super) fn choose_known<'a, B: PacketBuf>(
     burst: Burst<'_>,
     packet: &B,
-    Likely { quick, flow, .. }: &Likely<'a>,
+    Likely { quick, flow, form, .. }: &Likely<'a>,
     number: u8,
 ) -> Option<Chosen<'a>> {
-    let flow = flow.filter(|flow| flow.back.is(&quick.words) && flow.owner() == burst.me)?;
+    let flow = flow.filter(|flow| form.is_none() && flow.back.is(&quick.words) && flow.owner() == burst.me)?;
     let Vouched { policy, limit } = match flow.vouched(burst.name) {
         Some(vouched) => vouched,
         None => vouch(burst, flow, &quick.words)?,
@@ -49,6 +49,44 @@ pub(super) fn choose_known<'a, B: PacketBuf>(
         link_local,
         pointer: 0,
     })
+}
+
+/// Why a packet goes on as it came that came with an option of this kind, of a known flow. `None`: [`choose`] it.
+#[inline]
+pub(super) fn choose_measured(burst: Burst<'_>, Likely { quick, flow, form, .. }: &Likely<'_>) -> Option<Reason> {
+    let (measured, flow) = (Some((*form)?), flow.filter(|flow| flow.back.is(&quick.words))?);
+    let rules = &*burst.snapshot.rules;
+    let index = rules.policy_of(Some(flow.back), &quick.words)?;
+    left_alone(rules, index, measured, burst.now, || Some(flow))
+}
+
+/// Why packets of this policy get no option, or this packet, which came with one. `flow`: the packet's.
+#[inline]
+fn left_alone<'a>(
+    rules: &Rules,
+    index: usize,
+    measured: Option<Form>,
+    now: u64,
+    flow: impl FnOnce() -> Option<WholeFlow<'a>>,
+) -> Option<Reason> {
+    let Some((policy, form)) = rules.policy(index).and_then(|policy| Some((policy, policy.mode.form()?))) else {
+        return Some(Reason::Off);
+    };
+    if measured == Some(form)
+        && policy.inbound != InboundAction::Pass
+        && let Some(flow) = flow()
+    {
+        // What comes back with an option may be the other host's, and is left to this one.
+        flow.back.set_host_measures(form);
+        flow.back.seen(now);
+    }
+    if policy.outbound == OutboundAction::Pass {
+        return Some(Reason::PolicyPass);
+    }
+    if rules.expired(index, now) {
+        return Some(Reason::PolicyExpired);
+    }
+    measured.map(|measured| if measured == form { Reason::AlreadyMeasured } else { Reason::OtherForm })
 }
 
 /// What a flow is told once while a snapshot lasts and what is known of paths: its policy, whether this box speaks for its
@@ -99,22 +137,9 @@ pub(super) fn choose<'a, B: PacketBuf>(burst: Burst<'a>, packet: &mut B, plans: 
         mss::clamp_packet(packet, l3, &chain, form, counters, mtu_with)?;
     }
     let measured = chain.option.map(|option| option.form);
-    if measured == Some(form) && policy.inbound != InboundAction::Pass {
-        // What comes back with an option may be the other host's, and is left to this one.
-        let flow = known.or_else(|| enter(burst, &tuple, hash, index).ok());
-        if let Some(flow) = flow {
-            flow.back.set_host_measures(form);
-            flow.back.seen(now);
-        }
-    }
-    if policy.outbound == OutboundAction::Pass {
-        return Err(Reason::PolicyPass.into());
-    }
-    if rules.expired(index, now) {
-        return Err(Reason::PolicyExpired.into());
-    }
-    if let Some(measured) = measured {
-        let reason = if measured == form { Reason::AlreadyMeasured } else { Reason::OtherForm };
+    if let Some(reason) =
+        left_alone(rules, index, measured, now, || known.or_else(|| enter(burst, &tuple, hash, index).ok()))
+    {
         return Err(reason.into());
     }
     match (form, &ring.sealer) {

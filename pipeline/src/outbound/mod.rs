@@ -21,7 +21,7 @@ use crate::observe::audit::AuditSink;
 use crate::observe::counters::{Outcome, WorkerCounters};
 use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, make_ready};
-use crate::packet::parse;
+use crate::packet::parse::{self, Quick};
 use crate::ports::{BURST, Clock};
 use crate::state::budgets::TokenBucket;
 use crate::state::rules::Oversize;
@@ -29,7 +29,7 @@ use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
 use crate::state::worker::{Scratch, Worker, look};
 use arrayvec::ArrayVec;
-use choosing::{choose, choose_known, is_off};
+use choosing::{choose, choose_known, choose_measured, is_off};
 use chosen::{Chosen, Not, Plans};
 use filling::fill;
 use inserting::insert;
@@ -38,6 +38,7 @@ use numbering::{number, refuse_sealed};
 pub(crate) use owning::STREAK;
 use protocol::sender::NoNumber;
 use protocol::wire::dest_opts::InsertError;
+use protocol::wire::option::Form;
 use short_way::finish;
 
 impl From<InsertError> for Reason {
@@ -133,6 +134,15 @@ impl Worker {
     }
 }
 
+/// A packet of a shape that is parsed quickly: the plain one, or with an option that it came with.
+#[inline]
+fn quick<B: PacketBuf>(packet: &B) -> Option<(Quick, Option<Form>)> {
+    if let Some(quick) = parse::plain(packet) {
+        return Some((quick, None));
+    }
+    parse::measured_out(packet).map(|(quick, form)| (quick, Some(form)))
+}
+
 /// What a worker has for itself.
 struct Own<'a> {
     scratch: &'a mut Scratch,
@@ -178,9 +188,8 @@ impl<'a> Burst<'a> {
         };
         match &in_lanes {
             None => {
-                let plain = |packet: &B| Some((parse::plain(packet)?, None));
                 let prefetch = |flow: WholeFlow<'_>| flow.prefetch_outbound_first();
-                look_up(&shared.table, packets, off, plain, prefetch, |i, packet, likely| {
+                look_up(&shared.table, packets, off, quick, prefetch, |i, packet, likely| {
                     outcomes.push(take(i, packet, likely));
                 });
             }
@@ -194,9 +203,11 @@ impl<'a> Burst<'a> {
                     outcomes.push(if fast >> i & 1 != 0 {
                         Outcome::Added(form)
                     } else {
-                        let plain = if off >> i & 1 == 0 { parse::plain(packet) } else { None };
-                        let likely = plain
-                            .map(|quick| Likely::of(&shared.table, quick, lanes.fingerprint(i).map(Fingerprint::hash)));
+                        let parsed = if off >> i & 1 == 0 { quick(packet) } else { None };
+                        let likely = parsed.map(|(quick, form)| {
+                            let hash = lanes.fingerprint(i).map(Fingerprint::hash);
+                            Likely { form, ..Likely::of(&shared.table, quick, hash) }
+                        });
                         take(i, packet, likely.as_ref())
                     });
                 }
@@ -269,6 +280,9 @@ impl<'a> Burst<'a> {
             let form = c.form;
             chosen.push(c);
             return Outcome::Added(form);
+        }
+        if let Some(reason) = likely.and_then(|likely| choose_measured(self, likely)) {
+            return Outcome::Passed(reason);
         }
         let choice = if is_off(rules, likely) { Err(Not::For(Reason::Off)) } else { choose(self, packet, plans) };
         match choice {

@@ -47,6 +47,18 @@ pub fn plain_back<B: PacketBuf>(packet: &B) -> Option<Quick> {
 #[inline]
 #[must_use]
 pub fn measured<B: PacketBuf>(packet: &B) -> Option<(Quick, Form)> {
+    with_option(packet, true)
+}
+
+/// The same of a packet that goes out with such an option, which is its host's, or that of a box before this one.
+#[inline]
+#[must_use]
+pub fn measured_out<B: PacketBuf>(packet: &B) -> Option<(Quick, Form)> {
+    with_option(packet, false)
+}
+
+#[inline]
+fn with_option<B: PacketBuf>(packet: &B, reversed: bool) -> Option<(Quick, Form)> {
     let frame = packet.data();
     let head: &[u8; PLAIN_UPPER + 8] = frame.first_chunk()?;
     let &[.., next, units, 1, 0, kind, data_len, version, _] = head else { return None };
@@ -57,7 +69,7 @@ pub fn measured<B: PacketBuf>(packet: &B) -> Option<(Quick, Form)> {
     if head[ETHERNET + ipv6::NEXT_HEADER_AT] != ipv6::DEST_OPTS || version >> 4 != PROFILE.version {
         return None;
     }
-    Some((quick(packet, head, frame, next, PLAIN_UPPER + form.header_len(), true)?, form))
+    Some((quick(packet, head, frame, next, PLAIN_UPPER + form.header_len(), reversed)?, form))
 }
 
 #[inline]

@@ -3,6 +3,7 @@
 //! (`LANES_ROUNDS`, `LANES_FLOWS`).
 
 use super::rig::{Packet, Shape, Spec, State, World};
+use crate::flow::memory::TableMemory;
 use crate::lanes::{Lanes, Set};
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::ports::BURST;
@@ -68,5 +69,61 @@ fn how_long_a_packet_takes() {
             let [front, all] = measure(set, flows, rounds);
             println!("{}: {flows} flows: front {front:.1} ns a packet, all {all:.1}", set.name());
         }
+    }
+}
+
+/// A record of so many octets, aligned to a cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Lines<const OCTETS: usize>([u8; OCTETS]);
+
+impl<const OCTETS: usize> Default for Lines<OCTETS> {
+    fn default() -> Self {
+        Self([1; OCTETS])
+    }
+}
+
+/// Nanoseconds per packet for a line of an index and a record at random, asked for a burst ahead and read.
+fn lines<const OCTETS: usize>(records: usize) -> f64 {
+    let index = TableMemory::<Lines<64>>::new(records / 4);
+    let table = TableMemory::<Lines<OCTETS>>::new(records);
+    let mut random = 88_u64;
+    let mut burst = || -> [[usize; 2]; BURST] {
+        core::array::from_fn(|_| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let at = |of: usize| ((u128::from(random) * of as u128) >> 64) as usize;
+            [at(index.len()), at(table.len())]
+        })
+    };
+    let (mut took, mut sum) = (Vec::new(), 0u64);
+    for _ in 0..200 {
+        let bursts: Vec<_> = (0..64).map(|_| burst()).collect();
+        let start = Instant::now();
+        for pair in bursts.windows(2) {
+            for &[i, r] in &pair[1] {
+                protocol::prefetch::line(&index[i]);
+                (0..OCTETS / 64).for_each(|line| protocol::prefetch::line(&table[r].0[64 * line]));
+            }
+            for &[i, r] in &pair[0] {
+                sum += u64::from(index[i].0[0]);
+                (0..OCTETS / 64).for_each(|line| sum += u64::from(table[r].0[64 * line]));
+            }
+        }
+        took.push(start.elapsed().as_nanos() as f64 / (63 * BURST) as f64);
+    }
+    assert_eq!(sum, 200 * 63 * (BURST * (1 + OCTETS / 64)) as u64);
+    took.sort_by(f64::total_cmp);
+    took[took.len() / 10]
+}
+
+/// What a record of two lines would save, at most: memory alone.
+#[test]
+#[ignore = "a measurement"]
+fn what_the_lines_of_a_record_cost() {
+    for records in [1000, 65_536, 1_000_000, 4_000_000] {
+        let [two, three] = [lines::<128>(records), lines::<192>(records)];
+        println!("{records} flows, ns a packet: two lines {two:.1}; three {three:.1}");
     }
 }
