@@ -202,10 +202,16 @@ fn count(program: &Path, name: &str, bursts: usize, directory: &Path) -> Result<
         output => output.context("valgrind does not start")?,
     };
     let says = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{name} under valgrind: {}: {}", output.status, says.trim());
+    ensure!(output.status.success(), "{name} under valgrind: {}{}: {}", output.status, hugepages(), says.trim());
     let text =
         std::fs::read_to_string(&file).with_context(|| format!("callgrind has not written {}", file.display()))?;
     total(&text).with_context(|| format!("there is no total in callgrind's figures of {name}"))
+}
+
+/// What to do where valgrind may have lost its way: it does not know of hugepages, and the tables take them where there are some.
+fn hugepages() -> &'static str {
+    let reserved = std::fs::read_to_string("/proc/sys/vm/nr_hugepages").is_ok_and(|n| n.trim() != "0");
+    if reserved { " (valgrind does not go together with hugepages: echo 0 > /proc/sys/vm/nr_hugepages)" } else { "" }
 }
 
 /// The sum that callgrind has counted: the first number of its line `totals:`, or `summary:`.
