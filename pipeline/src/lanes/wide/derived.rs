@@ -34,7 +34,8 @@ macro_rules! derived {
 
         /// Where register `I` of the blocks of round `g` stands, in units of a register.
         const fn row(g: usize, i: usize) -> usize {
-            (g * W / GROUP * GROUP / LANES + i * (GROUP / W) + g % (GROUP / W)) % (2 * GROUP / LANES)
+            let (group, half) = (g * W / GROUP, (g * W & (GROUP - 1)) / W);
+            (group * (GROUP / LANES) + i * (GROUP / W) + half) % (2 * GROUP / LANES)
         }
 
         /// The blocks of the packets of round `g`.
