@@ -1,5 +1,6 @@
 //! The fuzz targets. Each takes any octets and panics on a finding.
 
+pub mod bursts;
 pub mod capture;
 pub mod corpus;
 pub mod messages;
@@ -16,6 +17,7 @@ use registrar::config::RegistrarConfig;
 use std::path::Path;
 use tools::selftest::check;
 
+pub use bursts::bursts;
 pub use capture::capture;
 pub use messages::messages;
 pub use opening::open;
@@ -25,10 +27,11 @@ pub use two_boxes::boxes;
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("walk", walk),
     ("open", open),
     ("boxes", boxes),
+    ("bursts", bursts),
     ("config", config),
     ("vectors", vectors),
     ("capture", capture),

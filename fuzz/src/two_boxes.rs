@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use pipeline::flow::table::{FlowTable, TableSize};
 use pipeline::observe::counters::Outcome;
 use pipeline::observe::reasons::{Finding, Reason};
-use pipeline::packet::buffer::{PacketBuf, VecBuf};
+use pipeline::packet::buffer::{PacketBuf, VecBuf, Window};
 use pipeline::ports::BURST;
 use pipeline::state::keyring::{KeyRing, Peer, Sealer};
 use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, Policy, ProtocolMatch};
@@ -31,17 +31,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 /// Hosts behind the boxes, as in the corpus.
-const A: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xA, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-const B: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xB, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
-const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x86, 0xDD];
+pub(crate) const A: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xA, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+pub(crate) const B: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xB, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+pub(crate) const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x86, 0xDD];
 /// Generations a box is moved through.
-const GENERATIONS: u32 = 3;
+pub(crate) const GENERATIONS: u32 = 3;
 
 /// A frame in one segment, or the first segment of a longer one.
-#[derive(Clone)]
-struct Frame {
-    first: VecBuf,
-    more: usize,
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Frame {
+    pub(crate) first: VecBuf,
+    pub(crate) more: usize,
 }
 
 impl PacketBuf for Frame {
@@ -66,6 +66,12 @@ impl PacketBuf for Frame {
     fn truncate(&mut self, len: usize) -> bool {
         self.more == 0 && self.first.truncate(len)
     }
+    fn window(&mut self) -> Option<&mut Window> {
+        self.first.window()
+    }
+    fn grow_window(&mut self, by: usize) -> Option<&mut Window> {
+        self.first.grow_window(by)
+    }
 }
 
 fn keys(suite: Suite, node: u8, generation: u32) -> GenerationKeys {
@@ -74,11 +80,14 @@ fn keys(suite: Suite, node: u8, generation: u32) -> GenerationKeys {
     GenerationKeys::Ready(Prk::new(suite, &salt, &shared).expect("32 octets").secret(&ScopeId::Node([node; 16])))
 }
 
-/// Rings of box A (0) and box B (1), by AEAD and generation. They are made once; what packets change in them is put
-/// back before each input.
-fn ring(node: usize, aead: usize, generation: u32) -> Arc<KeyRing> {
+/// Boxes that may stand side by side in one's place, each with rings of its own.
+pub(crate) const TWINS: usize = 5;
+
+/// Rings of box A (0) and box B (1), by AEAD and generation; of each as many as there may be twins. They are made once; what
+/// packets change in them is put back before each input.
+pub(crate) fn ring(node: usize, twin: usize, aead: usize, generation: u32) -> Arc<KeyRing> {
     type Rings = [[Vec<Arc<KeyRing>>; 3]; 2];
-    static RINGS: OnceLock<Rings> = OnceLock::new();
+    static RINGS: [OnceLock<Rings>; TWINS] = [const { OnceLock::new() }; TWINS];
     let make = |node: usize, aead: usize, generation: u32| {
         let suite = Suite { kem: Kem::X25519, kdf: Kdf::Sha256, aead: Aead::ALL[aead] };
         let prefix = |node: usize| {
@@ -104,21 +113,22 @@ fn ring(node: usize, aead: usize, generation: u32) -> Arc<KeyRing> {
             ..KeyRing::default()
         })
     };
-    let rings = RINGS.get_or_init(|| {
+    let rings = RINGS[twin].get_or_init(|| {
         [0, 1].map(|node| [0, 1, 2].map(|aead| (1..=GENERATIONS).map(|g| make(node, aead, g)).collect()))
     });
     Arc::clone(&rings[node][aead][generation as usize - 1])
 }
 
-struct Side {
-    shared: Arc<Shared>,
-    worker: Worker,
+pub(crate) struct Side {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) worker: Worker,
     node: usize,
+    twin: usize,
     aead: usize,
 }
 
 impl Side {
-    fn new(node: usize, policy: &Policy, settings: u8) -> Self {
+    pub(crate) fn new(node: usize, twin: usize, policy: &Policy, settings: u8) -> Self {
         let aead = usize::from(settings >> 6) % 3;
         let config = PathConfig {
             policies: vec![policy.clone()],
@@ -130,24 +140,31 @@ impl Side {
         };
         let cell = SnapshotCell::default();
         for generation in 1..=GENERATIONS {
-            for peer in &ring(node, aead, generation).peers {
+            for peer in &ring(node, twin, aead, generation).peers {
                 peer.newest.store(1, Ordering::Relaxed);
             }
         }
-        cell.publish_again(ring(node, aead, 1));
+        cell.publish_again(ring(node, twin, aead, 1));
         let table = FlowTable::new(TableSize { capacity: 8, tombstones: 16 }, [node as u8; 16]);
         let shared = Arc::new(Shared::new(config, table, cell, MasterKey::new([node as u8; 32]), 1));
-        Self { worker: Worker::new(Arc::clone(&shared), 0), shared, node, aead }
+        Self { worker: Worker::new(Arc::clone(&shared), 0), shared, node, twin, aead }
     }
 
-    fn outbound(&mut self, frames: &mut [Frame], now: u64) -> ArrayVec<Outcome, BURST> {
+    /// Takes this generation into use. A sender's generations only grow.
+    pub(crate) fn renew(&mut self, generation: u32) {
+        if generation > self.shared.snapshots.ring().sealer.as_ref().map_or(0, |s| s.generation) {
+            self.shared.snapshots.publish_again(ring(self.node, self.twin, self.aead, generation));
+        }
+    }
+
+    pub(crate) fn outbound(&mut self, frames: &mut [Frame], now: u64) -> ArrayVec<Outcome, BURST> {
         let (before, mut outcomes) = (frames.to_vec(), ArrayVec::new());
         self.worker.outbound(frames, &mut outcomes, &|| now);
         self.check(&before, frames, &outcomes, false);
         outcomes
     }
 
-    fn inbound(&mut self, frames: &mut [Frame], now: u64) -> ArrayVec<Outcome, BURST> {
+    pub(crate) fn inbound(&mut self, frames: &mut [Frame], now: u64) -> ArrayVec<Outcome, BURST> {
         let (before, mut outcomes) = (frames.to_vec(), ArrayVec::new());
         let mended = self.mended();
         self.worker.inbound(frames, &mut outcomes, &|| now);
@@ -182,11 +199,9 @@ impl Side {
     }
 }
 
-/// Runs the steps; panics when something does not hold.
-pub fn boxes(data: &[u8]) {
-    let [settings, more, steps @ ..] = data else { return };
-    let mut rest = steps;
-    let policy = Policy {
+/// The one policy, of the settings' second octet.
+pub(crate) fn policy(more: u8) -> Policy {
+    Policy {
         name: "all".to_owned(),
         inside: vec![],
         outside: vec![],
@@ -197,8 +212,15 @@ pub fn boxes(data: &[u8]) {
         outbound: OutboundAction::Add,
         inbound: if more & 16 == 0 { InboundAction::Remove } else { InboundAction::Verify },
         lifetime_ns: (more & 32 != 0).then_some(1 << 40),
-    };
-    let mut sides = [Side::new(0, &policy, *settings), Side::new(1, &policy, *settings)];
+    }
+}
+
+/// Runs the steps; panics when something does not hold.
+pub fn boxes(data: &[u8]) {
+    let [settings, more, steps @ ..] = data else { return };
+    let mut rest = steps;
+    let policy = policy(*more);
+    let mut sides = [Side::new(0, 0, &policy, *settings), Side::new(1, 0, &policy, *settings)];
     let (mut now, mut resync) = (1u64 << 30, Resync::default());
     for _ in 0..64 {
         let [what, x, y, len @ ..] = rest else { break };
@@ -218,10 +240,7 @@ pub fn boxes(data: &[u8]) {
             4 => {
                 let side = &mut sides[usize::from(y & 1)];
                 let generation = 1 + u32::from(*x) % GENERATIONS;
-                // A sender's generations only grow.
-                if generation > side.shared.snapshots.ring().sealer.as_ref().map_or(0, |s| s.generation) {
-                    side.shared.snapshots.publish_again(ring(side.node, side.aead, generation));
-                }
+                side.renew(generation);
                 continue;
             }
             5 => {
@@ -379,7 +398,7 @@ fn genuine(out: &[Vec<u8>]) -> Option<Vec<u8>> {
         inbound: InboundAction::Remove,
         lifetime_ns: None,
     };
-    let mut a = Side::new(0, &policy, 0);
+    let mut a = Side::new(0, 0, &policy, 0);
     let mut seed = vec![0, 0];
     for frame in out.iter().cycle().take(24) {
         let mut frames = [Frame { first: VecBuf::new(frame), more: 0 }];

@@ -31,6 +31,8 @@
 //! A module knows those below it: worker → inbound, outbound → state → lanes → flow → packet → observe.
 #![deny(unsafe_code)]
 
+#[cfg(all(feature = "testing", not(loom)))]
+pub mod doors;
 pub mod flow;
 #[cfg(not(loom))]
 pub mod inbound;

@@ -1,7 +1,7 @@
 //! A bounded run of every target by mutation, on stable Rust: what CI runs. A finding is printed with what reproduces it.
 
 use clap::Parser;
-use pdmv2_fuzz::{TARGETS, capture, corpus, messages, two_boxes};
+use pdmv2_fuzz::{TARGETS, bursts, capture, corpus, messages, two_boxes};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -97,6 +97,7 @@ fn main() -> ExitCode {
             "walk" => corpus::packets(),
             "open" => corpus::frames(),
             "boxes" => two_boxes::conversations(),
+            "bursts" => bursts::conversations(),
             "vectors" => corpus::vectors(),
             "capture" => capture::captures(),
             "messages" => messages::corpus(),

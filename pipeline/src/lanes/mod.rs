@@ -53,7 +53,7 @@ mod resting;
 mod scratch;
 mod short_way;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(target_arch = "x86_64")]
 mod vaes256;
 #[cfg(target_arch = "x86_64")]

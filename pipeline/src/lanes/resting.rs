@@ -8,16 +8,16 @@ const PAUSE: u8 = 7;
 #[derive(Debug, Default)]
 pub(crate) struct Resting {
     pause: u8,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     off: bool,
     /// Packets that stayed in the lanes.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) taken: u64,
 }
 
 impl Resting {
     /// All packets go the slow way from now on: what the short way is held against.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn turn_off(&mut self) {
         self.off = true;
     }
@@ -25,7 +25,7 @@ impl Resting {
     /// Whether the burst is to be looked at.
     #[inline]
     pub(super) fn is_over(&mut self) -> bool {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "testing"))]
         if self.off {
             return false;
         }
@@ -40,7 +40,7 @@ impl Resting {
         if stayed == 0 {
             self.pause = PAUSE;
         }
-        #[cfg(test)]
+        #[cfg(any(test, feature = "testing"))]
         {
             self.taken += u64::from(stayed.count_ones());
         }

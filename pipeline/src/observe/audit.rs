@@ -3,28 +3,32 @@
 
 use protocol::aead::{Batch, KeyState};
 use siphasher::sip128::{Hasher128, SipHasher24};
-use std::fs::File;
 use std::hash::Hasher;
 use std::io::Write;
 
 /// Octets per record: 16 of a fingerprint of the key, 12 of nonce.
 pub const RECORD: usize = 28;
 
-/// Writes the records of one worker. The file is opened for appending, one `write` per burst, so that several workers
-/// may share it and a killed process loses no record of a packet it has sent.
-#[derive(Debug)]
+/// Writes the records of one worker. One `write` per burst: where that goes to a file opened for appending, several workers may
+/// share it, and a killed process loses no record of a packet it has sent.
 pub struct AuditSink {
-    file: File,
+    to: Box<dyn Write + Send>,
     records: Vec<u8>,
     /// Set when a write fails: the audit is then incomplete, and says so.
     pub failed: bool,
 }
 
+impl core::fmt::Debug for AuditSink {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "AuditSink(failed: {})", self.failed)
+    }
+}
+
 impl AuditSink {
-    /// Appends to `file` (opened with `append`).
+    /// Writes to a file (opened with `append`), or to whoever else looks at the records.
     #[must_use]
-    pub fn new(file: File) -> Self {
-        Self { file, records: Vec::with_capacity(RECORD * 64), failed: false }
+    pub fn new(to: impl Write + Send + 'static) -> Self {
+        Self { to: Box::new(to), records: Vec::with_capacity(RECORD * 64), failed: false }
     }
 
     /// Records a batch that is about to be sealed. `false`: it could not be written, and nothing may be sealed.
@@ -50,7 +54,7 @@ impl AuditSink {
     /// Writes what was noted. `false`: it could not be written, and nothing may be sealed.
     #[must_use]
     pub fn write(&mut self) -> bool {
-        self.failed |= self.file.write_all(&self.records).is_err();
+        self.failed |= self.to.write_all(&self.records).is_err();
         self.records.clear();
         !self.failed
     }

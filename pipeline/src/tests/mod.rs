@@ -1,6 +1,7 @@
 //! The whole path over plain buffers, a subject a file.
 
 mod allocations;
+mod audit;
 #[cfg(feature = "dpdk")]
 mod dpdk;
 mod guess;

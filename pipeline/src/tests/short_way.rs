@@ -189,6 +189,38 @@ proptest! {
     }
 }
 
+/// Every length that a burst has, and a slice of more packets than are looked at.
+fn lengths() -> impl Iterator<Item = usize> {
+    (1..=BURST).chain([2 * BURST])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 100, ..ProptestConfig::with_cases(6) })]
+    #[test]
+    fn bursts_of_every_length_lead_to_the_same(
+        packets in proptest::collection::vec((kind(), 0..6u8, 0..60usize), 2 * BURST),
+        clear in any::<bool>(),
+    ) {
+        let mut off = ShortWay::new(Set::PORTABLE);
+        off.resting.turn_off();
+        let mut worlds = vec![World::new(off)];
+        worlds.extend(Set::available().map(|set| World::new(ShortWay::new(set))));
+        // Until the flows are known, and the lanes do not rest.
+        let known = Step::Burst((0..12).map(|i| (Kind::Plain, i % 6, 20)).collect(), 1);
+        let mut steps = vec![Step::Mode(if clear { Mode::Clear } else { Mode::Encrypted })];
+        steps.extend(core::iter::repeat_n(known, 10));
+        steps.extend(lengths().map(|len| Step::Burst(packets[..len].to_vec(), len as u64)));
+        for step in &steps {
+            let (slow, short) = worlds.split_first_mut().expect("worlds");
+            let wanted = slow.go(step);
+            for world in short {
+                prop_assert_eq!(&world.go(step), &wanted, "{:?}", step);
+            }
+        }
+        prop_assert!(worlds[1..].iter().all(|world| world.worker.lanes.resting.taken > 0));
+    }
+}
+
 /// Nearly all packets do go the short way, the first two of a flow and those around a change of Kri aside.
 #[test]
 fn known_flows_go_the_short_way() {

@@ -311,6 +311,23 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 100, ..ProptestConfig::with_cases(6) })]
+    #[test]
+    fn bursts_of_every_length_come_to_the_same(packets in prop::collection::vec(packet(), 2 * BURST), which in 0u8..8) {
+        for set in Set::available() {
+            let mut world = World::new(set, which);
+            // Until the flows are known, and the lanes do not rest.
+            let known: Vec<Packet> = (0..8).map(|i| (Sent::Udp, i % 4, 10, Way::Comes)).collect();
+            (0..10).for_each(|_| world.go(&Step::Burst(known.clone(), 1)));
+            for len in (1..=BURST).chain([2 * BURST]) {
+                world.go(&Step::Burst(packets[..len].to_vec(), len as u64));
+            }
+            prop_assert_eq!(world.left(0), world.left(1));
+        }
+    }
+}
+
 /// Packets of the shape, of flows that are known, go the short way: all of them, tagged or not.
 #[test]
 fn known_flows_go_the_short_way() {

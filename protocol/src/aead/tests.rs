@@ -5,6 +5,8 @@ mod batch;
 mod constant_time;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod model;
+#[cfg(target_arch = "x86_64")]
+mod valgrind;
 mod wycheproof;
 
 use super::{BATCH, Batch, KeyState, Path, Slot, open_by, seal_by};
