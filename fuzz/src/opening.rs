@@ -19,7 +19,6 @@ use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 /// A box that seals everything and opens everything, its own packets too.
 fn worker(mode: Mode) -> Worker {
@@ -35,7 +34,7 @@ fn worker(mode: Mode) -> Worker {
             aead: suite.aead,
             prefixes: vec![Prefix::ANY].into(),
             generations: (1..=17).map(|g| (u32::from(g), keys(g))).collect(),
-            newest: Arc::new(AtomicU32::new(1)),
+            newest: 1.into(),
         }],
         ..KeyRing::default()
     };

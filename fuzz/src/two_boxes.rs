@@ -13,6 +13,7 @@ use pipeline::observe::reasons::{Finding, Reason};
 use pipeline::packet::buffer::{PacketBuf, VecBuf, Window};
 use pipeline::ports::BURST;
 use pipeline::state::keyring::{KeyRing, Peer, Sealer};
+use pipeline::state::newest::Newest;
 use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, Policy, ProtocolMatch};
 use pipeline::state::resync::Resync;
 use pipeline::state::rules::{Oversize, PathConfig, Timeouts};
@@ -104,7 +105,7 @@ pub(crate) fn ring(node: usize, twin: usize, aead: usize, generation: u32) -> Ar
             aead: suite.aead,
             prefixes: prefix(1 - node).into(),
             generations: (1..=8).map(|g| (g, keys(suite, id, g))).collect(),
-            newest: Arc::default(),
+            newest: Newest::default(),
         };
         // A second peer that speaks for the same sources, and whose packets never come.
         Arc::new(KeyRing {

@@ -5,6 +5,7 @@ use crate::observe::counter::Counter;
 use crate::observe::counters::{Outcome, PolicyCounters};
 use crate::packet::buffer::PacketBuf;
 use crate::state::keyring::{KeyRing, Peer, Sealer};
+use crate::state::newest::Newest;
 use crate::state::policies::{Mode, OnFailure, Policy};
 use crate::state::rules::{Oversize, PathConfig, Timeouts};
 use crate::state::shared::Shared;
@@ -17,7 +18,6 @@ use protocol::prefix::Prefix;
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 pub const A: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xA, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 pub const B: [u8; 16] = [0x20, 1, 0xD, 0xB8, 0, 0xB, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
@@ -56,7 +56,7 @@ pub fn ring(is_a: bool, generation: u32, peer_from: u32) -> KeyRing {
     let (me, my, other, others) = if is_a { (ID_A, A, ID_B, B) } else { (ID_B, B, ID_A, A) };
     let aead = Suite::default().aead;
     let generations = (peer_from.saturating_sub(1).max(1)..=peer_from + 16).map(|g| (g, keys(other, g))).collect();
-    let newest = Arc::new(AtomicU32::new(peer_from));
+    let newest = peer_from.into();
     KeyRing {
         sealer: Some(Sealer { generation, aead, keys: keys(me, generation), prefixes: vec![prefix(my)].into() }),
         peers: vec![Peer { number: 1, aead, prefixes: vec![prefix(others)].into(), generations, newest }],
@@ -67,7 +67,7 @@ pub fn ring(is_a: bool, generation: u32, peer_from: u32) -> KeyRing {
 /// Another box, nothing of which was opened yet.
 pub fn peer(number: u16, prefixes: Vec<Prefix>, generations: Vec<(u32, GenerationKeys)>) -> Peer {
     let (aead, prefixes) = (Suite::default().aead, prefixes.into());
-    Peer { number, aead, prefixes, generations, newest: Arc::default() }
+    Peer { number, aead, prefixes, generations, newest: Newest::default() }
 }
 
 /// One side: its state, the cell of its keys and rules.

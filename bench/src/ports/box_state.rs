@@ -10,7 +10,6 @@ use protocol::prefix::Prefix;
 use protocol::prseq::MasterKey;
 use protocol::suite::Suite;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use testkit::frames::{A, B};
 use testkit::keyrings::{self, Side};
 
@@ -96,7 +95,7 @@ fn ring(side: Side, generation: u32, boxes: u16) -> KeyRing {
             aead: one.aead,
             prefixes: vec![prefix(side.other(), network)].into(),
             generations: generations.to_vec(),
-            newest: Arc::new(AtomicU32::new(one.newest())),
+            newest: one.newest().into(),
         }));
     }
     ring

@@ -7,8 +7,6 @@ use protocol::key_schedule::{Prk, ScopeId, SharedSecret, file_generation_secret}
 use protocol::prefix::Prefix;
 use protocol::suite::Suite;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 /// Generations that a box opens beyond the newest it has seen.
 pub const AHEAD: u32 = 16;
@@ -77,7 +75,7 @@ pub fn ring(side: Side, suite: Suite, generation: u32, newest: u32) -> KeyRing {
         aead,
         prefixes: vec![other.prefix()].into(),
         generations: opened(newest).map(|g| (g, keys(suite, other.id(), g))).collect(),
-        newest: Arc::new(AtomicU32::new(newest)),
+        newest: newest.into(),
     };
     let keys = keys(suite, side.id(), generation);
     let sealer = Sealer { generation, aead, keys, prefixes: vec![side.prefix()].into() };

@@ -21,6 +21,7 @@ use crate::state::keyring::KeyRing;
 use crate::state::rules::Rules;
 use arrayvec::ArrayVec;
 use core::ptr;
+use core::sync::atomic::Ordering;
 use protocol::aead::KeyState;
 use protocol::nonce::xor_prseq;
 use protocol::receiver::Verdict;
@@ -107,6 +108,7 @@ impl<'a, 'l> ShortWay<'a, 'l> {
     fn choose(&mut self, table: &'a FlowTable, ring: &KeyRing, rules: &Rules, mut left: u32) {
         let (mut ways, mut boxes) = (Ways { rules, before: None }, Boxes { ring, before: None });
         let f = self.lanes.f();
+        boxes.ask_for(table, self.lanes, left);
         while left != 0 {
             let p = left.trailing_zeros();
             left &= left - 1;
@@ -377,9 +379,30 @@ impl Boxes<'_> {
         if let Some(trusted) = self.before.filter(fits) {
             return Some(trusted);
         }
-        let peer = self.ring.peer(number)?;
-        let range = peer.prefixes.range_of(source)?;
-        self.before = Some(Trusted { number, newest: peer.newest(), aead: peer.aead, range });
+        let brief = self.ring.brief(number)?;
+        let range = match brief.range_of(source) {
+            Ok(range) => range?,
+            Err(()) => self.ring.peer(number)?.prefixes.range_of(source)?,
+        };
+        self.before = Some(Trusted { number, newest: brief.newest.load(Ordering::Relaxed), aead: brief.aead, range });
         self.before
+    }
+
+    /// Asks for what `of` looks at of these packets, some while before it does.
+    #[inline]
+    fn ask_for(&self, table: &FlowTable, lanes: &Lanes, mut left: u32) {
+        let mut before = None;
+        while left != 0 {
+            let p = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let current = table.record(lanes.record(p)).and_then(|flow| flow.back.receiver.current());
+            let Some(number) = current.map(|(id, _)| id.peer()).filter(|&number| before != Some(number)) else {
+                continue;
+            };
+            before = Some(number);
+            if let Some(brief) = self.ring.brief(number) {
+                protocol::prefetch::line(brief);
+            }
+        }
     }
 }

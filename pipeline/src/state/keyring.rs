@@ -1,14 +1,15 @@
 //! The keys as the workers see them: an immutable ring, part of the [snapshot](crate::state::snapshot) that they read.
 
+use crate::state::newest::Newest;
 use crate::state::prefixes::Prefixes;
-use crate::state::ring_index::RingIndex;
+use crate::state::ring_index::{Brief, RingIndex};
 use protocol::five_tuple::FiveTuple;
 use protocol::generation_keys::GenerationKeys;
 use protocol::key_line::SecretId;
 use protocol::suite::Aead;
 use protocol::wire::option::Form;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
 /// In the place of a generation, where the order of PRSEQ in options in clear is derived: no key goes with it. (The numbers of
 /// those that seal begin with 1.)
@@ -66,7 +67,7 @@ pub struct Peer {
     pub generations: Vec<(u32, GenerationKeys)>,
     /// The newest generation a packet has authenticated under. Survives the ring: workers raise it, the control thread
     /// reads it and moves the generations along.
-    pub newest: Arc<AtomicU32>,
+    pub newest: Newest,
 }
 
 impl Peer {
@@ -154,6 +155,12 @@ impl KeyRing {
         self.peers.get(self.index().place(number)?)
     }
 
+    /// What nearly every packet asks of a peer, by its number.
+    #[inline]
+    pub(crate) fn brief(&self, number: u16) -> Option<&Brief> {
+        self.index().brief(number)
+    }
+
     /// A peer by its number, if it speaks for this source.
     #[inline]
     #[must_use]
@@ -174,7 +181,7 @@ impl KeyRing {
     }
 
     fn made_index(&self) -> RingIndex {
-        RingIndex::new(self.peers.iter().map(|peer| (peer.number, &peer.prefixes)))
+        RingIndex::new(self.peers.iter().map(|peer| (peer.number, &peer.prefixes))).with_briefs(&self.peers)
     }
 
     /// Makes it ready for workers: generations in order, and what peers are found with.

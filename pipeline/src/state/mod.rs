@@ -4,6 +4,7 @@
 pub(crate) mod budgets;
 pub mod hand_over;
 pub mod keyring;
+pub mod newest;
 pub mod path_mtu;
 pub mod policies;
 pub mod prefixes;

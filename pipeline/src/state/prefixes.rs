@@ -27,6 +27,11 @@ impl Prefixes {
         self.ranges.get(behind.checked_sub(1)?).copied().filter(|&(_, last)| address <= last)
     }
 
+    /// First and last address of each range that they come to, ascending.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u128, u128)> {
+        self.ranges.iter().copied()
+    }
+
     /// As they were given.
     pub fn iter(&self) -> impl Iterator<Item = &Prefix> {
         self.listed.iter()

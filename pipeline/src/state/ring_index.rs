@@ -4,8 +4,11 @@
 //! By source: prefixes cut the addresses into segments, in each of which the same peers fit. So the segments' beginnings,
 //! ascending, and the peers that fit behind each, are all that a search needs.
 
+use crate::state::keyring::Peer;
+use crate::state::newest::Newest;
 use crate::state::prefixes::Prefixes;
 use arrayvec::ArrayVec;
+use protocol::suite::Aead;
 
 /// Peers that one source may belong to and that are tried.
 pub(crate) const MOST_SPEAKERS: usize = 4;
@@ -27,6 +30,43 @@ pub struct RingIndex {
     begins: Box<[u128]>,
     /// Who speaks for it.
     speakers: Box<[Speakers]>,
+    /// By place, what nearly every packet asks of a peer.
+    briefs: Box<[Brief]>,
+}
+
+/// What nearly every packet that comes back asks of the peer that its flow's packet before was of, on one cache line: among
+/// thousands of peers each packet's may be another one.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Brief {
+    /// The first range of addresses that it speaks for; empty if there is none.
+    range: (u128, u128),
+    /// There are more of them.
+    has_more: bool,
+    pub(crate) aead: Aead,
+    /// As the peer's own.
+    pub(crate) newest: Newest,
+}
+
+const _: () = assert!(size_of::<Brief>() == 64);
+
+impl Brief {
+    pub(crate) fn of(Peer { aead, prefixes, newest, .. }: &Peer) -> Self {
+        let mut ranges = prefixes.ranges();
+        // Nothing lies between these.
+        let range = ranges.next().unwrap_or((1, 0));
+        Self { range, has_more: ranges.next().is_some(), aead: *aead, newest: newest.clone() }
+    }
+
+    /// The range around this source that it speaks for. `Err`: another one may be around it.
+    #[inline]
+    pub(crate) fn range_of(&self, source: u128) -> Result<Option<(u128, u128)>, ()> {
+        let (first, last) = self.range;
+        if first <= source && source <= last {
+            return Ok(Some(self.range));
+        }
+        if self.has_more { Err(()) } else { Ok(None) }
+    }
 }
 
 impl RingIndex {
@@ -40,7 +80,18 @@ impl RingIndex {
             places[usize::from(number - lowest)] = place as u16;
         }
         let Segments { begins, speakers } = Segments::of(&peers);
-        Self { lowest, places: places.into(), begins: begins.into(), speakers: speakers.into() }
+        Self { lowest, places: places.into(), begins: begins.into(), speakers: speakers.into(), briefs: Box::default() }
+    }
+
+    /// With what nearly every packet asks of these peers, by place.
+    pub(crate) fn with_briefs(self, peers: &[Peer]) -> Self {
+        Self { briefs: peers.iter().map(Brief::of).collect(), ..self }
+    }
+
+    /// What nearly every packet asks of a peer.
+    #[inline]
+    pub(crate) fn brief(&self, number: u16) -> Option<&Brief> {
+        self.briefs.get(self.place(number)?)
     }
 
     /// The place of the peer with this number.

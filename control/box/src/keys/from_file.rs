@@ -9,12 +9,12 @@ use common::key_file::{KeyFile, Node};
 use common::state_file::{StateError, StateFile};
 use pipeline::flow::tombstones::Tombstones;
 use pipeline::state::keyring::{KeyRing, Peer, Sealer};
+use pipeline::state::newest::Newest;
 use pipeline::state::shared::Shared;
 use pipeline::state::snapshot::SnapshotCell;
 use protocol::key_line::SecretId;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Generations tried ahead of the last one opened (profile section 9).
@@ -51,7 +51,7 @@ pub(crate) fn sweep_tombstones(tombstones: &Tombstones, generation: u32, alive: 
 struct PeerState {
     node: Node,
     number: u16,
-    newest: Arc<AtomicU32>,
+    newest: Newest,
     /// `newest` as it was when the ring was built.
     built_for: u32,
 }
@@ -107,7 +107,7 @@ impl FileKeys {
         let peer = |(i, node): (usize, &Node)| PeerState {
             node: node.clone(),
             number: i as u16 + 1,
-            newest: Arc::default(),
+            newest: Newest::default(),
             built_for: 0,
         };
         let peers = file.peers(&node).enumerate().map(peer).collect();
@@ -237,7 +237,7 @@ impl FileKeys {
                 aead,
                 prefixes: peer.node.prefixes.clone().into(),
                 generations,
-                newest: Arc::clone(&peer.newest),
+                newest: peer.newest.clone(),
             });
         }
         Ok(KeyRing { sealer, peers, ..KeyRing::default() })

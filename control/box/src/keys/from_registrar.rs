@@ -332,7 +332,7 @@ impl RegisteredKeys {
             aead: p.aead,
             prefixes: p.prefixes.clone(),
             generations: p.generations.iter().map(|g| (g.number, g.keys.clone())).collect(),
-            newest: Arc::clone(&p.newest),
+            newest: p.newest.clone(),
         });
         let peers = peers.collect();
         self.cell.publish(KeyRing { sealer, peers, out_of_touch: self.out_of_touch, ..KeyRing::default() });

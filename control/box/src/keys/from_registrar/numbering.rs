@@ -1,12 +1,11 @@
 //! The numbers that peers and their generations have in this process: a secret keeps its number, and a number its secret.
 
+use pipeline::state::newest::Newest;
 use pipeline::state::prefixes::Prefixes;
 use protocol::generation_keys::GenerationKeys;
 use protocol::key_schedule::Secret;
 use protocol::suite::Aead;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use subtle::ConstantTimeEq;
 
 fn same(a: &Secret, b: &Secret) -> bool {
@@ -49,7 +48,7 @@ pub(super) struct PeerSlot {
     pub(super) aead: Aead,
     /// Never another peer's in this process.
     pub(super) number: u16,
-    pub(super) newest: Arc<AtomicU32>,
+    pub(super) newest: Newest,
     pub(super) prefixes: Prefixes,
     /// Opened at present, ascending.
     pub(super) generations: Vec<Numbered>,
@@ -59,7 +58,7 @@ pub(super) struct PeerSlot {
 impl PeerSlot {
     /// A peer that was not there before.
     pub(super) fn new(number: u16, id: [u8; 16], aead: Aead) -> Self {
-        let (newest, prefixes) = (Arc::default(), Prefixes::default());
+        let (newest, prefixes) = (Newest::default(), Prefixes::default());
         Self { id, aead, number, newest, prefixes, generations: Vec::new(), last: 0 }
     }
 
