@@ -156,6 +156,14 @@ impl Flow {
         self.held.load(Ordering::Acquire) as u16
     }
 
+    /// What the lanes look at of a flow that may be any worker's: `held`, `vouched`, and the word of the next packet's number. Who
+    /// holds it first: is it the caller, the others are what it or the owner before wrote, and nothing from before.
+    #[inline(always)]
+    pub(crate) fn looked_at(&self) -> [u64; 3] {
+        let held = self.held.load(Ordering::Acquire);
+        [held, self.vouched.load(Ordering::Relaxed), self.meter.next.load(Ordering::Relaxed)]
+    }
+
     /// Gives the flow to another worker. Only for its owner, who does nothing with it any more.
     pub fn give(&self, to: u16) {
         // The other worker has names of its own.

@@ -125,9 +125,8 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
     for (p, record) in records.iter().enumerate().take(s.count) {
         let print = record.fingerprint.each_ref().map(|half| half.load(Ordering::Relaxed));
         let print = u128::from(print[0]) | u128::from(print[1]) << 64;
-        let vouched = record.vouched.load(Ordering::Relaxed);
-        let held = record.held.load(Ordering::Relaxed);
-        let was = (record.meter.next.load(Ordering::Relaxed) >> 32) as u32;
+        let [held, vouched, next] = record.looked_at();
+        let was = (next >> 32) as u32;
         s.limit.as_flattened_mut()[p] = (vouched >> 32) as u32;
         s.was.as_flattened_mut()[p] = was;
         let same = print.to_le_bytes() == s.fingerprint.as_flattened()[block_at(p)];

@@ -118,3 +118,24 @@ fn loom_a_flow_given_without_release_would() {
 fn loom_an_owner_looked_at_without_acquire_would() {
     model(looked_at_without_acquire);
 }
+
+/// The lanes look at a flow that its owner gives away meanwhile: are they told that it is theirs, they find what the owner left, not
+/// a word of its that holds no more, nor a place in the order from before (from which a burst could run over the end of a Kri).
+#[test]
+fn loom_what_the_lanes_look_at_is_the_owners() {
+    loom::model(|| {
+        let flow = Arc::new(super::Flow::default());
+        flow.give(1);
+        flow.vouch(super::Name(7), super::Vouched { policy: 3, limit: 1400 });
+        let other = Arc::clone(&flow);
+        let owner = thread::spawn(move || {
+            other.meter.set_next(5, 9);
+            other.give(0);
+        });
+        let [held, vouched, next] = flow.looked_at();
+        if held as u16 == 0 {
+            assert_eq!((vouched, (next >> 32) as u16), (0, 5));
+        }
+        owner.join().expect("no panic");
+    });
+}

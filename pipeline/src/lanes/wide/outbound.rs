@@ -42,7 +42,8 @@ macro_rules! outbound {
         ) -> Z {
             lanes(|lane| {
                 let record = records[4 * lane + I];
-                pair(low(record), high(record))
+                let high = high(record);
+                pair(low(record), high)
             })
         }
 
@@ -208,10 +209,11 @@ macro_rules! outbound {
                 let prints = load_blocks(&s.fingerprint, g);
                 let [a, b, c, d] = transpose(four!(I => xor(prints[I], of_records::<I, FINGERPRINT_AT>(records))));
                 let same = eq(or(or(a, b), or(c, d)), word(0));
+                // In the order of `Flow::looked_at`: of a pair the second is loaded first.
                 let [name, limit, owner, last] = transpose(four!(I => pairs::<I>(
                     records,
                     |record| record.vouched.load(Ordering::Relaxed),
-                    |record| record.held.load(Ordering::Relaxed),
+                    |record| record.held.load(Ordering::Acquire),
                 )));
                 let was = high_words(longs(|i| records[i].meter.next.load(Ordering::Relaxed)));
                 store_words(round_mut(&mut s.limit, g), limit);
