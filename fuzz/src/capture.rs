@@ -31,8 +31,11 @@ fn read(data: &[u8]) {
             Ok(true)
         })
     });
-    assert!(octets <= data.len(), "more octets than the file has");
-    assert!(frames <= data.len() as u64 / 12, "more frames than records fit");
+    // What is compressed may unpack to more.
+    if !matches!(data, [0x1F, 0x8B, ..] | [0x28, 0xB5, ..] | [0x50..=0x5F, 0x2A, ..]) {
+        assert!(octets <= data.len(), "more octets than the file has");
+        assert!(frames <= data.len() as u64 / 12, "more frames than records fit");
+    }
     if let Err(error) = done {
         assert!(!error.to_string().is_empty(), "refused without a word");
     }
@@ -46,6 +49,7 @@ pub fn capture(data: &[u8]) {
     let mut args = DecodeArgs {
         capture,
         keys: None,
+        key_log: None,
         state_dir: None,
         generation_max: None,
         kri_max: 8,
