@@ -53,7 +53,12 @@ pub fn capture(data: &[u8]) {
         state_dir: None,
         generation_max: None,
         kri_max: 8,
+        flows: false,
+        max_flows: 8,
         json: true,
+        csv: false,
+        plot: None,
+        wireshark: None,
         hex: true,
         count: Some(100),
     };
@@ -63,6 +68,13 @@ pub fn capture(data: &[u8]) {
     }
     args.json = false;
     let _ = decode::run(&args, &mut out);
+    args.csv = true;
+    let _ = decode::run(&args, &mut out);
+    (args.flows, args.count) = (true, None);
+    for (json, csv) in [(false, true), (true, false), (false, false)] {
+        (args.json, args.csv) = (json, csv);
+        let _ = decode::run(&args, &mut out);
+    }
     assert!(String::from_utf8(out).is_ok(), "what is shown is text");
 }
 

@@ -1,12 +1,17 @@
 //! `pdmv2 decode`: shows the PDM options of a capture, opened where a key file or a key log allows.
 
+mod flows;
 mod opening;
+mod output;
+mod plot;
+mod progress;
 mod record;
 
 use clap::Args;
-use common::capture::{Capture, CaptureError, LinkType, ipv6_packets};
+use common::capture::{CaptureError, LinkType, ipv6_packets};
 use opening::Opener;
-use record::Record;
+use output::Output;
+use progress::Progress;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -37,9 +42,24 @@ pub struct DecodeArgs {
     /// Try key rotation indices 0 to N for flows whose start is not in the capture
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub kri_max: u32,
-    /// One JSON object per packet instead of text
+    /// Instead of packets show their flows: delays, loss, and what that means
+    #[arg(long)]
+    pub flows: bool,
+    /// Flows that are looked at, at most; what is beyond is counted
+    #[arg(long, value_name = "N", default_value_t = 4096, requires = "flows")]
+    pub max_flows: usize,
+    /// One JSON object per packet, or per flow, instead of text
     #[arg(long)]
     pub json: bool,
+    /// A table of packets, or of flows, instead of text
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// Draw the 20 flows of most packets as SVG: delays over time, and how they are spread
+    #[arg(long, value_name = "DIR", requires = "flows")]
+    pub plot: Option<PathBuf>,
+    /// Also write the opened metrics to a new file, for configs/wireshark/pdmv2.lua
+    #[arg(long, value_name = "FILE")]
+    pub wireshark: Option<PathBuf>,
     /// Also show the option's octets
     #[arg(long)]
     pub hex: bool,
@@ -98,31 +118,32 @@ impl std::fmt::Display for Summary {
     }
 }
 
-/// Writes a line per packet with an option to `out`.
+/// Writes what the arguments want of the packets with an option to `out`.
 ///
 /// # Errors
 /// A capture or key file that cannot be read; `out` that cannot be written.
 pub fn run(args: &DecodeArgs, out: &mut dyn Write) -> anyhow::Result<Summary> {
     let mut opener = Opener::load(args)?;
     let mut summary = Summary::default();
-    let mut shown = 0;
-    Capture::open(&args.capture)?.for_each(|frame| {
+    let (mut capture, mut progress) = Progress::open(&args.capture)?;
+    let mut output = Output::new(args, out)?;
+    let read = capture.for_each(|frame| {
         summary.frames += 1;
+        progress.frame(frame.number);
         if !frame.link.is_known() {
             *summary.unknown.entry(frame.link.0).or_default() += 1;
         }
         for packet in ipv6_packets(&frame) {
-            let Some(seen) = record::look(&frame, packet, opener.as_mut(), &mut summary) else { continue };
-            if args.json {
-                serde_json::to_writer(&mut *out, &Record::of(&seen)).map_err(|e| DecodeError::Write(e.into()))?;
-                writeln!(out)?;
-            } else {
-                writeln!(out, "{}", seen.line(args.hex))?;
+            if let Some(seen) = record::look(&frame, packet, opener.as_mut(), &mut summary) {
+                output.take(&seen, out)?;
             }
-            shown += 1;
         }
-        Ok::<_, DecodeError>(args.count.is_none_or(|count| shown < count))
-    })?;
+        Ok::<_, DecodeError>(args.count.is_none_or(|count| output.shown < count))
+    });
+    drop(progress);
+    // Also of a capture that ends in the middle of a packet the flows before it are wanted.
+    output.finish(out, &mut summary.notes)?;
+    read?;
     summary.notes.extend(opener.and_then(|o| o.note()));
     Ok(summary)
 }

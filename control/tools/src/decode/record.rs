@@ -5,7 +5,7 @@ use super::opening::{Opened, Opener, Sealed};
 use common::capture::{Frame, Packet};
 use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
-use protocol::wire::ext_chain::WalkError;
+use protocol::wire::ext_chain::{Chain, WalkError};
 use protocol::wire::ipv6;
 use protocol::wire::option::{Form, Metrics, Prefix6};
 use protocol::wire::profile::{AAD_LEN, TEXT_LEN};
@@ -25,6 +25,9 @@ pub(super) struct Seen<'f> {
     pub metrics: Option<Metrics>,
     pub option: &'f [u8],
     pub within: Vec<&'static str>,
+    pub hop_limit: u8,
+    /// Of a TCP segment: its number, and how many it takes (SYN and FIN one each).
+    pub segment: Option<(u32, u32)>,
 }
 
 impl Seen<'_> {
@@ -168,6 +171,22 @@ pub(super) fn show_ns(ns: u64) -> String {
     format!("{ns}ns")
 }
 
+/// Where the Hop Limit stands in an IPv6 header.
+const HOP_LIMIT_AT: usize = 7;
+
+/// A TCP segment's number, and how many it takes.
+fn segment(chain: &Chain, octets: &[u8]) -> Option<(u32, u32)> {
+    const SYN_AND_FIN: [u8; 2] = [2, 1];
+    if chain.five_tuple.protocol != ipv6::TCP {
+        return None;
+    }
+    let header: &[u8; 14] = octets.get(chain.upper_offset..)?.first_chunk()?;
+    let seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    let payload = chain.payload_end.checked_sub(chain.upper_offset + usize::from(header[12] >> 4) * 4)?;
+    let flags = SYN_AND_FIN.iter().filter(|&&flag| header[13] & flag != 0).count();
+    Some((seq, u32::try_from(payload + flags).ok()?))
+}
+
 /// Looks for an option in a packet, and into it.
 pub(super) fn look<'f>(
     frame: &Frame<'f>,
@@ -186,6 +205,8 @@ pub(super) fn look<'f>(
         metrics: None,
         option: &[],
         within: packet.within,
+        hop_limit: octets.get(HOP_LIMIT_AT).copied().unwrap_or_default(),
+        segment: None,
     };
     let chain = match packet.chain {
         Ok(chain) => chain,
@@ -203,6 +224,7 @@ pub(super) fn look<'f>(
     };
     let at = chain.option?;
     let option = octets.get(at.offset..at.offset + at.form.option_len())?;
+    seen.segment = segment(&chain, octets);
     (seen.tuple, seen.form, seen.option) = (chain.five_tuple, Some(at.form), option);
     if at.form == Form::Pdm {
         summary.pdm += 1;
