@@ -1,7 +1,7 @@
 -- PDM (RFC 8250) and PDMv2 options for Wireshark and tshark, in place of the dissector that is built in, which knows PDM
 -- alone and takes PDMv2 for a broken one.
 --
--- Put this file and pdmv2_open.lua into the plugins' directory (Help, About, Folders: Personal Lua Plugins), or:
+-- Put this file and pdmv2-open.lua into the plugins' directory (Help, About, Folders: Personal Lua Plugins), or:
 --   tshark -X lua_script:pdmv2.lua -o pdmv2.key_log:keys.log -r wire.pcap -V
 -- Filters begin with pdmv2, such as pdmv2.psntp == 7 or pdmv2.delta_tlr_ns > 1000000 or pdmv2.not_opened.
 -- Sealed options are opened with a key log ([keys] log of a box), or shown from what 'pdmv2 decode --wireshark' wrote.
@@ -15,7 +15,7 @@ local VERSION = 2
 local pdmv2 = Proto("pdmv2", "PDM and PDMv2")
 
 local directory = (debug.getinfo(1, "S").source:match("^@(.*[/\\])")) or ""
-local opening = dofile(directory .. "pdmv2_open.lua")
+local opening = dofile(directory .. "pdmv2-open.lua")
 
 pdmv2.prefs.key_log = Pref.string("Key log", "", "File that [keys] log of a box names: sealed options are opened with it")
 pdmv2.prefs.side_file = Pref.string("Side file", "", "File that 'pdmv2 decode --wireshark' wrote, with what it has opened")

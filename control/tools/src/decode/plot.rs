@@ -12,7 +12,7 @@ pub(super) const DRAWN: usize = 20;
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 80.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 40.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 50.0;
 const KINDS: [(&str, &str); 2] = [("delay of the server", "s"), ("round trip", "r")];
@@ -89,7 +89,7 @@ fn decades(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
 }
 
 fn label(exponent: f64) -> String {
-    show_ns((10f64.powf(exponent) * 1000.0).round() as u64)
+    show_ns((10f64.powf(exponent) * 1000.0).round() as u64).replace(".000", " ")
 }
 
 /// Delays over time: the mean of each bin, and the most as a dotted line. `None`: there are none.
@@ -150,6 +150,7 @@ fn distribution(flow: &Flow) -> Option<String> {
         svg.text(x.at(exponent), HEIGHT - BOTTOM + 18.0, "middle", &label(exponent));
         exponent += 1.0;
     }
+    svg.text(LEFT, HEIGHT - 10.0, "start", "delay; height: share of the packets that tell it");
     for ((ranges, (_, class)), of) in ranges.iter().zip(KINDS).zip(kinds) {
         for &(start, end, n) in ranges {
             let (left, right) = (x.at(us(start.max(1)).log10().max(from)), x.at(us(end).log10()));

@@ -1,7 +1,7 @@
 //! What a flow's figures mean, in plain words.
 
 use super::direction::Direction;
-use super::level::Change;
+use super::level::{Change, Level};
 use super::{Flow, Histogram};
 use crate::decode::record::show_ns;
 use serde::Serialize;
@@ -56,6 +56,13 @@ fn median(histogram: &Histogram) -> Option<u64> {
     histogram.quantile(500)
 }
 
+/// How a delay stands: its median; or, where it has become twice as much as that for good, what it is at least since then.
+fn standing(median: u64, levels: &[&Level]) -> (u64, bool) {
+    let present = levels.iter().map(|level| level.base.unwrap_or(0)).sum();
+    let changed = levels.iter().any(|level| level.changes > 0);
+    if changed && present > median.saturating_mul(2) { (present, true) } else { (median, false) }
+}
+
 impl Flow {
     /// The round trip at the median: as the client's side measured it, else as the server's did, else what both parts of the
     /// way take together.
@@ -95,12 +102,15 @@ impl Flow {
             }
             return None;
         };
+        let (delay, later) = standing(delay, &[&server.delay_level]);
+        let (network, later_too) = standing(network, &[&client.network_level, &server.network_level]);
+        let how = if later || later_too { "since the last change, at least" } else { "medians" };
         let whole = network + delay;
         let think = median(&client.delay).unwrap_or(0);
         let (verdict, who, part) = match () {
             () if think > whole.saturating_mul(CLIENT_TIMES) => {
                 words.push(format!(
-                    "The client takes the time: {} pass before it goes on, and an answer takes {} (medians).",
+                    "The client takes the time: {} pass before it goes on, and an answer takes {} ({how}).",
                     show_ns(think),
                     show_ns(whole)
                 ));
@@ -111,7 +121,7 @@ impl Flow {
         };
         let share = (part * 100).checked_div(whole).unwrap_or(0);
         words.push(format!(
-            "The {who} takes most of an answer's time: {} of {}, {share} per cent (medians).",
+            "The {who} takes most of an answer's time: {} of {}, {share} per cent ({how}).",
             show_ns(part),
             show_ns(whole)
         ));

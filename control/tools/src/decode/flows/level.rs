@@ -19,7 +19,8 @@ pub struct Change {
 /// The level of a delay.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Level {
-    base: Option<u64>,
+    /// The least delay at present.
+    pub base: Option<u64>,
     /// Of the window that fills: values, their least, when it began.
     window: (u32, u64, u64),
     /// Of the window before, when its least was off the base: the least of it, when it began.

@@ -128,7 +128,10 @@ fn server_and_network_are_told_from_each_other() {
 #[test]
 fn what_changes_in_the_middle_is_said_with_its_time() {
     let of = |turn| Wire { near: MS, far: 2 * MS, server: if turn < 200 { 5 * MS } else { 80 * MS }, think: 0 };
-    let words = flow_of(&conversation(400, of), |_| 60).diagnosis().words.join("\n");
+    let diagnosis = flow_of(&conversation(400, of), |_| 60).diagnosis();
+    assert_eq!(diagnosis.verdict, Verdict::Server, "since then, though not at the median");
+    let words = diagnosis.words.join("\n");
+    assert!(words.contains("79.998ms of 85.998ms, 93 per cent (since the last change, at least)"), "{words}");
     // Two hundred turns of 11 ms each.
     assert!(words.contains("The server became slower 2.2"), "{words}");
     assert!(words.contains("from 5.000ms to 80.000ms") || words.contains("from 4.999ms to 79.99"), "{words}");
