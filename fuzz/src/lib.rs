@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod corpus;
+pub mod key_log;
 pub mod messages;
 mod opening;
 pub mod two_boxes;
@@ -17,6 +18,7 @@ use std::path::Path;
 use tools::selftest::check;
 
 pub use capture::capture;
+pub use key_log::key_log;
 pub use messages::messages;
 pub use opening::open;
 pub use two_boxes::boxes;
@@ -25,13 +27,14 @@ pub use two_boxes::boxes;
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("walk", walk),
     ("open", open),
     ("boxes", boxes),
     ("config", config),
     ("vectors", vectors),
     ("capture", capture),
+    ("key_log", key_log),
     ("messages", messages),
 ];
 
