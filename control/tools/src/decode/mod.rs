@@ -30,7 +30,7 @@ pub struct DecodeArgs {
     /// Key file to open sealed options with; without it only what is in clear is shown
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
-    /// Key log to open sealed options with, as a box writes it ([keys] log)
+    /// Key log to open sealed options with, as a box writes it (log in its section keys)
     #[arg(long, value_name = "FILE")]
     pub key_log: Option<PathBuf>,
     /// Directory with the boxes' state files, which say what generations to try [default: the key file's]
