@@ -10,9 +10,10 @@ mod secrets;
 
 use lab::{Lab, SimBox, free_port};
 use middlebox::keys::connection::RegistrationSettings;
-use programs::{ENCRYPTED, Running, frames, wait_for};
+use programs::{ENCRYPTED, Running, TOOL, frames, wait_for};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use testkit::captures::write_ethernet;
 use testkit::frames::{A, B, udp};
 
@@ -63,6 +64,7 @@ fn understand(peer_lines: &str) {
     let (port_a, port_b) = (free_port(), free_port());
     let inside = format!("net_pcap0,rx_pcap={at}/one.pcap,infinite_rx=1");
     config(&lab, "a", 0, &a, [&inside, &format!("net_pcap1,tx_pcap={at}/wire.pcap")], port_a);
+    logs_its_keys(&lab, "a");
     let running = Running::start(lab.dir.path(), "a.toml", "a.log");
     let sealed = "pdmv2_options_added_total{form=\"encrypted\"}";
     wait_for("sealed packets", || metric(port_a, sealed).is_some_and(|n| n > 2000.0));
@@ -84,6 +86,7 @@ fn understand(peer_lines: &str) {
     write_ethernet(&lab.path("last.pcap"), last);
     let outside = format!("net_pcap1,rx_pcap={at}/last.pcap,infinite_rx=1");
     config(&lab, "b", 1, &b, ["net_null0,no-rx=1", &outside], port_b);
+    logs_its_keys(&lab, "b");
     let running = Running::start(lab.dir.path(), "b.toml", "b.log");
     wait_for("each is opened once", || {
         metric(port_b, "pdmv2_options_removed_total{form=\"encrypted\"}").is_some_and(|n| n >= 1000.0)
@@ -92,6 +95,23 @@ fn understand(peer_lines: &str) {
     assert_eq!(counts["inbound"]["removed"]["encrypted"], 1000);
     assert!(counts["inbound"]["stripped"]["replayed"].as_u64() > Some(0), "the second time round: {counts}");
     assert_eq!(counts["inbound"]["stripped"]["bad_tag"].as_u64().unwrap_or_default(), 0);
+    // Whose log it is does not matter: the one sealed under what the other opens.
+    for name in ["a", "b"] {
+        let mut decode = Command::new(TOOL);
+        decode.arg("decode").arg("--key-log").arg(lab.path(&format!("{name}.keylog"))).arg(lab.path("last.pcap"));
+        let output = decode.output().expect("decode");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1000 encrypted (1000 opened, 0 not)"), "{said}");
+        let log = std::fs::read_to_string(lab.path(&format!("{name}.log"))).expect("log");
+        assert!(log.contains("the key log") && log.contains("who reads it opens, and forges"), "{log}");
+    }
+}
+
+/// Adds `[keys] log` to a configuration.
+fn logs_its_keys(lab: &Lab, name: &str) {
+    let path = lab.path(&format!("{name}.toml"));
+    let text = std::fs::read_to_string(&path).expect("configuration");
+    std::fs::write(path, format!("{text}[keys]\nlog = \"{name}.keylog\"\n")).expect("configuration");
 }
 
 #[test]

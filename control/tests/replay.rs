@@ -2,8 +2,9 @@
 
 mod programs;
 
-use programs::{ENCRYPTED, Site, frames};
+use programs::{ENCRYPTED, Site, TOOL, frames};
 use std::collections::HashSet;
+use std::process::Command;
 use testkit::captures::by_hand::{MICRO, NANO, ORDERS, Order, Pcap, Pcapng};
 use testkit::captures::{ETHERNET, Record, pcap, write_ethernet};
 use testkit::frames::{A, B, udp};
@@ -316,4 +317,38 @@ fn a_cut_capture_is_said_and_stays_what_it_is() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("2 of 3 frames were cut"), "{text}");
     assert_eq!(std::fs::read(site.path("precious")).expect("file"), b"text");
+}
+
+/// `[keys] log`: what a box seals with is written down when it takes it into use, and what its peer does when that is seen.
+#[test]
+fn a_key_log_opens_the_capture_that_was_made_with_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let site = Site::new(ENCRYPTED);
+    for node in ["a", "b"] {
+        site.config(node, &format!("[keys]\nfile = \"pdmv2.keys\"\nlog = \"{node}.keylog\"\n"), ENCRYPTED);
+    }
+    let input: Vec<_> = (0..500u16).map(|i| udp(A, B, 1000 + i % 7, 443, 100)).collect();
+    write_ethernet(&site.path("in.pcap"), &input);
+    let lines =
+        |node: &str| std::fs::read_to_string(site.path(&format!("{node}.keylog"))).expect("a log").lines().count();
+    for generation in 1..=2 {
+        site.counters("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
+        let output = site.replay("b", &["--outside", "wire.pcap", "--out", "back.pcap"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("b.toml:") && said.contains("the key log"), "{said}");
+        assert_eq!(lines("a"), generation, "what it seals with, and no more");
+        let mode = std::fs::metadata(site.path("a.keylog")).expect("there").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        for node in ["a", "b"] {
+            let mut decode = Command::new(TOOL);
+            decode.args(["decode", "wire.pcap", "--key-log", &format!("{node}.keylog")]).current_dir(site.0.path());
+            let said = decode.output().expect("decode").stderr;
+            let said = String::from_utf8_lossy(&said);
+            assert!(said.contains("500 encrypted (500 opened, 0 not)"), "{node}: {said}");
+        }
+    }
+    std::fs::set_permissions(site.path("a.keylog"), std::fs::Permissions::from_mode(0o644)).expect("chmod");
+    let output = site.replay("a", &["--inside", "in.pcap", "--out", "wire.pcap"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("a.keylog: has mode 0644"), "{said}");
 }

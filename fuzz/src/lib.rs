@@ -3,6 +3,7 @@
 pub mod bursts;
 pub mod capture;
 pub mod corpus;
+pub mod key_log;
 pub mod messages;
 mod opening;
 pub mod two_boxes;
@@ -19,6 +20,7 @@ use tools::selftest::check;
 
 pub use bursts::bursts;
 pub use capture::capture;
+pub use key_log::key_log;
 pub use messages::messages;
 pub use opening::open;
 pub use two_boxes::boxes;
@@ -27,7 +29,7 @@ pub use two_boxes::boxes;
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("walk", walk),
     ("open", open),
     ("boxes", boxes),
@@ -35,6 +37,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("config", config),
     ("vectors", vectors),
     ("capture", capture),
+    ("key_log", key_log),
     ("messages", messages),
 ];
 

@@ -46,7 +46,7 @@ pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
     // Before anything is started that a busy address would stop.
     let listener = config.telemetry.listen.map(Listener::bind).transpose()?;
     let opened = Opened::open(&config)?;
-    let keys = KeySource::of(&config.node, config.registration.take(), config.keys.take())?;
+    let keys = KeySource::of(&config.node, config.registration.take(), config.keys.take(), setup::recorder(&config)?)?;
     RunningBox::start(&config, opened, keys, &stop)?.control(&config, listener, &stop, json)
 }
 

@@ -2,8 +2,10 @@
 
 use crate::config::Config;
 use crate::keys::from_file::FileKeys;
+use crate::keys::recorder::Recorder;
 use crate::observe::counts::{Counts, Flows, MemoryCount};
 use anyhow::Context;
+use common::key_log::Writer;
 use pipeline::flow::memory::Pages;
 use pipeline::flow::table::{FlowTable, TableSize};
 use pipeline::observe::counters::WorkerCounters;
@@ -43,7 +45,13 @@ pub fn shared(
 
 /// The keys of the configuration, not yet in use. `None`: it names none.
 pub fn keys(config: &mut Config, seals: bool) -> anyhow::Result<Option<FileKeys>> {
-    config.keys.take().map(|keys| FileKeys::new(keys, &config.node, seals)).transpose()
+    let recorder = recorder(config)?;
+    config.keys.take().map(|keys| FileKeys::new(keys, &config.node, seals, recorder)).transpose()
+}
+
+/// Where secrets are written down, if the configuration wants that.
+pub fn recorder(config: &Config) -> anyhow::Result<Recorder> {
+    Ok(Recorder::new(config.key_log.as_deref().map(Writer::open).transpose().context("[keys] log")?))
 }
 
 /// Where a worker records what it seals with, if the configuration wants that.

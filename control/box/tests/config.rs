@@ -83,6 +83,7 @@ tombstones = 128
 [keys]
 file = "sub/pdmv2.keys"
 max_age = "24h"
+log = "keys.log"
 [telemetry]
 listen = "[::1]:9469"
 log_level = "debug"
@@ -135,7 +136,8 @@ fn everything_set() {
     let rest = &config.policies[1];
     assert_eq!((rest.protocol, rest.mode, rest.lifetime_ns), (ProtocolMatch::Number(47), Mode::Pdm, None));
     assert_eq!(rest.on_failure, OnFailure::Strip, "by default no packet is lost to a measurement that failed");
-    assert_eq!(config.warnings.len(), 1, "the audit: {:?}", config.warnings);
+    assert_eq!(config.key_log, Some(PathBuf::from("etc/keys.log")));
+    assert_eq!(config.warnings.len(), 2, "the audit, the key log: {:?}", config.warnings);
 }
 
 #[test]
@@ -191,6 +193,7 @@ fn one_error_each() {
         ("[telemetry]\nlog_level = \"trace\"".into(), "8:13: 'trace' is not a value of 'telemetry.log_level'"),
         ("[forwarding]\nmss_clamp = \"yes\"".into(), "8:13: 'forwarding.mss_clamp' has a value of type string"),
         ("[keys]\nmax_age = \"1h\"".into(), "7:1: 'keys.file' is missing"),
+        ("[keys]\nlog = \"keys.log\"".into(), "7:1: 'keys.file' is missing"),
         ("[keys]\nfile = \"\"".into(), "8:8: 'keys.file' is empty"),
         ("[audit]".into(), "7:1: 'audit.file' is missing"),
         ("[eal]\nargs = [\"--no-pci\"]".into(), "8:9: '--no-pci', but a port is a PCI device"),
@@ -365,6 +368,16 @@ fn load_checks_keys_and_machine_too() {
     refused("core 1000 is not one that this program may use here");
     write(dir.path(), "box.toml", &with_keys.replace("k.keys\"", "k.keys\"\nstate_dir = \"none\""), 0o644);
     refused("is not a directory; mkdir");
+    let log = write(dir.path(), "keys.log", "", 0o640);
+    let logs = with_keys.replace("k.keys\"", "k.keys\"\nlog = \"keys.log\"");
+    write(dir.path(), "box.toml", &logs, 0o644);
+    refused("keys.log: has mode 0640");
+    std::fs::remove_file(log).expect("removed");
+    Config::load(&path).expect("it is made when the box starts");
+    assert!(!dir.path().join("keys.log").exists());
+    write(dir.path(), "k.keys", &KEYS.replace("\"node\"", "\"client\""), 0o600);
+    refused("no key log can list");
+    write(dir.path(), "k.keys", KEYS, 0o600);
     write(dir.path(), "box.toml", &with_keys.replace("mode =", "inside = [\"2001:db8:c::/48\"]\nmode ="), 0o644);
     let config = Config::load(&path).expect("accepted");
     assert!(config.warnings[0].message.contains("nothing is sealed"), "{:?}", config.warnings);
@@ -385,10 +398,14 @@ fn a_registration_in_place_of_a_key_file() {
     assert_eq!(plain.tls.key, PathBuf::from("etc/box-a.key"));
     let some = registration("prefixes = [\"2001:db8:a::/48\"]\n").expect("accepted").expect("a registration");
     assert_eq!(some.prefixes.len(), 1);
+    let logs = parse(&format!("{SMALL}{REGISTRATION}{TLS}[keys]\nlog = \"/var/keys.log\"\n")).expect("accepted");
+    assert_eq!((logs.key_log, logs.keys.is_none()), (Some(PathBuf::from("/var/keys.log")), true));
+    assert!(logs.warnings.iter().any(|w| w.message.contains("key log '/var/keys.log'")), "{:?}", logs.warnings);
 
     let errors = |more: &str| errors(more).join("\n");
     let cases = [
         (format!("{REGISTRATION}{TLS}[keys]\nfile = \"a\"\n"), "both [keys] and [registration]; keep one of the two"),
+        (format!("{REGISTRATION}{TLS}[keys]\nlog = \"a\"\nmax_age = \"1h\"\n"), "unknown key 'keys.max_age'"),
         (REGISTRATION.to_owned(), "'tls' is missing; add [tls]"),
         (TLS.to_owned(), "[tls] without [registration]; add [registration], or delete it"),
         (

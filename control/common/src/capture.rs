@@ -1,18 +1,22 @@
 //! Frames out of pcap and pcapng files, one at a time: a capture may be larger than memory. What a file claims costs no more
-//! memory than it has octets.
+//! memory than it has octets. Files that gzip or zstd have compressed are unpacked on the way.
 
 mod classic;
+mod compressed;
 mod link;
 mod octets;
 mod pcapng;
 mod source;
 mod time;
+mod tunnel;
 mod write;
 
 pub use link::{LinkType, ipv6_offset};
+pub use tunnel::{Packet, Packets, ipv6_packets};
 pub use write::Writer;
 
 use classic::Classic;
+use compressed::Compression;
 use pcapng::Pcapng;
 use source::{Got, Source};
 use std::borrow::Cow;
@@ -35,6 +39,25 @@ pub enum CaptureError {
     /// Another kind of file.
     #[error("{0}: not a pcap or pcapng file; {1}")]
     NotACapture(PathBuf, &'static str),
+    /// What it is compressed with does not unpack it further.
+    #[error(
+        "{path}: the {compression} in it cannot be unpacked behind frame {behind}, octet {at} of what is in it: {why}; \
+         '{test}' says more; copy the file again, or go on with the frames before it"
+    )]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// Which compression.
+        compression: &'static str,
+        /// What says more.
+        test: &'static str,
+        /// Octets unpacked before.
+        at: u64,
+        /// Frames before.
+        behind: u64,
+        /// What the unpacking says.
+        why: io::Error,
+    },
     /// It ends early.
     #[error("{path}: cut off at octet {at}, within the record behind frame {behind}; {REMEDY}")]
     CutOff {
@@ -170,6 +193,7 @@ enum Format {
 /// A capture that is being read.
 pub struct Capture {
     path: PathBuf,
+    compression: Option<Compression>,
     source: Source,
     format: Format,
     number: u64,
@@ -178,11 +202,14 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Opens a capture.
+    /// Opens a capture; `-` is what comes in at standard input.
     ///
     /// # Errors
     /// [`CaptureError`].
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
+        if path == Path::new("-") {
+            return Self::read(Path::new("standard input"), Box::new(io::stdin()));
+        }
         let file = File::open(path).map_err(|e| CaptureError::Io(path.to_owned(), e))?;
         Self::read(path, Box::new(file))
     }
@@ -192,14 +219,16 @@ impl Capture {
     /// # Errors
     /// [`CaptureError`].
     pub fn read(path: &Path, reader: Box<dyn Read + Send>) -> Result<Self, CaptureError> {
+        let unpacked = compressed::unpacked(reader);
+        let (reader, compression) = unpacked.map_err(|e| CaptureError::Io(path.to_owned(), e))?;
         let mut source = Source::new(reader);
         let opened = open(&mut source);
         let format = match opened {
             Ok(Ok(format)) => format,
             Ok(Err(remedy)) => return Err(CaptureError::NotACapture(path.to_owned(), remedy)),
-            Err(fault) => return Err(named(path, source.at(), 0, fault)),
+            Err(fault) => return Err(named(path, compression, source.at(), 0, fault)),
         };
-        Ok(Self { path: path.to_owned(), source, format, number: 0, buffer: Vec::new() })
+        Ok(Self { path: path.to_owned(), compression, source, format, number: 0, buffer: Vec::new() })
     }
 
     /// The next frame; `None`: that was all.
@@ -217,7 +246,7 @@ impl Capture {
                 Ok(Some(at.frame(self.number, &self.buffer)))
             }
             Ok(None) => Ok(None),
-            Err(fault) => Err(named(&self.path, self.source.at(), self.number, fault)),
+            Err(fault) => Err(named(&self.path, self.compression, self.source.at(), self.number, fault)),
         }
     }
 
@@ -250,17 +279,21 @@ fn open(source: &mut Source) -> Result<Result<Format, &'static str>, Fault> {
         }
     }
     Ok(Err(match magic {
-        [0x1F, 0x8B, ..] => "it is compressed: gunzip it first",
-        [0x28, 0xB5, 0x2F, 0xFD] => "it is compressed: unzstd it first",
+        [0x1F, 0x8B, ..] | [0x28, 0xB5, 0x2F, 0xFD] => "it is compressed twice: unpack it once first",
         [0x04, 0x22, 0x4D, 0x18] => "it is compressed: unlz4 it first",
         [0xFD, b'7', b'z', b'X'] => "it is compressed: unxz it first",
         _ => "name a capture as tcpdump or Wireshark write it",
     }))
 }
 
-fn named(path: &Path, at: u64, behind: u64, fault: Fault) -> CaptureError {
+fn named(path: &Path, compression: Option<Compression>, at: u64, behind: u64, fault: Fault) -> CaptureError {
     let path = path.to_owned();
     match fault {
+        // What the system says has a number; what unpacks has none.
+        Fault::Io(why) if compression.is_some() && why.raw_os_error().is_none() => {
+            let (compression, test) = compression.map_or(("", ""), Compression::name_and_test);
+            CaptureError::Compressed { path, compression, test, at, behind, why }
+        }
         Fault::Io(error) => CaptureError::Io(path, error),
         Fault::CutOff => CaptureError::CutOff { path, at, behind },
         Fault::Broken { at, what } => CaptureError::Broken { path, at, behind, what },

@@ -6,6 +6,7 @@ pub mod config;
 pub mod fault;
 pub mod identity;
 pub mod key_file;
+pub mod key_log;
 #[cfg(feature = "logging")]
 pub mod logging;
 pub mod machine;

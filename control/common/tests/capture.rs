@@ -1,6 +1,9 @@
 //! The reader of captures: every format, byte order, clock and kind of record; what a file claims falsely; and tshark's
 //! opinion of the same files.
 
+#[path = "capture/compressed.rs"]
+mod compressed;
+
 use common::capture::{Capture, CaptureError, LinkType, Writer};
 use std::io::Cursor;
 use std::path::Path;
@@ -308,17 +311,19 @@ fn a_length_that_is_only_claimed_takes_no_memory() {
 
 #[test]
 fn what_is_no_capture_says_what_to_do() {
-    let cases: [(&[u8], &str); 6] = [
+    let cases: [(&[u8], &str); 4] = [
         (b"", "tcpdump or Wireshark"),
         (b"\xD4\xC3\xB2", "tcpdump or Wireshark"),
         (b"#!/bin/sh\n", "tcpdump or Wireshark"),
-        (&[0x1F, 0x8B, 8, 0, 0], "gunzip"),
-        (&[0x28, 0xB5, 0x2F, 0xFD, 0], "unzstd"),
         (&[0xFD, b'7', b'z', b'X', b'Z', 0], "unxz"),
     ];
     for (octets, remedy) in cases {
         let text = error_behind(0, octets);
         assert!(text.starts_with("c: not a pcap or pcapng file; ") && text.contains(remedy), "{text}");
+    }
+    for (octets, remedy) in [(&[0x1F, 0x8B, 8, 0, 0][..], "gzip -t"), (&[0x28, 0xB5, 0x2F, 0xFD, 0], "zstd -t")] {
+        let text = error_behind(0, octets);
+        assert!(text.contains("behind frame 0, octet 0") && text.contains(remedy), "{text}");
     }
 }
 

@@ -27,7 +27,7 @@ enum Command {
     /// What a box has recorded of its generations beside its key file
     #[command(subcommand)]
     State(state_tool::StateCommand),
-    /// Show the PDM options of a capture, opened with the key file
+    /// Show the PDM options of a capture, opened with a key file or a key log; or its flows, and what is wrong with them
     Decode(decode::DecodeArgs),
     /// Check the implementation against a file of test vectors
     Selftest(selftest::SelftestArgs),

@@ -330,3 +330,75 @@ fn what_is_not_looked_into_is_said_once() {
     assert_eq!((summary.pdm, summary.cut), (1, 1), "{summary}");
     assert!(summary.to_string().contains("1 packets were cut within their headers"), "{summary}");
 }
+
+#[test]
+fn compressed_captures_and_tunnels() {
+    let dir = tempfile::tempdir().expect("directory");
+    let inner = packet(&flow(7), &emit_pdm(&METRICS), Form::Pdm);
+    let len = (inner.len() as u16 + 24).to_be_bytes();
+    let gre =
+        [&[0x45, 0, len[0], len[1], 0, 0, 0, 0, 64, 47, 0, 0][..], &[10; 8], &[0, 0, 0x86, 0xDD], &inner].concat();
+    // The packet that carries it has an option of its own.
+    let mut outer = inner.clone();
+    outer[56 - 16] = 41;
+    outer.truncate(56);
+    outer.extend_from_slice(&inner);
+    let payload = (outer.len() as u16 - 40).to_be_bytes();
+    outer[4..6].copy_from_slice(&payload);
+    let plain = pcap(101, &[gre, outer]);
+    let zst = zstd::encode_all(&plain[..], 1).expect("packed");
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gz, &plain).expect("packed");
+    for capture in [&plain, &zst, &gz.finish().expect("packed")] {
+        let (result, lines) = run(dir.path(), capture, &[]);
+        assert_eq!(result.expect("read").pdm, 3, "{lines:#?}");
+        assert!(lines[0].starts_with("#1 1700000000.000000000 (GRE) [2001:db8:a::1]:7 > "), "{}", lines[0]);
+        assert!(
+            lines[1].contains(" ipv6 pdm | psntp 5") && lines[2].contains("(IPv6) [2001:db8:a::1]:7"),
+            "{lines:#?}"
+        );
+        let (_, lines) = run(dir.path(), capture, &["--json"]);
+        assert!(lines[0].contains(r#""within":["GRE"]"#) && !lines[1].contains("within"), "{lines:#?}");
+    }
+}
+
+#[test]
+fn a_key_log_opens_what_its_secrets_sealed() {
+    use common::key_log::Writer;
+    let (dir, keys) = (tempfile::tempdir().expect("directory"), keys(Scope::Node));
+    let path = dir.path().join("keys.log");
+    let mut log = Writer::open(&path).expect("made");
+    let write = |log: &mut Writer, node: &str, called, generation| {
+        let node = keys.node(node).expect("node");
+        let secret = keys.generation_keys(node, generation).expect("keys");
+        log.take(called, keys.scope, node.id, &secret).expect("taken");
+        log.flush().expect("written");
+    };
+    write(&mut log, "box-a", 3, 3);
+    write(&mut log, "box-b", 70, 70);
+    let frames = [
+        sealed(&keys, "box-a", &flow(1), 3, 0),
+        sealed(&keys, "box-a", &flow(1), 3, 1),
+        sealed(&keys, "box-b", &flow(1).reversed(), 70, 0),
+        sealed(&keys, "box-b", &flow(1).reversed(), 71, 0),
+        sealed(&keys, "box-a", &flow(2), 3, 9),
+    ];
+    let args = ["--key-log", path.to_str().expect("text")];
+    let (result, lines) = run(dir.path(), &pcap(101, &frames), &args);
+    let summary = result.expect("read");
+    assert_eq!((summary.opened, summary.not_opened), (3, 2), "{lines:#?}");
+    assert!(lines[1].contains("| 01010101010101010101010101010101 generation 3 kri 1 |"), "{}", lines[1]);
+    // The same secret under two numbers: which it was cannot be told.
+    write(&mut log, "box-a", 4, 3);
+    std::fs::write(&path, [std::fs::read(&path).expect("read"), b"PDMV2 x\n".to_vec()].concat()).expect("written");
+    let (result, lines) = run(dir.path(), &pcap(101, &frames), &[&args[..], &["--kri-max", "9"]].concat());
+    let summary = result.expect("read");
+    assert_eq!(summary.opened, 4);
+    assert!(
+        summary.to_string().contains("1 lines of the key log") && summary.to_string().contains("line 4"),
+        "{summary}"
+    );
+    assert!(lines[0].contains("kri 0 (or another) |") && !lines[2].contains("another"), "{lines:#?}");
+    let (_, lines) = run(dir.path(), &pcap(101, &frames), &[&args[..], &["--json"]].concat());
+    assert!(lines[0].contains(r#""ambiguous":true"#) && !lines[2].contains("ambiguous"), "{lines:#?}");
+}

@@ -38,6 +38,8 @@ pub struct Config {
     pub flow_table: FlowTable,
     /// Key source; `None`: the box has a registration, or forwards without keys.
     pub keys: Option<KeyFileSettings>,
+    /// Where secrets are written down for those who read captures.
+    pub key_log: Option<PathBuf>,
     /// How it registers, in place of a key file.
     pub registration: Option<RegistrationSettings>,
     /// Metrics and logs.
@@ -170,7 +172,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     let workers = sections::workers(&mut root, ports.as_ref(), checks, report);
     let forwarding = sections::forwarding(&mut root, report);
     let flow_table = sections::flow_table(&mut root, report);
-    let keys = sections::keys(&mut root, dir, checks, report);
+    let (keys, key_log) = sections::keys(&mut root, dir, checks, report);
     let registration = registration::section(&mut root, node.as_ref(), dir, checks, report);
     let telemetry = common::logging::telemetry(&mut root, report);
     let audit = sections::audit(&mut root, dir, report);
@@ -204,6 +206,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
         forwarding,
         flow_table: flow_table?,
         keys,
+        key_log,
         registration: registration.map(|r| r.value),
         telemetry,
         audit,

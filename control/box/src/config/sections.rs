@@ -6,7 +6,8 @@ use common::config::reader::{self, Table};
 use common::config::report::{At, Report};
 use common::config::{Checks, path, section};
 use common::identity;
-use common::key_file::KeyFile;
+use common::key_file::{KeyFile, Scope};
+use common::key_log::Writer;
 use pipeline::ports::BURST;
 use pipeline::state::hand_over;
 use std::path::{Path, PathBuf};
@@ -209,8 +210,45 @@ pub fn flow_table(root: &mut Table<'_>, report: &mut Report<'_>) -> Option<FlowT
     Some(sizes)
 }
 
-pub fn keys(root: &mut Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>) -> Option<KeyFileSettings> {
-    let mut table = section(root, "keys", report)??;
+/// The key file, and the key log; this one may stand alone when the keys come from a registrar.
+pub fn keys(
+    root: &mut Table<'_>,
+    dir: &Path,
+    checks: Checks,
+    report: &mut Report<'_>,
+) -> (Option<KeyFileSettings>, Option<PathBuf>) {
+    let registered = root.value("registration").is_some();
+    let Some(mut table) = section(root, "keys", report).flatten() else { return (None, None) };
+    let log = path(&mut table, "log", dir, report);
+    if let Some(log) = &log {
+        let message = format!(
+            "the key log '{}' gets the secrets in use: who reads it opens, and forges, options",
+            log.value.display()
+        );
+        report.warn(log.at, message, "delete 'log' when nobody reads captures with it");
+        if checks == Checks::Everything
+            && log.value.symlink_metadata().is_ok()
+            && let Err(error) = Writer::open(&log.value)
+        {
+            report.error(log.at, error.to_string(), "or name another file");
+        }
+    }
+    let keys = if registered && log.is_some() && table.value("file").is_none() {
+        table.finish(report);
+        None
+    } else {
+        key_file(table, dir, checks, report)
+    };
+    if let (Some(log), Some(file)) = (&log, keys.as_ref().and_then(|k| k.key_file.as_ref()))
+        && file.scope == Scope::Client
+    {
+        let message = "a key file of scope client has a secret for every address, which no key log can list";
+        report.error(log.at, message, "delete 'log', and give 'pdmv2 decode --keys' the key file");
+    }
+    (keys, log.map(|log| log.value))
+}
+
+fn key_file(mut table: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>) -> Option<KeyFileSettings> {
     table.require("file", "file = \"pdmv2.keys\"", report);
     let file = path(&mut table, "file", dir, report);
     let state_dir = path(&mut table, "state_dir", dir, report);

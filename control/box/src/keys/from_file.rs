@@ -3,6 +3,7 @@
 //! Whatever is wrong with the state file, the box goes on forwarding: packets pass without the option, a log line and a
 //! metric say so, and it is tried again.
 
+use super::recorder::Recorder;
 use crate::resumption::{Cause, Pace};
 use anyhow::Context;
 use common::key_file::{KeyFile, Node};
@@ -89,6 +90,8 @@ pub struct FileKeys {
     pace: Pace,
     persisted_at: Instant,
     seals: bool,
+    /// Where secrets are written down.
+    recorder: Recorder,
     /// The ring after which the memory of flows that left was last swept, and what stayed in it then.
     swept: (u64, u64),
 }
@@ -98,7 +101,7 @@ impl FileKeys {
     ///
     /// # Errors
     /// The key file has no such node (the configuration's check has said so before).
-    pub fn new(keys: KeyFileSettings, node: &str, seals: bool) -> anyhow::Result<Self> {
+    pub fn new(keys: KeyFileSettings, node: &str, seals: bool, recorder: Recorder) -> anyhow::Result<Self> {
         let file = match keys.key_file {
             Some(file) => file,
             None => KeyFile::load(&keys.file).map_err(|e| anyhow::anyhow!("{e}"))?,
@@ -128,6 +131,7 @@ impl FileKeys {
             pace: Pace::new(now),
             persisted_at: now,
             seals,
+            recorder,
             swept: (0, 0),
         })
     }
@@ -203,9 +207,17 @@ impl FileKeys {
 
     fn publish(&mut self) {
         match self.ring() {
-            Ok(ring) => self.cell.publish(ring),
+            Ok(ring) => {
+                self.cell.publish(ring);
+                self.record();
+            }
             Err(error) => tracing::error!(%error, "the key ring could not be made; the old one stays in use"),
         }
+    }
+
+    fn record(&mut self) {
+        let peers: Vec<_> = self.peers.iter().map(|p| p.node.id).collect();
+        self.recorder.ring(self.node.id, self.file.scope, &self.cell.ring(), &peers);
     }
 
     fn ring(&mut self) -> anyhow::Result<KeyRing> {
@@ -265,6 +277,8 @@ impl FileKeys {
                 tracing::info!(peer = p.node.name, generation, "a peer seals under a new generation");
             }
             self.publish();
+        } else if self.recorder.is_behind() {
+            self.record();
         }
         self.cell.sweep();
         if self.persisted_at.elapsed() >= PERSIST {

@@ -8,6 +8,7 @@ mod numbering;
 use super::connection::{self, ReceivedKeys, Registration, RegistrationSettings};
 use super::from_file::{LEAST_AGE, fills_up, sweep_tombstones};
 use super::key_set::SealingKeys;
+use super::recorder::Recorder;
 use anyhow::Context;
 use numbering::{Numbered, PeerSlot, name_of};
 use pipeline::state::keyring::{KeyRing, Peer, Sealer};
@@ -60,6 +61,8 @@ pub struct RegisteredKeys {
     out_of_touch: bool,
     requested: Option<Instant>,
     swept: (u64, u64),
+    /// This box's id, and where secrets are written down.
+    recorder: ([u8; 16], Recorder),
     thread: Option<JoinHandle<()>>,
 }
 
@@ -74,13 +77,14 @@ impl RegisteredKeys {
     ///
     /// # Errors
     /// Certificates that cannot be read or name somebody else; a system without threads or random numbers.
-    pub fn start(settings: RegistrationSettings) -> anyhow::Result<Self> {
+    pub fn start(settings: RegistrationSettings, recorder: Recorder) -> anyhow::Result<Self> {
         let registration = Arc::<Registration>::default();
         // What is wrong with them now is said before anything is started.
         connection::check(&settings)?;
         let instance = connection::instance()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot register")?;
         let mut this = Self::without_thread(Arc::clone(&registration));
+        this.recorder = (settings.id, recorder);
         let run = move || {
             if let Err(error) = runtime.block_on(connection::run(settings, instance, registration)) {
                 tracing::error!(error = format!("{error:#}"), "registration has ended; restart the box");
@@ -106,6 +110,7 @@ impl RegisteredKeys {
             out_of_touch: false,
             requested: None,
             swept: (0, 0),
+            recorder: Default::default(),
             thread: None,
         }
     }
@@ -171,6 +176,8 @@ impl RegisteredKeys {
             self.apply(&received);
             // Every burst that a worker begins from now on is under these keys.
             received.acknowledge();
+            let (me, recorder) = &mut self.recorder;
+            recorder.key_set(*me, &received.keys);
             self.received = Some(received);
         }
         self.look_for_touch(now);
@@ -222,6 +229,10 @@ impl RegisteredKeys {
     /// What has to be done now and then: forgetting flows of generations that have ended, asking for a new one when their
     /// memory fills up.
     pub fn slow_tick(&mut self, shared: &Shared, now: Instant) {
+        let (me, recorder) = &mut self.recorder;
+        if let Some(received) = self.received.as_ref().filter(|_| recorder.is_behind()) {
+            recorder.key_set(*me, &received.keys);
+        }
         let tombstones = &shared.table.tombstones;
         if let (Some(sealing), Some(received)) = (&self.sealing, &self.received) {
             let old_enough = now.saturating_duration_since(sealing.since) >= LEAST_AGE;

@@ -44,6 +44,8 @@ pub struct OpeningKeys {
 pub struct Keys {
     /// Its number in its connection.
     pub revision: u64,
+    /// Whose secrets there are.
+    pub scope: Scope,
     /// What to seal with.
     pub sealing: Option<SealingKeys>,
     /// Whom to open; shared with the sets before and after it, as far as they are the same.
@@ -126,7 +128,8 @@ impl TryFrom<&KeySet> for Keys {
 impl Keys {
     /// A set, with whom to open. The clients' secrets of the whole side, where there are any, or those in the set.
     pub(super) fn of(set: &KeySet, opening: Vec<Arc<OpeningKeys>>, all_clients: OfClients) -> Result<Self, Malformed> {
-        let client = scope_from_wire(set.scope, KEY_SET)? == Scope::Client;
+        let scope = scope_from_wire(set.scope, KEY_SET)?;
+        let client = scope == Scope::Client;
         let mut of_clients = of_clients(set)?;
         if !all_clients.is_empty() {
             if !of_clients.is_empty() || all_clients.len() > MAX_SECRETS {
@@ -180,7 +183,7 @@ impl Keys {
             opening
         };
         let token = Token::from_wire(set.token.as_ref(), KEY_SET)?;
-        Ok(Self { revision: set.revision, sealing: sealing.transpose()?, opening, token })
+        Ok(Self { revision: set.revision, scope, sealing: sealing.transpose()?, opening, token })
     }
 }
 

@@ -8,5 +8,6 @@ pub mod from_file;
 pub mod from_registrar;
 pub mod key_set;
 pub mod opening_table;
+pub mod recorder;
 #[cfg(feature = "dpdk")]
 pub mod source;

@@ -3,6 +3,7 @@
 use super::connection::RegistrationSettings;
 use super::from_file::{FileKeys, KeyFileSettings, NO_KEYS};
 use super::from_registrar::RegisteredKeys;
+use super::recorder::Recorder;
 use crate::observe::counts::RegistrationCounts;
 use crate::resumption::Cause;
 use pipeline::state::shared::Shared;
@@ -26,11 +27,12 @@ impl KeySource {
         node: &str,
         registration: Option<RegistrationSettings>,
         key_file: Option<KeyFileSettings>,
+        recorder: Recorder,
     ) -> anyhow::Result<Option<Self>> {
         if let Some(settings) = registration {
-            return Ok(Some(Self::Registered(Box::new(RegisteredKeys::start(settings)?))));
+            return Ok(Some(Self::Registered(Box::new(RegisteredKeys::start(settings, recorder)?))));
         }
-        let keys = key_file.map(|settings| FileKeys::new(settings, node, true)).transpose()?;
+        let keys = key_file.map(|settings| FileKeys::new(settings, node, true, recorder)).transpose()?;
         Ok(keys.map(|keys| Self::File(Box::new(keys))))
     }
 

@@ -63,6 +63,7 @@ pub(crate) mod tests {
     use super::super::tests::at;
     use super::*;
     use crate::config::Config;
+    use crate::keys::recorder::Recorder;
     use crate::observe::counts::Counts;
     use common::config::Checks;
     use common::key_file::{KeyFile, Node, Scope, Side};
@@ -83,7 +84,7 @@ pub(crate) mod tests {
         let text = "[node]\nname = \"a\"\n[ports.inside]\ndevice = \"net_null0\"\n[ports.outside]\ndevice = \"net_null1\"\n\
                     [keys]\nfile = \"k\"\n[[policy]]\nname = \"all\"\nmode = \"encrypted\"\n";
         let mut config = Config::parse(text, &dir.path().join("a.toml"), Checks::Everything).expect("a configuration");
-        let mut keys = KeySource::of(&config.node, config.registration.take(), config.keys.take())
+        let mut keys = KeySource::of(&config.node, config.registration.take(), config.keys.take(), Recorder::default())
             .expect("keys")
             .expect("a key file's");
         keys.start();

@@ -103,23 +103,47 @@ enum Kind {
 /// over. `None` when there is none, or the link type is not known ([`LinkType::is_known`]).
 #[must_use]
 pub fn ipv6_offset(link: LinkType, data: &[u8]) -> Option<usize> {
+    ip_offset(link, data).filter(|&at| data.get(at).is_some_and(|o| o >> 4 == 6))
+}
+
+/// The same for IP of either version.
+pub(super) fn ip_offset(link: LinkType, data: &[u8]) -> Option<usize> {
     let offset = match link.kind()? {
-        Kind::Typed { type_at, header } => ethernet::ipv6_behind(*data.get(type_at..)?.first_chunk()?, data, header)?,
+        Kind::Typed { type_at, header } => behind_type(*data.get(type_at..)?.first_chunk()?, data, header)?,
         Kind::Bare(header) => header,
         Kind::Ppp(header) => behind_ppp(data, header)?,
     };
-    (data.get(offset)? >> 4 == 6).then_some(offset)
+    matches!(data.get(offset)? >> 4, 4 | 6).then_some(offset)
+}
+
+/// Where what an EtherType names begins, `at` being where what follows the type does.
+fn behind_type(mut ethertype: [u8; 2], data: &[u8], mut at: usize) -> Option<usize> {
+    /// Octets of a `PPPoE` session's header (RFC 2516).
+    const SESSION: usize = 6;
+    for _ in 0..=ethernet::MAX_TAGS {
+        match ethertype {
+            [0x86, 0xDD] | [0x08, 0x00] => return Some(at),
+            [0x88, 0x64] => return behind_ppp(data, at + SESSION),
+            tag if ethernet::is_tag(tag) => {
+                ethertype = *data.get(at + ethernet::TAG_LEN - 2..)?.first_chunk()?;
+                at += ethernet::TAG_LEN;
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// PPP (RFC 1661, RFC 1662): address and control octets may be left out, and so may the first octet of the protocol.
 fn behind_ppp(data: &[u8], mut at: usize) -> Option<usize> {
+    const IPV4: u8 = 0x21;
     const IPV6: u8 = 0x57;
     if data.get(at..)?.starts_with(&[0xFF, 0x03]) {
         at += 2;
     }
     match *data.get(at..)? {
-        [0, IPV6, ..] => Some(at + 2),
-        [IPV6, ..] => Some(at + 1),
+        [0, IPV4 | IPV6, ..] => Some(at + 2),
+        [IPV4 | IPV6, ..] => Some(at + 1),
         _ => None,
     }
 }

@@ -32,6 +32,14 @@ fn a_key_goes_with_its_numbers() {
     let found = flow.key(id, 0, &mut state).expect("there");
     assert_eq!((found.base_nonce(), found.extra, state.to_words()), ([1; 12], [8, 9], [5; 8]));
     assert!(flow.key(id, 1, &mut state).is_none() && flow.key(SecretId::new(0, 4), 0, &mut state).is_none());
+    // A worker whose ring is older comes with its secret's name, which is that of the key that is there.
+    let newer = Numbers { generation: 4, ..numbers };
+    flow.set_numbers(newer);
+    flow.use_in_lanes(Some((Form::Encrypted, id)));
+    assert!(!keyed());
+    flow.set_numbers(numbers);
+    flow.use_in_lanes(Some((Form::Encrypted, id)));
+    assert!(keyed());
     // The last of this Kri, then the first of the next one, whose key is another.
     assert_eq!(flow.take(Some(3)).map(|n| (n.kri, n.index)), Ok((0, 32_766)));
     assert!(keyed());

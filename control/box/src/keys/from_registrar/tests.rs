@@ -15,6 +15,7 @@ fn keys(revision: u64, sealing: Option<(u32, u8, Duration)>, opening: &[(u8, &[(
     let prefixes = vec!["2001:db8::/32".parse().expect("a prefix")];
     Keys {
         revision,
+        scope: protocol::suite::Scope::Node,
         token: None,
         sealing: sealing.map(|(generation, octet, expires_in)| SealingKeys {
             generation,
