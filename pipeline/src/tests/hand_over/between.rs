@@ -10,8 +10,10 @@ use protocol::wire::option::Form;
 /// A packet, and what happens when it is asked whether it may be written to.
 struct Between<'a> {
     packet: VecBuf,
-    then: Option<Box<dyn FnOnce(&VecBuf) + 'a>>,
+    then: Option<Then<'a>>,
 }
+
+type Then<'a> = Box<dyn FnOnce(&VecBuf) + 'a>;
 
 impl PacketBuf for Between<'_> {
     fn data(&self) -> &[u8] {

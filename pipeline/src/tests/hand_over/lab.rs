@@ -32,11 +32,20 @@ pub struct Queue {
     log: Log,
     /// Packets that it still takes.
     pub room: usize,
+    /// Looks on when packets are sent.
+    pub watch: Option<Box<dyn FnMut() + Send>>,
 }
 
 impl Queue {
     fn new(log: &Log) -> Self {
-        Self { arriving: VecDeque::new(), at_once: [BURST; 2], random: 99, log: Arc::clone(log), room: usize::MAX }
+        Self {
+            arriving: VecDeque::new(),
+            at_once: [BURST; 2],
+            random: 99,
+            log: Arc::clone(log),
+            room: usize::MAX,
+            watch: None,
+        }
     }
 }
 
@@ -50,6 +59,9 @@ impl PortQueue for Queue {
     }
 
     fn transmit(&mut self, packets: &mut ArrayVec<VecBuf, BURST>) {
+        if let Some(watch) = &mut self.watch {
+            watch();
+        }
         let count = packets.len().min(self.room);
         self.room -= count;
         self.log.lock().expect("no panic").extend(packets.drain(..count));

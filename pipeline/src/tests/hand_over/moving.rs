@@ -9,6 +9,7 @@ use crate::state::policies::{Mode, OutboundAction, Policy};
 use crate::state::rules::{Oversize, PathConfig};
 use crate::testing;
 use crate::tests::allocations;
+use std::sync::{Arc, Mutex};
 
 const STREAK_LEN: usize = STREAK as usize;
 
@@ -43,6 +44,25 @@ fn a_flow_moves_to_where_its_packets_come() {
     lab.check_audit();
     let (b, _) = lab.check_sent();
     assert_eq!((b.skipped.get(), b.reordered.get()), (0, 0));
+}
+
+/// Who gets the flow may send its next packets at once: what was handed over before has to be on its way by then.
+#[test]
+fn what_was_handed_over_is_sent_before_its_flow_is_given_away() {
+    let mut lab = Lab::new("sent-first", 2, sealing());
+    lab.arrive(0, 1, 1);
+    lab.poll(0);
+    let owners = Arc::new(Mutex::new(Vec::new()));
+    let (shared, seen) = (lab.a.shared.clone(), Arc::clone(&owners));
+    lab.outside[0].watch = Some(Box::new(move || {
+        let owner = shared.table.iter().next().map(|flow| flow.owner());
+        seen.lock().expect("no panic").push(owner);
+    }));
+    for _ in 0..STREAK_LEN / 4 {
+        hand(&mut lab, 1, 0, 1, 4);
+    }
+    assert_eq!(lab.owner(1), 1, "it was given away");
+    assert_eq!(*owners.lock().expect("no panic"), [Some(0); STREAK_LEN / 4]);
 }
 
 #[test]
