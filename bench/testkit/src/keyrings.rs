@@ -99,6 +99,7 @@ mod tests {
     use pipeline::state::worker::Worker;
     use protocol::prseq::MasterKey;
     use protocol::wire::option::Form;
+    use std::sync::Arc;
 
     fn worker(side: Side) -> Worker {
         let config = PathConfig {
