@@ -143,7 +143,7 @@ def run(command, test):
     target = PLACE / ("loom" if command == LOOM else "build")
     environment = {**os.environ, **flags, "CARGO_TARGET_DIR": str(target)}
     try:
-        done = subprocess.run([*command.split(), test], cwd=TREE, env=environment, capture_output=True, text=True, timeout=900)
+        done = subprocess.run([*command.split(), test], cwd=TREE, env=environment, capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired:
         return True, True, "test it (hangs) ... FAILED"
     said = done.stdout + done.stderr
