@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -142,13 +143,17 @@ def run(command, test):
     flags = {"RUSTFLAGS": "--cfg loom -Awarnings"} if command == LOOM else {"RUSTFLAGS": "-Awarnings"}
     target = PLACE / ("loom" if command == LOOM else "build")
     environment = {**os.environ, **flags, "CARGO_TARGET_DIR": str(target)}
+    child = subprocess.Popen([*command.split(), test], cwd=TREE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             text=True, start_new_session=True)
     try:
-        done = subprocess.run([*command.split(), test], cwd=TREE, env=environment, capture_output=True, text=True, timeout=300)
+        said, _ = child.communicate(timeout=300)
     except subprocess.TimeoutExpired:
+        # The tests are cargo's children: they end with its group.
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
         return True, True, "test it (hangs) ... FAILED"
-    said = done.stdout + done.stderr
     ran = sum(map(int, re.findall(r"running (\d+) test", said)))
-    return ran > 0, done.returncode != 0, said
+    return ran > 0, child.returncode != 0, said
 
 
 def leave_out(file, edits):

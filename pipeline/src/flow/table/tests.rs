@@ -1,6 +1,7 @@
 //! The table under workers and ageing.
 
 use super::*;
+use protocol::aead::KeyState;
 use protocol::sender::Numbers;
 
 fn tuple(i: u32) -> FiveTuple {
@@ -69,6 +70,25 @@ fn a_flow_that_left_goes_on_where_it_stopped() {
     for i in 0..64 {
         assert_eq!(insert(&table, i, 10_000), Ok((1, true)), "flow {i} must not use n = 0 again");
     }
+}
+
+#[test]
+fn a_record_that_is_free_remembers_no_key_and_nobody() {
+    let table = FlowTable::new(TableSize { capacity: 1, tombstones: 16 }, [7; 16]);
+    let mut ager = Ager::new(Quiescence::new(1));
+    assert_eq!(insert(&table, 3, 0), Ok((0, true)));
+    let flow = table.record(0).expect("a record");
+    let key = || {
+        let mut key = KeyState::ZERO;
+        flow.front.key.load(&mut key);
+        key.to_words()
+    };
+    flow.front.key.store(&KeyState::from_words([5; 8]));
+    assert_eq!((key(), flow.back.tuple()), ([5; 8], tuple(3)));
+    ager.step(&table, 10_000, 1_000, 1);
+    ager.step(&table, 10_000, 1_000, 0);
+    assert_eq!((ager.expired, table.used()), (1, 0));
+    assert_eq!((key(), flow.back.words()), ([0; 8], [0; 5]), "overwritten");
 }
 
 #[test]
