@@ -3,7 +3,7 @@
 """Leaves out each step of the nonce promise (docs/architecture.md) in a copy of the tree, and sees that its test fails.
 
 Usage: .ci/left_out.py [WORD...]: the steps whose names have one of these words, all by default. In target/left-out; a step
-takes half a minute or so. Not all of them have been run yet: docs/testing.md says which. Exit 1 when a step can be left out and its test passes, or is not there.
+takes half a minute or so. docs/testing.md says what was seen. Exit 1 when a step can be left out and its test passes, or is not there.
 """
 
 import os
