@@ -32,6 +32,9 @@ use protocol::wire::profile;
 
 const FORM: Form = Form::Encrypted;
 
+/// Peers whose lines stay in the first level of the cache beside all else.
+const FEW_PEERS: usize = 32;
+
 /// A packet of the short way.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
@@ -388,9 +391,12 @@ impl Boxes<'_> {
         self.before
     }
 
-    /// Asks for what `of` looks at of these packets, some while before it does.
+    /// Asks for what `of` looks at of these packets, some while before it does; not where all peers' lines are at hand anyway.
     #[inline]
     fn ask_for(&self, table: &FlowTable, lanes: &Lanes, mut left: u32) {
+        if self.ring.peers.len() <= FEW_PEERS {
+            return;
+        }
         let mut before = None;
         while left != 0 {
             let p = left.trailing_zeros() as usize;
