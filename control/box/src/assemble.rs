@@ -23,8 +23,6 @@ use pipeline::state::hand_over::HandOver;
 use pipeline::state::shared::Shared;
 use pipeline::state::worker::Worker;
 use pipeline::worker;
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -82,19 +80,20 @@ impl RunningBox {
             ),
         }
         let (ports, queues, lcores) = opened.start(usize::from(config.workers.burst))?;
+        let status = Arc::<Status>::default();
         let mut this = Self {
             shared,
-            keys: keys.map(|keys| Rc::new(RefCell::new(keys))),
+            keys: keys.map(|keys| Keys::new(keys, Arc::clone(&status))),
             ports: Arc::new(ports),
             workers: Workers::new(Arc::clone(stop)),
             counters: Vec::new(),
             clock,
-            status: Arc::default(),
+            status,
             started: Instant::now(),
         };
         this.start_workers(config, queues, &lcores, stop)?;
         let [inside, outside] = this.ports.names();
-        let generation = this.keys.as_ref().and_then(|keys| keys.borrow().generation());
+        let generation = this.keys.as_ref().and_then(Keys::generation);
         tracing::info!(
             "ready: forwarding between {inside} and {outside} with {} worker(s), {}; flow table {} flows, {} MiB; outside MTU {outside_mtu}",
             this.workers.count(),
@@ -161,7 +160,7 @@ impl RunningBox {
         tracing::debug!("the control thread's tasks: {}", schedule.describe());
         while !stop.load(Ordering::Relaxed) && self.workers.all_at_work() {
             match &self.keys {
-                Some(keys) => keys.borrow().wait(STEP),
+                Some(keys) => keys.wait(STEP),
                 None => std::thread::sleep(STEP),
             }
             schedule.turn(Now { since_start: self.started.elapsed(), at: Instant::now(), ns: self.clock.now_ns() });
@@ -172,7 +171,7 @@ impl RunningBox {
             tracing::error!("the box stops: {error:#}");
         }
         if let Some(keys) = &self.keys {
-            keys.borrow_mut().persist();
+            keys.change(KeySource::persist);
         }
         drop((server, schedule));
         let counts = source();
@@ -190,13 +189,13 @@ impl RunningBox {
         let mut tasks: Vec<Box<dyn Task>> = Vec::new();
         if let (Some(watcher), Some(keys)) = (watcher, &self.keys) {
             let noticed = move || watcher.take().collect();
-            tasks.push(Box::new(Resumption { noticed, keys: Rc::clone(keys) }));
+            tasks.push(Box::new(Resumption { noticed, keys: keys.clone() }));
         }
         tasks.push(Box::new(Ageing::new(shared(), status())));
         tasks.push(Box::new(Resyncing::new(shared(), status())));
         if let Some(keys) = &self.keys {
-            tasks.push(Box::new(UrgentKeys { keys: Rc::clone(keys), status: status() }));
-            tasks.push(Box::new(Generations { keys: Rc::clone(keys), shared: shared() }));
+            tasks.push(Box::new(UrgentKeys(keys.clone())));
+            tasks.push(Box::new(Generations { keys: keys.clone(), shared: shared() }));
         }
         tasks.push(Box::new(Paths(shared())));
         let pci = [&config.inside, &config.outside].iter().all(|p| matches!(p.device, Device::Pci(_)));

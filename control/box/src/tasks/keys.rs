@@ -9,16 +9,44 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The keys, which several tasks of the control thread look after.
-pub type Keys = Rc<RefCell<KeySource>>;
+/// The keys, which several tasks of the control thread look after. What they come to is in the status when a task has
+/// done its part, and so is what the box prints at its end.
+#[derive(Clone)]
+pub struct Keys {
+    source: Rc<RefCell<KeySource>>,
+    status: Arc<Status>,
+}
+
+impl Keys {
+    /// These keys; `status` is told of the generation, and of the registration, at once and after each change.
+    #[must_use]
+    pub fn new(source: KeySource, status: Arc<Status>) -> Self {
+        let this = Self { source: Rc::new(RefCell::new(source)), status };
+        this.change(|_| ());
+        this
+    }
+
+    /// Does something with the keys, and tells the status what came of it.
+    pub fn change(&self, with: impl FnOnce(&mut KeySource)) {
+        let mut keys = self.source.borrow_mut();
+        with(&mut keys);
+        self.status.set_keys(keys.generation(), keys.registration());
+    }
+
+    /// Waits for keys to come, at most so long.
+    pub fn wait(&self, most: Duration) {
+        self.source.borrow().wait(most);
+    }
+
+    /// Generation sealed under.
+    #[must_use]
+    pub fn generation(&self) -> Option<u32> {
+        self.source.borrow().generation()
+    }
+}
 
 /// Takes keys into use that have come, and leaves those that have expired.
-pub struct UrgentKeys {
-    /// The keys.
-    pub keys: Keys,
-    /// Is told of the generation, and of the registration.
-    pub status: Arc<Status>,
-}
+pub struct UrgentKeys(pub Keys);
 
 impl Task for UrgentKeys {
     fn name(&self) -> &'static str {
@@ -30,9 +58,7 @@ impl Task for UrgentKeys {
     }
 
     fn run(&mut self, now: Now) {
-        let mut keys = self.keys.borrow_mut();
-        keys.quick_tick(now.at);
-        self.status.set_keys(keys.generation(), keys.registration());
+        self.0.change(|keys| keys.quick_tick(now.at));
     }
 }
 
@@ -54,12 +80,13 @@ impl Task for Generations {
     }
 
     fn run(&mut self, now: Now) {
-        self.keys.borrow_mut().tick(&self.shared, now.at);
+        self.keys.change(|keys| keys.tick(&self.shared, now.at));
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::ageing::tests::shared;
     use super::super::tests::at;
     use super::*;
     use crate::config::Config;
@@ -68,9 +95,10 @@ pub(crate) mod tests {
     use common::config::Checks;
     use common::key_file::{KeyFile, Node, Scope, Side};
     use protocol::suite::Suite;
+    use std::time::Instant;
 
-    /// Keys of a file of two nodes, in use, and the directory they are in.
-    pub fn keys_of_a_file() -> (Keys, tempfile::TempDir) {
+    /// Keys of a file of two nodes, in use, what is told of them, and the directory they are in.
+    pub fn keys_of_a_file() -> (Keys, Arc<Status>, tempfile::TempDir) {
         let dir = tempfile::tempdir().expect("a directory");
         let node = |name: &str, side, prefix: &str| Node {
             name: name.into(),
@@ -88,16 +116,39 @@ pub(crate) mod tests {
             .expect("keys")
             .expect("a key file's");
         keys.start();
-        (Rc::new(RefCell::new(keys)), dir)
+        let status = Arc::<Status>::default();
+        (Keys::new(keys, Arc::clone(&status)), status, dir)
+    }
+
+    /// Generation that the status tells.
+    pub fn told(status: &Status) -> Option<u32> {
+        let mut counts = Counts::default();
+        status.fill(&mut counts, Duration::from_secs(3));
+        assert!(counts.registration.is_none());
+        counts.generation
     }
 
     #[test]
-    fn the_status_says_what_is_sealed_under() {
-        let (keys, _dir) = keys_of_a_file();
-        let status = Arc::<Status>::default();
-        UrgentKeys { keys, status: Arc::clone(&status) }.run(at(0));
-        let mut counts = Counts::default();
-        status.fill(&mut counts, Duration::from_secs(3));
-        assert_eq!((counts.generation, counts.registration.is_none()), (Some(1), true));
+    fn the_status_says_what_is_sealed_under_from_the_start_and_after_each_task() {
+        let (keys, status, dir) = keys_of_a_file();
+        assert_eq!(told(&status), Some(1), "before any task has run");
+        UrgentKeys(keys.clone()).run(at(0));
+        assert_eq!(told(&status), Some(1));
+        // It is left, and the next one cannot be taken: a directory is where the state file was.
+        let mut files = std::fs::read_dir(dir.path()).expect("directory").flatten().map(|e| e.path());
+        let state = files.find(|p| p.extension().is_some_and(|e| e == "state")).expect("state file");
+        std::fs::rename(&state, dir.path().join("aside")).expect("moved");
+        std::fs::create_dir(&state).expect("something else in its place");
+        keys.change(|keys| keys.resumed(crate::resumption::Cause::ALL[0]));
+        assert_eq!(told(&status), None);
+        // It is back, and the task that takes the next generation tells it itself.
+        std::fs::remove_dir(&state).expect("removed");
+        std::fs::rename(dir.path().join("aside"), &state).expect("back");
+        let (mut task, start) = (Generations { keys, shared: shared() }, Instant::now());
+        while told(&status).is_none() && start.elapsed() < Duration::from_secs(60) {
+            task.run(at(0));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(told(&status), Some(2));
     }
 }

@@ -25,27 +25,27 @@ impl<N: FnMut() -> Vec<Cause>> Task for Resumption<N> {
 
     fn run(&mut self, _: Now) {
         for cause in (self.noticed)() {
-            self.keys.borrow_mut().resumed(cause);
+            self.keys.change(|keys| keys.resumed(cause));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::tests::keys_of_a_file;
+    use super::super::keys::tests::{keys_of_a_file, told};
     use super::super::tests::at;
     use super::*;
-    use std::rc::Rc;
 
     #[test]
     fn a_box_that_was_resumed_leaves_its_generation_before_anything_else_is_done() {
-        let (keys, _dir) = keys_of_a_file();
-        assert_eq!(keys.borrow().generation(), Some(1));
+        let (keys, status, _dir) = keys_of_a_file();
+        assert_eq!(keys.generation(), Some(1));
         let mut noticed = vec![vec![Cause::ALL[0]], vec![]];
-        let mut task = Resumption { noticed: move || noticed.pop().unwrap_or_default(), keys: Rc::clone(&keys) };
+        let mut task = Resumption { noticed: move || noticed.pop().unwrap_or_default(), keys: keys.clone() };
         task.run(at(0));
-        assert_eq!(keys.borrow().generation(), Some(1), "nothing was noticed");
+        assert_eq!(keys.generation(), Some(1), "nothing was noticed");
         task.run(at(10));
-        assert_ne!(keys.borrow().generation(), Some(1));
+        assert_ne!(keys.generation(), Some(1));
+        assert_eq!(told(&status), keys.generation(), "and the status says so");
     }
 }
