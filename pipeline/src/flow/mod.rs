@@ -1,5 +1,6 @@
 //! Flows: what is known of each, and the table that all workers share.
 
+pub mod figures;
 pub mod hash;
 pub mod index;
 pub(crate) mod lookup;

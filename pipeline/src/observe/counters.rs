@@ -90,6 +90,18 @@ pub struct PolicyCounters {
     pub accepted: Counter,
     /// Options that did not.
     pub failed: Counter,
+    /// Numbers of the other side that never came.
+    pub lost: Counter,
+    /// Packets that came again.
+    pub duplicates: Counter,
+    /// Packets that came behind a later one.
+    pub late: Counter,
+    /// Round-trip times between the boxes.
+    pub round_trip: Histogram,
+    /// Delays at the other side.
+    pub server_delay: Histogram,
+    /// Both together.
+    pub end_to_end: Histogram,
 }
 
 /// Everything one worker counts.
