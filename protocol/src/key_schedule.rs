@@ -1,14 +1,23 @@
 //! From a shared secret to session keys (profile sections 4, 5 and 9), with the labeled HKDF of RFC 9180 section 4.
 
+mod short;
+
 use crate::aead::KeyState;
 use crate::five_tuple::FiveTuple;
 use crate::nonce::{NN, nonce};
 use crate::suite::{Aead, Kdf, Suite};
 use hkdf::Hkdf;
 use sha2::{Sha256, Sha384, Sha512};
+use short::ShortExpand;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing, optimization_barrier};
+
+/// In front of every label.
+const VERSION: &[u8] = b"HPKE-v1";
+
+/// The label of session keys.
+const SESSION: &[u8] = b"pdmv2_session";
 
 /// The largest Nh.
 pub const MAX_NH: usize = 64;
@@ -91,7 +100,7 @@ impl Ready {
         debug_assert!(info.len() <= 2 && out.len() <= 255 * 32);
         let (len, id) = ((out.len() as u16).to_be_bytes(), suite.id());
         let (first, second) = (info.first().copied().unwrap_or(&[]), info.get(1).copied().unwrap_or(&[]));
-        let parts: [&[u8]; 6] = [&len, b"HPKE-v1", &id, label, first, second];
+        let parts: [&[u8]; 6] = [&len, VERSION, &id, label, first, second];
         let done = match self {
             Self::Sha256(h) => h.expand_multi_info(&parts, out),
             Self::Sha384(h) => h.expand_multi_info(&parts, out),
@@ -105,7 +114,7 @@ impl Ready {
 #[must_use]
 pub fn labeled_extract(suite: &Suite, salt: &[u8], label: &[u8], ikm: &[u8]) -> Zeroizing<Vec<u8>> {
     let id = suite.id();
-    let parts: [&[u8]; 4] = [b"HPKE-v1", &id, label, ikm];
+    let parts: [&[u8]; 4] = [VERSION, &id, label, ikm];
     macro_rules! extract {
         ($hash:ty) => {{
             let mut extract = hkdf::HkdfExtract::<$hash>::new(Some(salt));
@@ -198,6 +207,8 @@ pub struct Secret {
 struct SecretState {
     octets: SharedSecret,
     ready: Ready,
+    /// For session keys that are one block of output.
+    short: Option<ShortExpand>,
 }
 
 impl core::fmt::Debug for Secret {
@@ -215,7 +226,8 @@ impl Secret {
             Kdf::Sha512 => Hkdf::from_prk(octets).map(Ready::Sha512),
         };
         let ready = ready.unwrap_or_else(|_| unreachable!("Nh octets are long enough for a PRK"));
-        Self { suite, state: Arc::new(SecretState { octets: SharedSecret::new(octets), ready }) }
+        let short = ShortExpand::new(&suite, SESSION, octets);
+        Self { suite, state: Arc::new(SecretState { octets: SharedSecret::new(octets), ready, short }) }
     }
 
     /// A secret that was handed over.
@@ -242,30 +254,39 @@ impl Secret {
     /// Key and base nonce for the packets of one 5-tuple under one Kri.
     #[must_use]
     pub fn session(&self, tuple: &FiveTuple, kri: u32) -> SessionKey {
-        let nk = self.suite.aead.nk();
+        let (nk, tuple) = (self.suite.aead.nk(), tuple.octets());
         let mut out = [0; 32 + NN];
-        self.state.ready.expand(
-            &self.suite,
-            b"pdmv2_session",
-            &[&tuple.octets(), &kri.to_be_bytes()],
-            &mut out[..nk + NN],
-        );
+        if let (Some(short), Some(first)) = (&self.state.short, out.first_chunk_mut()) {
+            *first = short.expand(&tuple, kri);
+        } else {
+            self.state.ready.expand(&self.suite, SESSION, &[&tuple, &kri.to_be_bytes()], &mut out[..nk + NN]);
+        }
         let mut session = SessionKey { key: [0; 32], base_nonce: [0; NN] };
         session.key[..nk].copy_from_slice(&out[..nk]);
         session.base_nonce.copy_from_slice(&out[nk..nk + NN]);
-        out.zeroize();
+        out.as_mut_slice().zeroize();
         session
     }
 }
 
 /// The draft's `SessionTemporaryKey`, and the base nonce beside it.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct SessionKey {
     /// The first Nk octets are the key, the others 0.
     pub key: [u8; 32],
     /// XORed with PRSEQ into each packet's nonce.
     pub base_nonce: [u8; NN],
 }
+
+impl Drop for SessionKey {
+    fn drop(&mut self) {
+        // As a whole; `zeroize` goes octet by octet.
+        (self.key, self.base_nonce) = ([0; 32], [0; NN]);
+        optimization_barrier(self);
+    }
+}
+
+impl ZeroizeOnDrop for SessionKey {}
 
 impl SessionKey {
     /// The nonce of the packet with this PRSEQ.
@@ -283,13 +304,23 @@ impl SessionKey {
 }
 
 /// A session key as the packet path keeps it.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct ReadyKey {
     /// The key and what is computed from it beforehand.
     pub state: KeyState,
     /// XORed with PRSEQ into each packet's nonce.
     pub base_nonce: [u8; NN],
 }
+
+impl Drop for ReadyKey {
+    fn drop(&mut self) {
+        // The state does it by itself.
+        self.base_nonce = [0; NN];
+        optimization_barrier(&self.base_nonce);
+    }
+}
+
+impl ZeroizeOnDrop for ReadyKey {}
 
 impl core::fmt::Debug for ReadyKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -2,7 +2,7 @@
 
 use crate::nonce::{NN, nonce_words};
 use crate::wire::profile::{AAD_LEN, ENCRYPTED_LEN, TEXT_LEN};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, optimization_barrier};
 
 /// Slots per call, at most.
 pub const BATCH: usize = 32;
@@ -24,11 +24,21 @@ const NOT_TEXT: usize = 128 - TEXT_LEN * 8;
 ///
 /// The powers of H are POLYVAL's (RFC 8452 appendix A). Round keys are made anew for each packet: that takes less time than
 /// to fetch them. Without AES-NI only the key is set; nothing else is used then.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 #[repr(C, align(64))]
 pub struct KeyState(pub(super) [[u8; 16]; 4]);
 
 const _: () = assert!(size_of::<KeyState>() == 64);
+
+impl Drop for KeyState {
+    fn drop(&mut self) {
+        // As a whole; `zeroize` goes octet by octet.
+        self.0 = [[0; 16]; 4];
+        optimization_barrier(self);
+    }
+}
+
+impl ZeroizeOnDrop for KeyState {}
 
 impl KeyState {
     /// No key.
