@@ -32,8 +32,14 @@ use threads::together;
 /// Keys that are not there, at most.
 const MOST_MISSES: usize = 1 << 20;
 
-/// Above so many flows filling and emptying takes so long that it is done by one thread only, unless `--full` is given.
-const FILLED_BY_ONE: usize = 2_000_000;
+/// Above so many flows filling and emptying takes minutes: it is done once and by one thread, and the rest less often, unless
+/// `--full` is given.
+const SELDOM_ABOVE: usize = 2_000_000;
+
+/// How often what does not change much from one time to the next is measured, by the number of flows.
+fn rounds_of(args: &FlowArgs, flows: usize, most: usize) -> usize {
+    if flows > SELDOM_ABOVE && !args.full { args.rounds.min(3) } else { args.rounds.min(most) }
+}
 
 /// What every ratio compares with.
 const PEER: &str = "rte_hash";
@@ -56,7 +62,7 @@ pub struct FlowArgs {
     /// Numbers of flows
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 65_536, 1_000_000, 8_000_000])]
     flows: Vec<usize>,
-    /// Also filling and emptying the largest tables with two threads, which takes minutes
+    /// The largest tables as often as the others, and filled by two threads too, which takes minutes
     #[arg(long)]
     full: bool,
 }
@@ -110,8 +116,10 @@ pub fn measure(args: &FlowArgs) -> Result<Report> {
         }
     }
     ensure!(!report.rows.is_empty(), "nothing could be measured: {}", report.notes.join("; "));
-    if !args.full && sizes.iter().any(|&s| s > FILLED_BY_ONE) {
-        report.notes.push(format!("insert: above {FILLED_BY_ONE} flows by one thread only (by two with --full)"));
+    if !args.full && sizes.iter().any(|&s| s > SELDOM_ABOVE) {
+        report.notes.push(format!(
+            "Above {SELDOM_ABOVE} flows: insert and age once, by one thread, the rest thrice (all of it with --full)."
+        ));
     }
     report.notes.extend(notes(huge));
     Ok(report)
@@ -175,10 +183,17 @@ fn one_size(args: &FlowArgs, eal: Option<&Eal>, flows: usize, report: &mut Repor
     ours.insert(0, &keys.known, &[])?;
     let records: Vec<&FlowBack> = own.iter().map(|whole| whole.back).collect();
     ours.remove(&keys.known)?;
-    let fillers = if flows > FILLED_BY_ONE && !args.full { 1 } else { cores.min(2) };
+    let fillers = if flows > SELDOM_ABOVE && !args.full { 1 } else { cores.min(2) };
     for threads in 1..=fillers {
         let mut turns = turns(&tables);
-        let rounds = if flows > 500_000 { args.rounds.min(3) } else { args.rounds.min(5) };
+        let seldom = flows > SELDOM_ABOVE && !args.full;
+        let rounds = args.rounds.min(if seldom {
+            1
+        } else if flows > 500_000 {
+            3
+        } else {
+            5
+        });
         let inserts =
             measured(rounds, &mut turns, report, |turn| fill_and_empty(eal, turn, threads, &keys.known, &records))?;
         // Who cannot be filled has nothing to be looked up in.
@@ -205,7 +220,7 @@ fn one_size(args: &FlowArgs, eal: Option<&Eal>, flows: usize, report: &mut Repor
             ("miss", &keys.misses, false, false),
         ] {
             let mut turns = turns(&tables);
-            let figures = measured(args.rounds, &mut turns, report, |turn| {
+            let figures = measured(rounds_of(args, flows, usize::MAX), &mut turns, report, |turn| {
                 let work = args.lookups.div_ceil(BURST);
                 let start = turn.at;
                 turn.at += work * threads;
@@ -283,7 +298,7 @@ fn beside_churn<'a>(
     let flows = keys.known.len();
     let visitors = &keys.unknown[..memory::visitors(flows)];
     let mut turns = turns(tables);
-    let hits = measured(args.rounds, &mut turns, report, |turn| {
+    let hits = measured(rounds_of(args, flows, 5), &mut turns, report, |turn| {
         let (table, at, work) = (turn.table, turn.at, args.lookups.div_ceil(BURST));
         turn.at += work;
         let done = AtomicBool::new(false);

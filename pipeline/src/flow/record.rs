@@ -115,6 +115,7 @@ const _: () = {
 /// Flags where they stand in `held`.
 const F: u64 = held(0, flags::F, 0);
 const CLEAR: u64 = held(0, flags::CLEAR, 0);
+const PDM: u64 = held(0, flags::PDM, 0);
 const UNKEYED: u64 = held(0, flags::UNKEYED, 0);
 const NOTED: u64 = held(0, flags::NOTED, 0);
 /// In `held`: who owns the flow.
@@ -293,17 +294,24 @@ impl WholeFlow<'_> {
         let (numbers, end) = (self.numbers(), self.front.nonce_end.load(Ordering::Relaxed));
         let (key, kri) = (self.back.key_id.load(Ordering::Relaxed), (end >> 32) as u32);
         let fits = |&(form, id): &(Form, SecretId)| {
-            // Options in clear are of whichever generation the flow is at.
+            // Options in clear are of whichever generation the flow is at; PDM has no order either.
             let of_it = form != Form::Encrypted || id.generation() == numbers.generation;
-            of_it && (key, kri) == (id.bits(), numbers.kri)
+            form == Form::Pdm || of_it && (key, kri) == (id.bits(), numbers.kri)
         };
         let flags = match lanes.filter(fits) {
             Some((Form::Encrypted, _)) => 0,
             Some((Form::Clear, _)) => CLEAR,
-            _ => UNKEYED,
+            Some((Form::Pdm, _)) => PDM,
+            None => UNKEYED,
         };
-        let held = self.front.held.load(Ordering::Relaxed) & !(UNKEYED | CLEAR | F);
+        let held = self.front.held.load(Ordering::Relaxed) & !(UNKEYED | CLEAR | PDM | F);
         self.front.held.store(held | flags | if kri & 1 == 1 { F } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// Whether the lanes must leave the flow's packets alone until [`WholeFlow::use_in_lanes`] tells otherwise. Only for its owner.
+    #[inline]
+    pub(crate) fn is_unkeyed(&self) -> bool {
+        self.front.held.load(Ordering::Relaxed) & UNKEYED != 0
     }
 
     /// The numbers given out under this generation, or, with `None`, to options in clear. `None`: the flow's are of another

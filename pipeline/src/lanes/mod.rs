@@ -102,8 +102,8 @@ pub struct View<'a> {
     pub name: u32,
     /// This worker.
     pub me: u16,
-    /// Which form's packets stay in the lanes: encrypted, or in clear (without AEAD; all else is the same). Those of any other
-    /// take the slow way.
+    /// Which form's packets stay in the lanes: encrypted, in clear (without AEAD; all else is the same), or PDM (without PRSEQ, too).
+    /// Those of any other take the slow way.
     pub form: Form,
     /// Now.
     pub now_ns: u64,
@@ -148,8 +148,7 @@ impl Lanes {
     #[inline]
     pub fn front<'a, B: PacketBuf>(&'a mut self, view: &View<'a>, packets: &mut [B]) -> Burst<'a> {
         let (set, scratch) = (self.set, &mut *self.scratch);
-        // PDM has nothing to do with the rest.
-        scratch.form = if view.form == Form::Clear { Form::Clear } else { Form::Encrypted };
+        scratch.form = view.form;
         let mut heads = [&NOWHERE; BURST];
         look(packets, scratch, &mut heads);
         let mut burst = Burst { set, scratch, records: [&NOBODY; BURST], fast: 0, numbered: 0 };

@@ -21,7 +21,8 @@ use protocol::prseq::Lanes as Orders;
 use protocol::suite::Aead;
 use protocol::sync::{Ordering, fence};
 use protocol::wire::ipv6;
-use protocol::wire::option::{Form, Metrics, Prefix6};
+use protocol::wire::option::{Form, Metrics, Prefix6, emit_pdm};
+use protocol::wire::tlv::PADN;
 
 /// Ethernet's type up to the IPv6 version and the traffic class.
 const KIND_AT: usize = 12;
@@ -31,6 +32,7 @@ const NEXT_AT: usize = 14 + ipv6::NEXT_HEADER_AT;
 const PATCH_AT: usize = 16;
 const HEADER: usize = Form::Encrypted.header_len();
 const CLEAR_HEADER: usize = Form::Clear.header_len();
+const PDM_HEADER: usize = Form::Pdm.header_len();
 
 /// Stages a to d: which packets are of the plain shape, which records are theirs, and which of them stay.
 #[inline(always)]
@@ -152,7 +154,7 @@ pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
         let order = record.order.each_ref().map(|half| half.load(Ordering::Relaxed));
         orders.set(j, order, s.numbers.as_flattened()[j] as u16);
     }
-    let prseqs = orders.prseqs();
+    let prseqs = if s.form == Form::Pdm { [0; BURST] } else { orders.prseqs() };
     for (j, (record, prseq)) in records.iter().zip(prseqs).enumerate().take(s.packed) {
         let number = s.numbers.as_flattened()[j];
         let psntp = (number >> 16) as u16;
@@ -178,19 +180,34 @@ pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
             delta_tlr: tlr.value,
             delta_tls: tls.value,
         };
+        s.heard.as_flattened_mut()[j] = received as u32;
+        s.slot.as_flattened_mut()[j] = log_slot(psntp, acknowledged);
+        let next = s.next.as_flattened()[j] as u8;
+        if s.form == Form::Pdm {
+            s.head.as_flattened_mut()[block_at(j)] = pdm_header(next, &metrics);
+            continue;
+        }
         let [low, high] = metrics.to_words();
         s.text.as_flattened_mut()[block_at(j)] = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
         s.order.as_flattened_mut()[j] = prseq.into();
-        s.heard.as_flattened_mut()[j] = received as u32;
-        s.slot.as_flattened_mut()[j] = log_slot(psntp, acknowledged);
         let f = (s.held.as_flattened()[j] >> 16 & u32::from(flags::F)) as u8;
         let option = Prefix6 { reserved: 0, prseq, f }.emit(s.form);
         let head = &mut s.head.as_flattened_mut()[block_at(j)];
-        head[..4].copy_from_slice(&[s.next.as_flattened()[j] as u8, s.form.header_units(), 1, 0]);
+        head[..4].copy_from_slice(&[next, s.form.header_units(), 1, 0]);
         head[4..10].copy_from_slice(&option);
         head[10..12].copy_from_slice(&prseq.to_be_bytes());
         head[12..].fill(0);
     }
+}
+
+/// The whole header of PDM: the option, and two octets of padding behind it.
+#[inline(always)]
+fn pdm_header(next: u8, metrics: &Metrics) -> [u8; PDM_HEADER] {
+    let mut header = [0; PDM_HEADER];
+    header[..2].copy_from_slice(&[next, Form::Pdm.header_units()]);
+    header[2..14].copy_from_slice(&emit_pdm(metrics));
+    header[14] = PADN;
+    header
 }
 
 /// Nanoseconds from a packed time to another time, of which the lowest 47 bits count; 0 if there is no time, or if the other
@@ -239,10 +256,12 @@ pub(super) fn place<B: PacketBuf>(packets: &mut [B], s: &Scratch) -> u32 {
         let packet = packets.get_mut(usize::from(p));
         let Some(window) = packet.and_then(|packet| packet.grow_window(s.form.header_len())) else { continue };
         match (s.form, s.tagged >> p & 1 != 0) {
+            (Form::Encrypted, false) => put::<HEADER, 0>(window, j, s),
+            (Form::Encrypted, true) => put::<HEADER, 4>(window, j, s),
             (Form::Clear, false) => put::<CLEAR_HEADER, 0>(window, j, s),
             (Form::Clear, true) => put::<CLEAR_HEADER, 4>(window, j, s),
-            (_, false) => put::<HEADER, 0>(window, j, s),
-            (_, true) => put::<HEADER, 4>(window, j, s),
+            (Form::Pdm, false) => put::<PDM_HEADER, 0>(window, j, s),
+            (Form::Pdm, true) => put::<PDM_HEADER, 4>(window, j, s),
         }
         done |= 1 << p;
     }
@@ -258,7 +277,9 @@ fn put<const H: usize, const TAG: usize>(window: &mut Window, j: usize, s: &Scra
     let header = &mut frame[PLAIN_UPPER..PLAIN_UPPER + H];
     // Each is written over what the one before it has too much.
     header[..16].copy_from_slice(&block(&s.head));
-    header[10..24].copy_from_slice(&block(&s.text)[..14]);
+    if H > PDM_HEADER {
+        header[10..24].copy_from_slice(&block(&s.text)[..14]);
+    }
     if H == HEADER {
         header[24..].copy_from_slice(&block(&s.tag));
     }

@@ -45,7 +45,12 @@ const _: () = {
 /// What `held` has in its low half if this worker holds the flow and it gets this form, F not counted. Whatever else is
 /// set is out of the way.
 pub(super) const fn held_by(me: u16, form: Form) -> u32 {
-    held(me, if matches!(form, Form::Clear) { flags::CLEAR } else { 0 }, 0) as u32
+    let flags = match form {
+        Form::Encrypted => 0,
+        Form::Clear => flags::CLEAR,
+        Form::Pdm => flags::PDM,
+    };
+    held(me, flags, 0) as u32
 }
 
 /// One packet more, in [`Meter::next`]. Its index is below [`INDEX_LIMIT`] + [`BURST`] and does not run over into the PSNTP.

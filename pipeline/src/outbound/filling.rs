@@ -50,6 +50,10 @@ fn fill_forms(
         let (form, number) = (form_of(c), c.number);
         let slot = slots.next(form) % BURST;
         if form == Form::Pdm {
+            // It has neither key nor order: there is nothing to wait for.
+            if c.flow.is_unkeyed() {
+                c.flow.use_in_lanes(ring.lanes_of(form, c.link_local));
+            }
             continue;
         }
         let shared_with = |b: &Chosen<'_>| {

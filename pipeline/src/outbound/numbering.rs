@@ -60,7 +60,8 @@ pub(super) fn number(
             without & 1 << (at - 1) == 0
         });
     }
-    let all = slow | in_lanes.as_ref().map_or(0, lanes::Burst::fast);
+    let counts = |lanes: &&lanes::Burst<'_>| lanes.form() != Form::Pdm;
+    let all = slow | in_lanes.as_ref().filter(counts).map_or(0, lanes::Burst::fast);
     let first = shared.take_global_pointer(false, all.count_ones());
     let mut local = shared.take_global_pointer(true, locals);
     for c in chosen.iter_mut().filter(|c| c.form != Form::Pdm) {

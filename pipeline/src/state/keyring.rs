@@ -143,10 +143,10 @@ impl KeyRing {
     pub(crate) fn lanes_of(&self, form: Form, link_local: bool) -> Option<(Form, SecretId)> {
         let id = match form {
             Form::Encrypted => self.sealer.as_ref().filter(|sealer| sealer.aead == Aead::Aes128Gcm)?.id(),
-            Form::Clear => SecretId::new(NO_SECRET, IN_CLEAR),
-            Form::Pdm => return None,
+            Form::Clear | Form::Pdm => SecretId::new(NO_SECRET, IN_CLEAR),
         };
-        (!link_local).then_some((form, id))
+        // PDM does not count by a Global Pointer.
+        (!link_local || form == Form::Pdm).then_some((form, id))
     }
     /// A peer by its number.
     #[inline]

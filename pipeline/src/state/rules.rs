@@ -105,7 +105,7 @@ pub struct Rules {
     pub config: PathConfig,
     /// What none of the policies can name.
     pub(crate) sieve: Sieve,
-    only_clear: bool,
+    lanes_form: Option<Form>,
     ways: Box<[Way]>,
     standings: Box<[Standing]>,
     /// A flow's word for the first policy; the others' follow.
@@ -134,7 +134,7 @@ impl Rules {
         }
         Self {
             sieve: Sieve::of(&config.policies),
-            only_clear: only_clear(&config.policies),
+            lanes_form: lanes_form(&config.policies),
             ways: config.policies.iter().map(|p| Way::of(p, config.outside_mtu)).collect(),
             standings: standings.into(),
             // A word comes again after 2^32 policies that were put in force. A flow cannot have been idle that long.
@@ -179,10 +179,10 @@ impl Rules {
         Some((index, self.ways.get(index)?))
     }
 
-    /// Of which form the options are that lanes put in under these rules: that in clear, if no policy has options sealed.
+    /// Of which form the options are that lanes put in under these rules: the greatest of those that policies have.
     #[inline]
-    pub(crate) const fn lanes_form(&self) -> Form {
-        if self.only_clear { Form::Clear } else { Form::Encrypted }
+    pub(crate) fn lanes_form(&self) -> Form {
+        self.lanes_form.unwrap_or(Form::Encrypted)
     }
 
     /// What the policy at this place means.
@@ -222,10 +222,10 @@ impl Rules {
     }
 }
 
-/// Whether options go in clear, and none of them sealed.
-fn only_clear(policies: &[Policy]) -> bool {
-    let forms = || policies.iter().filter(|p| p.outbound == OutboundAction::Add).filter_map(|p| p.mode.form());
-    forms().any(|form| form == Form::Clear) && !forms().any(|form| form == Form::Encrypted)
+/// The greatest form of options that are added.
+fn lanes_form(policies: &[Policy]) -> Option<Form> {
+    let forms = policies.iter().filter(|p| p.outbound == OutboundAction::Add).filter_map(|p| p.mode.form());
+    forms.max_by_key(|form| form.header_len())
 }
 
 /// Counts packets by policy: a counter is added to once for each run of packets of one policy.

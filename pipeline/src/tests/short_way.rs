@@ -199,7 +199,7 @@ proptest! {
     #[test]
     fn bursts_of_every_length_lead_to_the_same(
         packets in proptest::collection::vec((kind(), 0..6u8, 0..60usize), 2 * BURST),
-        clear in any::<bool>(),
+        mode in proptest::sample::select(&[Mode::Encrypted, Mode::Clear, Mode::Pdm][..]),
     ) {
         let mut off = ShortWay::new(Set::PORTABLE);
         off.resting.turn_off();
@@ -207,7 +207,7 @@ proptest! {
         worlds.extend(Set::available().map(|set| World::new(ShortWay::new(set))));
         // Until the flows are known, and the lanes do not rest.
         let known = Step::Burst((0..12).map(|i| (Kind::Plain, i % 6, 20)).collect(), 1);
-        let mut steps = vec![Step::Mode(if clear { Mode::Clear } else { Mode::Encrypted })];
+        let mut steps = vec![Step::Mode(mode)];
         steps.extend(core::iter::repeat_n(known, 10));
         steps.extend(lengths().map(|len| Step::Burst(packets[..len].to_vec(), len as u64)));
         for step in &steps {
@@ -224,14 +224,17 @@ proptest! {
 /// Nearly all packets do go the short way, the first two of a flow and those around a change of Kri aside.
 #[test]
 fn known_flows_go_the_short_way() {
-    for set in Set::available() {
+    for (set, mode) in
+        Set::available().flat_map(|set| [Mode::Encrypted, Mode::Clear, Mode::Pdm].map(|mode| (set, mode)))
+    {
         let mut world = World::new(ShortWay::new(set));
+        world.go(&Step::Mode(mode));
         let burst = Step::Burst((0..BURST as u8).map(|i| (Kind::Plain, i % 6, 20)).collect(), 1000);
         for _ in 0..6 * 1100 {
             world.go(&burst);
         }
         let (short, all) = (world.worker.lanes.resting.taken, 6 * 1100 * BURST as u64);
-        assert!(short > all - all / 20, "{set:?}: {short} of {all}");
+        assert!(short > all - all / 20, "{set:?}, {mode:?}: {short} of {all}");
         assert!(world.worker.counters.rotations_sealed.get() > 0);
     }
 }

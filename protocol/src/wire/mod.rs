@@ -7,5 +7,5 @@ pub mod ipv6;
 pub mod option;
 pub mod profile;
 mod routing;
-mod tlv;
+pub mod tlv;
 mod walk_error;

@@ -3,7 +3,7 @@
 /// Padding of one octet, the only option without a length.
 pub(crate) const PAD1: u8 = 0;
 /// Padding of two octets or more.
-pub(crate) const PADN: u8 = 1;
+pub const PADN: u8 = 1;
 /// Octets before the first option: Next Header and Hdr Ext Len.
 pub(crate) const FIRST_AT: usize = 2;
 

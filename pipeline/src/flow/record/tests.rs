@@ -55,12 +55,15 @@ fn a_key_goes_with_its_numbers() {
         (sealed(SecretId::new(0, 4)), false),
         (sealed(SecretId::new(1, 3)), false),
         (Some((Form::Clear, id)), true),
-        (Some((Form::Pdm, id)), false),
+        // PDM needs no key.
+        (Some((Form::Pdm, SecretId::new(9, 4))), true),
     ] {
         flow.use_in_lanes(lanes);
         assert_eq!(keyed(), expected, "{lanes:?}");
         let clear = matches!(lanes, Some((Form::Clear, _)));
-        assert_eq!(front.held.load(Ordering::Relaxed) & CLEAR != 0, clear, "{lanes:?}");
+        let flags = front.held.load(Ordering::Relaxed) & (CLEAR | PDM);
+        let pdm = matches!(lanes, Some((Form::Pdm, _)));
+        assert_eq!((flags == CLEAR, flags == PDM), (clear, pdm), "{lanes:?}");
     }
     flow.set_key(SecretId::new(9, 3), 1, &key, [8, 9], None);
     assert!(!keyed(), "an order without a key");

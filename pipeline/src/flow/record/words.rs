@@ -6,6 +6,8 @@ pub(crate) mod flags {
     pub(crate) const F: u16 = 1;
     /// The option goes in clear.
     pub(crate) const CLEAR: u16 = 1 << 1;
+    /// The option is PDM's.
+    pub(crate) const PDM: u16 = 1 << 2;
     /// The key that is there is not that of the next packet's number.
     pub(crate) const UNKEYED: u16 = 1 << 4;
     /// The last packets were handed over by another worker. The slow way takes note of the next.

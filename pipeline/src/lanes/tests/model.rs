@@ -12,7 +12,7 @@ use protocol::meter::Meter;
 use protocol::nonce::nonce;
 use protocol::suite::Aead;
 use protocol::wire::dest_opts::plan_insert;
-use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_encrypted};
+use protocol::wire::option::{Form, Metrics, Prefix6, emit_clear, emit_encrypted, emit_pdm};
 use std::sync::atomic::Ordering;
 
 /// What the slow way would know of a flow.
@@ -34,7 +34,8 @@ impl Model {
         packet.shape.is_plain()
             && match self.form {
                 Form::Clear => matches!(spec.state, State::Clear | State::ClearF),
-                _ => matches!(spec.state, State::Fine | State::FineF),
+                Form::Pdm => spec.state == State::Pdm,
+                Form::Encrypted => matches!(spec.state, State::Fine | State::FineF),
             }
             && packet.payload + 40 <= usize::from(LIMIT)
             && spec.index + flow.packets < INDEX_LIMIT
@@ -68,7 +69,8 @@ impl Model {
         let plan = plan_insert(&parsed.chain, &buffer.data()[parsed.l3..], self.form).expect("a plain packet");
         let option = match self.form {
             Form::Clear => emit_clear(&head, &metrics).to_vec(),
-            _ => emit_encrypted(&slot.aad, &slot.text, &slot.tag).to_vec(),
+            Form::Pdm => emit_pdm(&metrics).to_vec(),
+            Form::Encrypted => emit_encrypted(&slot.aad, &slot.text, &slot.tag).to_vec(),
         };
         assert!(rewrite::insert(&mut buffer, parsed.l3, &plan, &option));
         buffer

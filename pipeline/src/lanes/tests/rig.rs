@@ -22,7 +22,7 @@ pub const ME: u16 = 3;
 pub const LIMIT: u16 = 1460;
 
 /// The forms that packets have that stay in the lanes.
-pub const FORMS: [Form; 2] = [Form::Encrypted, Form::Clear];
+pub const FORMS: [Form; 3] = [Form::Encrypted, Form::Clear, Form::Pdm];
 
 /// What is the matter with a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +41,7 @@ pub enum State {
     /// Its option is another one.
     Clear,
     ClearF,
+    Pdm,
     /// Its key is not the next number's; another worker has handed its last packets over.
     Unkeyed,
     Noted,
@@ -48,7 +49,7 @@ pub enum State {
     Impostor,
 }
 
-pub const STATES: [State; 11] = [
+pub const STATES: [State; 12] = [
     State::Fine,
     State::FineF,
     State::Unknown,
@@ -57,6 +58,7 @@ pub const STATES: [State; 11] = [
     State::NotMine,
     State::Clear,
     State::ClearF,
+    State::Pdm,
     State::Unkeyed,
     State::Noted,
     State::Impostor,
@@ -129,6 +131,7 @@ impl World {
             State::FineF => flags::F,
             State::Clear => flags::CLEAR,
             State::ClearF => flags::CLEAR | flags::F,
+            State::Pdm => flags::PDM,
             State::Unkeyed => flags::UNKEYED,
             State::Noted => flags::NOTED,
             _ => 0,

@@ -64,7 +64,9 @@ fn stages(set: Set, form: Form, world: &World, step: &Step, now: u64) -> (Vec<(&
     set.times(&records, now + 700, &mut s);
     let words = [&s.order, &s.heard, &s.slot, &s.numbers, &s.held, &s.pointers];
     all.push(("times", left(n, 0, &[&s.head, &s.text], &[&s.patch], &words)));
-    set.seal(&records, &mut s);
+    if form != Form::Pdm {
+        set.seal(&records, &mut s);
+    }
     all.push(("seal", left(n, 0, &[&s.text, &s.tag], &[], &[])));
     // The rest of `Burst::back`; times and AEAD once more make the same of what is still there.
     let done = set.back(&records, &mut packets, now + 700, &mut s);

@@ -20,10 +20,13 @@ macro_rules! outbound {
         use protocol::sync::{Ordering, fence};
         use protocol::wire::ipv6;
         use protocol::wire::option::{Form, Prefix6};
+        use protocol::wire::profile::PDM;
+        use protocol::wire::tlv::PADN;
 
         const LOW_HALF: u32 = 0xFFFF;
         const HEADER: usize = Form::Encrypted.header_len();
         const CLEAR_HEADER: usize = Form::Clear.header_len();
+        const PDM_HEADER: usize = Form::Pdm.header_len();
 
         /// Register `I` of a block at `AT` in heads.
         #[inline]
@@ -241,7 +244,9 @@ macro_rules! outbound {
         #[inline]
         #[target_feature(enable = $features)]
         pub(super) fn times(records: &[&Record; BURST], sent_ns: u64, s: &mut Scratch) {
-            orders(records, s);
+            if s.form != Form::Pdm {
+                orders(records, s);
+            }
             // Hdr Ext Len and the padding before the option, behind Next Header; the option's first four octets.
             let begin = u32::from(s.form.header_units()) << 8 | 1 << 16;
             let kind = Prefix6::default().to_word(s.form) as u32;
@@ -271,20 +276,34 @@ macro_rules! outbound {
                     swap16(select(low, heard, shl::<16>(tlr))),
                     swap16(tls),
                 ];
-                store_blocks(&mut s.text, g, transpose(text));
                 store_words(round_mut(&mut s.heard, g), heard);
                 store_words(round_mut(&mut s.slot, g), log_slot(psntp, acknowledged));
+                let next = load_words(round(&s.next, g));
+                if s.form == Form::Pdm {
+                    store_blocks(&mut s.head, g, transpose(pdm_header(next, text)));
+                    continue;
+                }
+                store_blocks(&mut s.text, g, transpose(text));
                 let order = load_words(round(&s.order, g));
                 let f = and(shr::<16>(load_words(round(&s.held, g))), word(flags::F.into()));
                 let field = or(shl::<1>(order), f);
                 let head = [
-                    or(load_words(round(&s.next, g)), word(begin)),
+                    or(next, word(begin)),
                     word(kind),
                     swap16(or(field, shl::<16>(order))),
                     word(0),
                 ];
                 store_blocks(&mut s.head, g, transpose(head));
             }
+        }
+
+        /// The whole header of PDM, from the words of the metrics: without the Global Pointer, and with two octets of padding behind.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn pdm_header(next: Z, [scales, number, heard, tls]: Four) -> Four {
+            const BEGIN: u32 = u32::from_le_bytes([0, Form::Pdm.header_units(), PDM.option_type, Form::Pdm.data_len()]);
+            let low = word(LOW_HALF);
+            [or(next, word(BEGIN)), select(low, scales, number), heard, or(tls, word((PADN as u32) << 16))]
         }
 
         /// PRSEQ of the whole burst: half words, of packets p in the low and of p + 16 in the high half of a word.
@@ -369,10 +388,12 @@ macro_rules! outbound {
                 let packet = packets.get_mut(usize::from(p));
                 let Some(window) = packet.and_then(|packet| packet.grow_window(s.form.header_len())) else { continue };
                 match (s.form, s.tagged >> p & 1 != 0) {
+                    (Form::Encrypted, false) => put::<HEADER, 0>(window, j, s),
+                    (Form::Encrypted, true) => put::<HEADER, 4>(window, j, s),
                     (Form::Clear, false) => put::<CLEAR_HEADER, 0>(window, j, s),
                     (Form::Clear, true) => put::<CLEAR_HEADER, 4>(window, j, s),
-                    (_, false) => put::<HEADER, 0>(window, j, s),
-                    (_, true) => put::<HEADER, 4>(window, j, s),
+                    (Form::Pdm, false) => put::<PDM_HEADER, 0>(window, j, s),
+                    (Form::Pdm, true) => put::<PDM_HEADER, 4>(window, j, s),
                 }
                 done |= 1 << p;
             }
@@ -399,7 +420,7 @@ macro_rules! outbound {
             if H == HEADER {
                 header[10..26].copy_from_slice(&s.text.as_flattened()[at]);
                 header[24..].copy_from_slice(&s.tag.as_flattened()[at]);
-            } else {
+            } else if H == CLEAR_HEADER {
                 header[10..24].copy_from_slice(&s.text.as_flattened()[at][..14]);
             }
         }
