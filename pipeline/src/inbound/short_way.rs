@@ -1,8 +1,10 @@
 //! The short way of packets that come back: those whose flow the [lanes](crate::lanes::inbound) have found, under the key of the
-//! flow's packet before. Each stage is a loop over the burst's packets.
+//! flow's packet before, or in clear, which needs none. Each stage is a loop over the burst's packets.
 //!
 //! What does not go as it nearly always does is left to the slow way, with what is known of the packet by then: no key at hand,
 //! an option that the key does not open, a replay, a flow that an earlier packet of the burst has moved on.
+
+mod asked;
 
 use super::accounting::{gaps, sampled};
 use super::choosing::plan_of;
@@ -20,9 +22,10 @@ use crate::ports::BURST;
 use crate::state::keyring::KeyRing;
 use crate::state::rules::Rules;
 use arrayvec::ArrayVec;
+use asked::{Boxes, Trusted, Ways};
 use core::ptr;
-use core::sync::atomic::Ordering;
 use protocol::aead::KeyState;
+use protocol::key_line::SecretId;
 use protocol::nonce::xor_prseq;
 use protocol::receiver::Verdict;
 use protocol::suite::Aead;
@@ -30,15 +33,11 @@ use protocol::wire::ethernet::TAG_LEN as TAG;
 use protocol::wire::option::{Form, Metrics};
 use protocol::wire::profile;
 
-const FORM: Form = Form::Encrypted;
-
-/// Peers whose lines stay in the first level of the cache beside all else.
-const FEW_PEERS: usize = 32;
-
 /// A packet of the short way.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
     flow: WholeFlow<'a>,
+    /// Of an option in clear [`NO_GUESS`].
     pub(super) guess: Guess,
     /// The place of its policy among the rules.
     pub(super) policy: u32,
@@ -46,6 +45,8 @@ pub(super) struct Known<'a> {
     /// Whether its option is left in place.
     keeps: bool,
 }
+
+const NO_GUESS: Guess = Guess { id: SecretId::NONE, kri: 0, aead: Aead::Aes128Gcm };
 
 /// What a packet met that does not count as nearly all do.
 pub(super) enum Met {
@@ -72,6 +73,8 @@ impl Sums {
 /// The packets of a burst that go the short way, in order.
 pub(super) struct ShortWay<'a, 'l> {
     lanes: &'l mut Lanes,
+    /// The form of their options: encrypted, or in clear.
+    form: Form,
     known: &'l mut ArrayVec<Known<'a>, BURST>,
     /// They, and those of them whose options stay, as bits by their places.
     taken: u32,
@@ -92,15 +95,20 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         rules: &Rules,
         packets: &[B],
     ) -> Option<Self> {
-        if ring.peers.is_empty() || !lanes.are_asked() {
+        let form = rules.lanes_open()?;
+        if form == Form::Encrypted && ring.peers.is_empty() || !lanes.are_asked() {
             return None;
         }
         let (key, index, records) = table.view();
-        let found = lanes.front(&View { key, index, records, backs: table.backs() }, packets);
-        let mut this = Self { lanes, known, taken: 0, keeps: 0, aead: None };
-        if found != 0 {
-            this.choose(table, ring, rules, found);
-            this.take_keys();
+        let found = lanes.front(&View { key, index, records, backs: table.backs(), form }, packets);
+        let mut this = Self { lanes, form, known, taken: 0, keeps: 0, aead: None };
+        match form {
+            _ if found == 0 => {}
+            Form::Encrypted => {
+                this.choose(table, ring, rules, found);
+                this.take_keys();
+            }
+            Form::Clear | Form::Pdm => this.choose_clear(table, rules, found),
         }
         this.lanes.note(this.taken);
         (this.taken != 0).then_some(this)
@@ -109,7 +117,7 @@ impl<'a, 'l> ShortWay<'a, 'l> {
     /// Policy and guess of each, as the slow way has them. Packets that follow one another mostly have them in common.
     #[inline]
     fn choose(&mut self, table: &'a FlowTable, ring: &KeyRing, rules: &Rules, mut left: u32) {
-        let (mut ways, mut boxes) = (Ways { rules, before: None }, Boxes { ring, before: None });
+        let (mut ways, mut boxes) = (Ways { rules, form: self.form, before: None }, Boxes { ring, before: None });
         let f = self.lanes.f();
         boxes.ask_for(table, self.lanes, left);
         while left != 0 {
@@ -119,12 +127,30 @@ impl<'a, 'l> ShortWay<'a, 'l> {
             let Some((policy, keeps)) = ways.of(flow.back.policy()) else { continue };
             let Some((id, kri)) = flow.back.receiver.current() else { continue };
             let Some(Trusted { newest, aead, .. }) = boxes.of(id.peer(), flow.back.destination()) else { continue };
-            let same = (kri & 1 == f >> p & 1) & (newest <= id.generation()) & !flow.back.host_measures(FORM);
+            let same = (kri & 1 == f >> p & 1) & (newest <= id.generation()) & !flow.back.host_measures(self.form);
             if !same || *self.aead.get_or_insert(aead) != aead || self.known.is_full() {
                 continue;
             }
             flow.prefetch_window();
             self.known.push(Known { flow, guess: Guess { id, kri, aead }, policy, packet: p as u8, keeps });
+            self.taken |= 1 << p;
+            self.keeps |= u32::from(keeps) << p;
+        }
+    }
+
+    /// Policy of each whose option is in clear, as the slow way has it.
+    #[inline]
+    fn choose_clear(&mut self, table: &'a FlowTable, rules: &Rules, mut left: u32) {
+        let mut ways = Ways { rules, form: self.form, before: None };
+        while left != 0 {
+            let p = left.trailing_zeros();
+            left &= left - 1;
+            let Some(flow) = table.record(self.lanes.record(p as usize)) else { continue };
+            let Some((policy, keeps)) = ways.of(flow.back.policy()) else { continue };
+            let known = Known { flow, guess: NO_GUESS, policy, packet: p as u8, keeps };
+            if flow.back.host_measures(self.form) || self.known.try_push(known).is_err() {
+                continue;
+            }
             self.taken |= 1 << p;
             self.keeps |= u32::from(keeps) << p;
         }
@@ -159,7 +185,8 @@ impl<'a, 'l> ShortWay<'a, 'l> {
     /// What becomes of a packet if it is one of these and nothing comes between.
     #[inline]
     pub(super) fn outcome(&self, packet: usize) -> Option<Outcome> {
-        let done = if self.keeps >> packet & 1 == 0 { Outcome::Removed(FORM) } else { Outcome::Verified(FORM) };
+        let keeps = self.keeps >> packet & 1 != 0;
+        let done = if keeps { Outcome::Verified(self.form) } else { Outcome::Removed(self.form) };
         (self.taken >> packet & 1 != 0).then_some(done)
     }
 
@@ -179,6 +206,9 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         chosen: &mut ArrayVec<Chosen<'a>, BURST>,
         plans: &mut Plans,
     ) {
+        if self.form != Form::Encrypted {
+            return;
+        }
         let opened = self.open_batch();
         if self.taken & !opened != 0 {
             self.leave(opened, packets, outcomes, chosen, plans);
@@ -234,7 +264,7 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         plans: &mut Plans,
     ) -> Option<Chosen<'a>> {
         let p = usize::from(known.packet);
-        let (mut plan, mut option_at) = (None, PLAIN_UPPER + FORM.option_at());
+        let (mut plan, mut option_at) = (None, PLAIN_UPPER + self.form.option_at());
         if self.is_tagged(known) {
             let Some((l3, remove)) = packets.get(p).and_then(plan_of) else {
                 *outcomes.get_mut(p)? = Outcome::Passed(Reason::MalformedOption);
@@ -250,7 +280,7 @@ impl<'a, 'l> ShortWay<'a, 'l> {
             option_at: option_at as u32,
             packet: known.packet,
             plan,
-            form: FORM,
+            form: self.form,
             slot: None,
             derived: false,
             refused: false,
@@ -280,6 +310,15 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         now: u64,
     ) -> (usize, Option<Met>) {
         let (mut fine, mut met) = (0, None);
+        if self.form != Form::Encrypted {
+            for known in run {
+                known.flow.back.seen(now);
+                let (skipped, late) = known.flow.back.follow_clear(self.metrics(known).psntp);
+                gaps(known.flow, counters, skipped, late);
+                self.measure(known, counters, sums, now);
+            }
+            return (run.len(), None);
+        }
         // By themselves: each of them has locked instructions, for which a CPU waits until all stores before are done.
         for known in run {
             let psntp = self.metrics(known).psntp;
@@ -326,89 +365,18 @@ impl<'a, 'l> ShortWay<'a, 'l> {
     ) -> bool {
         let Some(packet) = packets.get_mut(usize::from(known.packet)).filter(|_| !known.keeps) else { return true };
         let is_ready = make_ready(packet, || counters.copied.add(1));
+        const SEALED: usize = Form::Encrypted.header_len();
+        const CLEAR: usize = Form::Clear.header_len();
         let done = is_ready
-            && if self.is_tagged(known) {
-                rewrite::strip_behind::<B, { FORM.header_len() }, { PLAIN_UPPER + TAG }>(packet)
-            } else {
-                rewrite::strip_behind::<B, { FORM.header_len() }, PLAIN_UPPER>(packet)
+            && match (self.form, self.is_tagged(known)) {
+                (Form::Encrypted, false) => rewrite::strip_behind::<B, SEALED, PLAIN_UPPER>(packet),
+                (Form::Encrypted, true) => rewrite::strip_behind::<B, SEALED, { PLAIN_UPPER + TAG }>(packet),
+                (_, false) => rewrite::strip_behind::<B, CLEAR, PLAIN_UPPER>(packet),
+                (_, true) => rewrite::strip_behind::<B, CLEAR, { PLAIN_UPPER + TAG }>(packet),
             };
         if let (false, Some(outcome)) = (done, outcomes.get_mut(usize::from(known.packet))) {
             *outcome = Outcome::Passed(Reason::ReadOnly);
         }
         done
-    }
-}
-
-/// What the policies mean, the last one asked for kept.
-struct Ways<'r> {
-    rules: &'r Rules,
-    before: Option<(u32, Option<(u32, bool)>)>,
-}
-
-impl Ways<'_> {
-    /// The policy of a flow's word, if the encrypted option is opened under it, and whether that stays.
-    #[inline]
-    fn of(&mut self, word: u32) -> Option<(u32, bool)> {
-        if let Some((_, told)) = self.before.filter(|(before, _)| *before == word) {
-            return told;
-        }
-        let opens = self.rules.way(word).filter(|(_, way)| way.opens == Some(FORM));
-        let told = opens.map(|(policy, way)| (policy as u32, way.keeps));
-        self.before = Some((word, told));
-        told
-    }
-}
-
-/// A box that speaks for all sources of a range.
-#[derive(Clone, Copy)]
-struct Trusted {
-    number: u16,
-    newest: u32,
-    aead: Aead,
-    range: (u128, u128),
-}
-
-/// The boxes, the last one asked for kept.
-struct Boxes<'r> {
-    ring: &'r KeyRing,
-    before: Option<Trusted>,
-}
-
-impl Boxes<'_> {
-    /// The box of this number, if it speaks for this source.
-    #[inline]
-    fn of(&mut self, number: u16, source: u128) -> Option<Trusted> {
-        let fits = |t: &Trusted| t.number == number && t.range.0 <= source && source <= t.range.1;
-        if let Some(trusted) = self.before.filter(fits) {
-            return Some(trusted);
-        }
-        let brief = self.ring.brief(number)?;
-        let range = match brief.range_of(source) {
-            Ok(range) => range?,
-            Err(()) => self.ring.peer(number)?.prefixes.range_of(source)?,
-        };
-        self.before = Some(Trusted { number, newest: brief.newest.load(Ordering::Relaxed), aead: brief.aead, range });
-        self.before
-    }
-
-    /// Asks for what `of` looks at of these packets, some while before it does; not where all peers' lines are at hand anyway.
-    #[inline]
-    fn ask_for(&self, table: &FlowTable, lanes: &Lanes, mut left: u32) {
-        if self.ring.peers.len() <= FEW_PEERS {
-            return;
-        }
-        let mut before = None;
-        while left != 0 {
-            let p = left.trailing_zeros() as usize;
-            left &= left - 1;
-            let current = table.record(lanes.record(p)).and_then(|flow| flow.back.receiver.current());
-            let Some(number) = current.map(|(id, _)| id.peer()).filter(|&number| before != Some(number)) else {
-                continue;
-            };
-            before = Some(number);
-            if let Some(brief) = self.ring.brief(number) {
-                protocol::prefetch::line(brief);
-            }
-        }
     }
 }

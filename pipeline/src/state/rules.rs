@@ -106,6 +106,7 @@ pub struct Rules {
     /// What none of the policies can name.
     pub(crate) sieve: Sieve,
     lanes_form: Option<Form>,
+    lanes_open: Option<Form>,
     ways: Box<[Way]>,
     standings: Box<[Standing]>,
     /// A flow's word for the first policy; the others' follow.
@@ -135,6 +136,7 @@ impl Rules {
         Self {
             sieve: Sieve::of(&config.policies),
             lanes_form: lanes_form(&config.policies),
+            lanes_open: lanes_open(&config.policies),
             ways: config.policies.iter().map(|p| Way::of(p, config.outside_mtu)).collect(),
             standings: standings.into(),
             // A word comes again after 2^32 policies that were put in force. A flow cannot have been idle that long.
@@ -185,6 +187,12 @@ impl Rules {
         self.lanes_form.unwrap_or(Form::Encrypted)
     }
 
+    /// Of which form the options are that lanes open. `None`: there are none.
+    #[inline]
+    pub(crate) fn lanes_open(&self) -> Option<Form> {
+        self.lanes_open
+    }
+
     /// What the policy at this place means.
     #[inline]
     pub(crate) fn way_at(&self, index: usize) -> Option<&Way> {
@@ -226,6 +234,12 @@ impl Rules {
 fn lanes_form(policies: &[Policy]) -> Option<Form> {
     let forms = policies.iter().filter(|p| p.outbound == OutboundAction::Add).filter_map(|p| p.mode.form());
     forms.max_by_key(|form| form.header_len())
+}
+
+/// The greatest form of options that are opened, but for PDM, which lanes do not know on its way back.
+fn lanes_open(policies: &[Policy]) -> Option<Form> {
+    let forms = policies.iter().filter(|p| p.inbound != InboundAction::Pass).filter_map(|p| p.mode.form());
+    forms.filter(|&form| form != Form::Pdm).max_by_key(|form| form.header_len())
 }
 
 /// Counts packets by policy: a counter is added to once for each run of packets of one policy.

@@ -138,6 +138,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// From this number on rules have options in clear, and no others.
+const IN_CLEAR: u8 = 8;
+
 /// The rules of the box that opens.
 fn rules(which: u8) -> PathConfig {
     let on_failure = [OnFailure::Drop, OnFailure::Strip, OnFailure::Pass][usize::from(which) % 3];
@@ -152,7 +155,11 @@ fn rules(which: u8) -> PathConfig {
     let policies = match which {
         0..3 => vec![policy(Mode::Encrypted)],
         3..6 => vec![verify, policy(Mode::Encrypted)],
-        _ => vec![clear, verify, Policy { ports: vec![(443, 443)], ..policy(Mode::Encrypted) }],
+        IN_CLEAR.. => vec![
+            Policy { inbound: InboundAction::Verify, ports: vec![(1002, 1003)], ..policy(Mode::Clear) },
+            policy(Mode::Clear),
+        ],
+        6..IN_CLEAR => vec![clear, verify, Policy { ports: vec![(443, 443)], ..policy(Mode::Encrypted) }],
     };
     PathConfig { mss_clamp: which.is_multiple_of(2), ..testing::config(policies) }
 }
@@ -212,9 +219,22 @@ impl World {
         let mut packet = VecBuf::new(&f);
         let sender = match sent {
             Sent::Next => 1,
-            Sent::Clear => 2,
+            // Where all goes in clear, the others' is the odd one.
+            Sent::Clear => {
+                if self.which < IN_CLEAR {
+                    2
+                } else {
+                    0
+                }
+            }
             Sent::Bare | Sent::NotIp => return packet,
-            _ => 0,
+            _ => {
+                if self.which < IN_CLEAR {
+                    0
+                } else {
+                    2
+                }
+            }
         };
         out(&mut self.senders[sender], &mut packet, self.now);
         packet
@@ -302,7 +322,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 400, ..ProptestConfig::with_cases(96) })]
     #[test]
-    fn both_ways_come_to_the_same(steps in prop::collection::vec(step(), 1..12), which in 0u8..8) {
+    fn both_ways_come_to_the_same(steps in prop::collection::vec(step(), 1..12), which in 0u8..10) {
         for set in Set::available() {
             let mut world = World::new(set, which);
             steps.iter().for_each(|step| world.go(step));
@@ -314,7 +334,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 100, ..ProptestConfig::with_cases(6) })]
     #[test]
-    fn bursts_of_every_length_come_to_the_same(packets in prop::collection::vec(packet(), 2 * BURST), which in 0u8..8) {
+    fn bursts_of_every_length_come_to_the_same(packets in prop::collection::vec(packet(), 2 * BURST), which in 0u8..10) {
         for set in Set::available() {
             let mut world = World::new(set, which);
             // Until the flows are known, and the lanes do not rest.
@@ -331,20 +351,24 @@ proptest! {
 /// Packets of the shape, of flows that are known, go the short way: all of them, tagged or not.
 #[test]
 fn known_flows_go_the_short_way() {
-    for set in Set::available() {
-        let mut world = World::new(set, 0);
+    for (set, which) in Set::available().flat_map(|set| [(set, 0), (set, IN_CLEAR)]) {
+        let mut world = World::new(set, which);
         let burst = |n: usize| -> Vec<Packet> {
-            (0..n).map(|i| ([Sent::Udp, Sent::Tagged, Sent::Tcp][i % 3], i as u16 / 3 % 7, 10, Way::Comes)).collect()
+            // Answers are UDP's.
+            let third = if which < IN_CLEAR { Sent::Tcp } else { Sent::Udp };
+            (0..n).map(|i| ([Sent::Udp, Sent::Tagged, third][i % 3], i as u16 / 3 % 7, 10, Way::Comes)).collect()
         };
         world.go(&Step::Burst(burst(BURST), 1));
         assert_eq!(world.workers[0].lanes_back.resting.taken, 0, "none is known");
+        // What comes in clear makes none known: its answer does.
+        world.go(&Step::Answers((0..7).collect()));
         for _ in 0..7 {
             world.go(&Step::Burst(burst(1), 1)); // while they are left alone
         }
         for n in [BURST, 1, 5, 17] {
             let before = world.workers[0].lanes_back.resting.taken;
             world.go(&Step::Burst(burst(n), 1));
-            assert_eq!(world.workers[0].lanes_back.resting.taken - before, n as u64, "{}", set.name());
+            assert_eq!(world.workers[0].lanes_back.resting.taken - before, n as u64, "{} {which}", set.name());
         }
         assert_eq!(world.workers[1].lanes_back.resting.taken, 0);
         assert_eq!(world.left(0), world.left(1));

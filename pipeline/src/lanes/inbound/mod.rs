@@ -1,6 +1,6 @@
 //! The lanes of packets that come back: which of a burst are of the measured shape (Ethernet with at most one VLAN tag, IPv6, a
-//! Destination Options header that holds nothing but an encrypted option as boxes write it, and behind it UDP, or TCP without
-//! SYN), and which records are their flows'.
+//! Destination Options header that holds nothing but an option as boxes write it, encrypted or in clear as the burst's form is, and
+//! behind it UDP, or TCP without SYN), and which records are their flows'.
 //!
 //! ```text
 //!   packets          look    heads, lengths; what is to be opened    (packet by packet)
@@ -39,19 +39,31 @@ use protocol::wire::ethernet::{TAG_LEN as TAG, is_tag};
 use protocol::wire::option::Form;
 use protocol::wire::profile::{AAD_LEN, PROFILE, TEXT_LEN};
 
-/// Where the upper layer begins, and the option.
-pub(in crate::lanes) const UPPER: usize = PLAIN_UPPER + Form::Encrypted.header_len();
-pub(in crate::lanes) const OPTION: usize = PLAIN_UPPER + Form::Encrypted.option_at();
-/// Octets of a frame that are looked at, from where it begins without its VLAN tag: up to the ports. The shortest packet of
-/// the shape has four more, those of a tag.
-pub(in crate::lanes) const HEAD: usize = UPPER + 4;
+/// Where the option begins.
+pub(in crate::lanes) const OPTION: usize = PLAIN_UPPER + PROFILE.option_at;
+/// Octets of a frame that stages look at themselves, from where it begins without its VLAN tag: up to the option's PRSEQ and F.
+pub(in crate::lanes) const HEAD: usize = OPTION + AAD_LEN;
 pub(in crate::lanes) type Head = [u8; HEAD];
+
+/// Octets up to the ports, which `look` looks at. The shortest packet of the shape has four more, those of a tag.
+const fn up_to_ports(form: Form) -> usize {
+    upper(form) + 4
+}
+
+/// Where the upper layer begins.
+pub(in crate::lanes) const fn upper(form: Form) -> usize {
+    PLAIN_UPPER + form.header_len()
+}
+
 /// TCP's flags.
-pub(in crate::lanes) const FLAGS_AT: usize = UPPER + mss::FLAGS;
-const _: () = assert!(HEAD + TAG <= UPPER + 8);
+pub(in crate::lanes) const fn flags_at(form: Form) -> usize {
+    upper(form) + mss::FLAGS
+}
 
 /// The header behind the IPv6 header from its third octet on: padding, then the option's first two octets.
-pub(in crate::lanes) const BEGIN: u32 = u32::from_le_bytes([1, 0, PROFILE.option_type, Form::Encrypted.data_len()]);
+pub(in crate::lanes) const fn begin(form: Form) -> u32 {
+    u32::from_le_bytes([1, 0, PROFILE.option_type, form.data_len()])
+}
 
 /// In lanes that have no packet.
 static NOWHERE: Head = [0; HEAD];
@@ -71,6 +83,8 @@ pub(crate) struct View<'a> {
     pub(crate) backs: &'a [FlowBack],
     /// As many, each the other part of the record at the same place.
     pub(crate) records: &'a [Record],
+    /// The form of the options of packets that stay in the lanes: encrypted, or in clear.
+    pub(crate) form: Form,
 }
 
 /// What the stages leave for one another: by place in the burst (see [`super::scratch`]).
@@ -79,11 +93,15 @@ pub(in crate::lanes) struct Scratch {
     /// Octets in the first segment, and in all; a VLAN tag is not counted.
     pub(in crate::lanes) first_len: Words,
     pub(in crate::lanes) frame_len: Words,
+    /// The third block of the reversed 5-tuple's fingerprint: ports, destination first, at 6; Next Header at 12.
+    pub(in crate::lanes) ends: Blocks,
     pub(in crate::lanes) fingerprint: Blocks,
     /// Its low half.
     pub(in crate::lanes) hash: Longs,
     /// The record that is found.
     pub(in crate::lanes) number: Words,
+    /// The form of the options.
+    pub(in crate::lanes) form: Form,
     /// Packets of the burst.
     pub(in crate::lanes) count: usize,
     /// Has a head; has one VLAN tag; has the bit set that TCP has for SYN, or ends before it.
@@ -100,9 +118,11 @@ impl Scratch {
     const NEW: Self = Self {
         first_len: [[0; GROUP]; GROUPS],
         frame_len: [[0; GROUP]; GROUPS],
+        ends: [[[0; 16]; GROUP]; GROUPS],
         fingerprint: [[[0; 16]; GROUP]; GROUPS],
         hash: [[0; GROUP]; GROUPS],
         number: [[0; GROUP]; GROUPS],
+        form: Form::Encrypted,
         count: 0,
         there: 0,
         tagged: 0,
@@ -168,6 +188,7 @@ impl Lanes {
     /// their options stand in the batch, but for the nonces.
     #[inline]
     pub(crate) fn front<B: PacketBuf>(&mut self, view: &View<'_>, packets: &[B]) -> u32 {
+        self.scratch.form = view.form;
         let heads = look(packets, &mut self.scratch, &mut self.batch);
         let Some(first) = view.backs.first() else { return 0 };
         self.set.known(view, &heads, &mut [first; BURST], &mut self.scratch)
@@ -201,12 +222,28 @@ impl Lanes {
 /// the heads.
 #[inline]
 fn look<'p, B: PacketBuf>(packets: &'p [B], s: &mut Scratch, batch: &mut Batch) -> [&'p Head; BURST] {
+    const SEALED: usize = up_to_ports(Form::Encrypted);
+    const CLEAR: usize = up_to_ports(Form::Clear);
+    match s.form {
+        Form::Encrypted => look_up_to::<B, SEALED, { SEALED + TAG }>(packets, s, batch),
+        Form::Clear | Form::Pdm => look_up_to::<B, CLEAR, { CLEAR + TAG }>(packets, s, batch),
+    }
+}
+
+/// [`look`], of the form whose ports end at `N`; `M`: behind a tag.
+#[inline]
+fn look_up_to<'p, B: PacketBuf, const N: usize, const M: usize>(
+    packets: &'p [B],
+    s: &mut Scratch,
+    batch: &mut Batch,
+) -> [&'p Head; BURST] {
     const TEXT_AT: usize = OPTION + AAD_LEN;
     const TAG_AT: usize = TEXT_AT + TEXT_LEN;
+    const { assert!(M == N + TAG && TEXT_AT + 16 <= N) };
     let mut heads = [&NOWHERE; BURST];
     (s.there, s.tagged, s.syn, s.count) = (0, 0, 0, packets.len().min(BURST));
     packets.iter().take(AHEAD).for_each(PacketBuf::prefetch);
-    let lens = s.first_len.as_flattened_mut().iter_mut().zip(s.frame_len.as_flattened_mut());
+    let (lens, ends) = (s.first_len.as_flattened_mut().iter_mut().zip(s.frame_len.as_flattened_mut()), &mut s.ends);
     let fields = batch.aad.iter_mut().zip(&mut batch.text).zip(&mut batch.tag);
     let places = heads.iter_mut().zip(lens).zip(fields);
     for ((p, packet), ((head, (first_len, frame_len)), ((aad, text), tag))) in packets.iter().enumerate().zip(places) {
@@ -214,21 +251,28 @@ fn look<'p, B: PacketBuf>(packets: &'p [B], s: &mut Scratch, batch: &mut Batch) 
             packet.prefetch();
         }
         let frame = packet.data();
-        let Some(window) = frame.first_chunk::<{ HEAD + TAG }>() else { continue };
-        let [untagged, tagged] = [0, TAG].map(|at| window[at..].first_chunk::<HEAD>());
+        let Some(window) = frame.first_chunk::<M>() else { continue };
+        let [untagged, tagged] = [0, TAG].map(|at| window[at..].first_chunk::<N>());
         let (Some(untagged), Some(tagged)) = (untagged, tagged) else { continue };
         let has_tag = is_tag([untagged[12], untagged[13]]);
-        *head = select_unpredictable(has_tag, tagged, untagged);
+        let whole = select_unpredictable(has_tag, tagged, untagged);
+        let Some(begin) = whole.first_chunk() else { continue };
+        *head = begin;
         let taken = usize::from(has_tag) * TAG;
         (*first_len, *frame_len) = ((frame.len() - taken) as u32, (packet.frame_len() - taken) as u32);
         s.there |= 1 << p;
         s.tagged |= u32::from(has_tag) << p;
-        let flags = frame.get(taken + FLAGS_AT).copied().unwrap_or(mss::SYN);
+        let flags = frame.get(taken + N - 4 + mss::FLAGS).copied().unwrap_or(mss::SYN);
         s.syn |= u32::from(flags & mss::SYN != 0) << p;
+        let ports = u32::from_le_bytes([whole[N - 4], whole[N - 3], whole[N - 2], whole[N - 1]]).rotate_left(16);
+        let end = u128::from(ports) << 48 | u128::from(whole[PLAIN_UPPER]) << 96;
+        ends.as_flattened_mut()[block_at(p)] = end.to_le_bytes();
         // Sixteen octets of each: what a field has too much does not count.
-        aad.copy_from_slice(&head[OPTION..OPTION + 16]);
-        text.copy_from_slice(&head[TEXT_AT..TEXT_AT + 16]);
-        tag.copy_from_slice(&head[TAG_AT..TAG_AT + 16]);
+        aad.copy_from_slice(&whole[OPTION..OPTION + 16]);
+        text.copy_from_slice(&whole[TEXT_AT..TEXT_AT + 16]);
+        if N == up_to_ports(Form::Encrypted) {
+            tag.copy_from_slice(&whole[TAG_AT..TAG_AT + 16]);
+        }
     }
     heads
 }

@@ -1,13 +1,12 @@
 //! The stages in plain Rust, packet by packet: what a CPU without a twin of its own gets, and the oracle for the twins.
 
-use super::{FLAGS_AT, HEAD, Head, OPTION, Scratch, UPPER, View, ask_for, by_other_buckets};
+use super::{Head, OPTION, Scratch, View, ask_for, begin, by_other_buckets, flags_at, upper};
 use crate::flow::hash::{FlowHash, HashKey};
 use crate::flow::record::FlowBack;
 use crate::lanes::scratch::block_at;
 use crate::packet::parse::{ETHERNET, PLAIN_UPPER};
 use crate::ports::BURST;
 use protocol::wire::ipv6;
-use protocol::wire::option::Form;
 use protocol::wire::profile::{FLAGS_AT as F_AT, PROFILE, is_f};
 
 /// Packets between a bucket's being asked for and its being looked at.
@@ -47,35 +46,32 @@ fn parse(key: &HashKey, p: usize, head: &Head, s: &mut Scratch) {
     let payload = usize::from(u16::from_be_bytes([head[payload_at], head[payload_at + 1]]));
     let (first, frame) = (s.first_len.as_flattened()[p] as usize, s.frame_len.as_flattened()[p] as usize);
     let is_ipv6 = head[ETHERNET - 2..ETHERNET] == [0x86, 0xDD] && head[ETHERNET] >> 4 == 6;
-    let next = head[PLAIN_UPPER];
-    let begin = [Form::Encrypted.header_units(), 1, 0, PROFILE.option_type, Form::Encrypted.data_len()];
+    let (next, upper_at, flags_at) = (head[PLAIN_UPPER], upper(s.form), flags_at(s.form));
     let has_option = head[ETHERNET + ipv6::NEXT_HEADER_AT] == ipv6::DEST_OPTS
-        && head[PLAIN_UPPER + 1..PLAIN_UPPER + 6] == begin
+        && head[PLAIN_UPPER + 1] == s.form.header_units()
+        && head[PLAIN_UPPER + 2..PLAIN_UPPER + 6] == begin(s.form).to_le_bytes()
         && head[OPTION + 2] >> 4 == PROFILE.version;
-    let whole = PLAIN_UPPER + payload >= UPPER + 8 && PLAIN_UPPER + payload <= frame;
+    let whole = PLAIN_UPPER + payload >= upper_at + 8 && PLAIN_UPPER + payload <= frame;
     let upper = match next {
-        ipv6::UDP => first >= UPPER + 8,
-        ipv6::TCP => first > FLAGS_AT && s.syn >> p & 1 == 0,
+        ipv6::UDP => first >= upper_at + 8,
+        ipv6::TCP => first > flags_at && s.syn >> p & 1 == 0,
         _ => false,
     };
     let there = s.there >> p & 1 != 0;
     s.measured |= u32::from(there && is_ipv6 && has_option && whole && upper) << p;
     s.f |= u32::from(is_f(head[OPTION + F_AT])) << p;
-    let print = key.fingerprint(&words(head));
+    let print = key.fingerprint(&words(head, p, s));
     s.fingerprint.as_flattened_mut()[block_at(p)] = print.bits().to_le_bytes();
     s.hash.as_flattened_mut()[p] = print.lo;
 }
 
 /// The 5-tuple of the flow that a packet of the measured shape comes back of.
 #[inline(always)]
-fn words(head: &Head) -> [u64; 5] {
+fn words(head: &Head, p: usize, s: &Scratch) -> [u64; 5] {
     let long = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| head[at + i]));
-    let ports: [u8; 4] = core::array::from_fn(|i| head[UPPER + i]);
-    let ports = u64::from(u32::from_le_bytes(ports).rotate_left(16));
-    [long(38), long(46), long(22), long(30), ports | u64::from(head[PLAIN_UPPER]) << 32]
+    let end = u128::from_le_bytes(s.ends.as_flattened()[block_at(p)]);
+    [long(38), long(46), long(22), long(30), u64::from((end >> 48) as u32) | u64::from((end >> 96) as u8) << 32]
 }
-
-const _: () = assert!(UPPER + 4 == HEAD);
 
 /// The record that is most likely the flow of the packet at place `p`, by the tag in its flow's bucket; asks for the record's first
 /// lines.
@@ -93,10 +89,10 @@ fn find<'a>(view: &View<'a>, p: usize, backs: &mut [&'a FlowBack; BURST], s: &mu
 
 /// The records that are found are the packets' flows: their 5-tuples are.
 #[inline(always)]
-fn check(heads: &[&Head; BURST], backs: &[&FlowBack; BURST], s: &mut Scratch) -> u32 {
+fn check(heads: &[&Head; BURST], backs: &[&FlowBack; BURST], s: &Scratch) -> u32 {
     let mut known = 0;
     for (p, (head, back)) in heads.iter().zip(backs).enumerate().take(s.count) {
-        known |= u32::from(back.is(&words(head))) << p;
+        known |= u32::from(back.is(&words(head, p, s))) << p;
     }
     known & s.measured & s.found
 }

@@ -4,7 +4,7 @@
 macro_rules! inbound {
     ($features:literal) => {
         use crate::lanes::inbound::{
-            BEGIN, FLAGS_AT, HEAD, Head, OPTION, Scratch, UPPER, View, ask_for, by_other_buckets,
+            HEAD, Head, OPTION, Scratch, View, ask_for, begin as begin_of, by_other_buckets, flags_at, upper,
         };
         use crate::flow::record::FlowBack;
         use crate::lanes::wide::{address_of, block_of};
@@ -30,26 +30,21 @@ macro_rules! inbound {
             lanes(|lane| block_of::<AT, HEAD>(heads[4 * lane + I]))
         }
 
-        /// Where in the block at 48 the header's Next Header stands, and octets of the block at 82 that are the ports.
-        const NEXT: usize = PLAIN_UPPER - 48;
-        const PORTS: usize = UPPER - 82;
-        const _: () = assert!(NEXT == 6 && PORTS == 12 && OPTION == 58);
+        // In the block at 48 the header's Next Header stands at 6, and the option at 10.
+        const _: () = assert!(PLAIN_UPPER == 48 + 6 && OPTION == 48 + 10);
 
         /// Which packets are of the measured shape, F of their options, and the fingerprints of their reversed 5-tuples, which are those
         /// of their flows. What is not of the shape gets some fingerprint, too.
         #[inline]
         #[target_feature(enable = $features)]
         pub(in crate::lanes) fn parse(key: &HashKey, heads: &[&Head; BURST], s: &mut Scratch) {
-            // Ports change places; Next Header stands where it does in a packet towards the network.
-            const PORTS_BACK: [u8; 16] = [128, 128, 128, 128, 128, 128, 14, 15, 12, 13, 128, 128, 128, 128, 128, 128];
-            const NEXT_HEADER: [u8; 16] = [128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 6, 128, 128, 128];
             (s.measured, s.f) = (0, 0);
+            let (upper_at, flags_at) = (upper(s.form) as u32, flags_at(s.form) as u32);
             for (g, heads) in heads.as_chunks::<W>().0.iter().enumerate().take(s.count.div_ceil(W)) {
                 let option = four!(I => of_heads::<I, 48>(heads));
+                let ends = load_blocks(&s.ends, g);
                 let prints = four!(I => {
-                    let (source, destination) = (of_heads::<I, 38>(heads), of_heads::<I, 22>(heads));
-                    let ports = or(octets(of_heads::<I, 82>(heads), &PORTS_BACK), octets(option[I], &NEXT_HEADER));
-                    fingerprint(key, source, destination, ports)
+                    fingerprint(key, of_heads::<I, 38>(heads), of_heads::<I, 22>(heads), ends[I])
                 });
                 store_blocks(&mut s.fingerprint, g, prints);
                 store_longs(round_mut(&mut s.hash, g), low_longs(prints));
@@ -58,16 +53,16 @@ macro_rules! inbound {
                 let is_ipv6 = eq(and(kind, word(0x00F0_FFFF)), word(0x0060_DD86));
                 let dest_opts = eq(and(next, word(0xFF)), word(ipv6::DEST_OPTS.into()));
                 // Hdr Ext Len is above Next Header, both in the upper half; version in the high four bits.
-                let units = eq(shr::<24>(begin), word(Form::Encrypted.header_units().into()));
-                let padded = eq(padding, word(BEGIN));
+                let units = eq(shr::<24>(begin), word(s.form.header_units().into()));
+                let padded = eq(padding, word(begin_of(s.form)));
                 let version = eq(and(field, word(0xF0)), word(u32::from(PROFILE.version) << 4));
                 let payload_len = octets(payload, &[3, 2, 128, 128, 7, 6, 128, 128, 11, 10, 128, 128, 15, 14, 128, 128]);
                 let protocol = and(shr::<16>(begin), word(0xFF));
                 let (first, frame) = (load_words(round(&s.first_len, g)), load_words(round(&s.frame_len, g)));
                 let end = add(payload_len, word(PLAIN_UPPER as u32));
-                let whole = both(le(end, frame), le(word(UPPER as u32 + 8), end));
-                let udp = both(eq(protocol, word(ipv6::UDP.into())), le(word(UPPER as u32 + 8), first));
-                let tcp = both(eq(protocol, word(ipv6::TCP.into())), le(word(FLAGS_AT as u32 + 1), first));
+                let whole = both(le(end, frame), le(word(upper_at + 8), end));
+                let udp = both(eq(protocol, word(ipv6::UDP.into())), le(word(upper_at + 8), first));
+                let tcp = both(eq(protocol, word(ipv6::TCP.into())), le(word(flags_at + 1), first));
                 let option = both(both(dest_opts, units), both(padded, version));
                 let whole = both(both(is_ipv6, whole), option);
                 let (udp, tcp) = (bits(both(whole, udp)), bits(both(whole, tcp)));
@@ -107,19 +102,17 @@ macro_rules! inbound {
         /// The records that are found are the packets' flows: their 5-tuples are.
         #[inline]
         #[target_feature(enable = $features)]
-        fn check(heads: &[&Head; BURST], backs: &[&FlowBack; BURST], s: &mut Scratch) -> u32 {
-            // Ports that have changed places, then Next Header, as the last word of a 5-tuple has them.
-            const PORTS_BACK: [u8; 16] = [14, 15, 12, 13, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128];
-            const NEXT_HEADER: [u8; 16] = [128, 128, 128, 128, 6, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128];
+        fn check(heads: &[&Head; BURST], backs: &[&FlowBack; BURST], s: &Scratch) -> u32 {
+            // Ports, then Next Header, as the last word of a 5-tuple has them.
+            const ENDS: [u8; 16] = [6, 7, 8, 9, 12, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128];
             let mut known = 0;
             let rounds = heads.as_chunks::<W>().0.iter().zip(backs.as_chunks::<W>().0).enumerate();
             for (g, (heads, backs)) in rounds.take(s.count.div_ceil(W)) {
+                let ends = load_blocks(&s.ends, g);
                 let [a, b, c, d] = transpose(four!(I => {
                     let inside = xor(of_heads::<I, 38>(heads), of_tuples::<I, 0>(backs));
                     let outside = xor(of_heads::<I, 22>(heads), of_tuples::<I, 16>(backs));
-                    let next = octets(of_heads::<I, 48>(heads), &NEXT_HEADER);
-                    let ports = or(octets(of_heads::<I, 82>(heads), &PORTS_BACK), next);
-                    let ports = xor(ports, lanes(|lane| pair(backs[4 * lane + I].ports(), 0)));
+                    let ports = xor(octets(ends[I], &ENDS), lanes(|lane| pair(backs[4 * lane + I].ports(), 0)));
                     or(or(inside, outside), ports)
                 }));
                 known |= bits(eq(or(or(a, b), or(c, d)), word(0))) << (W * g);
