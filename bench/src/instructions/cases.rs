@@ -56,6 +56,7 @@ pub const CASES: &[Case] = &[
         what: "a worker puts a clear option into each packet",
         prepare: || out(Mode::Clear),
     },
+    Case { name: "outbound-pdm", what: "a worker adds PDM", prepare: || out(Mode::Pdm) },
     Case { name: "outbound-off", what: "a worker passes packets that no policy names", prepare: || out(Mode::Off) },
     Case { name: "inbound-sealed", what: "a worker opens and takes out the option", prepare: || back(Mode::Encrypted) },
     Case { name: "inbound-clear", what: "a worker takes out a clear option", prepare: || back(Mode::Clear) },

@@ -32,36 +32,46 @@ impl Ways<'_> {
     }
 }
 
-/// A box that speaks for all sources of a range.
-#[derive(Clone, Copy)]
+/// A box that speaks for all sources of a range: the first one, and how many are behind it.
 pub(super) struct Trusted {
-    number: u16,
+    number: u32,
     pub(super) newest: u32,
     pub(super) aead: Aead,
-    range: (u128, u128),
+    first: u128,
+    behind: u128,
 }
 
 /// The boxes, the last one asked for kept.
 pub(super) struct Boxes<'r> {
-    pub(super) ring: &'r KeyRing,
-    pub(super) before: Option<Trusted>,
+    ring: &'r KeyRing,
+    before: Trusted,
 }
 
-impl Boxes<'_> {
+impl<'r> Boxes<'r> {
+    pub(super) fn new(ring: &'r KeyRing) -> Self {
+        // No box has this number.
+        let before = Trusted { number: u32::MAX, newest: 0, aead: Aead::Aes128Gcm, first: 0, behind: 0 };
+        Self { ring, before }
+    }
+
     /// The box of this number, if it speaks for this source.
     #[inline]
-    pub(super) fn of(&mut self, number: u16, source: u128) -> Option<Trusted> {
-        let fits = |t: &Trusted| t.number == number && t.range.0 <= source && source <= t.range.1;
-        if let Some(trusted) = self.before.filter(fits) {
-            return Some(trusted);
+    pub(super) fn of(&mut self, number: u16, source: u128) -> Option<&Trusted> {
+        let Trusted { number: before, first, behind, .. } = self.before;
+        if u32::from(number) != before || source.wrapping_sub(first) > behind {
+            self.before = self.look(number, source)?;
         }
+        Some(&self.before)
+    }
+
+    fn look(&self, number: u16, source: u128) -> Option<Trusted> {
         let brief = self.ring.brief(number)?;
-        let range = match brief.range_of(source) {
+        let (first, last) = match brief.range_of(source) {
             Ok(range) => range?,
             Err(()) => self.ring.peer(number)?.prefixes.range_of(source)?,
         };
-        self.before = Some(Trusted { number, newest: brief.newest.load(Ordering::Relaxed), aead: brief.aead, range });
-        self.before
+        let newest = brief.newest.load(Ordering::Relaxed);
+        Some(Trusted { number: number.into(), newest, aead: brief.aead, first, behind: last.wrapping_sub(first) })
     }
 
     /// Asks for what `of` looks at of these packets, some while before it does; not where all peers' lines are at hand anyway.
