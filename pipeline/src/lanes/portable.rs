@@ -2,7 +2,7 @@
 //! oracle for the twins. They are inlined into whoever calls them, so that [`avx2`](super::avx2) is the same code for other
 //! instructions. Each has these functions, under these names, and leaves the same in [`Scratch`].
 
-use super::record::{INDEX_LIMIT, NOBODY, Record, held_by};
+use super::record::{NOBODY, Record, held_by, index_limit};
 use super::scratch::{NOT_KEPT, Scratch, block_at};
 use super::{HEAD, Head, SYN_AT, View, by_other_buckets};
 use crate::flow::hash::FlowHash;
@@ -135,7 +135,7 @@ pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch
         let named = vouched as u32 == view.name;
         let fits = s.len.as_flattened()[p] <= (vouched >> 32) as u32 & 0xFFFF;
         let mine = held as u32 & !(u32::from(flags::F) << 16) == held_by(view.me, s.form);
-        let within = (was as u16) < INDEX_LIMIT;
+        let within = (was as u16) < index_limit(s.count.min(BURST));
         if same & named & fits & mine & within & (s.plain >> p & 1 != 0) {
             fast |= 1 << p;
             record.seen(view.now_ns);

@@ -53,11 +53,14 @@ pub(super) const fn held_by(me: u16, form: Form) -> u32 {
     held(me, flags, 0) as u32
 }
 
-/// One packet more, in [`Meter::next`]. Its index is below [`INDEX_LIMIT`] + [`BURST`] and does not run over into the PSNTP.
+/// One packet more, in [`Meter::next`]. Its index stays below [`VALUES`] and does not run over into the PSNTP.
 pub(super) const ONE_MORE: u64 = next_word(0, 1, 1);
 
-/// From this index on a flow's packets take the slow way, which changes Kri: no burst runs over a Kri's end.
-pub(super) const INDEX_LIMIT: u16 = VALUES - BURST as u16;
+/// From this index on a flow's packets take the slow way, which changes Kri: no burst of so many packets runs over a Kri's end.
+#[inline]
+pub(super) const fn index_limit(packets: usize) -> u16 {
+    VALUES - packets as u16
+}
 
 /// Stands in lanes that have no packet, or a packet of no flow. Nothing is ever written to it.
 pub(super) static NOBODY: Record = Record::new();

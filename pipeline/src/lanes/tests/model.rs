@@ -1,7 +1,7 @@
 //! Whole bursts against a model made of `protocol`'s parts: octet for octet.
 
 use super::rig::{FLOWS, FORMS, LIMIT, Packet, Spec, State, Step, World, buffers, keys, run, tuple};
-use crate::lanes::record::INDEX_LIMIT;
+use crate::lanes::record::index_limit;
 use crate::lanes::{Lanes, Set};
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::packet::{parse, rewrite};
@@ -29,7 +29,7 @@ struct Model {
 }
 
 impl Model {
-    fn stays(&self, packet: &Packet) -> bool {
+    fn stays(&self, packet: &Packet, burst: usize) -> bool {
         let (spec, flow) = (&self.specs[packet.flow], &self.flows[packet.flow]);
         packet.shape.is_plain()
             && match self.form {
@@ -38,7 +38,7 @@ impl Model {
                 Form::Encrypted => matches!(spec.state, State::Fine | State::FineF),
             }
             && packet.payload + 40 <= usize::from(LIMIT)
-            && spec.index + flow.packets < INDEX_LIMIT
+            && spec.index + flow.packets < index_limit(burst)
     }
 
     /// The packet with its option, as the slow way puts it in.
@@ -104,7 +104,7 @@ fn check(set: Set, form: Form, specs: &[Spec], steps: &[Step]) {
         // Those of the slow way that take a Global Pointer.
         let others = step.pointer;
         let before = model.flows.iter().map(|flow| flow.packets).collect::<Vec<_>>();
-        let stays = step.packets.iter().map(|packet| model.stays(packet)).collect::<Vec<_>>();
+        let stays = step.packets.iter().map(|packet| model.stays(packet, step.packets.len())).collect::<Vec<_>>();
         let fast = stays.iter().enumerate().fold(0u32, |bits, (i, &stays)| bits | u32::from(stays) << i);
         let mut buffers = buffers(&step.packets);
         let mut burst = lanes.front(&world.view(form, now), &mut buffers);

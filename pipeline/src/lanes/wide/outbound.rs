@@ -7,7 +7,7 @@ macro_rules! outbound {
         use crate::flow::hash::{FlowHash, HashKey};
         use crate::flow::index::FlowIndex;
         use crate::flow::record::words::{flags, seen};
-        use crate::lanes::record::{FINGERPRINT_AT, INDEX_LIMIT, LAST_SENT_AT, NOBODY, ORDER_AT, held_by};
+        use crate::lanes::record::{FINGERPRINT_AT, LAST_SENT_AT, NOBODY, ORDER_AT, held_by, index_limit};
         use crate::lanes::scratch::{NOT_KEPT, block_at};
         use crate::lanes::wide::{block_of, pair, settle};
         use crate::lanes::{HEAD, Head, SYN_AT, View, by_other_buckets, portable};
@@ -207,6 +207,7 @@ macro_rules! outbound {
         #[target_feature(enable = $features)]
         pub(super) fn check(view: &View<'_>, records: &[&Record; BURST], s: &mut Scratch) -> u32 {
             let now = seen(view.now_ns);
+            let last_index = u32::from(index_limit(s.count.min(BURST))) - 1;
             let mut fast = 0;
             for (g, records) in records.as_chunks::<W>().0.iter().enumerate().take(s.count.div_ceil(W)) {
                 let prints = load_blocks(&s.fingerprint, g);
@@ -226,7 +227,7 @@ macro_rules! outbound {
                 let fits = le(load_words(round(&s.len, g)), and(limit, low));
                 let but_f = word(!(u32::from(flags::F) << 16));
                 let mine = eq(and(owner, but_f), word(held_by(view.me, s.form)));
-                let within = le(and(was, low), word(u32::from(INDEX_LIMIT) - 1));
+                let within = le(and(was, low), word(last_index));
                 let stay = both(both(both(same, named), both(fits, mine)), within);
                 let mut stale = bits(both_but(eq(last, word(now)), stay)) & s.plain >> (W * g);
                 fast |= bits(stay) << (W * g) & s.plain;
