@@ -21,7 +21,6 @@
 
 pub(crate) use crate::flow::record::Flow as Record;
 use crate::flow::record::words::{flags, held};
-use crate::ports::BURST;
 use core::mem::offset_of;
 use protocol::meter::{Meter, next_word};
 use protocol::prseq::VALUES;
