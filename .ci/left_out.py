@@ -38,7 +38,7 @@ STEPS = [
     ("kri-end", "behind place 32766 the next Kri begins", "protocol/src/sender.rs",
      [("if self.index >= PLACES {", "if self.index > PLACES {")], SENDER, "sender::"),
     ("kri-end-lanes", "no burst in the lanes crosses a Kri", "pipeline/src/lanes/record.rs",
-     [("VALUES - packets as u16", "VALUES + packets as u16")], UNIT, AUDIT),
+     [("VALUES - packets as u16", "VALUES + packets as u16")], UNIT, "a_kri_ends"),
     ("unkeyed", "a key goes with its numbers: what begins a Kri or generation takes it from the lanes", RECORD,
      [("            self.front.unkey();\n            self.set", "            self.set")], UNIT, "record::tests"),
     ("key-name", "a key is used under its own Kri only", RECORD,

@@ -2,6 +2,7 @@
 //! restarts under new generations; and no (key, nonce) pair is ever used twice.
 
 use crate::flow::table::{Ager, TableSize};
+use crate::lanes::{Set, ShortWay};
 use crate::observe::audit::{AuditSink, RECORD};
 use crate::observe::counters::Outcome;
 use crate::packet::buffer::VecBuf;
@@ -9,7 +10,9 @@ use crate::ports::BURST;
 use crate::state::policies::Mode;
 use crate::state::worker::Worker;
 use crate::testing::{self, frame};
+use crate::tests::audit::Sink;
 use arrayvec::ArrayVec;
+use protocol::prseq::VALUES;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -83,4 +86,33 @@ fn no_key_and_nonce_twice() {
         total > 60_000 && expired > 100 && rotations > 0,
         "{total} sealed, {expired} evictions, {rotations} rotations"
     );
+}
+
+/// Bursts of every length run up to a Kri's end and on: every place of it is used once, and the next one begins behind it.
+#[test]
+fn a_kri_ends_where_it_ends_whatever_the_burst() {
+    for (set, length) in Set::available().flat_map(|set| [1, 2, 3, 7, 31, 32].map(|length| (set, length))) {
+        let config = testing::config(vec![testing::policy(Mode::Encrypted)]);
+        let side = testing::side(config, testing::ring(true, 1, 1), TableSize { capacity: 4, tombstones: 4 }, 1);
+        let mut worker = Worker::new(side.shared, 0);
+        worker.lanes = ShortWay::new(set);
+        let sink = Sink::default();
+        worker.audit = Some(AuditSink::new(sink.clone()));
+        let (mut sent, mut outcomes) = (0, ArrayVec::<Outcome, BURST>::new());
+        let all = u64::from(VALUES) + 100;
+        while sent < all {
+            let near = (u64::from(VALUES) - 100..).contains(&sent);
+            let mut burst = vec![VecBuf::new(&frame(1, 4)); if near { length } else { BURST }];
+            worker.outbound(&mut burst, &mut outcomes, &|| 1);
+            assert!(outcomes.iter().all(|o| matches!(o, Outcome::Added(_))));
+            sent += burst.len() as u64;
+        }
+        // It says so itself if a pair was there before.
+        let ledger = sink.take();
+        let what = format!("{}, bursts of {length}", set.name());
+        assert_eq!((ledger.pairs, ledger.keys()), (sent, 2), "{what}");
+        assert_eq!(worker.counters.rotations_sealed.get(), 1, "{what}");
+        let (taken, most) = (worker.lanes.resting.taken, all - 9 * BURST as u64 - 9 * length as u64);
+        assert!(taken > most, "{what}: {taken} of {sent} in the lanes");
+    }
 }
