@@ -1,5 +1,5 @@
 // Just enough of a kernel for one static program of one thread that computes and prints: what tests do. The program runs at the
-// kernel's own privileges, in memory that is never given back, and what it asks for and is not here it is refused.
+// kernel's own privileges, and what it asks for and is not here it is refused.
 #include <elf.h>
 #include <stdint.h>
 
@@ -52,6 +52,43 @@ static int64_t fill_random(uint8_t *to, uint64_t len) {
     return len;
 }
 
+// Pages that were given back, in no order. Two that touch become one.
+static struct { uint64_t start, end; } given_back[1024];
+static unsigned pieces;
+
+static void give_back(uint64_t start, uint64_t end) {
+    for (unsigned i = 0; i < pieces;) {
+        if (given_back[i].end != start && given_back[i].start != end) {
+            i++;
+            continue;
+        }
+        if (given_back[i].end == start) start = given_back[i].start; else end = given_back[i].end;
+        given_back[i] = given_back[--pieces];
+        i = 0;
+    }
+    // Where there is no room to write it down, it is lost.
+    if (pieces < sizeof given_back / sizeof given_back[0]) given_back[pieces].start = start, given_back[pieces++].end = end;
+}
+
+// The smallest piece that is large enough, or new pages. 0: there are none.
+static uint64_t take(uint64_t len) {
+    unsigned best = pieces;
+    for (unsigned i = 0; i < pieces; i++) {
+        uint64_t size = given_back[i].end - given_back[i].start;
+        if (size >= len && (best == pieces || size < given_back[best].end - given_back[best].start)) best = i;
+    }
+    if (best == pieces) {
+        uint64_t start = maps;
+        if (len > STACK - (32 << 20) - maps) return 0;
+        maps += len;
+        return start;
+    }
+    uint64_t start = given_back[best].start;
+    given_back[best].start += len;
+    if (given_back[best].start == given_back[best].end) given_back[best] = given_back[--pieces];
+    return start;
+}
+
 // The one file that is there: random octets.
 static int64_t open_file(const char *name) {
     static const char *const names[] = {"/dev/urandom", "/dev/random"};
@@ -73,12 +110,14 @@ int64_t system_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c) {
         for (const uint64_t *part = (const uint64_t *)b; c > 0; c--, part += 2) sum += system_call(1, a, part[0], part[1]);
         return sum;
     case 9: // mmap
-        sum = maps;
         b = (b + 4095) & ~4095ul;
-        if (b > STACK - (32 << 20) - maps) return ENOSYS;
-        memset((void *)sum, 0, b); // the loader has left something there
-        maps += b;
+        sum = take(b);
+        if (sum == 0) return ENOSYS;
+        memset((void *)sum, 0, b); // the loader, or who had it before, has left something there
         return sum;
+    case 11: // munmap
+        if (a >= MAPS && b > 0) give_back(a, (a + b + 4095) & ~4095ul);
+        return 0;
     case 12: // brk
         if (a > heap && a < MAPS) {
             memset((void *)heap, 0, a - heap);
@@ -87,9 +126,9 @@ int64_t system_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c) {
         return heap;
     case 7: // poll: all are ready
         return b;
-    // mprotect, munmap, sigaction, sigprocmask, sched_yield, madvise, sigaltstack, futex, set_robust_list: done, or not
+    // mprotect, sigaction, sigprocmask, sched_yield, madvise, sigaltstack, futex, set_robust_list: done, or not
     // needed.
-    case 10: case 11: case 13: case 14: case 24: case 28: case 131: case 202: case 273:
+    case 10: case 13: case 14: case 24: case 28: case 131: case 202: case 273:
         return 0;
     case 39: case 186: case 218: // getpid, gettid, set_tid_address
         return 1;
