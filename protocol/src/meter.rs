@@ -40,13 +40,20 @@ pub struct SendTimes {
     pub delta_tls_ns: u64,
 }
 
-/// What a received packet says of the path.
+/// What a received packet says of the path: nothing, unless it is an answer, which is the first one to name a packet. Those
+/// behind it that name the same one were sent on the same occasion (RFC 8250 appendix C.2.2), or with nothing coming in between
+/// (C.2.1): their DeltaTLR tells how long the other side has gone on sending, and is nobody's delay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sample {
+    /// From the sending of the packet that is answered to the receipt of the answer, nanoseconds.
+    pub end_to_end_ns: Option<u64>,
     /// End-to-end time less the other side's delay, nanoseconds: the network between the two boxes, there and back.
     pub round_trip_ns: Option<u64>,
     /// The other side's delay between receiving and sending (DeltaTLR as received), nanoseconds.
     pub server_delay_ns: Option<u64>,
+    /// The packet's DeltaTLS is the end-to-end time that the other side has measured: from the packet before this one to the
+    /// receipt of what this side has sent last.
+    pub is_told: bool,
 }
 
 /// Times of both directions of a flow, and the numbers of its next packet, which are written with them: one cache line. Its first
@@ -143,24 +150,54 @@ impl Meter {
         }
     }
 
+    /// A packet was received now that has measured nothing new: a later one came before it, or it came before.
+    #[inline]
+    pub fn on_late(&self, psntp: u16, now_ns: u64) {
+        self.last_received.store(pack(now_ns, psntp), Ordering::Release);
+    }
+
     /// A packet was received now (and authenticated, where it is sealed) whose metrics say this.
     #[inline]
     pub fn on_receive(&self, psntp: u16, psnlr: u16, delta_tlr_ns: u64, now_ns: u64) -> Sample {
+        self.on_receive_of(psntp, psnlr, delta_tlr_ns == 0, now_ns, || delta_tlr_ns)
+    }
+
+    /// The same of a DeltaTLR that is only worked out if it is needed.
+    #[inline]
+    pub fn on_receive_of(
+        &self,
+        psntp: u16,
+        psnlr: u16,
+        no_delay: bool,
+        now_ns: u64,
+        delta_tlr_ns: impl FnOnce() -> u64,
+    ) -> Sample {
         let now = pack(now_ns, psntp);
         self.last_received.store(now, Ordering::Release);
-        // No packet of ours has reached the other side yet.
-        if psnlr == 0 && delta_tlr_ns == 0 {
+        let named = HEARD | u64::from(psnlr);
+        // No packet of ours has reached the other side yet, or none since that one.
+        if psnlr == 0 && no_delay || self.acknowledged.load(Ordering::Relaxed) == named {
             return Sample::default();
         }
-        self.acknowledged.store(HEARD | u64::from(psnlr), Ordering::Relaxed);
+        self.acknowledged.store(named, Ordering::Relaxed);
+        self.answered(psntp, psnlr, now, delta_tlr_ns())
+    }
+
+    #[inline]
+    fn answered(&self, psntp: u16, psnlr: u16, now: u64, delta_tlr_ns: u64) -> Sample {
         // Without a branch: where it stands, nobody can foretell. Of two the first counts.
         let sent = self.log.iter().rev().map(|e| e.load(Ordering::Relaxed)).fold(0, |found, e| {
             let is_it = (e & VALID != 0) & (e as u16 == psnlr);
             select_unpredictable(is_it, e, found)
         });
+        let end_to_end_ns = (sent != 0).then(|| elapsed(sent, now)).filter(|&ns| ns >= delta_tlr_ns);
+        // What this side sent last, and what it had received last by then.
+        let (last, seen) = (self.last_sent.load(Ordering::Relaxed), self.next.load(Ordering::Relaxed));
         Sample {
-            round_trip_ns: if sent == 0 { None } else { elapsed(sent, now).checked_sub(delta_tlr_ns) },
+            end_to_end_ns,
+            round_trip_ns: end_to_end_ns.map(|ns| ns - delta_tlr_ns),
             server_delay_ns: Some(delta_tlr_ns),
+            is_told: last & VALID != 0 && last as u16 == psnlr && seen as u16 == psntp.wrapping_sub(1),
         }
     }
 
@@ -188,11 +225,30 @@ mod tests {
         let reply = b.on_send(12, 14 * MS);
         assert_eq!(reply, SendTimes { psnlr: 25, delta_tlr_ns: 4 * MS, delta_tls_ns: 0 });
         let at_a = a.on_receive(12, 25, 4 * MS, 24 * MS);
-        assert_eq!(at_a, Sample { round_trip_ns: Some(20 * MS), server_delay_ns: Some(4 * MS) });
+        let told = Sample {
+            end_to_end_ns: Some(24 * MS),
+            round_trip_ns: Some(20 * MS),
+            server_delay_ns: Some(4 * MS),
+            is_told: false,
+        };
+        assert_eq!(at_a, told, "B had sent nothing before");
+        // More of the same answer, and a packet that was overtaken (RFC 8250 appendix C.2.2).
+        assert_eq!(a.on_receive(13, 25, 6 * MS, 26 * MS), Sample::default());
+        a.on_late(12, 24 * MS);
         // A's next packet: DeltaTLS is the end-to-end time of the first exchange.
         assert_eq!(a.on_send(26, 30 * MS), SendTimes { psnlr: 12, delta_tlr_ns: 6 * MS, delta_tls_ns: 24 * MS });
         // Nothing came since: the sender's own pace.
         assert_eq!(a.on_send(27, 33 * MS), SendTimes { psnlr: 12, delta_tlr_ns: 9 * MS, delta_tls_ns: 3 * MS });
+        // B answers the last of A's packets at once: it learns A's end-to-end time from it.
+        b.on_receive(26, 12, 6 * MS, 40 * MS);
+        let second = b.on_send(13, 40 * MS);
+        assert_eq!((second.psnlr, second.delta_tls_ns), (26, 26 * MS));
+        let third = b.on_receive(28, 13, 0, 60 * MS);
+        assert!(!third.is_told && third.end_to_end_ns == Some(20 * MS), "A sent 27 before it had an answer to 26");
+        assert!(b.on_receive(27, 13, 0, 61 * MS) == Sample::default());
+        let fourth = b.on_send(14, 62 * MS);
+        assert_eq!(fourth.psnlr, 27);
+        assert!(b.on_receive(28, 14, 0, 70 * MS).is_told, "A's DeltaTLS is from its 27 to B's 14");
     }
 
     #[test]

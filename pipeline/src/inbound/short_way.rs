@@ -4,10 +4,10 @@
 //! What does not go as it nearly always does is left to the slow way, with what is known of the packet by then: no key at hand,
 //! an option that the key does not open, a replay, a flow that an earlier packet of the burst has moved on.
 
-use super::accounting::{gaps, sampled};
 use super::choosing::plan_of;
 use super::chosen::{Chosen, Plan, Plans};
 use super::guess::Guess;
+use super::measuring::{Measuring, sample};
 use crate::flow::record::{Flow, WholeFlow};
 use crate::flow::table::FlowTable;
 use crate::lanes::inbound::{Lanes, View};
@@ -23,6 +23,7 @@ use arrayvec::ArrayVec;
 use core::ptr;
 use core::sync::atomic::Ordering;
 use protocol::aead::KeyState;
+use protocol::meter::Sample;
 use protocol::nonce::xor_prseq;
 use protocol::receiver::Verdict;
 use protocol::suite::Aead;
@@ -53,20 +54,6 @@ pub(super) enum Met {
     Refused(Reason),
     /// Nothing yet: its flow has been moved on to another key.
     Moved,
-}
-
-/// Times that were counted, to be added up once per burst.
-#[derive(Default)]
-pub(super) struct Sums {
-    round_trip_ns: u64,
-    server_delay_ns: u64,
-}
-
-impl Sums {
-    pub(super) fn add_to(self, counters: &WorkerCounters) {
-        counters.round_trip.add_up(self.round_trip_ns);
-        counters.server_delay.add_up(self.server_delay_ns);
-    }
 }
 
 /// The packets of a burst that go the short way, in order.
@@ -272,19 +259,15 @@ impl<'a, 'l> ShortWay<'a, 'l> {
     /// Takes packets into account that have opened and follow one another, up to the first that does not count like the others.
     /// Gives how many did, and what the next one has met.
     #[inline]
-    pub(super) fn account(
-        &self,
-        run: &[Known<'a>],
-        counters: &WorkerCounters,
-        sums: &mut Sums,
-        now: u64,
-    ) -> (usize, Option<Met>) {
-        let (mut fine, mut met) = (0, None);
+    pub(super) fn account(&self, run: &[Known<'a>], measuring: &mut Measuring<'_>, now: u64) -> (usize, Option<Met>) {
+        let (mut fine, mut met, mut late) = (0, None, 0u32);
         // By themselves: each of them has locked instructions, for which a CPU waits until all stores before are done.
         for known in run {
             let psntp = self.metrics(known).psntp;
             match known.flow.back.receiver.accept_current(known.guess.id, known.guess.kri, psntp) {
-                Some(Verdict::Fresh { skipped, late }) => gaps(known.flow, counters, skipped, late),
+                Some(fresh @ Verdict::Fresh { .. }) => {
+                    late |= u32::from(measuring.gaps(known.flow, known.policy, fresh)) << (known.packet & 31);
+                }
                 Some(Verdict::Replayed) => met = Some(Met::Refused(Reason::Replayed)),
                 Some(Verdict::TooOld) => met = Some(Met::Refused(Reason::TooOld)),
                 None => met = Some(Met::Moved),
@@ -294,25 +277,21 @@ impl<'a, 'l> ShortWay<'a, 'l> {
             }
             fine += 1;
         }
+        // What is written of a sample is asked for while the other packets are looked at: most have none.
+        let mut samples = ArrayVec::<(&Known<'a>, Sample), BURST>::new();
         for known in run.iter().take(fine) {
-            known.flow.back.seen(now);
-            self.measure(known, counters, sums, now);
+            let metrics = self.metrics(known);
+            measuring.seen(known.flow, &metrics, now);
+            let sample = sample(known.flow, &metrics, late >> (known.packet & 31) & 1 != 0, now);
+            if sample.server_delay_ns.is_some() && !samples.is_full() {
+                measuring.prefetch(known.flow);
+                samples.push((known, sample));
+            }
+        }
+        for (known, sample) in &samples {
+            measuring.record(known.flow, known.policy, &self.metrics(known), sample);
         }
         (fine, met)
-    }
-
-    /// The times that a packet tells of.
-    #[inline]
-    fn measure(&self, known: &Known<'a>, counters: &WorkerCounters, sums: &mut Sums, now: u64) {
-        let sample = sampled(known.flow, &self.metrics(known), now);
-        if let Some(ns) = sample.round_trip_ns {
-            counters.round_trip.count(ns);
-            sums.round_trip_ns = sums.round_trip_ns.wrapping_add(ns);
-        }
-        if let Some(ns) = sample.server_delay_ns {
-            counters.server_delay.count(ns);
-            sums.server_delay_ns = sums.server_delay_ns.wrapping_add(ns);
-        }
     }
 
     /// Takes the option out of a packet that was accepted, unless it stays. Whether it could.
