@@ -5,7 +5,6 @@
 //! would only make the difference smaller.
 
 use crate::measure::{Figure, Random, cpu_time};
-use crate::plot::Plot;
 use crate::ports::box_state::{BoxState, Setting};
 use crate::ports::frames;
 use crate::report::Report;
@@ -52,13 +51,6 @@ pub struct DiagnosticsArgs {
 pub fn run(args: &DiagnosticsArgs) -> Result<bool> {
     report(args)?.print(args.json)?;
     Ok(true)
-}
-
-/// What `bench all` draws.
-#[must_use]
-pub fn plot(report: &Report) -> Plot<'static> {
-    let title = format!("Times by flow and by policy, on and off ({})", report.machine.cpu);
-    Plot { title, x: "flows", lines: &["diagnostics", "answers"], panels: "action", log: true }
 }
 
 /// Measures.

@@ -74,8 +74,8 @@ pub struct ReceiverState {
     gone: Gone,
     /// Packets that came again; for the caller to count, as is the next one: here is room for them.
     pub duplicates: AtomicU64,
-    /// Numbers gone through in clear.
-    pub in_clear: AtomicU64,
+    /// Of the numbers skipped, those that came after all.
+    pub found: AtomicU64,
 }
 
 #[cfg(not(loom))]
@@ -350,7 +350,7 @@ impl ReceiverState {
             place.id.store(0, Ordering::Relaxed);
             place.high.store(0, Ordering::Relaxed);
         }
-        for word in [&self.gone.base, &self.duplicates, &self.in_clear] {
+        for word in [&self.gone.base, &self.duplicates, &self.found] {
             word.store(0, Ordering::Relaxed);
         }
         self.current.store(0, Ordering::Release);

@@ -83,8 +83,8 @@ pub struct FlowBack {
     pub failed: AtomicU64,
     /// Numbers skipped when a later packet came.
     pub skipped: AtomicU64,
-    /// Of them those that came after all.
-    found: AtomicU64,
+    /// Numbers gone through in clear.
+    in_clear: AtomicU64,
     /// Packets that came behind a later one.
     pub late: AtomicU64,
 

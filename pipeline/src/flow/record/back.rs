@@ -142,7 +142,7 @@ impl FlowBack {
             self.skipped.fetch_add(u64::from(skipped), Ordering::Relaxed);
         }
         if found {
-            self.found.fetch_add(1, Ordering::Relaxed);
+            self.receiver.found.fetch_add(1, Ordering::Relaxed);
         }
         if late {
             self.late.fetch_add(1, Ordering::Relaxed);
@@ -158,9 +158,9 @@ impl FlowBack {
     #[inline]
     pub(crate) fn count_in_clear(&self, numbers: u64, alone: bool) {
         if alone {
-            self.receiver.in_clear.store(self.receiver.in_clear.load(Ordering::Relaxed) + numbers, Ordering::Relaxed);
+            self.in_clear.store(self.in_clear.load(Ordering::Relaxed) + numbers, Ordering::Relaxed);
         } else {
-            self.receiver.in_clear.fetch_add(numbers, Ordering::Relaxed);
+            self.in_clear.fetch_add(numbers, Ordering::Relaxed);
         }
     }
 
@@ -174,7 +174,7 @@ impl FlowBack {
     #[must_use]
     pub fn lost(&self) -> u64 {
         // Who finds a number may count before who has skipped it.
-        self.skipped.load(Ordering::Relaxed).saturating_sub(self.found.load(Ordering::Relaxed))
+        self.skipped.load(Ordering::Relaxed).saturating_sub(self.receiver.found.load(Ordering::Relaxed))
     }
 
     /// Packets that came, copies not counted. They are not counted one by one: of the numbers from the first to the highest one
@@ -182,7 +182,7 @@ impl FlowBack {
     #[must_use]
     pub fn received(&self) -> u64 {
         let [skipped, late, in_clear] =
-            [&self.skipped, &self.late, &self.receiver.in_clear].map(|count| count.load(Ordering::Relaxed));
+            [&self.skipped, &self.late, &self.in_clear].map(|count| count.load(Ordering::Relaxed));
         (self.receiver.numbers() + in_clear + late).saturating_sub(skipped)
     }
 
@@ -193,7 +193,7 @@ impl FlowBack {
             word.store(0, Ordering::Relaxed);
         }
         let words = [&self.last_seen, &self.sender, &self.key_id, &self.clear];
-        let counts = [&self.failed, &self.skipped, &self.found, &self.late];
+        let counts = [&self.failed, &self.skipped, &self.in_clear, &self.late];
         for word in words.into_iter().chain(counts).chain(&self.tuple) {
             word.store(0, Ordering::Relaxed);
         }
