@@ -181,7 +181,7 @@ fn work(worker: &mut Worker, packets: &mut [VecBuf], now: u64, out: bool, wanted
 /// Figures of off and on: of packets that come back, and of those that go there and come back.
 fn measure(flows: u32, every: u32, seconds: Duration) -> Result<[[Figure; 2]; 2]> {
     let mut pairs = [Pair::new(flows, Diagnostics::Off)?, Pair::new(flows, Diagnostics::Flows)?];
-    let mut rates = [[const { Vec::new() }; 2]; 2];
+    let mut rates: [[Vec<f64>; 2]; 2] = Default::default();
     let (start, mut turn) = (cpu_time(), 0);
     // Half a thousand turns at least make quartiles; the first ones are not taken.
     while turn < 80 || cpu_time().saturating_sub(start) < seconds {
