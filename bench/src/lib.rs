@@ -3,6 +3,7 @@
 
 pub mod aead;
 pub mod claims;
+pub mod diagnostics;
 pub mod flow;
 pub mod instructions;
 pub mod latency;

@@ -8,7 +8,7 @@ use pipeline::packet::buffer::{PacketBuf, VecBuf};
 use pipeline::ports::BURST;
 use pipeline::state::keyring::{KeyRing, Peer, Sealer};
 use pipeline::state::policies::{Mode, OnFailure, Policy};
-use pipeline::state::rules::{Oversize, PathConfig, Timeouts};
+use pipeline::state::rules::{Diagnostics, Oversize, PathConfig, Timeouts};
 use pipeline::state::shared::Shared;
 use pipeline::state::snapshot::SnapshotCell;
 use pipeline::state::worker::Worker;
@@ -45,6 +45,7 @@ fn worker(mode: Mode) -> Worker {
         outside_mtu: 1500,
         oversize: Oversize::PacketTooBig,
         mss_clamp: false,
+        diagnostics: Diagnostics::Flows,
         started_ns: 0,
     };
     let cell = SnapshotCell::default();

@@ -16,7 +16,7 @@ use pipeline::state::keyring::{KeyRing, Peer, Sealer};
 use pipeline::state::newest::Newest;
 use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, Policy, ProtocolMatch};
 use pipeline::state::resync::Resync;
-use pipeline::state::rules::{Oversize, PathConfig, Timeouts};
+use pipeline::state::rules::{Diagnostics, Oversize, PathConfig, Timeouts};
 use pipeline::state::shared::Shared;
 use pipeline::state::snapshot::SnapshotCell;
 use pipeline::state::worker::Worker;
@@ -137,6 +137,7 @@ impl Side {
             outside_mtu: if settings & 1 == 0 { 9000 } else { 1400 },
             oversize: if settings & 2 == 0 { Oversize::Pass } else { Oversize::PacketTooBig },
             mss_clamp: settings & 4 != 0,
+            diagnostics: Diagnostics::Flows,
             started_ns: 0,
         };
         let cell = SnapshotCell::default();

@@ -7,7 +7,7 @@ use crate::packet::buffer::PacketBuf;
 use crate::state::keyring::{KeyRing, Peer, Sealer};
 use crate::state::newest::Newest;
 use crate::state::policies::{Mode, OnFailure, Policy};
-use crate::state::rules::{Oversize, PathConfig, Timeouts};
+use crate::state::rules::{Diagnostics, Oversize, PathConfig, Timeouts};
 use crate::state::shared::Shared;
 use crate::state::snapshot::SnapshotCell;
 use crate::state::worker::Worker;
@@ -40,6 +40,7 @@ pub fn config(policies: Vec<Policy>) -> PathConfig {
         outside_mtu: 9000,
         oversize: Oversize::Pass,
         mss_clamp: false,
+        diagnostics: Diagnostics::Flows,
         started_ns: 0,
     }
 }

@@ -14,6 +14,10 @@ pub const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 pub const VALID: u64 = 1 << 63;
 /// In `acknowledged`, above the PSNLR.
 const HEARD: u64 = 1 << 16;
+/// And above that: see [`Meter::acknowledged`].
+pub const ANCHOR_AT: u32 = 17;
+const ANCHOR: u64 = 0x7FFF;
+const FOUND_AT: u32 = 32;
 /// Send times that are kept: as many as fit the cache line of the other times.
 const LOG: usize = 4;
 
@@ -40,13 +44,20 @@ pub struct SendTimes {
     pub delta_tls_ns: u64,
 }
 
-/// What a received packet says of the path.
+/// What a received packet says of the path: nothing, unless it is an answer, which is the first one to name a packet. Those
+/// behind it that name the same one were sent on the same occasion (RFC 8250 appendix C.2.2), or with nothing coming in between
+/// (C.2.1): their DeltaTLR tells how long the other side has gone on sending, and is nobody's delay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sample {
+    /// From the sending of the packet that is answered to the receipt of the answer, nanoseconds.
+    pub end_to_end_ns: Option<u64>,
     /// End-to-end time less the other side's delay, nanoseconds: the network between the two boxes, there and back.
     pub round_trip_ns: Option<u64>,
     /// The other side's delay between receiving and sending (DeltaTLR as received), nanoseconds.
     pub server_delay_ns: Option<u64>,
+    /// The packet's DeltaTLS is the end-to-end time that the other side has measured: from the packet before this one to the
+    /// receipt of what this side has sent last.
+    pub is_told: bool,
 }
 
 /// Times of both directions of a flow, and the numbers of its next packet, which are written with them: one cache line. Its first
@@ -57,7 +68,12 @@ pub struct Sample {
 pub struct Meter {
     /// `valid (1) | time (47) | PSNTP (16)` of the last packet received; 0: none yet. Others'.
     pub last_received: AtomicU64,
-    /// The PSNLR that came last, with its validity bit (16): how far the other side is behind. Others'.
+    /// `found (16) | anchor (15) | heard (1) | PSNLR (16)`. The PSNLR that came last: how far the other side is behind. Others'.
+    ///
+    /// Send times are kept of packets that lie 1, 2, 4, … apart, counted from the anchor: one that the other side has named. It
+    /// may name every second one only (delayed acknowledgements), or the last of every 64 (its host puts segments together), and
+    /// then names those that lie a power of two from one another; of which two, the anchor tells. Found: the PSNLR whose send time
+    /// was found last, or the anchor if that is newer.
     pub acknowledged: AtomicU64,
     /// As `last_received`, of the last packet sent.
     pub last_sent: AtomicU64,
@@ -134,33 +150,77 @@ impl Meter {
     fn remember(&self, psntp: u16, now: u64) {
         let acknowledged = self.acknowledged.load(Ordering::Relaxed);
         let under_way = if acknowledged == 0 { 1 } else { psntp.wrapping_sub(acknowledged as u16).max(1) };
-        if usize::from(under_way) <= LOG {
-            return self.log[usize::from(psntp) % LOG].store(now, Ordering::Relaxed);
-        }
         let stride = u32::from(under_way).div_ceil(LOG as u32).next_power_of_two().min(1 << 14);
-        if u32::from(psntp) & (stride - 1) == 0 {
-            self.log[(u32::from(psntp) / stride) as usize % LOG].store(now, Ordering::Relaxed);
+        let from_anchor = u32::from(psntp.wrapping_sub((acknowledged >> ANCHOR_AT & ANCHOR) as u16));
+        if from_anchor & (stride - 1) == 0 {
+            self.log[(from_anchor / stride) as usize % LOG].store(now, Ordering::Relaxed);
         }
+    }
+
+    /// What is to be known of a packet that was named for the first time: whether its send time `was_found`.
+    #[inline]
+    fn acknowledge(&self, before: u64, psnlr: u16, was_found: bool) {
+        let under_way = (self.last_sent.load(Ordering::Relaxed) as u16).wrapping_sub(psnlr);
+        let (mut anchor, mut found) = (before >> ANCHOR_AT & ANCHOR, before >> FOUND_AT & 0xFFFF);
+        // What is kept from an anchor on is named when all that was under way has been, and then at least as often.
+        let patience = 2 * under_way.min(0x3000) + LOG as u16;
+        if was_found {
+            found = u64::from(psnlr);
+        } else if before == 0 || psnlr.wrapping_sub(found as u16) > patience {
+            (anchor, found) = (u64::from(psnlr) & ANCHOR, u64::from(psnlr));
+        }
+        let word = HEARD | u64::from(psnlr) | anchor << ANCHOR_AT | found << FOUND_AT;
+        self.acknowledged.store(word, Ordering::Relaxed);
+    }
+
+    /// A packet was received now that has measured nothing new: a later one came before it, or it came before.
+    #[inline]
+    pub fn on_late(&self, psntp: u16, now_ns: u64) {
+        self.last_received.store(pack(now_ns, psntp), Ordering::Release);
     }
 
     /// A packet was received now (and authenticated, where it is sealed) whose metrics say this.
     #[inline]
     pub fn on_receive(&self, psntp: u16, psnlr: u16, delta_tlr_ns: u64, now_ns: u64) -> Sample {
+        self.on_receive_of(psntp, psnlr, delta_tlr_ns == 0, now_ns, || delta_tlr_ns)
+    }
+
+    /// The same of a DeltaTLR that is only worked out if it is needed.
+    #[inline]
+    pub fn on_receive_of(
+        &self,
+        psntp: u16,
+        psnlr: u16,
+        no_delay: bool,
+        now_ns: u64,
+        delta_tlr_ns: impl FnOnce() -> u64,
+    ) -> Sample {
         let now = pack(now_ns, psntp);
         self.last_received.store(now, Ordering::Release);
-        // No packet of ours has reached the other side yet.
-        if psnlr == 0 && delta_tlr_ns == 0 {
+        let before = self.acknowledged.load(Ordering::Relaxed);
+        // No packet of ours has reached the other side yet, or none since that one.
+        if psnlr == 0 && no_delay || before != 0 && before as u16 == psnlr {
             return Sample::default();
         }
-        self.acknowledged.store(HEARD | u64::from(psnlr), Ordering::Relaxed);
+        self.answered(before, psntp, psnlr, now, delta_tlr_ns())
+    }
+
+    #[inline]
+    fn answered(&self, before: u64, psntp: u16, psnlr: u16, now: u64, delta_tlr_ns: u64) -> Sample {
         // Without a branch: where it stands, nobody can foretell. Of two the first counts.
         let sent = self.log.iter().rev().map(|e| e.load(Ordering::Relaxed)).fold(0, |found, e| {
             let is_it = (e & VALID != 0) & (e as u16 == psnlr);
             select_unpredictable(is_it, e, found)
         });
+        self.acknowledge(before, psnlr, sent != 0);
+        let end_to_end_ns = (sent != 0).then(|| elapsed(sent, now)).filter(|&ns| ns >= delta_tlr_ns);
+        // What this side sent last, and what it had received last by then.
+        let (last, seen) = (self.last_sent.load(Ordering::Relaxed), self.next.load(Ordering::Relaxed));
         Sample {
-            round_trip_ns: if sent == 0 { None } else { elapsed(sent, now).checked_sub(delta_tlr_ns) },
+            end_to_end_ns,
+            round_trip_ns: end_to_end_ns.map(|ns| ns - delta_tlr_ns),
             server_delay_ns: Some(delta_tlr_ns),
+            is_told: last & VALID != 0 && last as u16 == psnlr && seen as u16 == psntp.wrapping_sub(1),
         }
     }
 
@@ -176,6 +236,7 @@ impl Meter {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const MS: u64 = 1_000_000;
 
@@ -188,11 +249,30 @@ mod tests {
         let reply = b.on_send(12, 14 * MS);
         assert_eq!(reply, SendTimes { psnlr: 25, delta_tlr_ns: 4 * MS, delta_tls_ns: 0 });
         let at_a = a.on_receive(12, 25, 4 * MS, 24 * MS);
-        assert_eq!(at_a, Sample { round_trip_ns: Some(20 * MS), server_delay_ns: Some(4 * MS) });
+        let told = Sample {
+            end_to_end_ns: Some(24 * MS),
+            round_trip_ns: Some(20 * MS),
+            server_delay_ns: Some(4 * MS),
+            is_told: false,
+        };
+        assert_eq!(at_a, told, "B had sent nothing before");
+        // More of the same answer, and a packet that was overtaken (RFC 8250 appendix C.2.2).
+        assert_eq!(a.on_receive(13, 25, 6 * MS, 26 * MS), Sample::default());
+        a.on_late(12, 24 * MS);
         // A's next packet: DeltaTLS is the end-to-end time of the first exchange.
         assert_eq!(a.on_send(26, 30 * MS), SendTimes { psnlr: 12, delta_tlr_ns: 6 * MS, delta_tls_ns: 24 * MS });
         // Nothing came since: the sender's own pace.
         assert_eq!(a.on_send(27, 33 * MS), SendTimes { psnlr: 12, delta_tlr_ns: 9 * MS, delta_tls_ns: 3 * MS });
+        // B answers the last of A's packets at once: it learns A's end-to-end time from it.
+        b.on_receive(26, 12, 6 * MS, 40 * MS);
+        let second = b.on_send(13, 40 * MS);
+        assert_eq!((second.psnlr, second.delta_tls_ns), (26, 26 * MS));
+        let third = b.on_receive(28, 13, 0, 60 * MS);
+        assert!(!third.is_told && third.end_to_end_ns == Some(20 * MS), "A sent 27 before it had an answer to 26");
+        assert!(b.on_receive(27, 13, 0, 61 * MS) == Sample::default());
+        let fourth = b.on_send(14, 62 * MS);
+        assert_eq!(fourth.psnlr, 27);
+        assert!(b.on_receive(28, 14, 0, 70 * MS).is_told, "A's DeltaTLS is from its 27 to B's 14");
     }
 
     #[test]
@@ -210,6 +290,42 @@ mod tests {
         let edge = (1 << TIME_BITS) - 10;
         m.on_send(1, edge);
         assert_eq!(m.on_send(2, edge + 25).delta_tls_ns, 25);
+    }
+
+    /// A bulk flow of which so many packets are under way; the other side names every so-manieth of them. Gives the longest run
+    /// of packets sent without a sample, once some round trips have passed.
+    fn longest_gap(under_way: u64, first: u16, every: u64, offset: u64) -> u64 {
+        let m = Meter::default();
+        let (warm, end) = (8 * under_way + 1500, 20 * under_way + 3000);
+        let (mut last, mut longest) = (0, 0);
+        for n in 0..end {
+            m.on_send(first.wrapping_add(n as u16), n * 10);
+            let named = n.checked_sub(under_way).filter(|named| named % every == offset % every);
+            let psnlr = named.map(|named| first.wrapping_add(named as u16));
+            let sample = psnlr.map(|psnlr| m.on_receive(n as u16, psnlr, 1, n * 10 + 5)).unwrap_or_default();
+            if let Some(ns) = sample.end_to_end_ns {
+                assert_eq!(ns, under_way * 10 + 5);
+                last = n;
+            }
+            longest = longest.max(if n > warm { n - last.max(warm) } else { 0 });
+        }
+        longest
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(150))]
+        #[test]
+        fn a_bulk_flow_has_a_sample_in_each_round_trip(
+            under_way in prop_oneof![1u64..300, 1u64..=10_000],
+            first: u16,
+            every in prop::sample::select(&[1u64, 2, 64][..]),
+            offset in 0u64..64,
+        ) {
+            // A packet is not named before the last one of its batch has come.
+            let round_trip = under_way + every;
+            let gap = longest_gap(under_way, first, every, offset);
+            prop_assert!(gap <= round_trip, "{} packets of {}", gap, round_trip);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::replay::ReplayWindow;
 use crate::sync::{AtomicU64, Ordering};
 pub use candidates::{GENERATIONS_AHEAD, KRIS_SEARCHED, KRIS_SEARCHED_IN_A_CROWD, KriCandidates, MAX_AHEAD, first_kri};
 pub use space::Verdict;
-use space::{Space, SpaceHead, number};
+use space::{Gone, Space, SpaceHead, number};
 
 /// What must outlive a flow that leaves the table: its two secrets and the highest packet under each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,6 +70,12 @@ pub struct ReceiverState {
     back_head: KeyHead<0>,
     pushed_out: [PushedOut; 2],
     windows: [ReplayWindow; 2],
+    /// Written when a space begins or ends only.
+    gone: Gone,
+    /// Packets that came again; for the caller to count, as is the next one: here is room for them.
+    pub duplicates: AtomicU64,
+    /// Of the numbers skipped, those that came after all.
+    pub found: AtomicU64,
 }
 
 #[cfg(not(loom))]
@@ -101,7 +107,7 @@ impl ReceiverState {
 
     #[inline]
     fn space_of(&self, i: usize) -> Space<'_> {
-        Space { id: &self.heads[i].id, high: &self.heads[i].high, window: &self.windows[i] }
+        Space { id: &self.heads[i].id, high: &self.heads[i].high, first: &self.gone.first[i], window: &self.windows[i] }
     }
 
     fn front(&self) -> KeyLine<'_, 0> {
@@ -242,6 +248,7 @@ impl ReceiverState {
         };
         let current = if becomes_current { space } else { now };
         let leaving = SecretId::from_bits(self.heads[space].id.load(Ordering::Acquire));
+        let ended = is_secret(leaving).then(|| number(self.heads[space].high.load(Ordering::Acquire)));
         let place_of = |bits| self.pushed_out.iter().find(|p| p.id.load(Ordering::Relaxed) == bits);
         let back = place_of(id.bits()).map(|p| p.high.load(Ordering::Relaxed));
         if is_secret(leaving) && !self.remember(leaving, self.heads[space].high.load(Ordering::Acquire), id) {
@@ -254,11 +261,32 @@ impl ReceiverState {
             if let Some(place) = place_of(id.bits()) {
                 place.id.store(0, Ordering::Release); // not taken by the one that leaves
             }
-            self.spaces()[space].go_on(id.bits(), high);
+            let next = self.spaces()[space].go_on(id.bits(), high);
+            self.has_begun(next, ended);
             return (None, current); // to be accepted like any other
         }
-        self.spaces()[space].begin(id, kri, psntp);
-        (Some(Verdict::Fresh { skipped: 0, late: false }), current)
+        let first = self.spaces()[space].begin(id, kri, psntp);
+        self.has_begun(first, ended);
+        (Some(Verdict::Fresh { skipped: 0, late: false, found: false }), current)
+    }
+
+    /// A space has begun with this number, and the one before in its place, if there was one, has ended with that.
+    fn has_begun(&self, first: u64, ended: Option<u64>) {
+        let more = first.wrapping_sub(1).wrapping_sub(ended.unwrap_or(0));
+        self.gone.base.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// How many numbers there are from the first one seen to the highest one, of all secrets together, those included that
+    /// were skipped. While packets are taken into account it may be off by those.
+    #[must_use]
+    pub fn numbers(&self) -> u64 {
+        let highest = |head: &SpaceHead| {
+            let id = SecretId::from_bits(head.id.load(Ordering::Acquire));
+            if is_secret(id) { number(head.high.load(Ordering::Acquire)) } else { 0 }
+        };
+        let sum = self.heads.iter().map(highest).fold(0, u64::wrapping_add);
+        let numbers = sum.wrapping_sub(self.gone.base.load(Ordering::Relaxed));
+        if numbers > u64::MAX / 2 { 0 } else { numbers }
     }
 
     /// Keeps the highest number of a secret that leaves for `coming`. `false`: there is no place.
@@ -297,7 +325,8 @@ impl ReceiverState {
         }
         for (space, (id, high)) in self.spaces().into_iter().zip(snapshot.id.into_iter().zip(snapshot.high)) {
             if is_secret(SecretId::from_bits(id)) {
-                space.go_on(id, high);
+                let next = space.go_on(id, high);
+                self.has_begun(next, None);
             } else {
                 space.id.store(CLOSED.bits(), Ordering::Release);
             }
@@ -312,6 +341,7 @@ impl ReceiverState {
         for space in self.spaces() {
             space.id.store(0, Ordering::Relaxed);
             space.high.store(0, Ordering::Relaxed);
+            space.first.store(0, Ordering::Relaxed);
             space.window.clear();
         }
         self.front().clear();
@@ -319,6 +349,9 @@ impl ReceiverState {
         for place in &self.pushed_out {
             place.id.store(0, Ordering::Relaxed);
             place.high.store(0, Ordering::Relaxed);
+        }
+        for word in [&self.gone.base, &self.duplicates, &self.found] {
+            word.store(0, Ordering::Relaxed);
         }
         self.current.store(0, Ordering::Release);
     }

@@ -4,6 +4,7 @@
 //! process, and one that fails leaves the others' claims to be measured.
 
 mod aead;
+mod diagnostics;
 mod flow;
 mod path;
 
@@ -20,7 +21,7 @@ pub struct ClaimsArgs {
     /// One JSON object instead of a line each
     #[arg(long)]
     json: bool,
-    /// Only claims about these benchmarks: aead, flow, pipeline
+    /// Only claims about these benchmarks: aead, diagnostics, flow, pipeline
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Look into the reports (NAME.json) in this directory instead of measuring
@@ -141,6 +142,7 @@ struct Source {
 
 const SOURCES: &[Source] = &[
     Source { name: "aead", args: &["--keys", "1,65536,1000000"], claims: aead::claims },
+    Source { name: "diagnostics", args: &[], claims: diagnostics::claims },
     Source { name: "flow", args: &["--flows", "1000000"], claims: flow::claims },
     Source { name: "pipeline", args: &[], claims: path::claims },
 ];

@@ -213,3 +213,17 @@ fn reports_are_taken_from_a_directory() {
     assert!(run(&args("flow")).is_ok_and(|passed| !passed), "slower than the peer");
     assert!(run(&args("nothing")).is_err_and(|e| e.to_string().contains("pipeline")));
 }
+
+#[test]
+fn keeping_times_by_flow_against_leaving_them_out() {
+    let mut report = empty("diagnostics");
+    for (diagnostics, rates) in [("off", [10.0, 20.0]), ("on", [9.6, 18.0])] {
+        for (action, rate) in ["remove", "add and remove"].into_iter().zip(rates) {
+            let labels = [("action", action), ("flows", "1000"), ("answers", "1 in 4"), ("diagnostics", diagnostics)];
+            row(&mut report, &labels, rate);
+        }
+    }
+    let verdicts: Vec<_> = verdicts(&diagnostics::claims(), report).into_iter().map(|f| f.1).collect();
+    use Verdict::{FallsShort, Holds, NotMeasured};
+    assert_eq!(verdicts, [Holds, NotMeasured, FallsShort, NotMeasured]);
+}

@@ -3,7 +3,7 @@
 use pipeline::flow::table::{FlowTable, TableSize};
 use pipeline::state::keyring::{KeyRing, Peer};
 use pipeline::state::policies::{InboundAction, Mode, Policy};
-use pipeline::state::rules::{Oversize, PathConfig, Timeouts};
+use pipeline::state::rules::{Diagnostics, Oversize, PathConfig, Timeouts};
 use pipeline::state::shared::Shared;
 use pipeline::state::snapshot::SnapshotCell;
 use protocol::prefix::Prefix;
@@ -62,6 +62,7 @@ impl BoxState {
             outside_mtu: 9000,
             oversize: Oversize::Pass,
             mss_clamp: true,
+            diagnostics: Diagnostics::Flows,
             started_ns: setting.now,
         };
         let size = TableSize { capacity: capacity(setting.flows), tombstones: TOMBSTONES };
@@ -70,6 +71,12 @@ impl BoxState {
         cell.publish(ring(setting.side, 1, setting.boxes));
         let shared = Shared::new(config, table, cell.clone(), MasterKey::new([0x5C; 32]), setting.workers);
         Self { shared: Arc::new(shared), cell, side: setting.side, boxes: setting.boxes }
+    }
+
+    /// Whether times are kept by flow and by policy, from now on.
+    pub fn diagnostics(&self, diagnostics: Diagnostics) {
+        let config = self.shared.snapshots.rules().config.clone();
+        self.shared.replace(PathConfig { diagnostics, ..config });
     }
 
     /// The box seals under another generation, and opens the other box's around it, from now on.

@@ -93,7 +93,7 @@ mod tests {
     use pipeline::ports::BURST;
     use pipeline::state::policies::{Mode, Policy};
     use pipeline::state::rules::Timeouts;
-    use pipeline::state::rules::{Oversize, PathConfig};
+    use pipeline::state::rules::{Diagnostics, Oversize, PathConfig};
     use pipeline::state::shared::Shared;
     use pipeline::state::snapshot::SnapshotCell;
     use pipeline::state::worker::Worker;
@@ -107,6 +107,7 @@ mod tests {
             outside_mtu: 9000,
             oversize: Oversize::Pass,
             mss_clamp: false,
+            diagnostics: Diagnostics::Flows,
             started_ns: 0,
             timeouts: Timeouts::default(),
         };

@@ -36,6 +36,7 @@ pub fn shared(
         outside_mtu,
         oversize: config.forwarding.oversize,
         mss_clamp: config.forwarding.mss_clamp,
+        diagnostics: config.diagnostics,
         started_ns,
     };
     let size = TableSize { capacity: config.flow_table.capacity, tombstones: config.flow_table.tombstones };

@@ -3,7 +3,7 @@
 use common::config::Checks;
 use common::config::report::Errors;
 use common::logging::{LogFormat, LogLevel};
-use middlebox::config::{Config, Device, Idle, Oversize, Rss};
+use middlebox::config::{Config, Device, Diagnostics, Idle, Oversize, Rss};
 use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, ProtocolMatch};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -47,7 +47,7 @@ fn defaults() {
     assert_eq!((config.workers.burst, config.workers.mbufs, config.workers.rss), (32, 16384, Rss::Addresses));
     assert_eq!(config.flow_table.capacity, 131_072);
     assert_eq!(config.flow_table.idle_timeout, Duration::from_secs(60));
-    assert_eq!(config.forwarding.oversize, Oversize::Pass);
+    assert_eq!((config.forwarding.oversize, config.diagnostics), (Oversize::Pass, Diagnostics::Flows));
     assert!(config.keys.is_none() && config.telemetry.listen.is_none() && config.audit.is_none());
     assert_eq!(config.warnings.len(), 1, "no policy: {:?}", config.warnings);
 }
@@ -76,6 +76,8 @@ rss = "ports"
 oversize = "ptb"
 mss_clamp = false
 link_follow = false
+[diagnostics]
+flows = false
 [flow_table]
 capacity = 64
 idle_timeout = "500ms"
@@ -118,6 +120,7 @@ fn everything_set() {
     assert_eq!((config.workers.burst, config.workers.mbufs, config.workers.rss), (8, 32768, Rss::Ports));
     assert_eq!(config.forwarding.oversize, Oversize::PacketTooBig);
     assert!(!config.forwarding.mss_clamp && !config.forwarding.link_follow);
+    assert_eq!(config.diagnostics, Diagnostics::Off);
     assert_eq!((config.flow_table.capacity, config.flow_table.tombstones), (64, 128));
     assert_eq!(config.flow_table.idle_timeout, Duration::from_millis(500));
     let keys = config.keys.expect("keys");

@@ -30,7 +30,7 @@ pub struct FlowFigures {
     pub owner: u16,
     /// Nanoseconds since the last packet of either direction.
     pub idle_ns: u64,
-    /// Packets that came back with an option that verified.
+    /// Packets that came back with an option that verified, copies not counted.
     pub received: u64,
     /// Numbers of the other side that never came: loss on the way here.
     pub lost: u64,
@@ -46,6 +46,9 @@ pub struct FlowFigures {
     pub server_delay: Times,
     /// End to end: both together.
     pub end_to_end: Times,
+    /// End to end as the other side has measured it, as far as its DeltaTLS tells: from a packet of its to the receipt of this
+    /// side's last answer to it.
+    pub told_end_to_end: Times,
     /// Packets a second of the other box, all flows together, by its Global Pointer.
     pub peer_packets_per_second: Option<u64>,
 }
@@ -59,15 +62,16 @@ impl WholeFlow<'_> {
             policy: self.back.policy(),
             owner: self.front.owner(),
             idle_ns: self.idle(now),
-            received: 0,
-            lost: self.back.skipped.load(Ordering::Relaxed).saturating_sub(self.back.late.load(Ordering::Relaxed)),
-            duplicates: 0,
+            received: self.back.received(),
+            lost: self.back.lost(),
+            duplicates: self.back.duplicates(),
             late: self.back.late.load(Ordering::Relaxed),
             failed: self.back.failed.load(Ordering::Relaxed),
-            round_trip: Times::default(),
-            server_delay: Times::default(),
-            end_to_end: Times::default(),
-            peer_packets_per_second: None,
+            round_trip: self.back.measured.round_trip(),
+            server_delay: self.back.measured.server_delay(),
+            end_to_end: self.back.measured.end_to_end(),
+            told_end_to_end: self.back.measured.told(),
+            peer_packets_per_second: self.back.measured.rate(now),
         }
     }
 }

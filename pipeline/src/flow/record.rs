@@ -9,10 +9,12 @@
 //! [`FlowBack`] is the rest.
 
 mod back;
+pub(crate) mod measured;
 mod naming;
 pub(crate) mod words;
 
 use crate::flow::hash::Fingerprint;
+use measured::FlowMeasured;
 pub(crate) use naming::{Name, Naming};
 use protocol::aead::KeyState;
 use protocol::five_tuple::FiveTuple;
@@ -74,17 +76,23 @@ pub struct FlowBack {
     key_id: AtomicU64,
     /// Who has handed over the packets that the owner numbered last. The owner's.
     taken_over: AtomicU32,
-    /// Highest PSNTP received in clear, and a validity bit (16).
-    clear_high: AtomicU32,
+    /// What came in clear: `valid (1) | age (6) | which of the 41 numbers up to the highest came (41) | highest PSNTP (16)`. Age:
+    /// how far the first one is behind the highest, 63 at most.
+    clear: AtomicU64,
     /// Options that did not verify.
     pub failed: AtomicU64,
     /// Numbers skipped when a later packet came.
     pub skipped: AtomicU64,
+    /// Numbers gone through in clear.
+    in_clear: AtomicU64,
     /// Packets that came behind a later one.
     pub late: AtomicU64,
 
     /// Packets coming back.
     pub receiver: ReceiverState,
+
+    /// Times of packets coming back.
+    pub(crate) measured: FlowMeasured,
 }
 
 /// A whole record.
@@ -110,6 +118,7 @@ const _: () = {
     use core::mem::offset_of;
     assert!(offset_of!(Flow, meter) == 64 && offset_of!(Flow, key) == 128 && size_of::<Flow>() == 192);
     assert!(offset_of!(FlowBack, sender) == 64 && offset_of!(FlowBack, receiver) == 128);
+    assert!(offset_of!(FlowBack, measured).is_multiple_of(64) && size_of::<FlowBack>() == 1024);
 };
 
 /// Flags where they stand in `held`.

@@ -1,6 +1,8 @@
-//! What an authenticated packet says is taken into account: replays, gaps, times, keys that the box opened with.
+//! What an authenticated packet says is taken into account: replays, keys that the box opened with; gaps and times:
+//! [`measuring`](super::measuring).
 
 use super::chosen::{Chosen, Plans};
+use super::measuring::Measuring;
 use crate::flow::record::WholeFlow;
 use crate::inbound::guess::Guess;
 use crate::observe::counters::WorkerCounters;
@@ -8,9 +10,7 @@ use crate::observe::reasons::Reason;
 use crate::state::keyring::KeyRing;
 use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
-use protocol::delta_time::{self, Scaled};
 use protocol::five_tuple::FiveTuple;
-use protocol::meter::Sample;
 use protocol::receiver::Verdict;
 use protocol::wire::option::Metrics;
 
@@ -20,13 +20,14 @@ use protocol::wire::option::Metrics;
 pub(super) fn account<'a>(
     shared: &'a Shared,
     snapshot: &Snapshot,
-    counters: &WorkerCounters,
+    measuring: &mut Measuring<'_>,
     c: &mut Chosen<'a>,
     plans: &Plans,
     guess: Guess,
     metrics: &Metrics,
     now: u64,
 ) -> Option<Reason> {
+    let counters = measuring.counters;
     let flow = match c.flow {
         Some(flow) => flow,
         None => match first_of_flow(shared, snapshot, counters, c, plans, now) {
@@ -43,16 +44,16 @@ pub(super) fn account<'a>(
     if before.is_none_or(|(id, _)| id != guess.id) {
         opened_with(&snapshot.ring, guess);
     }
-    match flow.back.receiver.accept(guess.id, guess.kri, metrics.psntp) {
-        Verdict::Fresh { skipped, late } => gaps(flow, counters, skipped, late),
+    let verdict = flow.back.receiver.accept(guess.id, guess.kri, metrics.psntp);
+    match verdict {
+        Verdict::Fresh { .. } => {}
         Verdict::Replayed => return Some(Reason::Replayed),
         Verdict::TooOld => return Some(Reason::TooOld),
     }
     if before != this && before.is_some() && flow.back.receiver.current() == this {
         counters.rotations.add(1);
     }
-    flow.back.seen(now);
-    measure(flow, counters, metrics, now);
+    measuring.take(flow, c.policy, verdict, metrics, now);
     None
 }
 
@@ -79,31 +80,4 @@ fn first_of_flow<'a>(
     counters.flows_inserted.add(u64::from(new));
     c.flow = Some(flow);
     Some(flow)
-}
-
-#[inline]
-pub(super) fn gaps(flow: WholeFlow<'_>, counters: &WorkerCounters, skipped: u32, late: bool) {
-    if skipped > 0 || late {
-        counters.skipped.add(u64::from(skipped));
-        counters.reordered.add(u64::from(late));
-        flow.back.count_gaps(skipped, late);
-    }
-}
-
-/// What a packet's metrics, which came now, say of the path; the flow's next packet will answer them.
-#[inline]
-pub(super) fn sampled(flow: WholeFlow<'_>, metrics: &Metrics, now: u64) -> Sample {
-    let delay = delta_time::to_nanos(Scaled { value: metrics.delta_tlr, scale: metrics.scale_dtlr });
-    flow.meter.on_receive(metrics.psntp, metrics.psnlr, delay, now)
-}
-
-#[inline]
-pub(super) fn measure(flow: WholeFlow<'_>, counters: &WorkerCounters, metrics: &Metrics, now: u64) {
-    let sample = sampled(flow, metrics, now);
-    if let Some(ns) = sample.round_trip_ns {
-        counters.round_trip.record(ns);
-    }
-    if let Some(ns) = sample.server_delay_ns {
-        counters.server_delay.record(ns);
-    }
 }

@@ -12,6 +12,7 @@ mod choosing;
 mod chosen;
 pub mod guess;
 mod icmp_error;
+mod measuring;
 mod opening;
 mod short_way;
 
@@ -30,13 +31,14 @@ use crate::state::rules::Runs;
 use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
 use crate::state::worker::{Scratch, Worker, look};
-use accounting::{account, gaps, measure};
+use accounting::account;
 use arrayvec::ArrayVec;
 use choosing::{choose, choose_known, plan_of};
 use chosen::{Chosen, Plans, metrics_in_clear};
+use measuring::Measuring;
 use opening::{Opened, key_of, open_first, open_further};
 use protocol::wire::option::{Form, Metrics};
-use short_way::{Met, ShortWay, Sums};
+use short_way::{Met, ShortWay};
 
 impl Worker {
     /// Works on a burst that the outside port has just received. `outcomes` gets one entry per packet, in order;
@@ -169,19 +171,19 @@ impl<'a> Burst<'a> {
         opened: u32,
     ) -> bool {
         let Self { shared, snapshot, counters, now } = self;
-        let mut short_to_the_end = chosen.is_empty();
+        let (mut short_to_the_end, alone) = (chosen.is_empty(), !shared.has_several_workers());
         let mut accepted = Runs::new(&snapshot.rules, counters.worker, |policy| &policy.accepted);
-        let mut sums = Sums::default();
+        let mut measuring = Measuring::new(&snapshot.rules, counters);
         let mut slow = chosen.iter_mut().peekable();
         let mut rest = short.map_or(&[][..], ShortWay::known);
         loop {
             while let Some(c) = slow.next_if(|c| rest.first().is_none_or(|known| c.packet < known.packet)) {
-                let failure = self.settle(scratch, trials, packets, plans, c, opened);
-                self.finish(packets, outcomes, plans, c, failure, &mut accepted);
+                let failure = self.settle(scratch, trials, &mut measuring, packets, plans, c, opened);
+                self.finish(&mut measuring, packets, outcomes, plans, c, failure, &mut accepted);
             }
             let Some(short) = short.filter(|_| !rest.is_empty()) else { break };
             let run = slow.peek().map_or(rest.len(), |c| rest.iter().take_while(|k| k.packet < c.packet).count());
-            let (fine, met) = short.account(rest.get(..run).unwrap_or(rest), counters, &mut sums, now);
+            let (fine, met) = short.account(rest.get(..run).unwrap_or(rest), &mut measuring, alone, now);
             let (fine, others) = rest.split_at_checked(fine).unwrap_or((rest, &[]));
             for known in fine {
                 accepted.count(known.policy);
@@ -194,11 +196,13 @@ impl<'a> Burst<'a> {
             let Some(mut c) = short.chosen(odd, packets, outcomes, plans) else { continue };
             let failure = match met {
                 Met::Refused(reason) => Some(reason),
-                Met::Moved => account(shared, snapshot, counters, &mut c, plans, odd.guess, &short.metrics(odd), now),
+                Met::Moved => {
+                    account(shared, snapshot, &mut measuring, &mut c, plans, odd.guess, &short.metrics(odd), now)
+                }
             };
-            self.finish(packets, outcomes, plans, &c, failure, &mut accepted);
+            self.finish(&mut measuring, packets, outcomes, plans, &c, failure, &mut accepted);
         }
-        sums.add_to(counters);
+        measuring.end();
         accepted.end();
         short_to_the_end
     }
@@ -208,20 +212,22 @@ impl<'a> Burst<'a> {
         self,
         scratch: &Scratch,
         trials: &mut TrialBudget,
+        measuring: &mut Measuring<'_>,
         packets: &[B],
         plans: &Plans,
         c: &mut Chosen<'a>,
         opened: u32,
     ) -> Option<Reason> {
-        let Self { shared, snapshot, counters, now } = self;
+        let Self { shared, snapshot, now, .. } = self;
         let first_opened = c.slot.is_some_and(|slot| opened & 1 << slot != 0);
-        settle(shared, snapshot, counters, scratch, trials, packets, plans, c, first_opened, now)
+        settle(shared, snapshot, measuring, scratch, trials, packets, plans, c, first_opened, now)
     }
 
     /// Takes the option out of a packet, or does what its policy says of one that was not accepted.
     #[inline]
     fn finish<B: PacketBuf>(
         self,
+        measuring: &mut Measuring<'_>,
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         plans: &Plans,
@@ -231,6 +237,9 @@ impl<'a> Burst<'a> {
     ) {
         let Self { snapshot, counters, .. } = self;
         if let Some(reason) = failure {
+            if let (Reason::Replayed, Some(flow)) = (reason, c.flow) {
+                measuring.duplicate(flow, c.policy);
+            }
             return fail(snapshot, counters, packets, outcomes, plans, c, reason);
         }
         accepted.count(c.policy);
@@ -268,7 +277,7 @@ fn not_opened<B: PacketBuf>(
 fn settle<'a, B: PacketBuf>(
     shared: &'a Shared,
     snapshot: &Snapshot,
-    counters: &WorkerCounters,
+    measuring: &mut Measuring<'_>,
     scratch: &Scratch,
     trials: &mut TrialBudget,
     packets: &[B],
@@ -283,31 +292,29 @@ fn settle<'a, B: PacketBuf>(
         (Some(slot), Some(guess)) if first_opened => {
             let slot = usize::from(slot) % BURST;
             let metrics = Metrics::from_words(scratch.batch.text_words(slot));
-            let failure = account(shared, snapshot, counters, c, plans, guess, &metrics, now);
+            let failure = account(shared, snapshot, measuring, c, plans, guess, &metrics, now);
             if let (None, true, Some(flow)) = (failure, c.derived, c.flow) {
                 flow.back.receiver.keep_key(guess.id, guess.kri, &key_of(scratch, slot));
             }
             failure
         }
         (_, Some(_)) if c.refused => Some(Reason::NoTrialsLeft),
-        (_, Some(guess)) => match open_further(shared, &snapshot.ring, counters, trials, packets, c, plans, guess, now)
-        {
-            Ok(Opened { guess, metrics, derived, spent }) => {
-                further = spent;
-                let failure = account(shared, snapshot, counters, c, plans, guess, &metrics, now);
-                if let (None, Some(key), Some(flow)) = (failure, derived, c.flow) {
-                    flow.back.receiver.keep_key(guess.id, guess.kri, &key);
+        (_, Some(guess)) => {
+            match open_further(shared, &snapshot.ring, measuring.counters, trials, packets, c, plans, guess, now) {
+                Ok(Opened { guess, metrics, derived, spent }) => {
+                    further = spent;
+                    let failure = account(shared, snapshot, measuring, c, plans, guess, &metrics, now);
+                    if let (None, Some(key), Some(flow)) = (failure, derived, c.flow) {
+                        flow.back.receiver.keep_key(guess.id, guess.kri, &key);
+                    }
+                    failure
                 }
-                failure
+                Err(reason) => Some(reason),
             }
-            Err(reason) => Some(reason),
-        },
+        }
         (_, None) => {
             if let (Some(flow), Some(metrics)) = (c.flow, metrics_in_clear(packets, c)) {
-                flow.back.seen(now);
-                let (skipped, late) = flow.back.follow_clear(metrics.psntp);
-                gaps(flow, counters, skipped, late);
-                measure(flow, counters, &metrics, now);
+                measuring.take_clear(flow, c.policy, &metrics, !shared.has_several_workers(), now);
             }
             None
         }

@@ -6,10 +6,10 @@
 
 mod asked;
 
-use super::accounting::{gaps, sampled};
 use super::choosing::plan_of;
 use super::chosen::{Chosen, Plan, Plans};
 use super::guess::Guess;
+use super::measuring::{Measuring, sample};
 use crate::flow::record::{Flow, WholeFlow};
 use crate::flow::table::FlowTable;
 use crate::lanes::inbound::{Lanes, View};
@@ -26,6 +26,7 @@ use asked::{Boxes, Trusted, Ways};
 use core::ptr;
 use protocol::aead::KeyState;
 use protocol::key_line::SecretId;
+use protocol::meter::Sample;
 use protocol::nonce::xor_prseq;
 use protocol::receiver::Verdict;
 use protocol::suite::Aead;
@@ -54,20 +55,6 @@ pub(super) enum Met {
     Refused(Reason),
     /// Nothing yet: its flow has been moved on to another key.
     Moved,
-}
-
-/// Times that were counted, to be added up once per burst.
-#[derive(Default)]
-pub(super) struct Sums {
-    round_trip_ns: u64,
-    server_delay_ns: u64,
-}
-
-impl Sums {
-    pub(super) fn add_to(self, counters: &WorkerCounters) {
-        counters.round_trip.add_up(self.round_trip_ns);
-        counters.server_delay.add_up(self.server_delay_ns);
-    }
 }
 
 /// The packets of a burst that go the short way, in order.
@@ -300,25 +287,27 @@ impl<'a, 'l> ShortWay<'a, 'l> {
     }
 
     /// Takes packets into account that have opened and follow one another, up to the first that does not count like the others.
-    /// Gives how many did, and what the next one has met.
+    /// Gives how many did, and what the next one has met. `alone`: no other worker takes packets into account.
     #[inline]
     pub(super) fn account(
         &self,
         run: &[Known<'a>],
-        counters: &WorkerCounters,
-        sums: &mut Sums,
+        measuring: &mut Measuring<'_>,
+        alone: bool,
         now: u64,
     ) -> (usize, Option<Met>) {
-        let (mut fine, mut met) = (0, None);
         if self.form != Form::Encrypted {
-            self.account_clear(run, counters, sums, now);
+            self.account_clear(run, measuring, alone, now);
             return (run.len(), None);
         }
+        let (mut fine, mut met, mut late) = (0, None, 0u32);
         // By themselves: each of them has locked instructions, for which a CPU waits until all stores before are done.
         for known in run {
             let psntp = self.metrics(known).psntp;
             match known.flow.back.receiver.accept_current(known.guess.id, known.guess.kri, psntp) {
-                Some(Verdict::Fresh { skipped, late }) => gaps(known.flow, counters, skipped, late),
+                Some(fresh @ Verdict::Fresh { .. }) => {
+                    late |= u32::from(measuring.gaps(known.flow, known.policy, fresh)) << (known.packet & 31);
+                }
                 Some(Verdict::Replayed) => met = Some(Met::Refused(Reason::Replayed)),
                 Some(Verdict::TooOld) => met = Some(Met::Refused(Reason::TooOld)),
                 None => met = Some(Met::Moved),
@@ -328,35 +317,28 @@ impl<'a, 'l> ShortWay<'a, 'l> {
             }
             fine += 1;
         }
+        // What is written of a sample is asked for while the other packets are looked at: most have none.
+        let mut samples = ArrayVec::<(&Known<'a>, Sample), BURST>::new();
         for known in run.iter().take(fine) {
-            known.flow.back.seen(now);
-            self.measure(known, counters, sums, now);
+            let metrics = self.metrics(known);
+            measuring.seen(known.flow, &metrics, now);
+            let sample = sample(known.flow, &metrics, late >> (known.packet & 31) & 1 != 0, now);
+            if sample.server_delay_ns.is_some() && !samples.is_full() {
+                measuring.prefetch(known.flow);
+                samples.push((known, sample));
+            }
+        }
+        for (known, sample) in &samples {
+            measuring.record(known.flow, known.policy, &self.metrics(known), sample);
         }
         (fine, met)
     }
 
     /// The same of packets whose option is in clear: nothing can be wrong with them.
     #[inline(never)]
-    fn account_clear(&self, run: &[Known<'a>], counters: &WorkerCounters, sums: &mut Sums, now: u64) {
+    fn account_clear(&self, run: &[Known<'a>], measuring: &mut Measuring<'_>, alone: bool, now: u64) {
         for known in run {
-            known.flow.back.seen(now);
-            let (skipped, late) = known.flow.back.follow_clear(self.metrics(known).psntp);
-            gaps(known.flow, counters, skipped, late);
-            self.measure(known, counters, sums, now);
-        }
-    }
-
-    /// The times that a packet tells of.
-    #[inline(always)] // twice: a call saves and loads half of the registers
-    fn measure(&self, known: &Known<'a>, counters: &WorkerCounters, sums: &mut Sums, now: u64) {
-        let sample = sampled(known.flow, &self.metrics(known), now);
-        if let Some(ns) = sample.round_trip_ns {
-            counters.round_trip.count(ns);
-            sums.round_trip_ns = sums.round_trip_ns.wrapping_add(ns);
-        }
-        if let Some(ns) = sample.server_delay_ns {
-            counters.server_delay.count(ns);
-            sums.server_delay_ns = sums.server_delay_ns.wrapping_add(ns);
+            measuring.take_clear(known.flow, known.policy, &self.metrics(known), alone, now);
         }
     }
 

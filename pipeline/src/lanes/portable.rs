@@ -14,7 +14,7 @@ use crate::packet::parse::PLAIN_UPPER;
 use crate::ports::BURST;
 use protocol::aead::KeyState;
 use protocol::delta_time;
-use protocol::meter::{TIME_MASK, VALID};
+use protocol::meter::{ANCHOR_AT, TIME_MASK, VALID};
 use protocol::nonce::xor_prseq;
 use protocol::prefetch;
 use protocol::prseq::Lanes as Orders;
@@ -218,14 +218,16 @@ fn elapsed(from: u64, to_ns: u64) -> u64 {
     if from & VALID == 0 || since > TIME_MASK / 2 { 0 } else { since }
 }
 
-/// Where the time of sending is kept: of every packet while few are under way, and of every 2nd, 4th, … when many are.
+/// Where the time of sending is kept: of every packet while few are under way, and of every 2nd, 4th, … from the anchor on when
+/// many are ([`Meter::acknowledged`](protocol::meter::Meter::acknowledged)).
 #[inline(always)]
 fn log_slot(psntp: u16, acknowledged: u32) -> u32 {
     let under_way = if acknowledged == 0 { 1 } else { psntp.wrapping_sub(acknowledged as u16).max(1) };
     // How many bits of (under_way - 1) / 4 there are: 0 for up to 4, 1 for up to 8, 2 for up to 16, …
     let shift = u16::BITS - ((under_way - 1) >> 2).leading_zeros();
-    let every = psntp >> shift;
-    if every << shift == psntp { u32::from(every) % 4 } else { NOT_KEPT }
+    let from_anchor = psntp.wrapping_sub((acknowledged >> ANCHOR_AT) as u16);
+    let every = from_anchor >> shift;
+    if every << shift == from_anchor { u32::from(every) % 4 } else { NOT_KEPT }
 }
 
 /// Stage g, the AEAD: ciphertexts and tags.

@@ -90,7 +90,11 @@ pub struct PolicyCounters {
     pub accepted: Counter,
     /// Options that did not.
     pub failed: Counter,
-    /// Numbers of the other side that never came.
+    /// Numbers of the other side that were skipped when a later one came.
+    pub skipped: Counter,
+    /// Of them those that came after all.
+    pub found: Counter,
+    /// Those that never came. It goes down when one is found; of all workers together it is [`PolicyCounters::lost_of`].
     pub lost: Counter,
     /// Packets that came again.
     pub duplicates: Counter,
@@ -102,6 +106,34 @@ pub struct PolicyCounters {
     pub server_delay: Histogram,
     /// Both together.
     pub end_to_end: Histogram,
+}
+
+impl PolicyCounters {
+    /// Counts numbers that were skipped.
+    pub fn skip(&self, skipped: u32) {
+        self.skipped.add(u64::from(skipped));
+        self.count_lost();
+    }
+
+    /// Counts a number that was skipped before, by this worker or by another one, and has come.
+    pub fn find(&self) {
+        self.found.add(1);
+        self.count_lost();
+    }
+
+    fn count_lost(&self) {
+        let lost = self.skipped.get().saturating_sub(self.found.get());
+        self.lost.add(lost.wrapping_sub(self.lost.get()));
+    }
+
+    /// Numbers that never came, of all workers: one may have found what another had skipped.
+    pub fn lost_of<'a>(workers: impl IntoIterator<Item = &'a Self>) -> u64 {
+        let sum = |(skipped, found): (u64, u64), worker: &Self| {
+            (skipped.wrapping_add(worker.skipped.get()), found.wrapping_add(worker.found.get()))
+        };
+        let (skipped, found) = workers.into_iter().fold((0, 0), sum);
+        skipped.saturating_sub(found)
+    }
 }
 
 /// Everything one worker counts.

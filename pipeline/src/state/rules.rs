@@ -38,6 +38,16 @@ impl Default for Timeouts {
     }
 }
 
+/// Whether times are kept by flow and by policy. Packets, and what is lost of them, are counted either way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Diagnostics {
+    /// They are.
+    #[default]
+    Flows,
+    /// All flows together only.
+    Off,
+}
+
 /// Settings of the path. All of them can be replaced while workers run. `outside_mtu` is a fact of the port: who replaces
 /// the others gives it again as it is.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +62,8 @@ pub struct PathConfig {
     pub oversize: Oversize,
     /// Lower the MSS of SYNs so that segments fit with the option.
     pub mss_clamp: bool,
+    /// See [`Diagnostics`].
+    pub diagnostics: Diagnostics,
     /// When these settings came, on the workers' clock: lifetimes of the policies that are new with them count from it.
     pub started_ns: u64,
 }

@@ -3,7 +3,7 @@
 
 use crate::packet::buffer::VecBuf;
 use crate::ports::BURST;
-use crate::testing::{self, frame};
+use crate::testing::{self, A, B, frame, frame_between};
 use arrayvec::ArrayVec;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -50,14 +50,21 @@ fn the_path_allocates_nothing() {
     let mut bursts: Vec<Vec<VecBuf>> = (0..40u16)
         .map(|i| (0..BURST as u16).map(|k| VecBuf::new(&frame(i % 7 * 100 + k % 11, 20))).collect())
         .collect();
+    let answer = |i: u16, k: u16| VecBuf::new(&frame_between(B, A, 443, i % 7 * 100 + k % 11, 20));
+    let mut answers: Vec<Vec<VecBuf>> = (0..40).map(|i| (0..BURST as u16).map(|k| answer(i, k)).collect()).collect();
     let mut outcomes = ArrayVec::new();
     let before = COUNT.get();
-    for burst in &mut bursts {
+    for (burst, answers) in bursts.iter_mut().zip(&mut answers) {
         a.outbound(burst, &mut outcomes, &|| 1);
         b.inbound(burst, &mut outcomes, &|| 2);
         // Again: replays, refused; and damaged ones go through every trial.
         b.inbound(burst, &mut outcomes, &|| 2);
+        // They have times to tell.
+        b.outbound(answers, &mut outcomes, &|| 3);
+        a.inbound(answers, &mut outcomes, &|| 4);
     }
     assert_eq!(COUNT.get() - before, 0);
+    let told = a.shared.table.iter().filter(|flow| flow.figures(9).round_trip.samples > 0).count();
+    assert_eq!(told, 77);
     assert_eq!(a.counters.flows_inserted.get(), 77, "new flows were among them");
 }

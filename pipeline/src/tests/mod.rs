@@ -8,6 +8,7 @@ mod guess;
 mod hand_over;
 mod in_clear;
 mod many_peers;
+mod measured;
 mod nonce_promise;
 mod passing;
 mod read_only;

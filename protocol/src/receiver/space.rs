@@ -14,6 +14,8 @@ pub enum Verdict {
         skipped: u32,
         /// It came behind the highest seen: reordered.
         late: bool,
+        /// It was counted as skipped when that one came: one less is lost. (One that is older than the first one seen was not.)
+        found: bool,
     },
     /// Accepted before.
     Replayed,
@@ -31,11 +33,21 @@ pub(super) struct SpaceHead {
     pub(super) high: AtomicU64,
 }
 
+/// How many numbers a receiver's spaces have gone through: see [`ReceiverState::numbers`](super::ReceiverState::numbers).
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    /// The first number of each space.
+    pub(super) first: [AtomicU64; 2],
+    /// The spaces' first numbers summed up, less the highest ones of those that have left.
+    pub(super) base: AtomicU64,
+}
+
 /// A number space: its head stands with the heads of other things that every packet needs, the window apart.
 #[derive(Clone, Copy)]
 pub(super) struct Space<'a> {
     pub(super) id: &'a AtomicU64,
     pub(super) high: &'a AtomicU64,
+    pub(super) first: &'a AtomicU64,
     pub(super) window: &'a ReplayWindow,
 }
 
@@ -108,7 +120,8 @@ impl Space<'_> {
             Mark::TooOld => return Verdict::TooOld,
         }
         if d <= 0 {
-            return Verdict::Fresh { skipped: 0, late: true };
+            // `begin` writes `first` before `high`, which was read already.
+            return Verdict::Fresh { skipped: 0, late: true, found: number > self.first.load(Ordering::Relaxed) };
         }
         let mut before = highest;
         loop {
@@ -118,6 +131,7 @@ impl Space<'_> {
                     return Verdict::Fresh {
                         skipped: (number - before - 1).min(u64::from(u32::MAX)) as u32,
                         late: false,
+                        found: false,
                     };
                 }
                 Err(_) if taken_over() => return Verdict::TooOld,
@@ -125,34 +139,40 @@ impl Space<'_> {
                     seen = now;
                     before = self::number(now);
                     if before >= number {
-                        return Verdict::Fresh { skipped: 0, late: true };
+                        // Whoever went past it has counted it.
+                        return Verdict::Fresh { skipped: 0, late: true, found: true };
                     }
                 }
             }
         }
     }
 
-    /// Begins a number space with its first packet.
-    pub(super) fn begin(&self, id: SecretId, kri: u32, psntp: u16) {
+    /// Begins a number space with its first packet. Gives its number.
+    pub(super) fn begin(&self, id: SecretId, kri: u32, psntp: u16) -> u64 {
         self.id.store(0, Ordering::Release);
         self.window.clear();
         // The low 16 bits of the number are the PSNTP itself, which keeps `distance` free of an offset.
         let at = u64::from(kri) * PACKETS_PER_KRI + FIRST;
         let first = at + u64::from(psntp.wrapping_sub(at as u16));
         self.window.mark(first, first);
+        self.first.store(first, Ordering::Relaxed);
         self.high.swap(pack(kri, first), Ordering::AcqRel);
         self.id.store(id.bits(), Ordering::Release);
+        first
     }
 
-    /// Goes on behind a highest number: what was seen below it is forgotten, so all of it counts as seen.
-    pub(super) fn go_on(&self, id: u64, high: u64) {
+    /// Goes on behind a highest number: what was seen below it is forgotten, so all of it counts as seen. Gives the number of
+    /// the next packet.
+    pub(super) fn go_on(&self, id: u64, high: u64) -> u64 {
         self.id.store(0, Ordering::Release);
         self.window.clear();
         let highest = number(high);
         for back in 0..WINDOW.min(highest) {
             self.window.mark(highest - back, highest);
         }
+        self.first.store(highest.wrapping_add(1), Ordering::Relaxed);
         self.high.store(high, Ordering::Release);
         self.id.store(id, Ordering::Release);
+        highest.wrapping_add(1)
     }
 }

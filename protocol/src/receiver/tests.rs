@@ -27,13 +27,14 @@ fn candidates() {
 #[test]
 fn order_gaps_replays() {
     let state = ReceiverState::default();
-    let fresh = |skipped, late| Verdict::Fresh { skipped, late };
+    let fresh = |skipped, late| Verdict::Fresh { skipped, late, found: late };
+    let older = Verdict::Fresh { skipped: 0, late: true, found: false };
     assert_eq!(state.accept(id(1), 0, 100), fresh(0, false));
     assert_eq!(state.accept(id(1), 0, 101), fresh(0, false));
     assert_eq!(state.accept(id(1), 0, 105), fresh(3, false));
     assert_eq!(state.accept(id(1), 0, 103), fresh(0, true));
     assert_eq!(state.accept(id(1), 0, 103), Verdict::Replayed);
-    assert_eq!(state.accept(id(1), 0, 99), fresh(0, true), "before the first one seen");
+    assert_eq!(state.accept(id(1), 0, 99), older, "before the first one seen");
     assert_eq!(state.accept(id(1), 0, 105u16.wrapping_add(5000)), fresh(4999, false));
     assert_eq!(state.accept(id(1), 0, 104), Verdict::TooOld);
 }
@@ -133,7 +134,7 @@ fn a_flow_that_comes_back_refuses_what_it_may_have_seen() {
     assert_eq!(back.accept(id(2), 4, 110), Verdict::Replayed);
     assert_eq!(back.accept(id(2), 4, 105), Verdict::Replayed);
     assert_eq!(back.accept(id(1), 9, 105), Verdict::TooOld);
-    assert_eq!(back.accept(id(2), 4, 111), Verdict::Fresh { skipped: 0, late: false });
+    assert_eq!(back.accept(id(2), 4, 111), Verdict::Fresh { skipped: 0, late: false, found: false });
     assert!(matches!(back.accept(id(3), 0, 7), Verdict::Fresh { .. }));
 }
 
@@ -142,24 +143,29 @@ proptest! {
     #[test]
     fn agrees_with_a_receiver_that_knows_n(first: u16, start in 0u64..200_000, steps in prop::collection::vec((0u64..3000, 0u64..1200, any::<bool>()), 1..300)) {
         let state = ReceiverState::default();
-        let (mut highest, mut seen) = (start, HashSet::new());
+        let (mut highest, mut seen, mut lost) = (start, HashSet::new(), 0u64);
         let (kri, psn) = packet(first, start);
         let is_fresh = matches!(state.accept(id(1), kri, psn), Verdict::Fresh { .. });
         prop_assert!(is_fresh);
         seen.insert(start);
         for (ahead, behind, again) in steps {
-            let n = (highest + ahead).saturating_sub(behind).max(start);
+            let n = (highest + ahead).saturating_sub(behind).max(start.saturating_sub(900));
             for _ in 0..=usize::from(again) {
                 let (kri, psn) = packet(first, n);
                 let expected = if highest >= n && highest - n >= crate::replay::WINDOW { Verdict::TooOld }
                     else if seen.contains(&n) { Verdict::Replayed }
-                    else if n > highest { Verdict::Fresh { skipped: (n - highest - 1) as u32, late: false } }
-                    else { Verdict::Fresh { skipped: 0, late: true } };
+                    else if n > highest { Verdict::Fresh { skipped: (n - highest - 1) as u32, late: false, found: false } }
+                    else { Verdict::Fresh { skipped: 0, late: true, found: n > start } };
                 prop_assert_eq!(state.accept(id(1), kri, psn), expected, "n {} highest {}", n, highest);
                 if matches!(expected, Verdict::Fresh { .. }) {
                     seen.insert(n);
                     highest = highest.max(n);
                 }
+                if let Verdict::Fresh { skipped, found, .. } = expected {
+                    lost = lost + u64::from(skipped) - u64::from(found);
+                }
+                let came = seen.iter().filter(|&&n| n >= start).count() as u64;
+                prop_assert_eq!((state.numbers(), lost), (highest - start + 1, highest - start + 1 - came));
             }
         }
     }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use eal::Hugepages;
-pub use pipeline::state::rules::Oversize;
+pub use pipeline::state::rules::{Diagnostics, Oversize};
 
 /// The whole configuration, in force as it stands.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct Config {
     pub workers: Workers,
     /// What happens to packets beside the option.
     pub forwarding: Forwarding,
+    /// What is measured beside that.
+    pub diagnostics: Diagnostics,
     /// Sizes and times of the flow table.
     pub flow_table: FlowTable,
     /// Key source; `None`: the box has a registration, or forwards without keys.
@@ -171,6 +173,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     let eal_args = eal::args(&mut root, ports.as_ref(), report);
     let workers = sections::workers(&mut root, ports.as_ref(), checks, report);
     let forwarding = sections::forwarding(&mut root, report);
+    let diagnostics = sections::diagnostics(&mut root, report);
     let flow_table = sections::flow_table(&mut root, report);
     let (keys, key_log) = sections::keys(&mut root, dir, checks, report);
     let registration = registration::section(&mut root, node.as_ref(), dir, checks, report);
@@ -204,6 +207,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
         outside,
         workers: workers?,
         forwarding,
+        diagnostics,
         flow_table: flow_table?,
         keys,
         key_log,

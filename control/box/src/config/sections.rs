@@ -1,6 +1,6 @@
 //! The sections of the configuration but for EAL's arguments and the policies.
 
-use super::{Device, FlowTable, Forwarding, Idle, Oversize, Port, Rss, Workers};
+use super::{Device, Diagnostics, FlowTable, Forwarding, Idle, Oversize, Port, Rss, Workers};
 use crate::keys::from_file::KeyFileSettings;
 use common::config::reader::{self, Table};
 use common::config::report::{At, Report};
@@ -194,6 +194,13 @@ pub fn forwarding(root: &mut Table<'_>, report: &mut Report<'_>) -> Forwarding {
         table.finish(report);
     }
     forwarding
+}
+
+pub fn diagnostics(root: &mut Table<'_>, report: &mut Report<'_>) -> Diagnostics {
+    let Some(Some(mut table)) = section(root, "diagnostics", report) else { return Diagnostics::default() };
+    let flows = table.boolean("flows", true, report);
+    table.finish(report);
+    if flows { Diagnostics::Flows } else { Diagnostics::Off }
 }
 
 pub fn flow_table(root: &mut Table<'_>, report: &mut Report<'_>) -> Option<FlowTable> {

@@ -1,11 +1,11 @@
 //! What a box knows of itself at one moment: its workers' counters, and what the control thread and the drivers say. Which
 //! figures are made of it: [`figures`](super::figures).
 
-use common::metrics::{Sample, Times};
+use common::metrics::{Sample, Times, Value};
 use crossbeam_utils::CachePadded;
 use pipeline::observe::counter::Counter;
 use pipeline::observe::counters::{DirectionCounters, PolicyCounters, WorkerCounters};
-use pipeline::observe::histogram::{BUCKETS, Histogram};
+use pipeline::observe::histogram::{Histogram, Merged};
 use pipeline::observe::reasons::{Finding, REASONS, Reason};
 use pipeline::state::rules::Rules;
 use std::collections::BTreeMap;
@@ -316,41 +316,40 @@ impl Counts {
 
     /// Times of all workers.
     pub(super) fn times(&self, of: fn(&WorkerCounters) -> &Histogram) -> Times {
-        let mut buckets = vec![0; BUCKETS];
-        let sum_ns =
-            self.workers.iter().fold(0u64, |sum, worker| sum.wrapping_add(of(worker).merge_into(&mut buckets)));
-        let count = buckets.iter().sum();
-        let quantile = |per_cent| quantile(&buckets, count, per_cent);
-        // One bound per two doublings is enough for a graph: 1 us to 17 s.
-        let bounds = (10..=34).step_by(2).map(|exponent| 1u64 << exponent);
-        let up_to = |bound| {
-            let within = buckets.iter().enumerate().take_while(|&(i, _)| Histogram::lower_bound(i + 1) <= bound);
-            (bound, within.map(|(_, n)| n).sum())
+        shown(&self.workers.iter().map(|worker| of(worker)).collect())
+    }
+
+    /// Times by policy.
+    pub(super) fn times_by_policy(&self, of: fn(&PolicyCounters) -> &Histogram) -> Vec<Sample> {
+        let times = |policy: &CountedPolicy| {
+            let times = shown(&policy.counters.iter().map(|worker| of(worker)).collect());
+            Sample::new([&*policy.name, policy.mode], Value::Times(Box::new(times)))
         };
-        Times {
-            count,
-            sum_ns,
-            p50_ns: quantile(50),
-            p90_ns: quantile(90),
-            p99_ns: quantile(99),
-            within: bounds.map(up_to).collect(),
-        }
+        self.policies.iter().map(times).collect()
+    }
+
+    /// Numbers that never came, by policy: one worker may have found what another has skipped.
+    pub(super) fn lost_by_policy(&self) -> Vec<Sample> {
+        let of = |policy: &CountedPolicy| {
+            let lost = PolicyCounters::lost_of(policy.counters.iter().map(|worker| &**worker));
+            Sample::new([&*policy.name, policy.mode], lost)
+        };
+        self.policies.iter().map(of).collect()
     }
 }
 
-/// The time that so many per cent of the samples do not exceed, exact to 12.5 per cent; 0 of none.
-fn quantile(buckets: &[u64], count: u64, per_cent: u64) -> u64 {
-    let rank = (count * per_cent).div_ceil(100).max(1);
-    let mut seen = 0;
-    let bucket = buckets.iter().position(|n| {
-        seen += n;
-        seen >= rank
-    });
-    bucket.map_or(0, |i| {
-        // The middle of the bucket.
-        let (low, high) = (Histogram::lower_bound(i), Histogram::lower_bound(i + 1));
-        low + high.saturating_sub(low) / 2
-    })
+fn shown(merged: &Merged) -> Times {
+    let quantile = |share| merged.quantile(share).unwrap_or_default();
+    // One bound per two doublings is enough for a graph: 1 us to 17 s.
+    let bounds = (10..=34).step_by(2).map(|exponent| 1u64 << exponent);
+    Times {
+        count: merged.count(),
+        sum_ns: merged.sum_ns(),
+        p50_ns: quantile(0.5),
+        p90_ns: quantile(0.9),
+        p99_ns: quantile(0.99),
+        within: bounds.map(|bound| (bound, merged.up_to(bound))).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -374,7 +373,7 @@ mod tests {
         let d = counts.times(|w| &w.round_trip);
         assert_eq!((d.count, d.mean_ns()), (1000, 500_500));
         assert!(
-            d.p50_ns.abs_diff(500_000) < 63_000 && d.p99_ns.abs_diff(990_000) < 124_000,
+            d.p50_ns.abs_diff(500_000) < 16_000 && d.p99_ns.abs_diff(990_000) < 31_000,
             "{} {}",
             d.p50_ns,
             d.p99_ns

@@ -217,6 +217,70 @@ const FIGURES: &[Row] = &[
     .by(&["policy", "mode"])
     .json("policies[].failed")
     .print(On(POLICY, ", {} failed")),
+    Row::counter(
+        "pdmv2_policy_skipped_total",
+        "packets",
+        "Packet sequence numbers skipped when a later one came, by policy: what is lost, and what comes late.",
+        Each(|c| c.by_policy(|p| &p.skipped)),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].skipped"),
+    Row::counter(
+        "pdmv2_policy_found_total",
+        "packets",
+        "Packets that came after their number had been skipped, by policy.",
+        Each(|c| c.by_policy(|p| &p.found)),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].found"),
+    Row::gauge(
+        "pdmv2_policy_lost_packets",
+        "packets",
+        "Packets that are missing: skipped, and not found since, by policy.",
+        Each(Counts::lost_by_policy),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].lost")
+    .print(On(POLICY, ", {} lost")),
+    Row::counter(
+        "pdmv2_policy_late_total",
+        "packets",
+        "Packets that came behind a later one, by policy.",
+        Each(|c| c.by_policy(|p| &p.late)),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].late")
+    .print(On(POLICY, ", {} late")),
+    Row::counter(
+        "pdmv2_policy_duplicates_total",
+        "packets",
+        "Packets that came again, by policy. Sealed ones are refused, and counted as failed too.",
+        Each(|c| c.by_policy(|p| &p.duplicates)),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].duplicates")
+    .print(On(POLICY, ", {} again")),
+    Row::histogram(
+        "pdmv2_policy_round_trip_seconds",
+        "Round-trip delay between the boxes, by policy. Empty when `[diagnostics] flows` is off.",
+        Each(|c| c.times_by_policy(|p| &p.round_trip)),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].round_trip"),
+    Row::histogram(
+        "pdmv2_policy_server_delay_seconds",
+        "Delay behind the far box, by policy. Empty when `[diagnostics] flows` is off.",
+        Each(|c| c.times_by_policy(|p| &p.server_delay)),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].server_delay"),
+    Row::histogram(
+        "pdmv2_policy_end_to_end_seconds",
+        "Both together, by policy. Empty when `[diagnostics] flows` is off.",
+        Each(|c| c.times_by_policy(|p| &p.end_to_end)),
+    )
+    .by(&["policy", "mode"])
+    .json("policies[].end_to_end"),
     // The flow table.
     Row::gauge(
         "pdmv2_flows",

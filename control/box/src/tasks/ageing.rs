@@ -51,7 +51,7 @@ pub(crate) mod tests {
     use pipeline::packet::buffer::VecBuf;
     use pipeline::state::policies::{Mode, Policy};
     use pipeline::state::rules::Timeouts;
-    use pipeline::state::rules::{Oversize, PathConfig};
+    use pipeline::state::rules::{Diagnostics, Oversize, PathConfig};
     use pipeline::state::snapshot::SnapshotCell;
     use pipeline::state::worker::Worker;
     use protocol::prseq::MasterKey;
@@ -63,6 +63,7 @@ pub(crate) mod tests {
             outside_mtu: 1500,
             oversize: Oversize::Pass,
             mss_clamp: false,
+            diagnostics: Diagnostics::Flows,
             started_ns: 1,
             timeouts: Timeouts { idle_ns: 5_000_000_000 },
         };

@@ -2,6 +2,7 @@
 
 use super::{FlowBack, SEEN_GRAIN};
 use protocol::five_tuple::FiveTuple;
+use protocol::receiver::Verdict;
 use protocol::sync::Ordering;
 use protocol::wire::option::Form;
 
@@ -61,12 +62,14 @@ impl FlowBack {
         self.policy.store(word, Ordering::Relaxed);
     }
 
-    /// Notes that a packet came, whoever does it.
+    /// Notes that a packet came, whoever does it. Gives whether something was written: about once in 0.3 s.
     #[inline]
-    pub fn seen(&self, now: u64) {
-        if now.wrapping_sub(self.last_seen.load(Ordering::Relaxed)) > SEEN_GRAIN {
+    pub fn seen(&self, now: u64) -> bool {
+        let is_later = now.wrapping_sub(self.last_seen.load(Ordering::Relaxed)) > SEEN_GRAIN;
+        if is_later {
             self.last_seen.store(now, Ordering::Relaxed);
         }
+        is_later
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -77,20 +80,39 @@ impl FlowBack {
         self.live.store(u64::from(live), Ordering::Release);
     }
 
-    /// Numbers skipped before a packet in clear, and whether it came behind a later one. Nothing vouches for such a
-    /// packet, so a leap of more than 1,000 counts as a new beginning.
+    /// Takes a packet in clear into account. Nothing vouches for one, so a leap of more than 1,000 counts as a new beginning,
+    /// and which of the numbers came is known for the last 41 only: what is further behind is late, and may be a copy.
     #[inline]
-    pub(crate) fn follow_clear(&self, psntp: u16) -> (u32, bool) {
-        const VALID: u32 = 1 << 16;
+    pub(crate) fn follow_clear(&self, psntp: u16) -> Verdict {
+        const VALID: u64 = 1 << 63;
+        const KEPT: u16 = 41;
+        const MOST: u16 = 63;
         const LEAP: u16 = 1000;
-        let seen = self.clear_high.load(Ordering::Relaxed);
-        let ahead = psntp.wrapping_sub(seen as u16);
-        let behind = ahead.wrapping_neg();
-        if seen & VALID != 0 && behind < LEAP {
-            return (0, behind > 0);
+        let fresh = |skipped, late, found| Verdict::Fresh { skipped, late, found };
+        let mut seen = self.clear.load(Ordering::Relaxed);
+        loop {
+            let (age, came) = ((seen >> 57) as u16 & MOST, seen >> 16 & ((1 << KEPT) - 1));
+            let ahead = psntp.wrapping_sub(seen as u16);
+            let behind = ahead.wrapping_neg();
+            let (age, came, high, verdict) = if seen & VALID == 0 || ahead > LEAP && behind >= LEAP {
+                (0, 1, psntp, fresh(0, false, false))
+            } else if behind >= LEAP {
+                let came = came.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
+                (age.saturating_add(ahead).min(MOST), came, psntp, fresh(u32::from(ahead) - 1, false, false))
+            } else if behind >= KEPT {
+                return fresh(0, true, false);
+            } else if came >> behind & 1 != 0 {
+                return Verdict::Replayed;
+            } else {
+                // One that is older than the first was not skipped.
+                (age, came | 1 << behind, seen as u16, fresh(0, true, behind <= age))
+            };
+            let next = VALID | u64::from(age) << 57 | (came & ((1 << KEPT) - 1)) << 16 | u64::from(high);
+            match self.clear.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return verdict,
+                Err(now) => seen = now,
+            }
         }
-        self.clear_high.store(VALID | u32::from(psntp), Ordering::Relaxed);
-        (if seen & VALID != 0 && ahead <= LEAP { u32::from(ahead) - 1 } else { 0 }, false)
     }
 
     /// The host on the inside has put an option of this form into a packet by itself.
@@ -115,22 +137,64 @@ impl FlowBack {
 
     /// What a verified packet's number says of those before it.
     #[inline]
-    pub(crate) fn count_gaps(&self, skipped: u32, late: bool) {
+    pub(crate) fn count_gaps(&self, skipped: u32, late: bool, found: bool) {
         if skipped > 0 {
             self.skipped.fetch_add(u64::from(skipped), Ordering::Relaxed);
+        }
+        if found {
+            self.receiver.found.fetch_add(1, Ordering::Relaxed);
         }
         if late {
             self.late.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    /// One packet came again.
+    pub(crate) fn count_duplicate(&self) {
+        self.receiver.duplicates.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many numbers more were gone through in clear. `alone`: no other worker counts.
+    #[inline]
+    pub(crate) fn count_in_clear(&self, numbers: u64, alone: bool) {
+        if alone {
+            self.in_clear.store(self.in_clear.load(Ordering::Relaxed) + numbers, Ordering::Relaxed);
+        } else {
+            self.in_clear.fetch_add(numbers, Ordering::Relaxed);
+        }
+    }
+
+    /// Packets that came again.
+    #[must_use]
+    pub fn duplicates(&self) -> u64 {
+        self.receiver.duplicates.load(Ordering::Relaxed)
+    }
+
+    /// Numbers that never came.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        // Who finds a number may count before who has skipped it.
+        self.skipped.load(Ordering::Relaxed).saturating_sub(self.receiver.found.load(Ordering::Relaxed))
+    }
+
+    /// Packets that came, copies not counted. They are not counted one by one: of the numbers from the first to the highest one
+    /// all came that were not skipped, and then those that came late.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        let [skipped, late, in_clear] =
+            [&self.skipped, &self.late, &self.in_clear].map(|count| count.load(Ordering::Relaxed));
+        (self.receiver.numbers() + in_clear + late).saturating_sub(skipped)
+    }
+
     pub(super) fn clear(&self) {
         self.receiver.clear();
-        for word in [&self.policy, &self.host_measures, &self.taken_over, &self.clear_high] {
+        self.measured.clear();
+        for word in [&self.policy, &self.host_measures, &self.taken_over] {
             word.store(0, Ordering::Relaxed);
         }
-        let words = [&self.last_seen, &self.sender, &self.key_id, &self.failed, &self.skipped, &self.late];
-        for word in words.into_iter().chain(&self.tuple) {
+        let words = [&self.last_seen, &self.sender, &self.key_id, &self.clear];
+        let counts = [&self.failed, &self.skipped, &self.in_clear, &self.late];
+        for word in words.into_iter().chain(counts).chain(&self.tuple) {
             word.store(0, Ordering::Relaxed);
         }
     }

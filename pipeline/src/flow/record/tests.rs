@@ -1,6 +1,7 @@
 //! One flow's record.
 
 use super::*;
+use protocol::receiver::Verdict;
 
 #[test]
 fn what_a_flow_was_told_holds_until_snapshot_or_paths_change() {
@@ -96,16 +97,27 @@ fn idle_counts_packets_of_both_directions() {
 #[test]
 fn gaps_and_late_packets_in_clear() {
     let flow = FlowBack::default();
+    let fresh = |skipped, late, found| Verdict::Fresh { skipped, late, found };
+    let next = fresh(0, false, false);
     let steps = [
-        (65534, (0, false)),
-        (65535, (0, false)),
-        (2, (2, false)),
-        (1, (0, true)),
-        (3, (0, false)),
-        (3, (0, false)),
-        (40_000, (0, false)),
-        (40_001, (0, false)),
-        (39_002, (0, true)),
+        (65534, next),
+        (65533, fresh(0, true, false)),
+        (65533, Verdict::Replayed),
+        (65535, next),
+        (2, fresh(2, false, false)),
+        (1, fresh(0, true, true)),
+        (1, Verdict::Replayed),
+        (3, next),
+        (3, Verdict::Replayed),
+        (65535, Verdict::Replayed),
+        (103, fresh(99, false, false)),
+        (63, fresh(0, true, true)),
+        (63, Verdict::Replayed),
+        (62, fresh(0, true, false)),
+        (40_000, next),
+        (40_001, next),
+        (39_999, fresh(0, true, false)),
+        (39_002, fresh(0, true, false)),
     ];
     for (psntp, expected) in steps {
         assert_eq!(flow.follow_clear(psntp), expected, "{psntp}");

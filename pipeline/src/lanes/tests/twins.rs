@@ -94,7 +94,9 @@ fn agree(form: Form, specs: &[Spec], steps: &[Step]) {
                     let time = (now.saturating_sub(before)) & ((1 << 47) - 1);
                     let record = &world.records[flow];
                     record.meter.last_received.store(1 << 63 | time << 16 | u64::from(psntp), Ordering::Relaxed);
-                    record.meter.acknowledged.store(1 << 16 | u64::from(psnlr), Ordering::Relaxed);
+                    // Any anchor will do.
+                    let word = u64::from(psnlr) | 1 << 16 | u64::from(psntp) << 17;
+                    record.meter.acknowledged.store(word, Ordering::Relaxed);
                 }
             }
             let (wanted, packets) = stages(Set::PORTABLE, form, &one, step, now);

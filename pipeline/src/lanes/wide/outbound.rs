@@ -14,7 +14,7 @@ macro_rules! outbound {
         use crate::packet::buffer::{PacketBuf, WINDOW_BEFORE, Window};
         use crate::packet::parse::PLAIN_UPPER;
         use core::hint::select_unpredictable;
-        use protocol::meter::TIME_BITS;
+        use protocol::meter::{ANCHOR_AT, TIME_BITS};
         use protocol::prefetch;
         use protocol::prseq::VALUES;
         use protocol::sync::{Ordering, fence};
@@ -365,7 +365,7 @@ macro_rules! outbound {
             ]
         }
 
-        /// Where the time of sending is kept: of every packet while few are under way, and of every 2nd, 4th, … when many are.
+        /// Where the time of sending is kept: as in `portable`.
         #[inline]
         #[target_feature(enable = $features)]
         fn log_slot(psntp: Z, acknowledged: Z) -> Z {
@@ -374,8 +374,9 @@ macro_rules! outbound {
             let under_way = pick(eq(acknowledged, word(0)), one, larger(behind, one));
             let quarter = shr::<2>(sub(under_way, one));
             let shift = bit_length(quarter);
-            let every = shr_each(psntp, shift);
-            let kept = eq(shl_each(every, shift), psntp);
+            let from_anchor = and(sub(psntp, shr::<{ ANCHOR_AT }>(acknowledged)), word(LOW_HALF));
+            let every = shr_each(from_anchor, shift);
+            let kept = eq(shl_each(every, shift), from_anchor);
             pick(kept, and(every, word(3)), word(NOT_KEPT))
         }
 

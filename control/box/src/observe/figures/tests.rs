@@ -36,6 +36,9 @@ fn full() -> Counts {
     let counters = Arc::from([CachePadded::new(PolicyCounters::default())]);
     counts.policies = vec![CountedPolicy { name: "all".into(), mode: "encrypted", counters }];
     counts.policies[0].counters[0].added.add(12);
+    counts.policies[0].counters[0].skip(5);
+    counts.policies[0].counters[0].find();
+    counts.policies[0].counters[0].server_delay.record(2_000_000);
     counts.generation = Some(3);
     counts.registration =
         Some(RegistrationCounts { registered: true, out_of_touch: false, keys_expire_seconds: Some(60.0) });
@@ -80,9 +83,10 @@ fn every_counter_of_the_workers_is_read() {
             .into_iter()
             .any(|source| names.iter().any(|of| places(source, of).into_iter().any(|p| reads(source, p))))
     };
-    // Which worker it is, is no counter.
+    // Which worker it is, is no counter; what is lost is skipped and not found.
     let worker = fields(&WorkerCounters::default()).into_iter().filter(|field| field != "worker").collect();
-    let all = [worker, fields(&DirectionCounters::default()), fields(&PolicyCounters::default())].concat();
+    let policy = fields(&PolicyCounters::default()).into_iter().filter(|field| field != "lost").collect();
+    let all = [worker, fields(&DirectionCounters::default()), policy].concat();
     assert!(all.len() > 25 && all.iter().any(|field| field == "trials"), "{all:?}");
     for field in all {
         assert!(is_read(&field), "no row of figures.rs shows '{field}'");
@@ -121,6 +125,8 @@ fn prometheus_has_the_values_and_every_family_its_help() {
         "pdmv2_options_added_total{form=\"encrypted\"} 12\n",
         "pdmv2_packets_dropped_total{direction=\"inbound\",reason=\"replayed\"} 3\n",
         "pdmv2_policy_added_total{policy=\"all\",mode=\"encrypted\"} 12\n",
+        "pdmv2_policy_lost_packets{policy=\"all\",mode=\"encrypted\"} 4\n",
+        "pdmv2_policy_server_delay_seconds_sum{policy=\"all\",mode=\"encrypted\"} 0.002\n",
         "pdmv2_key_rotations_total{side=\"sealed\"} 8\npdmv2_key_rotations_total{side=\"opened\"} 9\n",
         "pdmv2_round_trip_seconds_bucket{le=\"0.001048576\"} 0\n",
         "pdmv2_round_trip_seconds_bucket{le=\"0.004194304\"} 1\n",
@@ -159,12 +165,12 @@ fn the_table_printed_at_the_end() {
         "inbound (outside to inside): 1000 received, 133 forwarded, 120 dropped",
         "             6  removed clear",
         "             7  verified pdm",
-        "policy all (encrypted): 12 added, 0 accepted, 0 failed",
+        "policy all (encrypted): 12 added, 0 accepted, 0 failed, 4 lost, 0 late, 0 again",
         "flows: 0 of 0 in the table, 0 inserted, 0 expired, 0 tombstones",
         "sequence: 0 skipped, 0 reordered; rotations: 8 sealed, 9 opened",
         "path MTU: 2 learnt, 0 destinations known",
-        "round-trip delay: mean 1500.0 us, p50 1507.3, p90 1507.3, p99 1507.3 (1 samples)",
-        "server delay: mean 3.0 us, p50 2.9, p90 2.9, p99 2.9 (1 samples)",
+        "round-trip delay: mean 1500.0 us, p50 1490.9, p90 1490.9, p99 1490.9 (1 samples)",
+        "server delay: mean 3.0 us, p50 3.0, p90 3.0, p99 3.0 (1 samples)",
         "port inside: rx 0 tx 0 missed 0 rx errors 0 tx errors 0 no buffer 0, link up, 0 change(s)",
         "port outside: rx 0 tx 0 missed 0 rx errors 0 tx errors 0 no buffer 0, link down, 3 change(s)",
     ];
@@ -184,8 +190,14 @@ fn json_has_every_place() {
     let expected = "by_worker copied delays flows generation inbound keys link_follow memory mss_clamped node outbound path_mtu \
                     policies ports quotations registration resumptions rotations sequence uptime_seconds workers";
     assert_eq!(names.join(" "), expected);
-    let policy = serde_json::json!({"name": "all", "mode": "encrypted", "added": 12, "accepted": 0, "failed": 0});
+    let none = serde_json::json!({"count": 0, "mean_ns": 0, "p50_ns": 0, "p90_ns": 0, "p99_ns": 0});
+    let policy = serde_json::json!({
+        "name": "all", "mode": "encrypted", "added": 12, "accepted": 0, "failed": 0,
+        "skipped": 5, "found": 1, "lost": 4, "late": 0, "duplicates": 0,
+        "round_trip": none, "server_delay": json["policies"][0]["server_delay"], "end_to_end": none,
+    });
     assert_eq!(json["policies"], serde_json::json!([policy]));
+    assert_eq!(json["policies"][0]["server_delay"]["mean_ns"], 2_000_000);
     assert_eq!(json["registration"]["keys_expire_seconds"], 60.0);
     assert_eq!(json["rotations"], serde_json::json!({"sealed": 8, "opened": 9}));
     assert_eq!((&json["inbound"]["verified"]["pdm"], &json["inbound"]["added"]["pdm"]), (&7.into(), &0.into()));

@@ -1,0 +1,158 @@
+//! What is measured of packets that were accepted: by flow, by policy, and of all flows together.
+
+use crate::flow::record::WholeFlow;
+use crate::observe::counters::{PolicyCounters, WorkerCounters};
+use crate::state::rules::{Diagnostics, Rules};
+use protocol::delta_time::{self, Scaled};
+use protocol::meter::Sample;
+use protocol::receiver::Verdict;
+use protocol::wire::option::Metrics;
+
+/// A burst's.
+pub(super) struct Measuring<'a> {
+    pub(super) counters: &'a WorkerCounters,
+    rules: &'a Rules,
+    /// Whether times are kept by flow and policy.
+    by_flow: bool,
+    /// The policy asked for last: packets that follow one another mostly have it in common.
+    policy: Option<(u32, &'a PolicyCounters)>,
+    /// Times that were counted, to be added up once.
+    round_trip_ns: u64,
+    server_delay_ns: u64,
+}
+
+impl<'a> Measuring<'a> {
+    #[inline]
+    pub(super) fn new(rules: &'a Rules, counters: &'a WorkerCounters) -> Self {
+        let by_flow = rules.config.diagnostics == Diagnostics::Flows;
+        Self { counters, rules, by_flow, policy: None, round_trip_ns: 0, server_delay_ns: 0 }
+    }
+
+    /// Ends the burst.
+    #[inline]
+    pub(super) fn end(self) {
+        self.counters.round_trip.add_up(self.round_trip_ns);
+        self.counters.server_delay.add_up(self.server_delay_ns);
+    }
+
+    #[inline]
+    fn of(&mut self, policy: u32) -> Option<&'a PolicyCounters> {
+        if let Some((_, counters)) = self.policy.filter(|(before, _)| *before == policy) {
+            return Some(counters);
+        }
+        let counters = self.rules.counters(policy, self.counters.worker)?;
+        self.policy = Some((policy, counters));
+        Some(counters)
+    }
+
+    /// All of a packet that was accepted.
+    pub(super) fn take(&mut self, flow: WholeFlow<'_>, policy: u32, verdict: Verdict, metrics: &Metrics, now: u64) {
+        let late = self.gaps(flow, policy, verdict);
+        self.seen(flow, metrics, now);
+        let sample = sample(flow, metrics, late, now);
+        self.record(flow, policy, metrics, &sample);
+    }
+
+    /// A packet that came in clear. Copies are accepted too.
+    pub(super) fn take_clear(&mut self, flow: WholeFlow<'_>, policy: u32, metrics: &Metrics, alone: bool, now: u64) {
+        let verdict = flow.back.follow_clear(metrics.psntp);
+        match verdict {
+            Verdict::Fresh { skipped, late: false, .. } => flow.back.count_in_clear(u64::from(skipped) + 1, alone),
+            Verdict::Fresh { .. } => {}
+            Verdict::Replayed | Verdict::TooOld => self.duplicate(flow, policy),
+        }
+        self.take(flow, policy, verdict, metrics, now);
+    }
+
+    /// What a packet's number says of those before it. Gives whether it measures nothing, since a later one came before.
+    #[inline]
+    pub(super) fn gaps(&mut self, flow: WholeFlow<'_>, policy: u32, verdict: Verdict) -> bool {
+        let Verdict::Fresh { skipped, late, found } = verdict else { return true };
+        if skipped > 0 || late {
+            self.count_gaps(flow, policy, skipped, late, found);
+        }
+        late
+    }
+
+    fn count_gaps(&mut self, flow: WholeFlow<'_>, policy: u32, skipped: u32, late: bool, found: bool) {
+        self.counters.skipped.add(u64::from(skipped));
+        self.counters.reordered.add(u64::from(late));
+        flow.back.count_gaps(skipped, late, found);
+        let Some(policy) = self.of(policy) else { return };
+        policy.late.add(u64::from(late));
+        if skipped > 0 {
+            policy.skip(skipped);
+        }
+        if found {
+            policy.find();
+        }
+    }
+
+    /// A packet came again.
+    #[cold]
+    pub(super) fn duplicate(&mut self, flow: WholeFlow<'_>, policy: u32) {
+        flow.back.count_duplicate();
+        if let Some(policy) = self.of(policy) {
+            policy.duplicates.add(1);
+        }
+    }
+
+    /// Notes when a flow's packet came, and now and then how far the other box is.
+    #[inline]
+    pub(super) fn seen(&self, flow: WholeFlow<'_>, metrics: &Metrics, now: u64) {
+        // An option without a Global Pointer has 0.
+        if flow.back.seen(now) && self.by_flow && metrics.global_pointer != 0 {
+            flow.back.measured.pointer(metrics.global_pointer, now);
+        }
+    }
+
+    /// Asks for what [`Measuring::record`] writes to.
+    #[inline]
+    pub(super) fn prefetch(&self, flow: WholeFlow<'_>) {
+        if self.by_flow {
+            protocol::prefetch::line(&flow.back.measured);
+        }
+    }
+
+    /// Counts the times that a packet told.
+    #[inline]
+    pub(super) fn record(&mut self, flow: WholeFlow<'_>, policy: u32, metrics: &Metrics, sample: &Sample) {
+        let Some(server_delay_ns) = sample.server_delay_ns else { return };
+        let trip = sample.end_to_end_ns.zip(sample.round_trip_ns);
+        self.counters.server_delay.count(server_delay_ns);
+        self.server_delay_ns = self.server_delay_ns.wrapping_add(server_delay_ns);
+        if let Some((_, round_trip_ns)) = trip {
+            self.counters.round_trip.count(round_trip_ns);
+            self.round_trip_ns = self.round_trip_ns.wrapping_add(round_trip_ns);
+        }
+        if !self.by_flow {
+            return;
+        }
+        flow.back.measured.answer(server_delay_ns, trip);
+        if sample.is_told {
+            flow.back.measured.tell(nanos(metrics.delta_tls, metrics.scale_dtls));
+        }
+        let Some(policy) = self.of(policy) else { return };
+        policy.server_delay.record(server_delay_ns);
+        if let Some((end_to_end_ns, round_trip_ns)) = trip {
+            policy.end_to_end.record(end_to_end_ns);
+            policy.round_trip.record(round_trip_ns);
+        }
+    }
+}
+
+/// What a packet's metrics, which came now, say of the path; the flow's next packet will answer them.
+#[inline]
+pub(super) fn sample(flow: WholeFlow<'_>, metrics: &Metrics, late: bool, now: u64) -> Sample {
+    if late {
+        flow.meter.on_late(metrics.psntp, now);
+        return Sample::default();
+    }
+    let delay = || nanos(metrics.delta_tlr, metrics.scale_dtlr);
+    flow.meter.on_receive_of(metrics.psntp, metrics.psnlr, metrics.delta_tlr == 0, now, delay)
+}
+
+#[inline]
+fn nanos(value: u16, scale: u8) -> u64 {
+    delta_time::to_nanos(Scaled { value, scale })
+}
