@@ -33,7 +33,7 @@ pub struct BoxConfig {
     pub keys: Keys,
     /// How many registrars its side has.
     pub registrars: u16,
-    /// The port of its metrics on its namespace's loopback.
+    /// The port of its metrics on every address of its namespace: that of the registrars' link too, where there is one.
     pub telemetry: Option<u16>,
     /// Where each (key, nonce) is recorded.
     pub audit: Option<PathBuf>,
@@ -84,7 +84,7 @@ impl BoxConfig {
         }
         text += "[telemetry]\nlog_level = \"debug\"\n";
         if let Some(port) = self.telemetry {
-            let _ = writeln!(text, "listen = \"127.0.0.1:{port}\"\n");
+            let _ = writeln!(text, "listen = \"0.0.0.0:{port}\"\n");
         }
         if let Some(audit) = &self.audit {
             let _ = writeln!(text, "[audit]\nfile = \"{}\"\n", audit.display());

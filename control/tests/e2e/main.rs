@@ -7,6 +7,7 @@ mod boxes;
 mod etcd_leader;
 mod faults;
 mod hosts;
+mod monitoring;
 mod path_mtu;
 mod registration;
 mod roll_over;
