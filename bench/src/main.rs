@@ -4,7 +4,7 @@ mod tasks;
 
 use bench::{aead, claims, flow, instructions, latency, pipeline, results, rfc2544, scale, tcp_ratio};
 use clap::{Parser, Subcommand};
-use rig::demo;
+use rig::{demo, diagnose};
 use std::process::ExitCode;
 
 /// Benchmarks and the demo of the PDMv2 middlebox
@@ -25,6 +25,8 @@ enum Command {
     Claims(claims::ClaimsArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
+    /// A trouble between two hosts, and what boxes and captures tell of it
+    Diagnose(diagnose::DiagnoseArgs),
     /// The flow table against DPDK's `rte_hash` and papaya
     Flow(flow::FlowArgs),
     /// Instructions per packet of the hot functions, counted by callgrind and by single steps
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::All(args) => results::run(&args),
         Command::Claims(args) => claims::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Diagnose(args) => diagnose::run(&args),
         Command::Flow(args) => flow::run(&args),
         Command::Instructions(args) => instructions::run(&args),
         Command::InstructionsRun(args) => instructions::run_one(&args),

@@ -17,6 +17,7 @@ pub mod cleanup;
 pub mod command;
 pub mod counters;
 pub mod demo;
+pub mod diagnose;
 mod directory;
 pub mod etcd_cluster;
 pub mod forwarders;
@@ -29,6 +30,7 @@ mod requirements;
 pub mod routers;
 pub mod running;
 mod side;
+pub mod slow_wire;
 mod topology;
 pub mod traffic;
 

@@ -4,6 +4,7 @@
 #![expect(clippy::panic, reason = "the helpers of these tests are tests too")]
 
 mod boxes;
+mod diagnosing;
 mod etcd_leader;
 mod faults;
 mod hosts;

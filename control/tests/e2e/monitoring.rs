@@ -17,7 +17,6 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
 
 /// Of the boxes' metrics.
 const PORT: u16 = 9469;
