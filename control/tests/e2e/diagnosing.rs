@@ -20,10 +20,8 @@ fn check(case: Case, seen: &Seen) {
     let delays = |place: &str| a.get(&format!("/delays/{place}/p50_ns"));
     let (network, server) = (delays("round_trip"), delays("server_delay"));
     let unanswered = talk.sent - talk.answered;
-    let in_time = talk.before.len() + talk.after.len();
-    assert!(in_time > 20 && talk.before.len() > 2, "{case:?}: {seen:?}");
+    assert!(talk.before.len() > 2, "{case:?}: there was a time when all was well: {seen:?}");
     assert_eq!(pings.sent, pings.received, "{case:?}: what has no option gets through");
-    // What is lost behind the last packet that came has left no gap.
     let (skipped, late) = (b.get("/sequence/skipped"), b.get("/sequence/reordered"));
     let gap = skipped - late;
     assert_eq!(a.get("/sequence/skipped"), a.get("/sequence/reordered"), "{case:?}: no answer is lost: {a:?}");
@@ -40,7 +38,7 @@ fn check(case: Case, seen: &Seen) {
         Case::LossOnPath => {
             assert!(*lost > 2 && unanswered >= *lost, "{seen:?}");
             assert_eq!(requests, talk.sent, "box A has put an option into each: {a:?}");
-            assert!(gap == *lost || gap + 1 == *lost, "{gap} and {lost}: {b:?}");
+            assert_eq!(gap, *lost, "{b:?}");
             assert_eq!(flow["verdict"], "loss_before", "{flow}");
         }
         Case::LossInFront => {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const PORT: u16 = 5001;
 /// An answer that is not there by then does not come.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_millis(400);
 /// Between an answer and the next request.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -69,24 +69,37 @@ pub struct Talk {
     pub after: Vec<Duration>,
 }
 
-/// One request after the other; after an eighth of the time `trouble` begins.
-pub(super) fn requests(rig: &Rig, time: Duration, trouble: impl FnOnce() -> Result<()>) -> Result<Talk> {
-    let socket = bound(rig, Side::A, 0)?;
-    socket.connect((Side::B.address(), PORT))?;
-    let (start, mut trouble, mut talk) = (Instant::now(), Some(trouble), Talk::default());
-    while start.elapsed() < time {
-        if start.elapsed() >= time / 8
-            && let Some(begin) = trouble.take()
-        {
-            begin()?;
-        }
-        let took = ask(&socket, talk.sent)?;
-        talk.sent += 1;
-        talk.answered += u64::from(took.is_some());
-        (if trouble.is_some() { &mut talk.before } else { &mut talk.after }).extend(took);
-        std::thread::sleep(PAUSE);
+/// Host A's program: one request after the other.
+pub(super) struct Client {
+    socket: UdpSocket,
+    talk: Talk,
+}
+
+impl Client {
+    pub(super) fn new(rig: &Rig) -> Result<Self> {
+        let socket = bound(rig, Side::A, 0)?;
+        socket.connect((Side::B.address(), PORT))?;
+        Ok(Self { socket, talk: Talk::default() })
     }
-    Ok(talk)
+
+    /// For so long, and at least one; `trouble`: it has begun.
+    pub(super) fn ask_for(&mut self, time: Duration, trouble: bool) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let took = ask(&self.socket, self.talk.sent)?;
+            self.talk.sent += 1;
+            self.talk.answered += u64::from(took.is_some());
+            (if trouble { &mut self.talk.after } else { &mut self.talk.before }).extend(took);
+            std::thread::sleep(PAUSE);
+            if start.elapsed() >= time {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) fn end(self) -> Talk {
+        self.talk
+    }
 }
 
 /// How long an answer took; `None`: it did not come.
@@ -108,10 +121,9 @@ fn bound(rig: &Rig, side: Side, port: u16) -> Result<UdpSocket> {
     socket.with_context(|| format!("host {side:?} has no socket"))
 }
 
-/// The one in the middle; 0 when there is none.
-#[must_use]
-pub fn median(times: &[Duration]) -> Duration {
+/// The one in the middle; `None`: there is none.
+pub(super) fn median(times: &[Duration]) -> Option<Duration> {
     let mut sorted = times.to_vec();
     sorted.sort();
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    sorted.get(sorted.len() / 2).copied()
 }
