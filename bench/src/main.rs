@@ -4,7 +4,7 @@ mod tasks;
 
 use bench::{aead, claims, flow, instructions, latency, pipeline, results, rfc2544, scale, tcp_ratio};
 use clap::{Parser, Subcommand};
-use rig::{demo, diagnose};
+use rig::{demo, trouble};
 use std::process::ExitCode;
 
 /// Benchmarks and the demo of the PDMv2 middlebox
@@ -25,8 +25,6 @@ enum Command {
     Claims(claims::ClaimsArgs),
     /// Two boxes between two hosts, shown on one screen
     Demo(demo::DemoArgs),
-    /// A trouble between two hosts, and what boxes and captures tell of it
-    Diagnose(diagnose::DiagnoseArgs),
     /// The flow table against DPDK's `rte_hash` and papaya
     Flow(flow::FlowArgs),
     /// Instructions per packet of the hot functions, counted by callgrind and by single steps
@@ -47,6 +45,8 @@ enum Command {
     Measure(tasks::MeasureArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
     TcpRatio(tcp_ratio::TcpRatioArgs),
+    /// A trouble between two hosts, and what boxes and captures tell of it
+    Trouble(trouble::TroubleArgs),
 }
 
 fn main() -> ExitCode {
@@ -55,7 +55,6 @@ fn main() -> ExitCode {
         Command::All(args) => results::run(&args),
         Command::Claims(args) => claims::run(&args),
         Command::Demo(args) => demo::run(&args),
-        Command::Diagnose(args) => diagnose::run(&args),
         Command::Flow(args) => flow::run(&args),
         Command::Instructions(args) => instructions::run(&args),
         Command::InstructionsRun(args) => instructions::run_one(&args),
@@ -65,6 +64,7 @@ fn main() -> ExitCode {
         Command::Scale(args) => scale::run(&args),
         Command::Measure(args) => tasks::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
+        Command::Trouble(args) => trouble::run(&args),
     };
     match result {
         Ok(passed) => ExitCode::from(u8::from(!passed)),

@@ -17,7 +17,6 @@ pub mod cleanup;
 pub mod command;
 pub mod counters;
 pub mod demo;
-pub mod diagnose;
 mod directory;
 pub mod etcd_cluster;
 pub mod forwarders;
@@ -33,6 +32,7 @@ mod side;
 pub mod slow_wire;
 mod topology;
 pub mod traffic;
+pub mod trouble;
 
 pub use directory::Directory;
 pub use free_port::free_port;

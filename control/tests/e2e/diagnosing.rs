@@ -2,7 +2,7 @@
 
 use crate::boxes::{MIDDLEBOX, PDMV2, turn};
 use rig::Programs;
-use rig::diagnose::{Case, Seen, observe};
+use rig::trouble::{Case, Seen, observe};
 use std::time::Duration;
 
 #[test]

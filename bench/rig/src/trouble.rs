@@ -1,4 +1,4 @@
-//! `bench diagnose CASE`: a trouble is made between two hosts, and what hosts, boxes and `pdmv2 decode` tell of it is shown
+//! `bench trouble CASE`: a trouble is made between two hosts, and what hosts, boxes and `pdmv2 decode` tell of it is shown
 //! beside what it is. The worked cases of `docs/diagnosing.md`.
 
 mod talk;
@@ -51,9 +51,9 @@ impl Case {
         [Self::SlowServer, Self::SlowNetwork, Self::LossOnPath, Self::LossInFront, Self::OptionsDropped];
 }
 
-/// Arguments of `bench diagnose`.
+/// Arguments of `bench trouble`.
 #[derive(Args, Debug)]
-pub struct DiagnoseArgs {
+pub struct TroubleArgs {
     /// What is to be wrong
     case: Case,
     /// Seconds of traffic; the trouble begins after an eighth
@@ -85,7 +85,7 @@ pub struct Seen {
 ///
 /// # Errors
 /// A program is missing, a box does not start, a command fails.
-pub fn run(args: &DiagnoseArgs) -> Result<bool> {
+pub fn run(args: &TroubleArgs) -> Result<bool> {
     let screen = Screen::new();
     let programs = Programs::find(args.bin_dir.as_deref())?;
     let name = args.case.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
