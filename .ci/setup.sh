@@ -31,8 +31,7 @@ if [ -n "$missing" ]; then
     fi
     echo "Installing:$missing"
     $sudo apt-get update -qq
-    # Tests start etcd themselves, and of Prometheus they take promtool: Debian's services are not wanted here, unless they
-    # were there before.
+    # Tests start etcd and Prometheus themselves: Debian's services are not wanted here, unless they were there before.
     unwanted=""
     case $missing in *etcd-server*) unwanted="etcd.service" ;; esac
     case $missing in *prometheus*) unwanted="$unwanted prometheus.service" ;; esac

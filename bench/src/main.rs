@@ -4,7 +4,7 @@ mod tasks;
 
 use bench::{aead, claims, diagnostics, flow, instructions, latency, pipeline, results, rfc2544, scale, tcp_ratio};
 use clap::{Parser, Subcommand};
-use rig::demo;
+use rig::{demo, trouble};
 use std::process::ExitCode;
 
 /// Benchmarks and the demo of the PDMv2 middlebox
@@ -47,6 +47,8 @@ enum Command {
     Measure(tasks::MeasureArgs),
     /// TCP through two boxes, against two dpdk-testpmd in their places
     TcpRatio(tcp_ratio::TcpRatioArgs),
+    /// A trouble between two hosts, and what boxes and captures tell of it
+    Trouble(trouble::TroubleArgs),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Scale(args) => scale::run(&args),
         Command::Measure(args) => tasks::run(&args),
         Command::TcpRatio(args) => tcp_ratio::run(&args),
+        Command::Trouble(args) => trouble::run(&args),
     };
     match result {
         Ok(passed) => ExitCode::from(u8::from(!passed)),

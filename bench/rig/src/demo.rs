@@ -1,7 +1,7 @@
 //! `bench demo`: two boxes between two hosts, shown on one screen.
 
 mod keys;
-mod screen;
+pub(crate) mod screen;
 
 use crate::capture::{Capturing, Limits};
 use crate::command;

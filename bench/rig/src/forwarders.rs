@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The inside port of a box that has a wire to its host: [`Rig::slow_inside`].
+pub const INSIDE: &str = "net_af_packet1,iface=i0,framecnt=4096";
+
 /// Where a box has its keys from.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Keys {
@@ -33,7 +36,9 @@ pub struct BoxConfig {
     pub keys: Keys,
     /// How many registrars its side has.
     pub registrars: u16,
-    /// The port of its metrics on its namespace's loopback.
+    /// Its inside port, in place of a tap.
+    pub inside: Option<&'static str>,
+    /// The port of its metrics on every address of its namespace: that of the registrars' link too, where there is one.
     pub telemetry: Option<u16>,
     /// Where each (key, nonce) is recorded.
     pub audit: Option<PathBuf>,
@@ -51,6 +56,7 @@ impl Default for BoxConfig {
             idle: "yield",
             keys: Keys::Nowhere,
             registrars: 1,
+            inside: None,
             telemetry: None,
             audit: None,
             forwarding: String::new(),
@@ -64,7 +70,8 @@ impl BoxConfig {
     #[must_use]
     pub fn text(&self, rig: &Rig, side: Side) -> String {
         let quoted: Vec<_> = eal(side, self.core).iter().map(|a| format!("\"{a}\"")).collect();
-        let [inside, outside] = devices(side);
+        let [tap, outside] = devices(side);
+        let inside = self.inside.map_or(tap, str::to_owned);
         let mut text = format!(
             "[node]\nname = \"{node}\"\n\n[eal]\nargs = [{args}]\n\n[ports.inside]\ndevice = \"{inside}\"\n\n\
              [ports.outside]\ndevice = \"{outside}\"\n\n[workers]\ncores = [{core}]\nidle = \"{idle}\"\n\n\
@@ -84,7 +91,7 @@ impl BoxConfig {
         }
         text += "[telemetry]\nlog_level = \"debug\"\n";
         if let Some(port) = self.telemetry {
-            let _ = writeln!(text, "listen = \"127.0.0.1:{port}\"\n");
+            let _ = writeln!(text, "listen = \"0.0.0.0:{port}\"\n");
         }
         if let Some(audit) = &self.audit {
             let _ = writeln!(text, "[audit]\nfile = \"{}\"\n", audit.display());

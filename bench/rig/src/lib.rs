@@ -29,8 +29,10 @@ mod requirements;
 pub mod routers;
 pub mod running;
 mod side;
+pub mod slow_wire;
 mod topology;
 pub mod traffic;
+pub mod trouble;
 
 pub use directory::Directory;
 pub use free_port::free_port;

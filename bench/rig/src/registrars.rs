@@ -186,7 +186,8 @@ impl Registrars {
         } else {
             "role = \"server\"".into()
         };
-        let telemetry = place.telemetry.map(|port| format!("listen = \"127.0.0.1:{port}\"\n")).unwrap_or_default();
+        let telemetry = place.telemetry.map(|port| format!("listen = \"{}:{port}\"\n", place.telemetry_host()));
+        let telemetry = telemetry.unwrap_or_default();
         let address = place.address();
         let (state, etcd) = match &self.etcd[side] {
             Some(lines) => ("", format!("[etcd]\n{lines}member = \"{name}\"\naddress = \"{address}\"\n")),

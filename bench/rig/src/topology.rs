@@ -100,14 +100,16 @@ impl Rig {
         &self.boxes[side.index()]
     }
 
-    /// Moves the tap that a box has made into the host's namespace. The host stays silent there until
+    /// Moves the tap that a box has made, if it has, into the host's namespace. The host stays silent there until
     /// [`Rig::connect`]: an interface that is being moved takes no frames, and the box would have to drop them.
     ///
     /// # Errors
-    /// The box has made no tap.
+    /// The box has made no tap, and the host has no other interface in its place.
     pub fn attach(&self, side: Side) -> Result<()> {
         let (host, tap) = (self.host(side), side.tap());
-        self.place(side).ip(&format!("link set {tap} netns {}", host.name()))?;
+        if self.place(side).ip(&format!("link show {tap}")).is_ok() {
+            self.place(side).ip(&format!("link set {tap} netns {}", host.name()))?;
+        }
         host.ip(&format!("link set {tap} address {} mtu {} up", side.mac(), self.options.host_mtu)).map(drop)
     }
 

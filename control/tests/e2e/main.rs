@@ -4,9 +4,11 @@
 #![expect(clippy::panic, reason = "the helpers of these tests are tests too")]
 
 mod boxes;
+mod diagnosing;
 mod etcd_leader;
 mod faults;
 mod hosts;
+mod monitoring;
 mod path_mtu;
 mod registration;
 mod roll_over;

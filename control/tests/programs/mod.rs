@@ -127,26 +127,38 @@ impl Drop for Running {
     }
 }
 
-/// `promtool check metrics` (Prometheus' own tool) finds nothing. Where there is none, only CI insists on it.
+/// `promtool check metrics` (Prometheus' own tool) finds nothing.
 pub fn promtool(text: &str) {
-    let mut promtool = Command::new("promtool");
-    let promtool =
-        promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = match promtool.spawn() {
+    let Some(said) = prometheus_says("promtool", Path::new("."), &["check", "metrics"], text) else { return };
+    assert!(said.is_empty(), "{said}\n{text}");
+}
+
+/// A program of Prometheus' does what it is asked in a directory. Where there is none, only CI insists on it.
+pub fn prometheus_tool(program: &str, dir: &Path, arguments: &[&str]) {
+    prometheus_says(program, dir, arguments, "");
+}
+
+/// What it says, when it succeeds; `None`: it is not there.
+fn prometheus_says(program: &str, dir: &Path, arguments: &[&str], input: &str) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(dir);
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = match child {
         Ok(child) => child,
         Err(error) => {
             let insists = std::env::var("CI").is_ok_and(|ci| ci == "true");
-            assert!(!insists, "promtool: {error}; .ci/setup.sh installs it (package prometheus)");
-            eprintln!("promtool: {error}: what is shown to Prometheus was not checked");
-            return;
+            assert!(!insists, "{program}: {error}; .ci/setup.sh installs it (package prometheus)");
+            eprintln!("{program}: {error}: left out: {program} {}", arguments.join(" "));
+            return None;
         }
     };
     // Its standard input is closed when it has been written.
-    let written = child.stdin.take().map(|mut input| std::io::Write::write_all(&mut input, text.as_bytes()));
-    let output = child.wait_with_output().expect("promtool");
-    assert!(written.is_some_and(|written| written.is_ok()), "promtool does not read: {output:?}");
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && said.is_empty(), "{}\n{text}", String::from_utf8_lossy(&said));
+    let written = child.stdin.take().map(|mut pipe| std::io::Write::write_all(&mut pipe, input.as_bytes()));
+    let output = child.wait_with_output().expect(program);
+    assert!(written.is_some_and(|written| written.is_ok()), "{program} does not read: {output:?}");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{program} {}: {said}", arguments.join(" "));
+    Some(said)
 }
 
 /// Waits until it holds; a bound on a hang, not a measurement.

@@ -14,7 +14,7 @@ pub struct Place {
     pub port: u16,
     /// The network namespace; `None`: this process's.
     pub namespace: Option<String>,
-    /// The port of its metrics on its namespace's loopback.
+    /// The port of its metrics: on loopback, or on every address of its own namespace.
     pub telemetry: Option<u16>,
 }
 
@@ -23,6 +23,11 @@ impl Place {
     #[must_use]
     pub fn loopback(port: u16) -> Self {
         Self { host: "127.0.0.1".into(), port, namespace: None, telemetry: None }
+    }
+
+    /// Where its metrics listen. In a namespace nobody else is there.
+    pub(crate) const fn telemetry_host(&self) -> &'static str {
+        if self.namespace.is_some() { "0.0.0.0" } else { "127.0.0.1" }
     }
 
     /// As a configuration writes it.
