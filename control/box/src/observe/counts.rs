@@ -1,11 +1,12 @@
 //! What a box knows of itself at one moment: its workers' counters, and what the control thread and the drivers say. Which
 //! figures are made of it: [`figures`](super::figures).
 
+use super::quantiles::Merged;
 use common::metrics::{Sample, Times};
 use crossbeam_utils::CachePadded;
 use pipeline::observe::counter::Counter;
 use pipeline::observe::counters::{DirectionCounters, PolicyCounters, WorkerCounters};
-use pipeline::observe::histogram::{BUCKETS, Histogram};
+use pipeline::observe::histogram::Histogram;
 use pipeline::observe::reasons::{Finding, REASONS, Reason};
 use pipeline::state::rules::Rules;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ impl Direction<'_> {
     }
 
     /// The sums of counters that belong together.
-    fn sums<const N: usize>(&self, counters: fn(&DirectionCounters) -> &[Counter; N]) -> [u64; N] {
+    pub(crate) fn sums<const N: usize>(&self, counters: fn(&DirectionCounters) -> &[Counter; N]) -> [u64; N] {
         let mut sums = [0; N];
         for worker in &self.0 {
             sums.iter_mut().zip(counters(worker)).for_each(|(sum, counter)| *sum += counter.get());
@@ -316,41 +317,22 @@ impl Counts {
 
     /// Times of all workers.
     pub(super) fn times(&self, of: fn(&WorkerCounters) -> &Histogram) -> Times {
-        let mut buckets = vec![0; BUCKETS];
-        let sum_ns =
-            self.workers.iter().fold(0u64, |sum, worker| sum.wrapping_add(of(worker).merge_into(&mut buckets)));
-        let count = buckets.iter().sum();
-        let quantile = |per_cent| quantile(&buckets, count, per_cent);
+        let merged = Merged::of(self.workers.iter().map(|worker| of(worker)));
         // One bound per two doublings is enough for a graph: 1 us to 17 s.
         let bounds = (10..=34).step_by(2).map(|exponent| 1u64 << exponent);
         let up_to = |bound| {
-            let within = buckets.iter().enumerate().take_while(|&(i, _)| Histogram::lower_bound(i + 1) <= bound);
+            let within = merged.buckets.iter().enumerate().take_while(|&(i, _)| Histogram::lower_bound(i + 1) <= bound);
             (bound, within.map(|(_, n)| n).sum())
         };
         Times {
-            count,
-            sum_ns,
-            p50_ns: quantile(50),
-            p90_ns: quantile(90),
-            p99_ns: quantile(99),
+            count: merged.count,
+            sum_ns: merged.sum_ns,
+            p50_ns: merged.quantile(500),
+            p90_ns: merged.quantile(900),
+            p99_ns: merged.quantile(990),
             within: bounds.map(up_to).collect(),
         }
     }
-}
-
-/// The time that so many per cent of the samples do not exceed, exact to 12.5 per cent; 0 of none.
-fn quantile(buckets: &[u64], count: u64, per_cent: u64) -> u64 {
-    let rank = (count * per_cent).div_ceil(100).max(1);
-    let mut seen = 0;
-    let bucket = buckets.iter().position(|n| {
-        seen += n;
-        seen >= rank
-    });
-    bucket.map_or(0, |i| {
-        // The middle of the bucket.
-        let (low, high) = (Histogram::lower_bound(i), Histogram::lower_bound(i + 1));
-        low + high.saturating_sub(low) / 2
-    })
 }
 
 #[cfg(test)]

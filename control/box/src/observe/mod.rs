@@ -2,5 +2,6 @@
 
 pub mod counts;
 pub mod figures;
+pub mod quantiles;
 mod shown;
 pub mod telemetry;
