@@ -71,7 +71,7 @@ fn hold(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut V
                     match rule.get(name) {
                         Some(rule) => hold(document, rule, field, &format!("{at}.{name}"), found),
                         None if schema["additionalProperties"] == false => {
-                            found.push(format!("{at}.{name} is not described"))
+                            found.push(format!("{at}.{name} is not described"));
                         }
                         None => {}
                     }

@@ -75,9 +75,9 @@ impl Drop for AtTerminal {
 #[test]
 fn top_gives_the_terminal_back_however_it_ends() {
     let site = Site::new(ENCRYPTED);
-    let running = start(&site, true, "[admin]\nsocket = \"box.sock\"\n");
+    let running = start(&site, false, "[admin]\nsocket = \"box.sock\"\n");
     let socket = site.path("box.sock");
-    wait_for("flows", || asking::json(&socket, "/v1/flows", 200)["in_table"] == 10);
+    wait_for("flows", || asking::json(&socket, "/v1/flows", 200)["in_table"] == 1000);
     for signal in [None, Some(Signal::TERM), Some(Signal::HUP)] {
         let mut top = AtTerminal::start(&site, &["top", "--socket", "box.sock"]);
         wait_for("the page", || top.shown().contains("quit") && top.shown().contains("443"));
