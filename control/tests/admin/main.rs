@@ -96,7 +96,7 @@ fn the_socket_is_for_whom_the_configuration_names_and_http_only_when_it_says_so(
         answer
     };
     let running = start(&site, false, &format!("[admin]\nsocket = \"run/box.sock\"\n{telemetry}"));
-    assert_eq!(of(&socket).0, 0o600);
+    assert_eq!((of(&socket).0, of(&site.path("run")).0), (0o600, 0o755));
     assert!(over_http("/v1/status").starts_with("HTTP/1.0 404") && over_http("/healthz").ends_with("ok\n"));
     // As kill -9: what is left behind is in nobody's way.
     running.kill();

@@ -57,10 +57,13 @@ pub fn listen(path: &Path, asked: &Asked<'_>) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-/// `/run` is empty after each start of the machine. Whether it could be made shows when the socket is.
+/// `/run` is empty after each start of the machine. Whether it could be made shows when the socket is. Everybody may pass through it,
+/// whatever the umask: who may connect, the socket itself says.
 fn make_directory(path: &Path) {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
-        drop(std::fs::DirBuilder::new().create(parent));
+        drop(
+            std::fs::create_dir(parent).and_then(|()| std::fs::set_permissions(parent, Permissions::from_mode(0o755))),
+        );
     }
 }
 
@@ -111,7 +114,7 @@ mod tests {
         let path = dir.path().join("run/s");
         let listener = listen(&path, &MINE).expect("a socket, in a directory that was not there");
         let of = |path: &Path| std::fs::symlink_metadata(path).expect("it is there").permissions().mode() & 0o7777;
-        assert_eq!(of(&path), 0o640);
+        assert_eq!((of(&path), of(&dir.path().join("run"))), (0o640, 0o755));
         let said = listen(&path, &MINE).expect_err("taken").to_string();
         assert!(said.contains("another box answers there") && said.contains("[admin] socket"), "{said}");
         drop(listener);
