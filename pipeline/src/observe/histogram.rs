@@ -109,6 +109,12 @@ impl Merged {
         self.sum_ns
     }
 
+    /// Their mean, nanoseconds; 0 of none.
+    #[must_use]
+    pub fn mean_ns(&self) -> u64 {
+        self.sum_ns.checked_div(self.count()).unwrap_or(0)
+    }
+
     /// The time that this share of the samples, 0 to 1, do not exceed, as if those of one bucket stood evenly in it: within
     /// 3.1 per cent. `None`: there are none.
     #[must_use]

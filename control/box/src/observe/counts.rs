@@ -24,7 +24,7 @@ impl Direction<'_> {
     }
 
     /// The sums of counters that belong together.
-    fn sums<const N: usize>(&self, counters: fn(&DirectionCounters) -> &[Counter; N]) -> [u64; N] {
+    pub(crate) fn sums<const N: usize>(&self, counters: fn(&DirectionCounters) -> &[Counter; N]) -> [u64; N] {
         let mut sums = [0; N];
         for worker in &self.0 {
             sums.iter_mut().zip(counters(worker)).for_each(|(sum, counter)| *sum += counter.get());
@@ -336,6 +336,11 @@ impl Counts {
         };
         self.policies.iter().map(of).collect()
     }
+}
+
+/// The sum of a counter that each worker has.
+pub fn sum<'a, T: 'a>(workers: impl IntoIterator<Item = &'a T>, counter: fn(&T) -> &Counter) -> u64 {
+    workers.into_iter().map(|worker| counter(worker).get()).sum()
 }
 
 fn shown(merged: &Merged) -> Times {
