@@ -208,6 +208,7 @@ impl<'a> Burst<'a> {
     }
 
     /// [`settle`] of a packet that went the slow way.
+    #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
     fn settle<B: PacketBuf>(
         self,
         scratch: &Scratch,
@@ -225,6 +226,10 @@ impl<'a> Burst<'a> {
 
     /// Takes the option out of a packet, or does what its policy says of one that was not accepted.
     #[inline]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a packet is finished with; a struct for it would only rename them"
+    )]
     fn finish<B: PacketBuf>(
         self,
         measuring: &mut Measuring<'_>,
