@@ -32,7 +32,7 @@ class Wire:
         self.number = 0
 
     def carries(self, frame, from_a):
-        if frame[12:14] != b"\x86\xdd" or len(frame) < 54:
+        if frame[12:14] != b"\x86\xdd" or len(frame) < 55:
             return True
         protocol = frame[20]
         if self.refuse and protocol == DESTINATION_OPTIONS:
