@@ -2,11 +2,15 @@
 
 use crate::flow::record::WholeFlow;
 use crate::observe::counters::{PolicyCounters, WorkerCounters};
+use crate::ports::BURST;
 use crate::state::rules::{Diagnostics, Rules};
 use protocol::delta_time::{self, Scaled};
 use protocol::meter::Sample;
 use protocol::receiver::Verdict;
 use protocol::wire::option::Metrics;
+
+/// So many packets of a burst that tell times have them kept by flow and policy, and one more.
+const KEPT: usize = 1;
 
 /// A burst's.
 pub(super) struct Measuring<'a> {
@@ -16,6 +20,11 @@ pub(super) struct Measuring<'a> {
     by_flow: bool,
     /// The policy asked for last: packets that follow one another mostly have it in common.
     policy: Option<(u32, &'a PolicyCounters)>,
+    /// Packets that told times so far, and the place of one among them that is kept though there were others before.
+    answers: usize,
+    turn: usize,
+    /// Whether a flow has noted how far the other box is.
+    pointed: bool,
     /// Times that were counted, to be added up once.
     round_trip_ns: u64,
     server_delay_ns: u64,
@@ -25,7 +34,18 @@ impl<'a> Measuring<'a> {
     #[inline]
     pub(super) fn new(rules: &'a Rules, counters: &'a WorkerCounters) -> Self {
         let by_flow = rules.config.diagnostics == Diagnostics::Flows;
-        Self { counters, rules, by_flow, policy: None, round_trip_ns: 0, server_delay_ns: 0 }
+        let turn = KEPT + counters.bursts.get() as usize % (BURST - KEPT);
+        Self {
+            counters,
+            rules,
+            by_flow,
+            policy: None,
+            answers: 0,
+            turn,
+            pointed: false,
+            round_trip_ns: 0,
+            server_delay_ns: 0,
+        }
     }
 
     /// Ends the burst.
@@ -50,7 +70,9 @@ impl<'a> Measuring<'a> {
         let late = self.gaps(flow, policy, verdict);
         self.seen(flow, metrics, now);
         let sample = sample(flow, metrics, late, now);
-        self.record(flow, policy, metrics, &sample);
+        if self.count(&sample) {
+            self.keep(flow, policy, metrics, &sample);
+        }
     }
 
     /// A packet that came in clear. Copies are accepted too.
@@ -97,37 +119,38 @@ impl<'a> Measuring<'a> {
         }
     }
 
-    /// Notes when a flow's packet came, and now and then how far the other box is.
+    /// Notes when a flow's packet came, and now and then how far the other box is: of one flow in a burst at the most, since it
+    /// is a line that nobody has asked for.
     #[inline]
-    pub(super) fn seen(&self, flow: WholeFlow<'_>, metrics: &Metrics, now: u64) {
+    pub(super) fn seen(&mut self, flow: WholeFlow<'_>, metrics: &Metrics, now: u64) {
         // An option without a Global Pointer has 0.
-        if flow.back.seen(now) && self.by_flow && metrics.global_pointer != 0 {
+        if flow.back.seen(now) && self.by_flow && !self.pointed && metrics.global_pointer != 0 {
+            self.pointed = true;
             flow.back.measured.pointer(metrics.global_pointer, now);
         }
     }
 
-    /// Asks for what [`Measuring::record`] writes to.
+    /// Counts the times that a packet told for all flows together. Gives whether they are to be kept by flow and policy, too:
+    /// those of the first of a burst, and of one more whose place goes round. Under load that is one in sixteen, and costs no more
+    /// however many answer; where bursts are short it is all of them.
     #[inline]
-    pub(super) fn prefetch(&self, flow: WholeFlow<'_>) {
-        if self.by_flow {
-            protocol::prefetch::line(&flow.back.measured);
-        }
-    }
-
-    /// Counts the times that a packet told.
-    #[inline]
-    pub(super) fn record(&mut self, flow: WholeFlow<'_>, policy: u32, metrics: &Metrics, sample: &Sample) {
-        let Some(server_delay_ns) = sample.server_delay_ns else { return };
-        let trip = sample.end_to_end_ns.zip(sample.round_trip_ns);
+    pub(super) fn count(&mut self, sample: &Sample) -> bool {
+        let Some(server_delay_ns) = sample.server_delay_ns else { return false };
         self.counters.server_delay.count(server_delay_ns);
         self.server_delay_ns = self.server_delay_ns.wrapping_add(server_delay_ns);
-        if let Some((_, round_trip_ns)) = trip {
+        if let (Some(_), Some(round_trip_ns)) = (sample.end_to_end_ns, sample.round_trip_ns) {
             self.counters.round_trip.count(round_trip_ns);
             self.round_trip_ns = self.round_trip_ns.wrapping_add(round_trip_ns);
         }
-        if !self.by_flow {
-            return;
-        }
+        let place = self.answers;
+        self.answers += 1;
+        self.by_flow && (place < KEPT || place == self.turn)
+    }
+
+    /// Keeps the times that a packet told by flow and policy.
+    pub(super) fn keep(&mut self, flow: WholeFlow<'_>, policy: u32, metrics: &Metrics, sample: &Sample) {
+        let Some(server_delay_ns) = sample.server_delay_ns else { return };
+        let trip = sample.end_to_end_ns.zip(sample.round_trip_ns);
         flow.back.measured.answer(server_delay_ns, trip);
         if sample.is_told {
             flow.back.measured.tell(nanos(metrics.delta_tls, metrics.scale_dtls));

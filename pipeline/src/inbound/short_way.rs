@@ -317,19 +317,19 @@ impl<'a, 'l> ShortWay<'a, 'l> {
             }
             fine += 1;
         }
-        // What is written of a sample is asked for while the other packets are looked at: most have none.
-        let mut samples = ArrayVec::<(&Known<'a>, Sample), BURST>::new();
+        // What is written of a sample is asked for while the other packets are looked at. As many as a burst keeps.
+        let mut samples = ArrayVec::<(&Known<'a>, Sample), 4>::new();
         for known in run.iter().take(fine) {
             let metrics = self.metrics(known);
             measuring.seen(known.flow, &metrics, now);
             let sample = sample(known.flow, &metrics, late >> (known.packet & 31) & 1 != 0, now);
-            if sample.server_delay_ns.is_some() && !samples.is_full() {
-                measuring.prefetch(known.flow);
+            if measuring.count(&sample) && !samples.is_full() {
+                protocol::prefetch::line(&known.flow.back.measured);
                 samples.push((known, sample));
             }
         }
         for (known, sample) in &samples {
-            measuring.record(known.flow, known.policy, &self.metrics(known), sample);
+            measuring.keep(known.flow, known.policy, &self.metrics(known), sample);
         }
         (fine, met)
     }
