@@ -2,6 +2,7 @@
 //! its place and a remedy.
 
 mod eal;
+mod export;
 mod policies;
 mod registration;
 mod sections;
@@ -46,6 +47,8 @@ pub struct Config {
     pub registration: Option<RegistrationSettings>,
     /// Metrics and logs.
     pub telemetry: Telemetry,
+    /// Where flows are told to.
+    pub export: crate::export::Settings,
     /// Where every (key, nonce) pair is recorded, for tests.
     pub audit: Option<PathBuf>,
     /// The rules, first match wins.
@@ -178,6 +181,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     let (keys, key_log) = sections::keys(&mut root, dir, checks, report);
     let registration = registration::section(&mut root, node.as_ref(), dir, checks, report);
     let telemetry = common::logging::telemetry(&mut root, report);
+    let export = export::export(&mut root, dir, report);
     let audit = sections::audit(&mut root, dir, report);
     let policies = policies::policies(&mut root, report);
     root.finish(report);
@@ -213,6 +217,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
         key_log,
         registration: registration.map(|r| r.value),
         telemetry,
+        export,
         audit,
         policies,
         warnings: Vec::new(),
