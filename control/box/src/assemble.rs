@@ -2,13 +2,16 @@
 
 use crate::admin::World;
 use crate::config::{Config, Device, Idle};
+use crate::export::FlowExport;
 use crate::keys::source::KeySource;
+use crate::observe::counts::ExportCount;
 use crate::observe::telemetry::{Listener, Source};
 use crate::ports::dpdk::{Lcores, Opened, Pair, Queues};
 use crate::resumption::{Resumptions, Watcher};
 use crate::setup;
 use crate::status::Status;
 use crate::tasks::ageing::Ageing;
+use crate::tasks::exporting::{Export, Exporting};
 use crate::tasks::keys::{Generations, Keys, UrgentKeys};
 use crate::tasks::links::LinkWatch;
 use crate::tasks::paths::Paths;
@@ -24,6 +27,8 @@ use pipeline::state::hand_over::HandOver;
 use pipeline::state::shared::Shared;
 use pipeline::state::worker::Worker;
 use pipeline::worker;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -55,6 +60,7 @@ struct RunningBox {
     workers: Workers,
     shared: Arc<Shared>,
     keys: Option<Keys>,
+    export: Option<Export>,
     ports: Arc<Pair>,
     counters: Vec<Arc<WorkerCounters>>,
     clock: TscClock,
@@ -81,10 +87,12 @@ impl RunningBox {
             ),
         }
         let (ports, queues, lcores) = opened.start(usize::from(config.workers.burst))?;
+        let export = FlowExport::start(&config.export, config.flow_table.capacity).context("no thread for [export]")?;
         let status = Arc::<Status>::default();
         let mut this = Self {
             shared,
             keys: keys.map(|keys| Keys::new(keys, Arc::clone(&status))),
+            export: export.map(|export| Rc::new(RefCell::new(export))),
             ports: Arc::new(ports),
             workers: Workers::new(Arc::clone(stop)),
             counters: Vec::new(),
@@ -175,6 +183,9 @@ impl RunningBox {
         if let Err(error) = &ended {
             tracing::error!("the box stops: {error:#}");
         }
+        if let Some(export) = &self.export {
+            export.borrow_mut().stop(&self.shared.table, &self.shared.snapshots.rules(), self.clock.now_ns());
+        }
         if let Some(keys) = &self.keys {
             keys.change(KeySource::persist);
         }
@@ -196,7 +207,10 @@ impl RunningBox {
             let noticed = move || watcher.take().collect();
             tasks.push(Box::new(Resumption { noticed, keys: keys.clone() }));
         }
-        tasks.push(Box::new(Ageing::new(shared(), status())));
+        tasks.push(Box::new(Ageing::new(shared(), status()).telling(self.export.clone())));
+        if let Some(export) = &self.export {
+            tasks.push(Box::new(Exporting::new(Rc::clone(export), shared(), config.export.active)));
+        }
         tasks.push(Box::new(Resyncing::new(shared(), status())));
         if let Some(keys) = &self.keys {
             tasks.push(Box::new(UrgentKeys(keys.clone())));
@@ -226,12 +240,14 @@ impl RunningBox {
     fn source(&self, config: &Config, resumptions: Option<Resumptions>) -> Source {
         let (node, shared, counters) = (config.node.clone(), Arc::clone(&self.shared), self.counters.clone());
         let (ports, status, started) = (Arc::clone(&self.ports), Arc::clone(&self.status), self.started);
+        let exports = self.export.as_ref().map(|export| export.borrow().counters()).unwrap_or_default();
         Arc::new(move || {
             let mut counts = setup::counts(&node, &shared, &counters);
             counts.ports = ports.counts();
             counts.port_settings = ports.settings();
             counts.memory.push(ports.buffers());
             status.fill(&mut counts, started.elapsed());
+            counts.export = exports.iter().map(|&(to, ref counters)| ExportCount::of(to, counters)).collect();
             counts.resumptions = resumptions.iter().flat_map(Resumptions::counts).map(|(c, n)| (c.name(), n)).collect();
             counts
         })

@@ -4,6 +4,7 @@ use common::config::Checks;
 use common::config::report::Errors;
 use common::logging::{LogFormat, LogLevel};
 use middlebox::config::{Config, Device, Diagnostics, Idle, Oversize, Rss};
+use middlebox::export::{Settings, Target};
 use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, ProtocolMatch};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -49,6 +50,7 @@ fn defaults() {
     assert_eq!(config.flow_table.idle_timeout, Duration::from_secs(60));
     assert_eq!((config.forwarding.oversize, config.diagnostics), (Oversize::Pass, Diagnostics::Flows));
     assert!(config.keys.is_none() && config.telemetry.listen.is_none() && config.audit.is_none());
+    assert_eq!(config.export, Settings::default());
     assert_eq!(config.warnings.len(), 1, "no policy: {:?}", config.warnings);
 }
 
@@ -90,6 +92,13 @@ log = "keys.log"
 listen = "[::1]:9469"
 log_level = "debug"
 log_format = "json"
+[export]
+ipfix = "tcp://192.0.2.1:4739"
+json = "unix:/run/flows"
+active = "5s"
+enterprise = 32473
+domain = 7
+file_mebibytes = 3
 [audit]
 file = "audit.bin"
 [[policy]]
@@ -128,6 +137,15 @@ fn everything_set() {
     assert_eq!(keys.max_age, Some(Duration::from_secs(86_400)));
     assert_eq!(config.telemetry.listen, Some("[::1]:9469".parse::<SocketAddr>().expect("address")));
     assert_eq!((config.telemetry.log_level, config.telemetry.log_format), (LogLevel::Debug, LogFormat::Json));
+    let export = Settings {
+        ipfix: Some(Target::Tcp("192.0.2.1:4739".parse().expect("address"))),
+        json: Some(Target::Unix("/run/flows".into())),
+        active: Duration::from_secs(5),
+        enterprise: Some(32473),
+        domain: 7,
+        file_limit: 3 << 20,
+    };
+    assert_eq!(config.export, export);
     assert_eq!(config.audit, Some(PathBuf::from("etc/audit.bin")));
     let web = &config.policies[0];
     assert_eq!((web.name.as_str(), web.inside.len(), web.outside.len()), ("web", 2, 1));

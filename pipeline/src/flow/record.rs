@@ -76,6 +76,8 @@ pub struct FlowBack {
     key_id: AtomicU64,
     /// Who has handed over the packets that the owner numbered last. The owner's.
     taken_over: AtomicU32,
+    /// When it came into the table, in units of `START_SHIFT`. Written then, and never by a packet's way after that.
+    started: AtomicU32,
     /// What came in clear: `valid (1) | age (6) | which of the 41 numbers up to the highest came (41) | highest PSNTP (16)`. Age:
     /// how far the first one is behind the highest, 63 at most.
     clear: AtomicU64,
@@ -133,6 +135,8 @@ const OWNER: u64 = held(u16::MAX, 0, 0);
 const SEEN: u64 = held(0, 0, u32::MAX);
 const SEEN_AT: u32 = SEEN.trailing_zeros();
 const SEEN_GRAIN: u64 = 1 << SEEN_SHIFT;
+/// A unit of the time at which a flow came, as a power of two of nanoseconds: 17 ms, of which 32 bits hold two years.
+const START_SHIFT: u32 = 24;
 
 /// What a flow was told under a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -356,6 +360,13 @@ impl WholeFlow<'_> {
     pub fn idle(&self, now: u64) -> u64 {
         let sent = (self.front.held.load(Ordering::Relaxed) >> SEEN_AT) << SEEN_SHIFT;
         now.saturating_sub(sent.max(self.back.last_seen.load(Ordering::Relaxed)))
+    }
+
+    /// Nanoseconds since the flow came into the table, exact to some 17 ms; for up to two years.
+    #[must_use]
+    pub fn age(&self, now: u64) -> u64 {
+        let since = ((now >> START_SHIFT) as u32).wrapping_sub(self.back.started.load(Ordering::Relaxed));
+        u64::from(since) << START_SHIFT
     }
 
     /// Asks for the lines that are needed first for a packet towards the network. (All at once would be more than the CPU can

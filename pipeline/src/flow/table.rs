@@ -251,6 +251,12 @@ impl FlowTable {
         }
     }
 
+    /// The flow at this place, if there is one: for who goes through the table in steps.
+    #[must_use]
+    pub fn at(&self, place: usize) -> Option<WholeFlow<'_>> {
+        self.record(u32::try_from(place).ok()?).filter(|flow| flow.back.is_live())
+    }
+
     /// Every flow in the table, for listings.
     pub fn iter(&self) -> impl Iterator<Item = WholeFlow<'_>> {
         let whole = |(front, back)| WholeFlow { front, back };
@@ -284,6 +290,18 @@ impl Ager {
     /// Looks at the next `count` records, and takes out those idle for longer than `idle_ns`: those whose workers are between
     /// bursts at once, others in a later step.
     pub fn step(&mut self, table: &FlowTable, now: u64, idle_ns: u64, count: usize) {
+        self.step_with(table, now, idle_ns, count, &mut |_, _| ());
+    }
+
+    /// The same, and shows `gone` each flow that leaves, with its place: nobody is at work on it, and it is not yet cleared.
+    pub fn step_with(
+        &mut self,
+        table: &FlowTable,
+        now: u64,
+        idle_ns: u64,
+        count: usize,
+        gone: &mut dyn FnMut(usize, WholeFlow<'_>),
+    ) {
         let mut leaving = Vec::new();
         for _ in 0..count.min(table.fronts.len()) {
             let record = self.next;
@@ -301,12 +319,12 @@ impl Ager {
         }
         while self.leaving.front().is_some_and(|(grace, _)| self.quiescence.has_passed(grace)) {
             let Some((_, records)) = self.leaving.pop_front() else { return };
-            records.into_iter().for_each(|record| self.take_out(table, record));
+            records.into_iter().for_each(|record| self.take_out(table, record, gone));
         }
     }
 
     /// Takes a leaving flow out; nobody is at work on it.
-    fn take_out(&mut self, table: &FlowTable, record: u32) {
+    fn take_out(&mut self, table: &FlowTable, record: u32, gone: &mut dyn FnMut(usize, WholeFlow<'_>)) {
         let Some(flow) = table.record(record) else { return };
         let words = flow.back.words();
         let hash = table.hash(&words);
@@ -320,6 +338,7 @@ impl Ager {
             self.kept_for_lack_of_tombstones += 1;
             return;
         }
+        gone(record as usize, flow);
         table.index.remove(hash, record);
         flow.clear();
         table.free.push(record);

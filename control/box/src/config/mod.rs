@@ -2,6 +2,7 @@
 //! its place and a remedy.
 
 mod eal;
+mod export;
 mod policies;
 mod registration;
 mod sections;
@@ -49,6 +50,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Where it answers those who ask it; `None`: nowhere.
     pub admin: Option<Admin>,
+    /// Where flows are told to.
+    pub export: crate::export::Settings,
     /// Where every (key, nonce) pair is recorded, for tests.
     pub audit: Option<PathBuf>,
     /// The rules, first match wins.
@@ -182,6 +185,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     let registration = registration::section(&mut root, node.as_ref(), dir, checks, report);
     let telemetry = common::logging::telemetry(&mut root, true, report);
     let admin = common::admin::config::admin(&mut root, node.as_ref().map(|node| node.value), dir, report);
+    let export = export::export(&mut root, dir, report);
     let audit = sections::audit(&mut root, dir, report);
     let policies = policies::policies(&mut root, report);
     root.finish(report);
@@ -218,6 +222,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
         registration: registration.map(|r| r.value),
         telemetry,
         admin,
+        export,
         audit,
         policies,
         warnings: Vec::new(),

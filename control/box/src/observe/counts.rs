@@ -1,6 +1,7 @@
 //! What a box knows of itself at one moment: its workers' counters, and what the control thread and the drivers say. Which
 //! figures are made of it: [`figures`](super::figures).
 
+use crate::export::ExportCounters;
 use common::metrics::{Sample, Times, Value};
 use crossbeam_utils::CachePadded;
 use pipeline::observe::counter::Counter;
@@ -10,6 +11,7 @@ use pipeline::observe::reasons::{Finding, REASONS, Reason};
 use pipeline::state::rules::Rules;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The forms of the option, in the order of their counters.
 pub const FORMS: [&str; 3] = ["pdm", "clear", "encrypted"];
@@ -187,6 +189,28 @@ pub struct RegistrationCounts {
     pub keys_expire_seconds: Option<f64>,
 }
 
+/// A destination that flows are told to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ExportCount {
+    /// `ipfix` or `json`.
+    pub to: &'static str,
+    /// Records sent, or written.
+    pub sent: u64,
+    /// Records that were not.
+    pub unsent: u64,
+    /// Whether there is a connection or file.
+    pub connected: bool,
+}
+
+impl ExportCount {
+    /// The present counts.
+    #[must_use]
+    pub fn of(to: &'static str, counters: &ExportCounters) -> Self {
+        let [sent, unsent] = [&counters.sent, &counters.unsent].map(|count| count.load(Relaxed));
+        Self { to, sent, unsent, connected: counters.connected.load(Relaxed) }
+    }
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -214,6 +238,8 @@ pub struct Counts {
     pub ports: Ports,
     /// What both ports were set up with, inside first. Nothing where there are none.
     pub port_settings: Vec<PortSettings>,
+    /// Where flows are told to.
+    pub export: Vec<ExportCount>,
     /// How the following of links stands: one of [`LINK_STATES`].
     pub link_follow: &'static str,
 }
@@ -289,6 +315,10 @@ impl Counts {
     pub(super) fn by_port<V: Into<common::metrics::Value>>(&self, value: fn(&PortCounts) -> V) -> Vec<Sample> {
         let ports = [("inside", &self.ports.inside), ("outside", &self.ports.outside)];
         ports.map(|(name, port)| Sample::new([name], value(port))).into()
+    }
+
+    pub(super) fn by_export<V: Into<common::metrics::Value>>(&self, value: fn(&ExportCount) -> V) -> Vec<Sample> {
+        self.export.iter().map(|export| Sample::new([export.to], value(export))).collect()
     }
 
     /// Of each port that there is: what it was set up with.

@@ -460,6 +460,31 @@ const FIGURES: &[Row] = &[
     )
     .json("delays.server_delay")
     .print(IfAny("server delay:", " {}")),
+    // Flows that are told to collectors.
+    Row::counter(
+        "pdmv2_export_records_sent_total",
+        "records",
+        "Records of flows that were sent or written. Only of a box that exports.",
+        Each(|c| c.by_export(|e| e.sent)),
+    )
+    .by(&["to"])
+    .json("export.{to}.sent"),
+    Row::counter(
+        "pdmv2_export_records_unsent_total",
+        "records",
+        "Records of flows that were not: the collector was away or slow, or the file full.",
+        Each(|c| c.by_export(|e| e.unsent)),
+    )
+    .by(&["to"])
+    .json("export.{to}.unsent"),
+    Row::gauge(
+        "pdmv2_export_connected",
+        "",
+        "Whether there is a connection or file; over UDP, whether the last message could be sent.",
+        Each(|c| c.by_export(|e| e.connected)),
+    )
+    .by(&["to"])
+    .json("export.{to}.connected"),
     // Workers.
     Row::counter(
         "pdmv2_worker_packets_total",
@@ -691,6 +716,11 @@ const LABELS: &[Label] = &[
                 ("ordinary", "others, which the kernel may put together"),
             ]
         },
+    },
+    Label {
+        name: "to",
+        help: "Where flows are told to ([ipfix.md](ipfix.md)).",
+        values: || vec![("ipfix", "`[export] ipfix`"), ("json", "`[export] json`")],
     },
     Label { name: "worker", help: "Number of the worker.", values: Vec::new },
     Label {

@@ -1,7 +1,9 @@
 //! Takes flows without packets out of the table, a step at a time.
 
+use super::exporting::Export;
 use super::{Now, STEP, Task};
 use crate::status::Status;
+use pipeline::flow::record::WholeFlow;
 use pipeline::flow::table::Ager;
 use pipeline::state::shared::Shared;
 use std::sync::Arc;
@@ -16,13 +18,21 @@ pub struct Ageing {
     ager: Ager,
     shared: Arc<Shared>,
     status: Arc<Status>,
+    export: Option<Export>,
 }
 
 impl Ageing {
     /// Flows leave that have been idle for longer than the snapshot says.
     #[must_use]
     pub fn new(shared: Arc<Shared>, status: Arc<Status>) -> Self {
-        Self { ager: Ager::new(shared.quiescence.clone()), shared, status }
+        Self { ager: Ager::new(shared.quiescence.clone()), shared, status, export: None }
+    }
+
+    /// Flows that leave are told to this.
+    #[must_use]
+    pub fn telling(mut self, export: Option<Export>) -> Self {
+        self.export = export;
+        self
     }
 }
 
@@ -36,8 +46,14 @@ impl Task for Ageing {
     }
 
     fn run(&mut self, now: Now) {
-        let (table, idle_ns) = (&self.shared.table, self.shared.snapshots.load().rules.config.timeouts.idle_ns);
-        self.ager.step(table, now.ns, idle_ns, table.capacity().div_ceil(STEPS));
+        let (table, snapshot) = (&self.shared.table, self.shared.snapshots.load());
+        let (idle_ns, export) = (snapshot.rules.config.timeouts.idle_ns, self.export.as_ref());
+        let mut gone = |place: usize, flow: WholeFlow<'_>| {
+            if let Some(export) = export {
+                export.borrow_mut().left(place, flow, &snapshot.rules, now.ns);
+            }
+        };
+        self.ager.step_with(table, now.ns, idle_ns, table.capacity().div_ceil(STEPS), &mut gone);
         self.status.expired.store(self.ager.expired, Relaxed);
     }
 }
@@ -72,7 +88,7 @@ pub(crate) mod tests {
     }
 
     /// An IPv6 packet of a UDP flow of its own.
-    fn packet(flow: u8) -> VecBuf {
+    pub fn packet(flow: u8) -> VecBuf {
         let mut frame = [[0; 12].as_slice(), &[0x86, 0xDD, 0x60, 0, 0, 0, 0, 8, 17, 64]].concat();
         for end in [1, 2] {
             frame.extend([0x20, 1, 0xD, 0xB8, 0, end, 0, 0, 0, 0, 0, 0, 0, 0, 0, flow]);

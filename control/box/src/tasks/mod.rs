@@ -3,6 +3,7 @@
 //! A task is given the time and never waits: what it waited for would hold up all others.
 
 pub mod ageing;
+pub mod exporting;
 pub mod keys;
 pub mod links;
 pub mod paths;

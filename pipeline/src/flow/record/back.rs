@@ -1,6 +1,6 @@
 //! The part of a record that packets coming back need, and what is seldom needed.
 
-use super::{FlowBack, SEEN_GRAIN};
+use super::{FlowBack, SEEN_GRAIN, START_SHIFT};
 use protocol::five_tuple::FiveTuple;
 use protocol::receiver::Verdict;
 use protocol::sync::Ordering;
@@ -14,6 +14,7 @@ impl FlowBack {
         }
         self.policy.store(policy, Ordering::Relaxed);
         self.last_seen.store(now, Ordering::Relaxed);
+        self.started.store((now >> START_SHIFT) as u32, Ordering::Relaxed);
     }
 
     /// Whether it is the flow of this outbound 5-tuple.
@@ -189,7 +190,7 @@ impl FlowBack {
     pub(super) fn clear(&self) {
         self.receiver.clear();
         self.measured.clear();
-        for word in [&self.policy, &self.host_measures, &self.taken_over] {
+        for word in [&self.policy, &self.host_measures, &self.taken_over, &self.started] {
             word.store(0, Ordering::Relaxed);
         }
         let words = [&self.last_seen, &self.sender, &self.key_id, &self.clear];

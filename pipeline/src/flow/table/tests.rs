@@ -188,3 +188,23 @@ fn flows_in_a_flood_come_and_go_and_no_number_is_given_twice() {
     assert!(expired > u64::from(FLOWS / 2), "{expired} flows came and went");
     assert!(all.into_inner().expect("lock").len() > FLOWS as usize / 2);
 }
+
+#[test]
+fn a_flow_that_leaves_is_shown_with_its_place_before_it_is_cleared() {
+    let table = FlowTable::new(TableSize { capacity: 8, tombstones: 16 }, [7; 16]);
+    let mut ager = Ager::new(Quiescence::new(1));
+    const SECOND: u64 = 1_000_000_000;
+    assert_eq!(insert(&table, 3, SECOND), Ok((0, true)));
+    let place = (0..8).find(|&place| table.at(place).is_some()).expect("it is somewhere");
+    let mut shown = Vec::new();
+    let mut step = |now| {
+        ager.step_with(&table, now, 5 * SECOND, 8, &mut |place, flow| shown.push((place, flow.figures(now))));
+    };
+    step(2 * SECOND);
+    step(11 * SECOND);
+    step(12 * SECOND);
+    let [(at, figures)] = shown.as_slice() else { panic!("shown once: {shown:?}") };
+    assert_eq!((*at, figures.tuple), (place, tuple(3)));
+    assert!(figures.age_ns.abs_diff(10 * SECOND) < 1 << 25, "{figures:?}");
+    assert!(table.at(place).is_none() && table.at(8).is_none() && table.at(usize::MAX).is_none());
+}

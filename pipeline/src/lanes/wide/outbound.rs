@@ -304,7 +304,7 @@ macro_rules! outbound {
         fn pdm_header(next: Z, [scales, number, heard, tls]: Four) -> Four {
             const BEGIN: u32 = u32::from_le_bytes([0, Form::Pdm.header_units(), PDM.option_type, Form::Pdm.data_len()]);
             let low = word(LOW_HALF);
-            [or(next, word(BEGIN)), select(low, scales, number), heard, or(tls, word((PADN as u32) << 16))]
+            [or(next, word(BEGIN)), select(low, scales, number), heard, or(tls, word(u32::from(PADN) << 16))]
         }
 
         /// PRSEQ of the whole burst: half words, of packets p in the low and of p + 16 in the high half of a word.

@@ -1,6 +1,6 @@
 //! That the table is whole, and what is made of it.
 
-use super::super::counts::{CountedPolicy, MemoryCount, PortLink, PortSettings, RegistrationCounts};
+use super::super::counts::{CountedPolicy, ExportCount, MemoryCount, PortLink, PortSettings, RegistrationCounts};
 use super::*;
 use common::metrics::{Kind, docs, prometheus};
 use crossbeam_utils::CachePadded;
@@ -43,6 +43,7 @@ fn full() -> Counts {
     counts.registration =
         Some(RegistrationCounts { registered: true, out_of_touch: false, keys_expire_seconds: Some(60.0) });
     counts.resumptions = Cause::ALL.map(|cause| (cause.name(), 0)).into();
+    counts.export = vec![ExportCount { to: "ipfix", sent: 6, unsent: 2, connected: true }];
     counts.link_follow = "rising";
     counts.ports.outside.link = PortLink { link_up: false, link_changes: 3, link_taken_down: true, device_gone: false };
     counts.ports.inside.link.link_up = true;
@@ -131,6 +132,7 @@ fn prometheus_has_the_values_and_every_family_its_help() {
         "pdmv2_round_trip_seconds_bucket{le=\"0.001048576\"} 0\n",
         "pdmv2_round_trip_seconds_bucket{le=\"0.004194304\"} 1\n",
         "pdmv2_round_trip_seconds_sum 0.0015\n",
+        "pdmv2_export_records_unsent_total{to=\"ipfix\"} 2\n",
         "pdmv2_link_follow_state{state=\"rising\"} 1\n",
         "pdmv2_link_follow_state{state=\"following\"} 0\n",
         "pdmv2_port_link_changes_total{port=\"outside\"} 3\n",
@@ -187,7 +189,7 @@ fn the_table_printed_at_the_end() {
 fn json_has_every_place() {
     let json = serde_json::to_value(full()).expect("JSON");
     let names: Vec<_> = json.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-    let expected = "by_worker copied delays flows generation inbound keys link_follow memory mss_clamped node outbound path_mtu \
+    let expected = "by_worker copied delays export flows generation inbound keys link_follow memory mss_clamped node outbound path_mtu \
                     policies ports quotations registration resumptions rotations sequence uptime_seconds workers";
     assert_eq!(names.join(" "), expected);
     let none = serde_json::json!({"count": 0, "mean_ns": 0, "p50_ns": 0, "p90_ns": 0, "p99_ns": 0});
