@@ -5,7 +5,7 @@ mod programs;
 
 use common::metrics::{docs, prometheus};
 use crossbeam_utils::CachePadded;
-use middlebox::observe::counts::{CountedPolicy, Counts, MemoryCount, PortSettings, RegistrationCounts};
+use middlebox::observe::counts::{CountedPolicy, Counts, ExportCount, MemoryCount, PortSettings, RegistrationCounts};
 use middlebox::observe::figures;
 use pipeline::observe::counters::{Outcome, PolicyCounters, WorkerCounters};
 use pipeline::observe::reasons::Reason;
@@ -87,6 +87,7 @@ fn promtool_finds_nothing_when_everything_has_occurred() {
     let counters = Arc::from([CachePadded::new(PolicyCounters::default())]);
     counts.policies = vec![CountedPolicy { name: "a \"policy\"\\".into(), mode: "encrypted", counters }];
     counts.registration = Some(RegistrationCounts::default());
+    counts.export = vec![ExportCount::default()];
     counts.resumptions = [("stopped", 1)].into();
     counts.memory = vec![MemoryCount { of: "records", pages: "2M", octets: 1 }];
     counts.port_settings = vec![PortSettings::default(), PortSettings::default()];

@@ -34,7 +34,7 @@ const VARIABLES: [(&str, &str); 4] =
     [("$__rate_interval", "10s"), ("$node", ".*"), ("$registrar", ".*"), ("$ago", "5s")];
 /// Scrapes, a second apart, before anything is asked: the longest that a query of the dashboard looks back.
 const SCRAPES: u32 = 17;
-const POLICIES: &str = "[[policy]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [5001]\nmode = \"encrypted\"\n\
+const POLICIES: &str = "[export]\njson = \"file:flows.json\"\n[[policy]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [5001]\nmode = \"encrypted\"\n\
                         [[policy]]\nname = \"all-else\"\nmode = \"encrypted\"\n";
 
 /// A Prometheus in the place of box A, which reaches the others over the registrars' link.
