@@ -16,11 +16,16 @@ use std::sync::Arc;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
 
+/// What to do about a reason.
+fn remedy(reason: &str) -> &'static str {
+    Reason::ALL.iter().find(|known| known.name() == reason).map_or("", |known| known.remedy())
+}
+
 #[test]
 fn the_documentation_is_what_the_tables_say() {
     let (of_box, of_registrar) = (&figures::BOOK, &registrar_figures::BOOK);
     let tables = [
-        ("reasons", docs::values(of_box, "reason")),
+        ("reasons", docs::values_and(of_box, "reason", "what to do", remedy)),
         ("figures of a box", docs::figures(of_box)),
         ("labels of a box", docs::labels(of_box)),
         ("figures of a registrar", docs::figures(of_registrar)),

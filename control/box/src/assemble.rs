@@ -1,5 +1,6 @@
 //! `pdmv2-middlebox run`: the box between two ports, put together, until SIGTERM or SIGINT.
 
+use crate::admin::World;
 use crate::config::{Config, Device, Idle};
 use crate::keys::source::KeySource;
 use crate::observe::telemetry::{Listener, Source};
@@ -42,7 +43,7 @@ pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot wait for signals")?;
     }
     // Before anything is started that a busy address would stop.
-    let listener = config.telemetry.listen.map(Listener::bind).transpose()?;
+    let listener = Listener::bind(&config.telemetry, config.admin.as_ref())?;
     let opened = Opened::open(&config)?;
     let keys = KeySource::of(&config.node, config.registration.take(), config.keys.take(), setup::recorder(&config)?)?;
     RunningBox::start(&config, opened, keys, &stop)?.control(&config, listener, &stop, json)
@@ -137,8 +138,8 @@ impl RunningBox {
     fn control(
         mut self,
         config: &Config,
-        listener: Option<Listener>,
-        stop: &AtomicBool,
+        listener: Listener,
+        stop: &Arc<AtomicBool>,
         json: bool,
     ) -> anyhow::Result<()> {
         let watcher = Watcher::start();
@@ -147,11 +148,15 @@ impl RunningBox {
         }
         let watcher = watcher.ok();
         let source = self.source(config, watcher.as_ref().map(Watcher::resumptions));
-        if let Some(listener) = &listener {
-            tracing::info!(address = %listener.address, "telemetry");
+        let (address, socket) = listener.places();
+        if let Some(address) = address {
+            tracing::info!(%address, admin = config.telemetry.admin, "telemetry");
         }
-        // A box whose metrics cannot be had still forwards.
-        let server = listener.map(|l| l.serve(Arc::clone(&source))).transpose();
+        if let Some(socket) = socket {
+            tracing::info!(socket = %socket.display(), "admin");
+        }
+        // A box that cannot be asked still forwards.
+        let server = listener.serve(Arc::clone(&source), self.world(config, &source, stop));
         if let Err(error) = &server {
             tracing::error!(%error, "no telemetry");
         }
@@ -202,6 +207,19 @@ impl RunningBox {
         let follow = config.forwarding.link_follow && pci;
         tasks.push(Box::new(LinkWatch::new(follow, Arc::clone(&self.ports), status())));
         tasks
+    }
+
+    /// What answers to those who ask are made of.
+    fn world(&self, config: &Config, source: &Source, stop: &Arc<AtomicBool>) -> World {
+        let (source, clock) = (Arc::clone(source), self.clock);
+        World {
+            counts: Box::new(move || source()),
+            shared: Arc::clone(&self.shared),
+            workers: self.counters.clone(),
+            now: Box::new(move || clock.now_ns()),
+            cores: config.workers.cores.clone(),
+            stop: Arc::clone(stop),
+        }
     }
 
     /// Gives the box's counts, at any time and to any thread.

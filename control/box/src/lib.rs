@@ -3,9 +3,10 @@
 //! `assemble` puts it together: [`config`] is read, [`ports`] are opened, workers ([`workers`], the path itself is crate
 //! `pipeline`) are started, and the control thread does its `tasks` until it is told to stop. [`keys`] come from a file or from
 //! a registrar; [`resumption`] notices when another may have them too. What is known of the box stands in `status` and in the
-//! workers' counters; [`observe`] makes figures of it. `replay` puts captures through the same path.
+//! workers' counters; [`observe`] makes figures of it, and [`admin`] answers who asks. `replay` puts captures through the same path.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 #[cfg(feature = "dpdk")]
 pub mod assemble;
 pub mod config;

@@ -1,6 +1,7 @@
 //! What the programs share: files that they read and write, who is who, log lines.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod capture;
 pub mod config;
 pub mod fault;

@@ -38,18 +38,21 @@ pub enum LogFormat {
 pub struct Telemetry {
     /// Where Prometheus may ask; `None`: no HTTP.
     pub listen: Option<SocketAddr>,
+    /// Whether what the admin interface answers can be read there too.
+    pub admin: bool,
     /// Least severe messages that are logged.
     pub log_level: LogLevel,
     /// Shape of log lines.
     pub log_format: LogFormat,
 }
 
-/// Reads `[telemetry]`.
-pub fn telemetry(root: &mut Table<'_>, report: &mut Report<'_>) -> Telemetry {
+/// Reads `[telemetry]`; with `admin` only of a program that answers more than metrics.
+pub fn telemetry(root: &mut Table<'_>, admin: bool, report: &mut Report<'_>) -> Telemetry {
     const LEVELS: [(&str, LogLevel); 4] =
         [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
     const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-    let mut telemetry = Telemetry { listen: None, log_level: LogLevel::Info, log_format: LogFormat::Text };
+    let mut telemetry =
+        Telemetry { listen: None, admin: false, log_level: LogLevel::Info, log_format: LogFormat::Text };
     if let Some(Some(mut table)) = section(root, "telemetry", report) {
         if let Some(listen) = table.text("listen", report) {
             telemetry.listen = listen.value.parse::<SocketAddr>().ok();
@@ -58,11 +61,30 @@ pub fn telemetry(root: &mut Table<'_>, report: &mut Report<'_>) -> Telemetry {
                 report.error(listen.at, message, "write it like \"127.0.0.1:9469\" or \"[::1]:9469\"");
             }
         }
+        if admin {
+            read_admin(&mut telemetry, &mut table, report);
+        }
         telemetry.log_level = table.choice("log_level", &LEVELS, report).map_or(LogLevel::Info, |l| l.value);
         telemetry.log_format = table.choice("log_format", &FORMATS, report).map_or(LogFormat::Text, |f| f.value);
         table.finish(report);
     }
     telemetry
+}
+
+fn read_admin(telemetry: &mut Telemetry, table: &mut Table<'_>, report: &mut Report<'_>) {
+    telemetry.admin = table.boolean("admin", false, report);
+    let at = table.value("admin").map_or(table.at, |value| value.span().start);
+    match telemetry.listen {
+        _ if !telemetry.admin => {}
+        None if table.value("listen").is_none() => {
+            report.error(at, "'telemetry.admin' is true, and nothing listens", "add listen = \"127.0.0.1:9469\"");
+        }
+        Some(listen) if !listen.ip().is_loopback() => {
+            let message = format!("everybody who reaches {listen} may read who talks to whom");
+            report.warn(at, message, "listen on 127.0.0.1 or [::1], or leave it to [admin]'s socket");
+        }
+        _ => {}
+    }
 }
 
 /// The crates whose lines the configured level is for. Of libraries only what goes wrong is logged: below that some of

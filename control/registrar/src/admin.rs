@@ -3,14 +3,14 @@
 use crate::core::{Core, StoreStatus};
 use crate::engine::EngineStatus;
 use crate::leadership::Leadership;
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow};
 use registration::serving::accepting::{Accepting, Reception};
 use registration::serving::descriptors;
+use registration::serving::local::{self, Asked};
 use registration::serving::places::{Comer, Door, Lost, Place, Rules, Source, Stage};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -89,24 +89,7 @@ pub enum Answer {
 /// # Errors
 /// There is another registrar, or something else in its place.
 pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
-    let place = path.display();
-    match std::fs::symlink_metadata(path) {
-        Ok(metadata) => {
-            ensure!(
-                metadata.file_type().is_socket(),
-                "{place}: there is something that is no socket; correct [registrar] admin"
-            );
-            if UnixStream::connect(path).is_ok() {
-                bail!("{place}: another registrar answers there; stop it, or give this one its own [registrar] admin");
-            }
-            std::fs::remove_file(path).with_context(|| format!("{place}: cannot be removed"))?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| place.to_string()),
-    }
-    let listener = UnixListener::bind(path).with_context(|| format!("{place}: cannot listen; make its directory"))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(|| place.to_string())?;
-    Ok(listener)
+    local::listen(path, &Asked { setting: "[registrar] admin", who: "registrar", mode: 0o600, group: None })
 }
 
 /// Answers, as long as the program runs.

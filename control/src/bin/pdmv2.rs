@@ -1,12 +1,14 @@
-//! Tools that need no DPDK: make key files, read captures, check vectors.
+//! Tools that need no DPDK: ask a running box, make key files, read captures, check vectors.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use console::{flows, status, top};
 use registrar::command::{self, RegistrarCommand};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use tools::{decode, keygen, pki, selftest, state_tool};
 
-/// Tools for PDMv2: make key files, read captures, check test vectors
+/// Tools for PDMv2: ask a running box, make key files, read captures, check test vectors
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -16,6 +18,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// How a running box stands: ports, keys, workers, flows, drops and what to do about them
+    Status(status::StatusArgs),
+    /// The flows of a running box, by what matters
+    Flows(flows::FlowsArgs),
+    /// The flows of a running box, live
+    Top(top::TopArgs),
     /// Make a key file for boxes that run without a registrar
     Keygen(keygen::KeygenArgs),
     /// A certification authority for the lab, and the secrets of registrars
@@ -31,6 +39,12 @@ enum Command {
     Decode(decode::DecodeArgs),
     /// Check the implementation against a file of test vectors
     Selftest(selftest::SelftestArgs),
+    /// What a shell needs to complete these commands; docs/admin.md says where it goes
+    Completions {
+        /// The shell
+        #[arg(value_parser = ["bash", "zsh", "fish"])]
+        shell: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -51,6 +65,10 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Status(args) => status::run(args, out)?,
+        Command::Flows(args) => flows::run(args, out)?,
+        Command::Top(args) => top::run(args)?,
+        Command::Completions { shell } => complete(shell, out)?,
         Command::Keygen(args) => keygen::run(args, out)?,
         Command::Pki(command) => pki::run(command, out)?,
         Command::Registrar(command) => command::run(command, out)?,
@@ -64,6 +82,14 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Selftest(args) => return selftest::run(args, out).map(|passed| ExitCode::from(u8::from(!passed))),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn complete(shell: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    let shell: Shell = shell.parse().map_err(anyhow::Error::msg)?;
+    // It would panic where it cannot write.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "pdmv2", &mut text);
+    Ok(out.write_all(&text)?)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

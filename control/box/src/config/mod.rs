@@ -8,6 +8,7 @@ mod sections;
 
 use crate::keys::connection::RegistrationSettings;
 use crate::keys::from_file::KeyFileSettings;
+use common::admin::config::Admin;
 use common::config::reader::Table;
 use common::config::report::{Errors, Problem, Report};
 use common::config::{Checks, parsed, text_of};
@@ -46,6 +47,8 @@ pub struct Config {
     pub registration: Option<RegistrationSettings>,
     /// Metrics and logs.
     pub telemetry: Telemetry,
+    /// Where it answers those who ask it; `None`: nowhere.
+    pub admin: Option<Admin>,
     /// Where every (key, nonce) pair is recorded, for tests.
     pub audit: Option<PathBuf>,
     /// The rules, first match wins.
@@ -177,7 +180,8 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     let flow_table = sections::flow_table(&mut root, report);
     let (keys, key_log) = sections::keys(&mut root, dir, checks, report);
     let registration = registration::section(&mut root, node.as_ref(), dir, checks, report);
-    let telemetry = common::logging::telemetry(&mut root, report);
+    let telemetry = common::logging::telemetry(&mut root, true, report);
+    let admin = common::admin::config::admin(&mut root, node.as_ref().map(|node| node.value), dir, report);
     let audit = sections::audit(&mut root, dir, report);
     let policies = policies::policies(&mut root, report);
     root.finish(report);
@@ -213,6 +217,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
         key_log,
         registration: registration.map(|r| r.value),
         telemetry,
+        admin,
         audit,
         policies,
         warnings: Vec::new(),

@@ -24,7 +24,7 @@ impl Direction<'_> {
     }
 
     /// The sums of counters that belong together.
-    fn sums<const N: usize>(&self, counters: fn(&DirectionCounters) -> &[Counter; N]) -> [u64; N] {
+    pub(crate) fn sums<const N: usize>(&self, counters: fn(&DirectionCounters) -> &[Counter; N]) -> [u64; N] {
         let mut sums = [0; N];
         for worker in &self.0 {
             sums.iter_mut().zip(counters(worker)).for_each(|(sum, counter)| *sum += counter.get());

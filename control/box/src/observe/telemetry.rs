@@ -1,6 +1,7 @@
-//! `/metrics` for Prometheus and `/healthz`, on a thread of its own. Which metrics: [`figures`](super::figures). How
-//! connections are bounded: `http.rs`.
+//! `/metrics` for Prometheus and `/healthz`, and the admin interface, on a thread of its own. Which metrics:
+//! [`figures`](super::figures). What else is answered: [`admin`](crate::admin). How connections are bounded: `http.rs`.
 
+use crate::admin::{self, Admin, World};
 use crate::observe::counts::Counts;
 use crate::observe::figures::BOOK;
 use anyhow::Context;
@@ -8,10 +9,16 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use common::logging::Telemetry;
 use common::metrics::prometheus::{self, TEXT_FORMAT};
+use registration::serving;
+use registration::serving::local::{self, Asked, Remove};
+use std::future::pending;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Gives the present counts, or what is wrong with the box.
@@ -23,46 +30,94 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The address, listened on; nobody is answered yet.
+/// What is listened on; nobody is answered yet.
 pub struct Listener {
     runtime: tokio::runtime::Runtime,
-    listener: tokio::net::TcpListener,
-    /// Where it listens.
-    pub address: SocketAddr,
+    tcp: Option<(tokio::net::TcpListener, SocketAddr)>,
+    /// Whether the admin interface is there too.
+    admin_too: bool,
+    socket: Option<(tokio::net::UnixListener, Remove)>,
 }
 
 impl Listener {
-    /// Listens.
+    /// Listens. Before the program has other threads.
     ///
     /// # Errors
-    /// The address cannot be listened on.
-    pub fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start telemetry")?;
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(listen)).with_context(|| {
-            format!("[telemetry] listen: cannot listen on {listen}; choose a free port, or an address of this machine")
-        })?;
-        let address = listener.local_addr().context("cannot start telemetry")?;
-        Ok(Self { runtime, listener, address })
+    /// An address or a socket cannot be listened on.
+    pub fn bind(telemetry: &Telemetry, admin: Option<&common::admin::config::Admin>) -> anyhow::Result<Self> {
+        // One thread beside the first, for what takes its time.
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().max_blocking_threads(1).build().context("cannot start telemetry")?;
+        let within = runtime.enter();
+        let tcp = telemetry.listen.map(|listen| {
+            let listener = runtime.block_on(tokio::net::TcpListener::bind(listen)).with_context(|| {
+                format!(
+                    "[telemetry] listen: cannot listen on {listen}; choose a free port, or an address of this machine"
+                )
+            })?;
+            let address = listener.local_addr().context("cannot start telemetry")?;
+            anyhow::Ok((listener, address))
+        });
+        let socket = admin.map(|admin| {
+            let common::admin::config::Access { mode, group } = &admin.access;
+            let asked = Asked { setting: "[admin] socket", who: "box", mode: *mode, group: group.as_deref() };
+            let listener = local::listen(&admin.socket, &asked)?;
+            anyhow::Ok((listener, Remove(admin.socket.clone())))
+        });
+        let (tcp, socket) = (tcp.transpose()?, socket.transpose()?);
+        drop(within);
+        Ok(Self { runtime, tcp, admin_too: telemetry.admin, socket })
     }
 
-    /// Answers, on a thread of its own.
+    /// Where it listens: the address, and the socket.
+    #[must_use]
+    pub fn places(&self) -> (Option<SocketAddr>, Option<&Path>) {
+        (self.tcp.as_ref().map(|(_, address)| *address), self.socket.as_ref().map(|(_, Remove(path))| path.as_path()))
+    }
+
+    /// Answers, on a thread of its own; nobody, if nothing is listened on.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn serve(self, source: Source) -> anyhow::Result<Server> {
+    pub fn serve(self, source: Source, world: World) -> anyhow::Result<Server> {
+        if self.places() == (None, None) {
+            return Ok(Server { stop: None, thread: None });
+        }
         let (stop, stopped) = oneshot::channel();
-        let app = Router::new()
+        let admin = Admin::new(world);
+        let mut app = Router::new()
             .route("/metrics", get(move || async move { metrics(&source()) }))
             .route("/healthz", get(|| async { "ok\n" }));
-        let Self { runtime, listener, .. } = self;
+        if self.admin_too {
+            app = app.merge(admin::router(admin.clone()));
+        }
+        let Self { runtime, tcp, socket, .. } = self;
         let thread = std::thread::Builder::new().name("telemetry".into()).spawn(move || {
             runtime.block_on(async {
+                let metrics = async {
+                    match tcp {
+                        Some((listener, _)) => serving::http::serve(listener, app).await,
+                        None => pending().await,
+                    }
+                };
+                let answers = async {
+                    match socket {
+                        // The socket goes with the listener.
+                        Some((listener, _remove)) => {
+                            serving::http::serve_local(listener, admin::alone(admin.clone())).await
+                        }
+                        None => pending().await,
+                    }
+                };
                 tokio::select! {
-                    never = registration::serving::http::serve(listener, app) => match never {},
+                    never = metrics => match never {},
+                    never = answers => match never {},
+                    never = admin.clone().keep_rates() => match never {},
                     _ = stopped => {}
                 }
             });
+            // What is at work beside it has been told to stop.
+            runtime.shutdown_timeout(Duration::from_secs(5));
         })?;
         Ok(Server { stop: Some(stop), thread: Some(thread) })
     }

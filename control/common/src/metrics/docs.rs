@@ -54,6 +54,16 @@ pub fn values<T>(book: &Book<T>, label: &str) -> String {
     text
 }
 
+/// The same, with a column more.
+#[must_use]
+pub fn values_and<T>(book: &Book<T>, label: &str, head: &str, more: impl Fn(&str) -> &'static str) -> String {
+    let mut text = format!("| {label} | meaning | {head} |\n|---|---|---|\n");
+    for (value, meaning) in book.label(label).map(|label| (label.values)()).unwrap_or_default() {
+        text += &row(&[code(value), cell(meaning), cell(more(value))]);
+    }
+    text
+}
+
 /// Puts `text` between the lines `<!-- NAME -->` and `<!-- end of NAME -->`. `None`: they are not there.
 #[must_use]
 pub fn replace(document: &str, name: &str, text: &str) -> Option<String> {
@@ -98,6 +108,9 @@ mod tests {
             values(&BOOK, "side"),
             "| side | meaning |\n|---|---|\n| `left` | near side |\n| `right` | far side |\n"
         );
+        let more = |value: &str| if value == "left" { "go there" } else { "" };
+        let with_more = values_and(&BOOK, "side", "what to do", more);
+        assert!(with_more.ends_with("|---|---|---|\n| `left` | near side | go there |\n| `right` | far side | |\n"));
         assert!(labels(&BOOK).ends_with(
             "| `side` | Where. `left` (near side); `right` (far side). |\n| `version` | The program's. |\n"
         ));

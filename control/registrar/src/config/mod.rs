@@ -99,7 +99,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     let peers = peer_sections::peers(&mut root, dir, report);
     let nodes = node_sections::nodes(&mut root, &peers, report);
     let generations = generations(&mut root, report);
-    let telemetry = logging::telemetry(&mut root, report);
+    let telemetry = logging::telemetry(&mut root, false, report);
     let etcd = etcd_section::etcd(&mut root, main.as_ref().map(|(name, _)| name.value), dir, report);
     let at = root.at;
     let has_etcd = root.value("etcd").is_some();
@@ -178,6 +178,7 @@ fn registrar<'t>(root: &mut Table<'t>, dir: &Path, report: &mut Report<'_>) -> O
             generations: Generations::default(),
             telemetry: Telemetry {
                 listen: None,
+                admin: false,
                 log_level: common::logging::LogLevel::Info,
                 log_format: common::logging::LogFormat::Text,
             },

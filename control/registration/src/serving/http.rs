@@ -1,4 +1,4 @@
-//! HTTP for metrics: nobody who connects, and asks nothing or does not read, keeps others from being answered, or takes
+//! HTTP for metrics and for those who ask a box: nobody who connects, and asks nothing or does not read, keeps others from being answered, or takes
 //! more than a bounded number of descriptors for a bounded time. A connection is for one request.
 
 use super::accepting::{Accepting, Reception};
@@ -13,7 +13,8 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, unix};
 use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 
@@ -39,24 +40,38 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nC
 
 /// Answers, as long as it is polled.
 pub async fn serve(listener: TcpListener, router: Router) -> Infallible {
-    let places = descriptors::share(PLACES, 8);
-    let door = Door::new(Rules { all: places, reserved: 0, stages: STAGES });
-    Accepting::new("telemetry", SWEEP).run(listener, Telemetry { places, door, router }).await
+    Accepting::new("telemetry", SWEEP).run(listener, Web::new(router)).await
 }
 
-struct Telemetry {
+/// Answers at a socket of this machine, as long as it is polled.
+pub async fn serve_local(listener: UnixListener, router: Router) -> Infallible {
+    Accepting::new("admin", SWEEP).run(listener, Web::new(router)).await
+}
+
+struct Web {
     places: usize,
     door: Door,
     router: Router,
 }
 
-impl Reception<TcpListener> for Telemetry {
+impl Web {
+    fn new(router: Router) -> Self {
+        let places = descriptors::share(PLACES, 8);
+        Self { places, door: Door::new(Rules { all: places, reserved: 0, stages: STAGES }), router }
+    }
+
+    fn comer(&self, source: Source) -> Comer {
+        Comer { source, known: false, most: self.places }
+    }
+}
+
+impl Reception<TcpListener> for Web {
     fn door(&self) -> &Door {
         &self.door
     }
 
     fn comer(&self, from: &SocketAddr) -> Comer {
-        Comer { source: Source::from(from.ip()), known: false, most: self.places }
+        self.comer(Source::from(from.ip()))
     }
 
     fn admit(&self, stream: TcpStream, _from: SocketAddr, place: Place, lost: oneshot::Receiver<Lost>) {
@@ -69,7 +84,30 @@ impl Reception<TcpListener> for Telemetry {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, place: Place, lost: oneshot::Receiver<Lost>) {
+impl Reception<UnixListener> for Web {
+    fn door(&self) -> &Door {
+        &self.door
+    }
+
+    fn comer(&self, _from: &unix::SocketAddr) -> Comer {
+        self.comer(Source::Local)
+    }
+
+    fn admit(&self, stream: UnixStream, _from: unix::SocketAddr, place: Place, lost: oneshot::Receiver<Lost>) {
+        tokio::spawn(connection(stream, self.router.clone(), place, lost));
+    }
+
+    fn turn_away(&self, stream: UnixStream, _from: unix::SocketAddr) {
+        drop(stream.try_write(BUSY)); // as above
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    place: Place,
+    lost: oneshot::Receiver<Lost>,
+) {
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         place.advance(1);
         router.clone().oneshot(request.map(Body::new))
@@ -79,8 +117,8 @@ async fn connection(stream: TcpStream, router: Router, place: Place, lost: onesh
     let serving = http.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         ended = serving => if let Err(error) = ended {
-            tracing::debug!(%error, "telemetry: a connection has ended");
+            tracing::debug!(%error, "a connection has ended");
         },
-        why = lost => tracing::debug!(?why, "telemetry: a connection is ended"),
+        why = lost => tracing::debug!(?why, "a connection is ended"),
     }
 }

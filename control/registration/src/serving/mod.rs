@@ -3,5 +3,6 @@
 pub mod accepting;
 pub mod descriptors;
 pub mod http;
+pub mod local;
 pub mod places;
 pub mod sparing;

@@ -1,0 +1,150 @@
+//! What is answered to those who ask the box: JSON over HTTP, at a socket of this machine and, read-only, at the telemetry address.
+//! What the answers look like: [`common::admin`], and `docs/openapi.json`.
+//!
+//! Nothing of it is done by the control thread or a worker. Who reads slowly or not at all holds up others neither: connections are
+//! bounded in number and time (`registration::serving::http`), large answers are made one at a time by a thread beside the
+//! workers' cores, and those not read yet take a bounded memory together.
+
+pub mod answering;
+pub mod flows;
+pub mod query;
+pub mod rates;
+pub mod status;
+
+use crate::observe::counts::Counts;
+use answering::{Answering, failure, json};
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use common::admin::Failure;
+use pipeline::observe::counters::WorkerCounters;
+use pipeline::state::shared::Shared;
+use rates::Rates;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The document that describes all of it.
+pub const OPENAPI: &str = include_str!("../../../docs/openapi.json");
+
+/// Every path that is answered. Who adds one (`/v1/trace` and `/v1/capture` are to come) routes it in [`router`], and describes it
+/// in the document.
+pub const PATHS: [&str; 5] = ["/v1/status", "/v1/policies", "/v1/flows", "/v1/histograms", "/v1/openapi.json"];
+
+/// What answers are made of.
+pub struct World {
+    /// The present counts.
+    pub counts: Box<dyn Fn() -> Counts + Send + Sync>,
+    /// The flow table and the policies.
+    pub shared: Arc<Shared>,
+    /// What each worker counts.
+    pub workers: Vec<Arc<WorkerCounters>>,
+    /// The workers' clock, in nanoseconds.
+    pub now: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// The workers' cores, of which others keep clear.
+    pub cores: Vec<usize>,
+    /// Whether the box ends: then nothing that takes time is gone on with.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// The interface.
+#[derive(Clone)]
+pub struct Admin {
+    world: Arc<World>,
+    rates: Arc<Rates>,
+    answering: Answering,
+}
+
+impl Admin {
+    /// Of this box.
+    #[must_use]
+    pub fn new(world: World) -> Self {
+        Self { world: Arc::new(world), rates: Arc::default(), answering: Answering::default() }
+    }
+
+    /// Keeps what rates are made of, as long as it is polled.
+    pub async fn keep_rates(self) -> std::convert::Infallible {
+        let mut tick = tokio::time::interval(rates::INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.rates.take(&self.world.workers);
+        }
+    }
+}
+
+/// What may be asked everywhere. All of it only reads.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/policies", get(policies))
+        .route("/v1/flows", get(flows))
+        .route("/v1/histograms", get(histograms))
+        .route("/v1/openapi.json", get(openapi))
+        .with_state(admin)
+}
+
+/// The same where nothing else is answered: what there is not is told in JSON too.
+pub fn alone(admin: Admin) -> Router {
+    router(admin).fallback(nothing_there).method_not_allowed_fallback(only_read)
+}
+
+async fn status(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    match query::nothing(query.as_deref()) {
+        Ok(()) => json(&status::status(&(admin.world.counts)(), admin.rates.interval().as_ref())),
+        Err(wrong) => failure(StatusCode::BAD_REQUEST, &wrong),
+    }
+}
+
+async fn policies(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    if let Err(wrong) = query::nothing(query.as_deref()) {
+        return failure(StatusCode::BAD_REQUEST, &wrong);
+    }
+    let world = Arc::clone(&admin.world);
+    admin.answering.large(move || Ok(status::policies(&(world.counts)()))).await
+}
+
+async fn histograms(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let policy = match query::histograms(query.as_deref()) {
+        Ok(policy) => policy,
+        Err(wrong) => return failure(StatusCode::BAD_REQUEST, &wrong),
+    };
+    let world = Arc::clone(&admin.world);
+    admin.answering.large(move || status::histograms(&(world.counts)(), policy.as_deref())).await
+}
+
+async fn flows(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let query = match query::flows(query.as_deref()) {
+        Ok(query) => query,
+        Err(wrong) => return failure(StatusCode::BAD_REQUEST, &wrong),
+    };
+    let world = Arc::clone(&admin.world);
+    let work = move || {
+        answering::step_aside(&world.cores);
+        flows::best(&world.shared, &query, (world.now)(), &world.stop)
+    };
+    admin.answering.large(work).await
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, answering::JSON)], OPENAPI).into_response()
+}
+
+async fn nothing_there(uri: Uri) -> Response {
+    let there = Failure {
+        error: format!("there is no {}", uri.path()),
+        remedy: "ask for one of those that are known; /v1/openapi.json describes them".to_owned(),
+        known: PATHS.map(str::to_owned).into(),
+    };
+    failure(StatusCode::NOT_FOUND, &there)
+}
+
+async fn only_read() -> Response {
+    let remedy = "ask with GET".to_owned();
+    let wrong = Failure { error: "this only reads".to_owned(), remedy, known: vec!["GET".to_owned()] };
+    failure(StatusCode::METHOD_NOT_ALLOWED, &wrong)
+}
+
+#[cfg(test)]
+mod tests;

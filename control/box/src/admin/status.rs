@@ -1,0 +1,205 @@
+//! The answers that are made of the counts.
+
+use super::rates::{Interval, OUTCOMES};
+use crate::observe::counts::{CountedPolicy, Counts, PortCounts};
+use common::admin::{
+    Bucket, Direction, Failure, FlowTable, Histogram, Histograms, Keys, Policies, Policy, Port, Quantiles, Rates,
+    Registration, Status, Unmeasured, Worker,
+};
+use pipeline::observe::counter::Counter;
+use pipeline::observe::counters::PolicyCounters;
+use pipeline::observe::histogram::{Histogram as Counted, Merged};
+use pipeline::observe::reasons::Reason;
+
+/// `/v1/status`.
+#[must_use]
+pub fn status(counts: &Counts, interval: Option<&Interval>) -> Status {
+    let registration = counts.registration.map(|r| Registration {
+        registered: r.registered,
+        out_of_touch: r.out_of_touch,
+        keys_expire_seconds: r.keys_expire_seconds,
+    });
+    let flows = &counts.flows;
+    Status {
+        node: counts.node.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: counts.uptime_seconds,
+        keys: Keys { generation: counts.generation, registration },
+        ports: ports(counts),
+        link_follow: counts.link_follow.to_owned(),
+        directions: directions(counts, interval),
+        reasons: reasons(counts, interval),
+        workers: workers(counts, interval),
+        flows: FlowTable {
+            in_table: flows.in_table,
+            capacity: flows.capacity,
+            expired: flows.expired,
+            resynced: flows.resynced,
+            memory_octets: flows.memory_octets,
+        },
+        interval_seconds: interval.map(|interval| interval.seconds),
+        resumptions: counts.resumptions.values().sum(),
+    }
+}
+
+fn ports(counts: &Counts) -> Vec<Port> {
+    let port = |(i, port): (usize, &PortCounts)| Port {
+        port: crate::ports::SIDES[i].to_owned(),
+        driver: counts.port_settings.get(i).map_or_else(String::new, |settings| settings.driver.clone()),
+        link_up: port.link.link_up,
+        link_changes: port.link.link_changes,
+        link_taken_down: port.link.link_taken_down,
+        device_gone: port.link.device_gone,
+        rx_packets: port.rx_packets,
+        tx_packets: port.tx_packets,
+        rx_octets: port.rx_octets,
+        tx_octets: port.tx_octets,
+        rx_missed: port.rx_missed,
+        rx_errors: port.rx_errors,
+        tx_errors: port.tx_errors,
+        rx_no_buffer: port.rx_no_buffer,
+    };
+    [&counts.ports.inside, &counts.ports.outside].into_iter().enumerate().map(port).collect()
+}
+
+fn directions(counts: &Counts, interval: Option<&Interval>) -> Vec<Direction> {
+    let direction = |(i, (name, direction)): (usize, (&str, crate::observe::counts::Direction<'_>))| {
+        let rate = |interval: &Interval, which: usize| interval.per_second(|sample| Some(sample.directions[i][which]));
+        let rates =
+            |interval| Rates { received: rate(interval, 0), forwarded: rate(interval, 1), dropped: rate(interval, 2) };
+        Direction {
+            direction: name.to_owned(),
+            received: direction.received(),
+            forwarded: direction.forwarded(),
+            dropped: direction.dropped(),
+            per_second: interval.map(rates),
+        }
+    };
+    counts.directions().into_iter().enumerate().map(direction).collect()
+}
+
+/// What has occurred, the most frequent first.
+fn reasons(counts: &Counts, interval: Option<&Interval>) -> Vec<Unmeasured> {
+    let mut all = Vec::new();
+    for (i, (direction, counted)) in counts.directions().into_iter().enumerate() {
+        for (j, (outcome, counters)) in OUTCOMES.into_iter().enumerate() {
+            for (reason, packets) in Reason::ALL.iter().zip(counted.sums(counters)).filter(|(_, packets)| *packets > 0)
+            {
+                let at = *reason as usize;
+                all.push(Unmeasured {
+                    direction: direction.to_owned(),
+                    outcome: outcome.to_owned(),
+                    reason: reason.name().to_owned(),
+                    packets,
+                    per_second: interval
+                        .map(|interval| interval.per_second(|sample| sample.reasons[i][j].get(at).copied())),
+                    meaning: reason.describe().trim().to_owned(),
+                    remedy: reason.remedy().to_owned(),
+                });
+            }
+        }
+    }
+    all.sort_by_key(|unmeasured| std::cmp::Reverse(unmeasured.packets));
+    all
+}
+
+fn workers(counts: &Counts, interval: Option<&Interval>) -> Vec<Worker> {
+    let worker = |(i, w): (usize, &std::sync::Arc<pipeline::observe::counters::WorkerCounters>)| {
+        let load = |interval: &Interval| {
+            let [busy, empty] = [1, 2].map(|which| interval.grown(|sample| sample.workers.get(i).map(|w| w[which])));
+            if busy + empty == 0 { 0.0 } else { busy as f64 / (busy + empty) as f64 }
+        };
+        Worker {
+            worker: i as u64,
+            received: w.outbound.received.get() + w.inbound.received.get(),
+            bursts: w.bursts.get(),
+            empty_polls: w.empty_polls.get(),
+            load: interval.map(load),
+            per_second: interval.map(|interval| interval.per_second(|sample| sample.workers.get(i).map(|w| w[0]))),
+        }
+    };
+    counts.workers.iter().enumerate().map(worker).collect()
+}
+
+fn quantiles(merged: &Merged) -> Quantiles {
+    let quantile = |share| merged.quantile(share).unwrap_or_default();
+    let count = merged.count();
+    Quantiles {
+        count,
+        mean_ns: merged.sum_ns().checked_div(count).unwrap_or_default(),
+        p50_ns: quantile(0.5),
+        p90_ns: quantile(0.9),
+        p99_ns: quantile(0.99),
+        p999_ns: quantile(0.999),
+    }
+}
+
+/// One histogram of a policy.
+type Of = fn(&PolicyCounters) -> &Counted;
+const TIMES: [(&str, Of); 3] =
+    [("round_trip", |p| &p.round_trip), ("server_delay", |p| &p.server_delay), ("end_to_end", |p| &p.end_to_end)];
+
+fn merged(policy: &CountedPolicy, of: Of) -> Merged {
+    policy.counters.iter().map(|worker| of(worker)).collect()
+}
+
+/// `/v1/policies`.
+#[must_use]
+pub fn policies(counts: &Counts) -> Policies {
+    let policy = |policy: &CountedPolicy| {
+        let count =
+            |counter: fn(&PolicyCounters) -> &Counter| policy.counters.iter().map(|worker| counter(worker).get()).sum();
+        let [round_trip, server_delay, end_to_end] = TIMES.map(|(_, of)| quantiles(&merged(policy, of)));
+        Policy {
+            name: policy.name.clone(),
+            mode: policy.mode.to_owned(),
+            added: count(|p| &p.added),
+            accepted: count(|p| &p.accepted),
+            failed: count(|p| &p.failed),
+            lost: PolicyCounters::lost_of(policy.counters.iter().map(|worker| &**worker)),
+            duplicates: count(|p| &p.duplicates),
+            late: count(|p| &p.late),
+            round_trip,
+            server_delay,
+            end_to_end,
+        }
+    };
+    Policies { policies: counts.policies.iter().map(policy).collect() }
+}
+
+/// `/v1/histograms`: of this policy, or of all and of the whole box.
+///
+/// # Errors
+/// There is no such policy.
+pub fn histograms(counts: &Counts, policy: Option<&str>) -> Result<Histograms, Failure> {
+    let shown = |policy: Option<&str>, of: &str, merged: &Merged| Histogram {
+        policy: policy.map(str::to_owned),
+        of: of.to_owned(),
+        quantiles: quantiles(merged),
+        sum_ns: merged.sum_ns(),
+        buckets: merged.buckets().map(|(from_ns, below_ns, count)| Bucket { from_ns, below_ns, count }).collect(),
+    };
+    let mut histograms = Vec::new();
+    if policy.is_none() {
+        let workers = &counts.workers;
+        histograms.push(shown(None, TIMES[0].0, &workers.iter().map(|w| &w.round_trip).collect()));
+        histograms.push(shown(None, TIMES[1].0, &workers.iter().map(|w| &w.server_delay).collect()));
+    }
+    let asked_for = |one: &&CountedPolicy| policy.is_none_or(|name| one.name == name);
+    for one in counts.policies.iter().filter(asked_for) {
+        histograms.extend(TIMES.map(|(name, of)| shown(Some(&one.name), name, &merged(one, of))));
+    }
+    match policy {
+        Some(name) if histograms.is_empty() => {
+            Err(no_policy(name, counts.policies.iter().map(|policy| policy.name.clone())))
+        }
+        _ => Ok(Histograms { histograms }),
+    }
+}
+
+/// What is said when a policy is asked for that there is not.
+pub fn no_policy(name: &str, known: impl Iterator<Item = String>) -> Failure {
+    let name: String = name.chars().take(60).collect();
+    let remedy = "choose one that is known".to_owned();
+    Failure { error: format!("policy: there is no policy '{name}'"), remedy, known: known.collect() }
+}

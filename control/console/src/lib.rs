@@ -1,0 +1,9 @@
+//! What people ask a running box in the terminal: `pdmv2 status`, `flows` and `top`. They talk to its admin socket, and know nothing
+//! of the box but what it answers ([`common::admin`]).
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod flows;
+pub mod status;
+pub mod top;
+pub mod units;

@@ -1,0 +1,234 @@
+//! `pdmv2 status`: how a box stands, on one page.
+
+use crate::client::{Client, Which};
+use crate::units::{columns, many, octets, per_cent, plain, span};
+use common::admin::{Direction, Keys, Port, Registration, Status, Worker};
+use std::fmt::Write as _;
+use std::io::Write;
+
+/// The command.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the status.
+///
+/// # Errors
+/// The box cannot be asked.
+pub fn run(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let client = Client::new(&args.which)?;
+    let status: Status = client.ask("/v1/status")?;
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&status)?)?;
+    } else {
+        out.write_all(text(&status).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The page.
+#[must_use]
+pub fn text(status: &Status) -> String {
+    let mut text = String::new();
+    let (node, version) = (plain(&status.node), plain(&status.version));
+    let _ = writeln!(text, "{node}: up {}, version {version}, {}", span(status.uptime_seconds), keys(&status.keys));
+    if status.resumptions > 0 {
+        let _ = writeln!(text, "resumed from a snapshot, or cloned: {} time(s)", status.resumptions);
+    }
+    let rows = |heads: &[&str], rows: Vec<Vec<String>>| {
+        let head = heads.iter().map(|&head| head.to_owned()).collect();
+        columns(&[vec![head], rows].concat())
+    };
+    text.push('\n');
+    text += &rows(
+        &["port", "link", "driver", "rx packets", "tx packets", "missed", "rx errors", "tx errors", "no buffer"],
+        status.ports.iter().map(port).collect(),
+    );
+    let _ = writeln!(text, "following of links: {}\n", plain(&status.link_follow));
+    text += &rows(
+        &["direction", "received", "forwarded", "dropped", "received/s", "forwarded/s", "dropped/s"],
+        status.directions.iter().map(direction).collect(),
+    );
+    text.push('\n');
+    text += &rows(&["worker", "load", "packets", "packets/s"], status.workers.iter().map(worker).collect());
+    let flows = &status.flows;
+    let _ = writeln!(
+        text,
+        "\nflows: {} of {}, {} expired, {} resynced; the table takes {}",
+        flows.in_table,
+        flows.capacity,
+        flows.expired,
+        flows.resynced,
+        octets(flows.memory_octets)
+    );
+    text += &reasons(status);
+    text
+}
+
+fn keys(keys: &Keys) -> String {
+    let seals = match keys.generation {
+        Some(generation) => format!("generation {generation}"),
+        None => "NO KEY TO SEAL WITH".to_owned(),
+    };
+    match &keys.registration {
+        None => seals,
+        Some(Registration { registered, out_of_touch, keys_expire_seconds }) => {
+            let stands = match (registered, out_of_touch) {
+                (true, _) => "registered",
+                (false, false) => "NOT REGISTERED",
+                (false, true) => "OUT OF TOUCH WITH ITS REGISTRARS",
+            };
+            let until = keys_expire_seconds.map_or_else(String::new, |s| format!(", keys for {}", span(s)));
+            format!("{seals}, {stands}{until}")
+        }
+    }
+}
+
+fn port(port: &Port) -> Vec<String> {
+    let link = match port {
+        Port { device_gone: true, .. } => "GONE",
+        Port { link_up: true, .. } => "up",
+        Port { link_taken_down: true, .. } => "taken down",
+        Port { .. } => "DOWN",
+    };
+    let counts = [port.rx_packets, port.tx_packets, port.rx_missed, port.rx_errors, port.tx_errors, port.rx_no_buffer];
+    let names = [plain(&port.port), link.to_owned(), plain(&port.driver)];
+    names.into_iter().chain(counts.map(|count| count.to_string())).collect()
+}
+
+fn direction(direction: &Direction) -> Vec<String> {
+    let counts = [direction.received, direction.forwarded, direction.dropped].map(|count| count.to_string());
+    let rates = match direction.per_second {
+        Some(rates) => [rates.received, rates.forwarded, rates.dropped].map(many),
+        None => ["-"; 3].map(str::to_owned),
+    };
+    [plain(&direction.direction)].into_iter().chain(counts).chain(rates).collect()
+}
+
+fn worker(worker: &Worker) -> Vec<String> {
+    let or_none = |rate: Option<f64>, show: fn(f64) -> String| rate.map_or_else(|| "-".to_owned(), show);
+    let load = or_none(worker.load, per_cent);
+    vec![worker.worker.to_string(), load, worker.received.to_string(), or_none(worker.per_second, many)]
+}
+
+/// Drops first: they are what harms.
+fn reasons(status: &Status) -> String {
+    let mut text = String::new();
+    for (outcome, heading) in [
+        ("dropped", "dropped"),
+        ("stripped", "stripped (the option did not verify and was taken out)"),
+        ("passed", "passed as they came"),
+    ] {
+        let mut first = true;
+        for reason in status.reasons.iter().filter(|reason| reason.outcome == outcome) {
+            if std::mem::take(&mut first) {
+                let _ = writeln!(text, "\n{heading}:");
+            }
+            let rate =
+                reason.per_second.filter(|rate| *rate > 0.0).map_or_else(String::new, |r| format!(", {}/s", many(r)));
+            let (direction, name) = (plain(&reason.direction), plain(&reason.reason));
+            let _ = writeln!(text, "  {} {direction} {name}{rate}: {}", reason.packets, plain(&reason.meaning));
+            let _ = writeln!(text, "      -> {}", plain(&reason.remedy));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use common::admin::{FlowTable, Rates, Unmeasured};
+
+    /// How a box may stand.
+    pub fn example() -> Status {
+        let port = |name: &str, link_up| Port {
+            port: name.into(),
+            driver: "net_ice".into(),
+            link_up,
+            link_changes: 1,
+            link_taken_down: false,
+            device_gone: false,
+            rx_packets: 1000,
+            tx_packets: 990,
+            rx_octets: 100_000,
+            tx_octets: 99_000,
+            rx_missed: 7,
+            rx_errors: 0,
+            tx_errors: 0,
+            rx_no_buffer: 0,
+        };
+        let rates = Rates { received: 12_345.0, forwarded: 12_000.0, dropped: 345.0 };
+        let reason = |outcome: &str, reason: &str, packets| Unmeasured {
+            direction: "outbound".into(),
+            outcome: outcome.into(),
+            reason: reason.into(),
+            packets,
+            per_second: Some(1.5),
+            meaning: "What it means.".into(),
+            remedy: "What to do.".into(),
+        };
+        Status {
+            node: "west\x1b[31m".into(),
+            version: "0.1.0".into(),
+            uptime_seconds: 3700.0,
+            keys: Keys { generation: Some(4), registration: None },
+            ports: vec![port("inside", true), port("outside", false)],
+            link_follow: "following".into(),
+            directions: vec![
+                Direction {
+                    direction: "outbound".into(),
+                    received: 1000,
+                    forwarded: 990,
+                    dropped: 10,
+                    per_second: Some(rates),
+                },
+                Direction { direction: "inbound".into(), received: 5, forwarded: 5, dropped: 0, per_second: None },
+            ],
+            reasons: vec![reason("passed", "no_key", 20), reason("dropped", "tx_full", 10)],
+            workers: vec![Worker {
+                worker: 0,
+                received: 1005,
+                bursts: 9,
+                empty_polls: 1,
+                load: Some(0.123),
+                per_second: None,
+            }],
+            flows: FlowTable { in_table: 3, capacity: 64, expired: 1, resynced: 0, memory_octets: 5 << 20 },
+            interval_seconds: Some(1.0),
+            resumptions: 0,
+        }
+    }
+
+    #[test]
+    fn the_page_has_all_of_it_and_obeys_nobody() {
+        let text = text(&example());
+        for line in [
+            "west?[31m: up 1 h 1 min, version 0.1.0, generation 4\n",
+            "inside     up  net_ice        1000         990       7          0          0          0\n",
+            "outside  DOWN  ",
+            "outbound       1000        990       10      12.3 k       12.0 k        345\n",
+            "0       12.3%     1005          -\n",
+            "flows: 3 of 64, 1 expired, 0 resynced; the table takes 5 MiB\n",
+            "dropped:\n  10 outbound tx_full, 1.5/s: What it means.\n      -> What to do.\n",
+            "passed as they came:\n  20 outbound no_key",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+        assert!(!text.contains('\x1b') && text.find("dropped:") < text.find("passed as"), "{text}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_keys_is_loud() {
+        let with = |registered, out_of_touch| {
+            let registration = Registration { registered, out_of_touch, keys_expire_seconds: Some(60.0) };
+            keys(&Keys { generation: None, registration: Some(registration) })
+        };
+        assert_eq!(with(true, false), "NO KEY TO SEAL WITH, registered, keys for 1 min 0 s");
+        assert!(with(false, false).contains("NOT REGISTERED") && with(false, true).contains("OUT OF TOUCH"));
+    }
+}
