@@ -28,7 +28,9 @@
 //! [`flow::tombstones`]), forgets what is known of paths ([`state::path_mtu`]), and looks for flows that went too far ahead
 //! ([`state::resync`]).
 //!
-//! A module knows those below it: worker → inbound, outbound → state → lanes → flow → packet → observe.
+//! What somebody watches ([`state::watch`]) is noted by the loop before and behind a burst (`watching`): no stage knows of it.
+//!
+//! A module knows those below it: worker → watching → inbound, outbound → state → lanes → flow → packet → observe.
 #![deny(unsafe_code)]
 
 #[cfg(all(feature = "testing", not(loom)))]
@@ -48,5 +50,7 @@ pub mod state;
 mod testing;
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(not(loom))]
+mod watching;
 #[cfg(not(loom))]
 pub mod worker;

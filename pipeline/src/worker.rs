@@ -6,6 +6,7 @@ use crate::observe::reasons::Reason;
 use crate::ports::{BURST, Clock, PortQueue};
 use crate::state::hand_over::HandOver;
 use crate::state::worker::Worker;
+use crate::watching::Way;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -84,7 +85,11 @@ pub fn turn_outbound_among<Q: PortQueue>(
     if packets.is_empty() {
         return false;
     }
+    let watched = worker.watch(Way::OUTBOUND, &packets, clock);
     let alike = worker.outbound(&mut packets, &mut outcomes, clock);
+    if watched {
+        worker.watch_outcomes(&packets, &outcomes, alike);
+    }
     let counters = &*worker.counters;
     counters.bursts.add(1);
     counters.outbound.received.add(packets.len() as u64);
@@ -93,6 +98,9 @@ pub fn turn_outbound_among<Q: PortQueue>(
         counters.outbound.count(outcome, sent as u64);
     } else {
         dispatch(counters, &counters.outbound, side, &mut packets, &mut outcomes, from, to);
+    }
+    if watched {
+        worker.watch_sent(Way::OUTBOUND);
     }
     true
 }
@@ -129,9 +137,16 @@ fn taken<Q: PortQueue>(
 ) {
     let mut outcomes = ArrayVec::new();
     worker.counters.taken_over.add(packets.len() as u64);
-    worker.outbound_taken(from, packets, &mut outcomes, clock);
+    let watched = worker.watch(Way::taken(from), packets, clock);
+    let alike = worker.outbound_taken(from, packets, &mut outcomes, clock);
+    if watched {
+        worker.watch_outcomes(packets, &outcomes, alike);
+    }
     let counters = &*worker.counters;
     dispatch(counters, &counters.outbound, &mut HandOver::alone(), packets, &mut outcomes, inside, outside);
+    if watched {
+        worker.watch_sent(Way::taken(from));
+    }
     worker.give_away(from);
 }
 
@@ -185,7 +200,11 @@ pub fn turn_inbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q,
     if packets.is_empty() {
         return false;
     }
+    let watched = worker.watch(Way::INBOUND, &packets, clock);
     let alike = worker.inbound(&mut packets, &mut outcomes, clock);
+    if watched {
+        worker.watch_outcomes(&packets, &outcomes, alike);
+    }
     let counters = &*worker.counters;
     counters.bursts.add(1);
     counters.inbound.received.add(packets.len() as u64);
@@ -194,6 +213,9 @@ pub fn turn_inbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q,
         counters.inbound.count(outcome, sent as u64);
     } else {
         dispatch(counters, &counters.inbound, &mut HandOver::alone(), &mut packets, &mut outcomes, from, to);
+    }
+    if watched {
+        worker.watch_sent(Way::INBOUND);
     }
     true
 }

@@ -10,6 +10,8 @@ pub mod flows;
 pub mod query;
 pub mod rates;
 pub mod status;
+pub mod told;
+pub mod watching;
 
 use crate::observe::counts::Counts;
 use answering::{Answering, failure, json};
@@ -28,9 +30,9 @@ use std::sync::atomic::AtomicBool;
 /// The document that describes all of it.
 pub const OPENAPI: &str = include_str!("../../../docs/openapi.json");
 
-/// Every path that is answered. Who adds one (`/v1/trace` and `/v1/capture` are to come) routes it in [`router`], and describes it
-/// in the document.
-pub const PATHS: [&str; 5] = ["/v1/status", "/v1/policies", "/v1/flows", "/v1/histograms", "/v1/openapi.json"];
+/// Every path that is answered. Who adds one routes it in [`router`] or [`alone`], and describes it in the document.
+pub const PATHS: [&str; 7] =
+    ["/v1/status", "/v1/policies", "/v1/flows", "/v1/histograms", "/v1/trace", "/v1/capture", "/v1/openapi.json"];
 
 /// What answers are made of.
 pub struct World {
@@ -85,9 +87,14 @@ pub fn router(admin: Admin) -> Router {
         .with_state(admin)
 }
 
-/// The same where nothing else is answered: what there is not is told in JSON too.
+/// The same where nothing else is answered: what there is not is told in JSON too. Packets themselves are shown here alone, to
+/// those who may use the socket.
 pub fn alone(admin: Admin) -> Router {
-    router(admin).fallback(nothing_there).method_not_allowed_fallback(only_read)
+    let watching = Router::new().route("/v1/trace", get(trace)).route("/v1/capture", get(capture));
+    router(admin.clone())
+        .merge(watching.with_state(admin))
+        .fallback(nothing_there)
+        .method_not_allowed_fallback(only_read)
 }
 
 async fn status(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
@@ -125,6 +132,14 @@ async fn flows(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respons
         flows::best(&world.shared, &query, (world.now)(), &world.stop)
     };
     admin.answering.large(work).await
+}
+
+async fn trace(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    watching::answer(&admin.world, watching::trace(&admin.world, query.as_deref()))
+}
+
+async fn capture(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    watching::answer(&admin.world, watching::capture(&admin.world, query.as_deref()))
 }
 
 async fn openapi() -> Response {

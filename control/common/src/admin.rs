@@ -2,6 +2,9 @@
 //! others in `docs/openapi.json`, which a test holds against real answers.
 
 pub mod config;
+mod traced;
+
+pub use traced::{Line, Step, Traced, Watched};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +14,22 @@ pub const VERSION: &str = "v1";
 pub const FLOWS: usize = 100;
 /// Flows that are shown at most.
 pub const MOST_FLOWS: usize = 10_000;
+/// Packets that are traced when nobody says how many.
+pub const TRACED: u64 = 20;
+/// Packets that are traced at most.
+pub const MOST_TRACED: u64 = 1000;
+/// Packets that are captured when nobody says how many.
+pub const CAPTURED: u64 = 10_000;
+/// Packets that are captured at most.
+pub const MOST_CAPTURED: u64 = 1_000_000;
+/// Octets of a packet that are captured when nobody says how many.
+pub const SNAPLEN: usize = 2048;
+/// Octets of a packet that are captured at most.
+pub const MOST_SNAPLEN: usize = 16_384;
+/// Seconds that a trace or a capture takes when nobody says how many.
+pub const WATCHED_SECONDS: u64 = 60;
+/// Seconds that it takes at most.
+pub const MOST_SECONDS: u64 = 3600;
 
 /// What flows can be sorted by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ mod source;
 mod time;
 mod tunnel;
 mod write;
+pub mod write_ng;
 
 pub use link::{LinkType, ipv6_offset};
 pub use tunnel::{Packet, Packets, ipv6_packets};

@@ -95,7 +95,37 @@ impl Client {
         })
     }
 
-    /// The same, as it comes.
+    /// An answer that goes on, as it comes, until it ends or `each` has had enough (`Ok(false)`).
+    ///
+    /// # Errors
+    /// As [`Client::ask`]; and what `each` returns.
+    pub fn stream(&self, path: &str, mut each: impl FnMut(&[u8]) -> anyhow::Result<bool>) -> anyhow::Result<()> {
+        let place = self.socket.display();
+        self.runtime.block_on(async {
+            let begun = tokio::time::timeout(PATIENCE, begin(&self.socket, path)).await;
+            let mut answer = match begun {
+                Ok(answer) => answer?,
+                Err(_) => bail!("{place}: no answer within {} s; is the box stopped?", PATIENCE.as_secs()),
+            };
+            let status = answer.status();
+            if status != StatusCode::OK {
+                let body = Limited::new(answer.into_body(), MOST).collect().await;
+                let octets = body.map_err(|error| anyhow!("{place}: the answer ends early: {error}"))?.to_bytes();
+                return Err(self.refused(status, &octets));
+            }
+            while let Some(frame) = answer.body_mut().frame().await {
+                let frame = frame.with_context(|| format!("{place}: the answer ends early; has the box ended?"))?;
+                if let Some(octets) = frame.data_ref()
+                    && !each(octets)?
+                {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The same as [`Client::ask`], as it comes.
     ///
     /// # Errors
     /// As [`Client::ask`], but for the version.
@@ -109,13 +139,29 @@ impl Client {
         if status == StatusCode::OK {
             return Ok(octets);
         }
-        match serde_json::from_slice::<Failure>(&octets) {
-            Ok(Failure { error, remedy, known }) if known.is_empty() => bail!("{error}: {remedy}"),
-            Ok(Failure { error, remedy, known }) => bail!("{error}: {remedy}: {}", known.join(", ")),
-            Err(_) if status == StatusCode::SERVICE_UNAVAILABLE => bail!("{place}: too many ask at once; ask again"),
-            Err(_) => bail!("{place}: the answer is {status}"),
+        Err(self.refused(status, &octets))
+    }
+
+    fn refused(&self, status: StatusCode, octets: &[u8]) -> anyhow::Error {
+        let place = self.socket.display();
+        match serde_json::from_slice::<Failure>(octets) {
+            Ok(Failure { error, remedy, known }) if known.is_empty() => anyhow!("{error}: {remedy}"),
+            Ok(Failure { error, remedy, known }) => anyhow!("{error}: {remedy}: {}", known.join(", ")),
+            Err(_) if status == StatusCode::SERVICE_UNAVAILABLE => anyhow!("{place}: too many ask at once; ask again"),
+            Err(_) => anyhow!("{place}: the answer is {status}"),
         }
     }
+}
+
+/// The head of an answer; its body follows while the connection, which goes on beside it, is driven.
+async fn begin(socket: &Path, path: &str) -> anyhow::Result<hyper::Response<hyper::body::Incoming>> {
+    let place = socket.display();
+    let stream = UnixStream::connect(socket).await.map_err(|error| not_there(socket, &error))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get(path).header(header::HOST, "box").body(Empty::<Bytes>::new());
+    let request = request.with_context(|| format!("'{path}' cannot be asked for"))?;
+    sender.send_request(request).await.with_context(|| format!("{place}: no answer; ask again"))
 }
 
 async fn get(socket: &Path, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {

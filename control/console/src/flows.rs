@@ -62,20 +62,24 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The path that asks for them.
-    #[must_use]
-    pub fn path(&self, by: By, ascending: bool, limit: usize) -> String {
-        let port = self.port.map(|port| port.to_string());
+    /// What is given of it, as parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
         let filters = [
             ("address", self.address.clone()),
             ("prefix", self.prefix.clone()),
-            ("port", port),
+            ("port", self.port.map(|port| port.to_string())),
             ("policy", self.policy.clone()),
             ("protocol", self.protocol.clone()),
-            // Which of them are the fastest only a second answer tells.
-            ("order", (ascending && by != By::Rate).then(|| "asc".to_owned())),
         ];
-        let given = filters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        filters.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    /// The path that asks for them.
+    #[must_use]
+    pub fn path(&self, by: By, ascending: bool, limit: usize) -> String {
+        // Which of them are the fastest only a second answer tells.
+        let order = (ascending && by != By::Rate).then(|| ("order", "asc".to_owned()));
+        let given = self.parameters().chain(order);
         let limit = if by == By::Rate { MOST_FLOWS } else { limit };
         let rest = [("sort", by.asked().name().to_owned()), ("limit", limit.clamp(1, MOST_FLOWS).to_string())];
         with_parameters("/v1/flows", given.chain(rest))

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use console::{flows, status, top};
+use console::{capture, flows, status, top, trace};
 use registrar::command::{self, RegistrarCommand};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -24,6 +24,10 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// The flows of a running box, live
     Top(top::TopArgs),
+    /// The next packets of a running box that match, each with every step it took and why
+    Trace(trace::TraceArgs),
+    /// Packets of a running box in a file for Wireshark, each with a comment of what became of it
+    Capture(capture::CaptureArgs),
     /// Make a key file for boxes that run without a registrar
     Keygen(keygen::KeygenArgs),
     /// A certification authority for the lab, and the secrets of registrars
@@ -68,6 +72,8 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(args, out)?,
         Command::Flows(args) => flows::run(args, out)?,
         Command::Top(args) => top::run(args)?,
+        Command::Trace(args) => trace::run(args, out)?,
+        Command::Capture(args) => capture::run(args, out)?,
         Command::Completions { shell } => complete(shell, out)?,
         Command::Keygen(args) => keygen::run(args, out)?,
         Command::Pki(command) => pki::run(command, out)?,

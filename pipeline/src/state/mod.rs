@@ -16,4 +16,5 @@ pub mod shared;
 pub(crate) mod sieve;
 pub mod snapshot;
 #[cfg(not(loom))]
+pub mod watch;
 pub mod worker;

@@ -10,11 +10,13 @@ use crate::state::path_mtu::{Known, PathMtus};
 use crate::state::resync_queue::ResyncQueue;
 use crate::state::rules::{PathConfig, Rules};
 use crate::state::snapshot::SnapshotCell;
+use crate::state::watch::Watches;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use protocol::five_tuple::FiveTuple;
 use protocol::prseq::{MasterKey, PrseqKey};
 use protocol::sender::{NO_GENERATION, Numbers};
+use std::sync::Arc;
 
 /// State shared by all workers.
 pub struct Shared {
@@ -34,6 +36,8 @@ pub struct Shared {
     pub quiescence: Quiescence,
     /// Sealed packets that no likely key opened, for the control thread.
     pub resync: ResyncQueue,
+    /// Packets that somebody watches.
+    pub watches: Arc<Watches>,
 }
 
 impl Shared {
@@ -56,6 +60,7 @@ impl Shared {
             master,
             quiescence: Quiescence::new(workers),
             resync: ResyncQueue::new(),
+            watches: Arc::default(),
         }
     }
 

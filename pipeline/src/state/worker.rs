@@ -10,6 +10,7 @@ use crate::ports::BURST;
 use crate::state::budgets::{ErrorBudget, TokenBucket, TrialBudget};
 use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
+use crate::state::watch::Watching;
 use arc_swap::{ArcSwap, Cache};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -72,6 +73,8 @@ pub struct Worker {
     pub(crate) to_give: ArrayVec<[u64; 5], BURST>,
     /// Whether the next burst is sifted: outbound, inbound.
     pub(crate) sifting: [bool; 2],
+    /// Of its bursts what somebody watches.
+    pub(crate) watching: Box<Watching>,
     /// Where sealed packets' (key, nonce) pairs go in audit mode.
     pub audit: Option<AuditSink>,
 }
@@ -94,6 +97,7 @@ impl Worker {
             errors: ErrorBudget::default(),
             to_give: ArrayVec::new(),
             sifting: [false; 2],
+            watching: Box::new(Watching::new(&shared.watches)),
             audit: None,
             shared,
         }

@@ -18,4 +18,5 @@ mod second_reading;
 mod short_way;
 mod short_way_back;
 mod two_boxes;
+mod watching;
 mod worker_loop;

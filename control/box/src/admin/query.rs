@@ -113,7 +113,7 @@ fn protocol(text: &str) -> Option<u8> {
 }
 
 /// Each at most once, by the name it is known by.
-fn parameters(query: Option<&str>, known: &[&'static str]) -> Result<Vec<(&'static str, String)>, Failure> {
+pub(super) fn parameters(query: Option<&str>, known: &[&'static str]) -> Result<Vec<(&'static str, String)>, Failure> {
     let mut found: Vec<(&'static str, String)> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         let Some(&name) = known.iter().find(|known| **known == name) else {
@@ -128,12 +128,12 @@ fn parameters(query: Option<&str>, known: &[&'static str]) -> Result<Vec<(&'stat
     Ok(found)
 }
 
-fn failure(error: String, remedy: String, known: &[&str]) -> Failure {
+pub(super) fn failure(error: String, remedy: String, known: &[&str]) -> Failure {
     Failure { error, remedy, known: known.iter().map(|&known| known.to_owned()).collect() }
 }
 
 /// What is repeated of what somebody wrote.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     text.chars().take(60).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Forgets what was learnt of paths some time ago.
+//! Forgets what was learnt of paths some time ago, and what nobody watches any more.
 
 use super::{Now, SLOW, Task};
 use pipeline::state::shared::Shared;
@@ -19,6 +19,7 @@ impl Task for Paths {
 
     fn run(&mut self, now: Now) {
         self.0.path_mtus.expire(now.ns);
+        self.0.watches.sweep(); // what ended, and workers have let go of since
     }
 }
 

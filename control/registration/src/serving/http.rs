@@ -24,6 +24,8 @@ const PLACES: usize = 64;
 const REQUEST: Duration = Duration::from_secs(5);
 /// Its answer is read within this.
 const ANSWER: Duration = Duration::from_secs(10);
+/// A stream has ended within this.
+const STREAM: Duration = Duration::from_secs(3700);
 /// Octets of a request's head, at most (hyper's least buffer).
 const HEAD: usize = 8192;
 /// Header lines, at most.
@@ -33,7 +35,13 @@ const SWEEP: Duration = Duration::from_millis(250);
 
 const ASKING: Stage = Stage { safe: Some(Duration::ZERO), patience: Some(REQUEST), crowded: Some(REQUEST) };
 const ANSWERING: Stage = Stage { safe: Some(Duration::from_secs(1)), patience: Some(ANSWER), crowded: Some(ANSWER) };
-const STAGES: &[Stage] = &[ASKING, ANSWERING];
+/// An answer that goes on as long as its reader wants; whoever makes one bounds their number, and their time within this.
+const STREAMING: Stage = Stage { safe: None, patience: Some(STREAM), crowded: Some(STREAM) };
+const STAGES: &[Stage] = &[ASKING, ANSWERING, STREAMING];
+
+/// Among an answer's extensions: it is a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Streams;
 
 /// What one hears who finds no place.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
@@ -108,9 +116,19 @@ async fn connection(
     place: Place,
     lost: oneshot::Receiver<Lost>,
 ) {
-    let service = hyper::service::service_fn(|request: Request<Incoming>| {
+    let place = &place;
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         place.advance(1);
-        router.clone().oneshot(request.map(Body::new))
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move {
+            let answer = answer.await;
+            if let Ok(answer) = &answer
+                && answer.extensions().get::<Streams>().is_some()
+            {
+                place.advance(2);
+            }
+            answer
+        }
     });
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(HEAD).max_headers(HEADERS);

@@ -2,6 +2,7 @@
 
 use super::{FlowBack, SEEN_GRAIN, START_SHIFT};
 use protocol::five_tuple::FiveTuple;
+use protocol::key_line::SecretId;
 use protocol::receiver::Verdict;
 use protocol::sync::Ordering;
 use protocol::wire::option::Form;
@@ -71,6 +72,11 @@ impl FlowBack {
             self.last_seen.store(now, Ordering::Relaxed);
         }
         is_later
+    }
+
+    /// Whose the key to seal with is. For the flow's owner.
+    pub(crate) fn key_id(&self) -> SecretId {
+        SecretId::from_bits(self.key_id.load(Ordering::Relaxed))
     }
 
     pub(crate) fn is_live(&self) -> bool {
