@@ -1,5 +1,5 @@
 //! `/metrics` for Prometheus and `/healthz`, and the admin interface, on a thread of its own. Which metrics:
-//! [`figures`](super::figures). What else is answered: [`admin`](crate::admin). How connections are bounded: `http.rs`.
+//! [`figures`](super::figures). What else is answered: [`crate::admin`]. How connections are bounded: `http.rs`.
 
 use crate::admin::{self, Admin, World};
 use crate::observe::counts::Counts;
