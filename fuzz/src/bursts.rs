@@ -187,8 +187,11 @@ fn without_option(frame: &Frame) -> Vec<u8> {
     if let Some((l3, Chain { option: Some(option), .. })) = chain_of(frame) {
         let at = l3 + option.offset;
         let end = (at + option.form.option_len()).min(data.len());
-        // Of what stands in clear, PRSEQ and F are the same: they come of the packet's number.
+        // Of what stands in clear, PRSEQ and F are the same: they come of the packet's number. So does PDM's PSNTP, behind scales.
         data[(at + 6).min(end)..end].fill(0);
+        if option.form == Form::Pdm {
+            data[(at + 2).min(end)..(at + 4).min(end)].fill(0);
+        }
     }
     data
 }

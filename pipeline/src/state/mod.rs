@@ -15,6 +15,6 @@ pub mod rules;
 pub mod shared;
 pub(crate) mod sieve;
 pub mod snapshot;
-#[cfg(not(loom))]
 pub mod watch;
+#[cfg(not(loom))]
 pub mod worker;
