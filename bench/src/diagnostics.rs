@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use arrayvec::ArrayVec;
 use clap::Args;
 use pipeline::observe::counters::Outcome;
-use pipeline::packet::buffer::{PacketBuf, VecBuf};
+use pipeline::packet::buffer::VecBuf;
 use pipeline::ports::BURST;
 use pipeline::state::policies::{InboundAction, Mode};
 use pipeline::state::rules::Diagnostics;
@@ -138,7 +138,7 @@ impl Pair {
             frames::write(&mut octets, flow);
             there.push(VecBuf::new(&octets));
         }
-        let mut back: Vec<VecBuf> = (0..every).flat_map(|_| there.iter().map(answer)).collect();
+        let mut back: Vec<VecBuf> = (0..every).flat_map(|_| there.iter().map(frames::answer)).collect();
         self.now += 1_000_000;
         let added = Outcome::Added(Form::Encrypted);
         let out = work(&mut self.near, &mut there, self.now, true, added)?;
@@ -147,16 +147,6 @@ impl Pair {
         let taken = work(&mut self.near, &mut back, self.now + 140_000, false, Outcome::Removed(Form::Encrypted))?;
         Ok([(out, there.len()), (taken, back.len())])
     }
-}
-
-/// A packet of the same flow's other direction.
-fn answer(packet: &VecBuf) -> VecBuf {
-    let mut frame = packet.data().to_vec();
-    if let Some((addresses, ports)) = frame.get_mut(22..58).and_then(|fields| fields.split_at_mut_checked(32)) {
-        addresses.rotate_left(16);
-        ports.rotate_left(2);
-    }
-    VecBuf::new(&frame)
 }
 
 /// All of these packets through a worker, in bursts; how long it took.

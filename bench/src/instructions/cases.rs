@@ -185,7 +185,7 @@ fn back(mode: Mode) -> Result<Work> {
     let (known, packets) = packets();
     let clock = clock();
     // Hosts answer: box B knows the flows of what it sends, also where options in clear make no flow known.
-    let mut answers = Plain::new(known.iter().map(answer).collect());
+    let mut answers = Plain::new(known.iter().map(frames::answer).collect());
     let mut sent = Plain::new(Vec::new());
     while turn_outbound(&mut b, &mut answers, &mut sent, &clock) {}
     grown(&sent, mode)?;
@@ -201,16 +201,6 @@ fn back(mode: Mode) -> Result<Work> {
         ensure!(turn_inbound(&mut b, &mut outside, &mut inside, &clock), "there was no burst");
         grown(&inside, Mode::Off)
     }))
-}
-
-/// A packet of the same flow's other direction.
-fn answer(packet: &VecBuf) -> VecBuf {
-    let mut frame = packet.data().to_vec();
-    if let Some((addresses, ports)) = frame.get_mut(22..58).and_then(|fields| fields.split_at_mut_checked(32)) {
-        addresses.rotate_left(16);
-        ports.rotate_left(2);
-    }
-    VecBuf::new(&frame)
 }
 
 /// Whether the last packet sent is as long as one with an option of this form.

@@ -2,6 +2,7 @@
 
 use super::recipe::Recipe;
 use anyhow::{Context, Result, bail};
+use pipeline::packet::buffer::{PacketBuf, VecBuf};
 use pipeline::ports::BURST;
 use protocol::five_tuple::FiveTuple;
 use protocol::wire::ipv6;
@@ -102,6 +103,17 @@ impl std::str::FromStr for Frame {
         let octets = text.parse().ok().filter(|n| (LEAST as u16..=1514).contains(n));
         octets.map(Self::Octets).ok_or_else(|| format!("'{text}' is no frame size: use imix, or {LEAST} to 1514"))
     }
+}
+
+/// A packet of the same flow's other direction.
+#[must_use]
+pub fn answer(packet: &VecBuf) -> VecBuf {
+    let mut frame = packet.data().to_vec();
+    if let Some((addresses, ports)) = frame.get_mut(22..58).and_then(|fields| fields.split_at_mut_checked(32)) {
+        addresses.rotate_left(16);
+        ports.rotate_left(2);
+    }
+    VecBuf::new(&frame)
 }
 
 /// Writes a frame of flow `flow` that fills `to` (at least [`LEAST`] octets).

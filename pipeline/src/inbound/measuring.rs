@@ -11,6 +11,8 @@ use protocol::wire::option::Metrics;
 
 /// So many packets of a burst that tell times have them kept by flow and policy, and one more.
 const KEPT: usize = 1;
+/// All of a burst that have.
+pub(super) const MOST_KEPT: usize = KEPT + 1;
 
 /// A burst's.
 pub(super) struct Measuring<'a> {

@@ -9,7 +9,7 @@ mod asked;
 use super::choosing::plan_of;
 use super::chosen::{Chosen, Plan, Plans};
 use super::guess::Guess;
-use super::measuring::{Measuring, sample};
+use super::measuring::{MOST_KEPT, Measuring, sample};
 use crate::flow::record::{Flow, WholeFlow};
 use crate::flow::table::FlowTable;
 use crate::lanes::inbound::{Lanes, View};
@@ -317,8 +317,8 @@ impl<'a, 'l> ShortWay<'a, 'l> {
             }
             fine += 1;
         }
-        // What is written of a sample is asked for while the other packets are looked at. As many as a burst keeps.
-        let mut samples = ArrayVec::<(&Known<'a>, Sample), 4>::new();
+        // What is written of a sample is asked for while the other packets are looked at.
+        let mut samples = ArrayVec::<(&Known<'a>, Sample), MOST_KEPT>::new();
         for known in run.iter().take(fine) {
             let metrics = self.metrics(known);
             measuring.seen(known.flow, &metrics, now);

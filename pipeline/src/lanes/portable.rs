@@ -1,6 +1,5 @@
 //! The stages in plain Rust, packet by packet: what a CPU without a twin of its own gets, what is easiest to read, and the
-//! oracle for the twins. They are inlined into whoever calls them, so that [`avx2`](super::avx2) is the same code for other
-//! instructions. Each has these functions, under these names, and leaves the same in [`Scratch`].
+//! oracle for the twins ([`wide`](super::wide)), which have these functions under these names and leave the same in [`Scratch`].
 
 use super::record::{NOBODY, Record, held_by, index_limit};
 use super::scratch::{NOT_KEPT, Scratch, block_at};
