@@ -5,8 +5,9 @@ mod programs;
 
 use common::metrics::{docs, prometheus};
 use crossbeam_utils::CachePadded;
-use middlebox::observe::counts::{CountedPolicy, Counts, ExportCount, MemoryCount, PortSettings, RegistrationCounts};
+use middlebox::observe::counts::{Counts, ExportCount, MemoryCount, PortSettings, RegistrationCounts};
 use middlebox::observe::figures;
+use middlebox::observe::sums::{CountedPair, CountedPolicy, Sums};
 use pipeline::observe::counters::{Outcome, PolicyCounters, WorkerCounters};
 use pipeline::observe::reasons::Reason;
 use pipeline::state::rules::Rules;
@@ -85,7 +86,9 @@ fn promtool_finds_nothing_when_everything_has_occurred() {
     worker.round_trip.record(1_000_000);
     let mut counts = Counts::of(&[Arc::new(worker)], &Rules::default());
     let counters = Arc::from([CachePadded::new(PolicyCounters::default())]);
-    counts.policies = vec![CountedPolicy { name: "a \"policy\"\\".into(), mode: "encrypted", counters }];
+    let sums = Sums(vec![counters]);
+    counts.pairs = vec![CountedPair { name: "a pair".into(), sums: sums.clone() }];
+    counts.policies = vec![CountedPolicy { name: "a \"policy\"\\".into(), mode: "encrypted", ends_ns: Some(1), sums }];
     counts.registration = Some(RegistrationCounts::default());
     counts.export = vec![ExportCount::default()];
     counts.resumptions = [("stopped", 1)].into();

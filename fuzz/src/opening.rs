@@ -41,6 +41,7 @@ fn worker(mode: Mode) -> Worker {
     let policy = Policy { on_failure: OnFailure::Pass, ..Policy::everything(mode) };
     let config = PathConfig {
         policies: vec![policy],
+        pairs: Vec::new(),
         timeouts: Timeouts::default(),
         outside_mtu: 1500,
         oversize: Oversize::PacketTooBig,

@@ -133,6 +133,7 @@ impl Side {
         let aead = usize::from(settings >> 6) % 3;
         let config = PathConfig {
             policies: vec![policy.clone()],
+            pairs: Vec::new(),
             timeouts: Timeouts::default(),
             outside_mtu: if settings & 1 == 0 { 9000 } else { 1400 },
             oversize: if settings & 2 == 0 { Oversize::Pass } else { Oversize::PacketTooBig },

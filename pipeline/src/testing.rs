@@ -36,6 +36,7 @@ pub fn policy(mode: Mode) -> Policy {
 pub fn config(policies: Vec<Policy>) -> PathConfig {
     PathConfig {
         policies,
+        pairs: Vec::new(),
         timeouts: Timeouts::default(),
         outside_mtu: 9000,
         oversize: Oversize::Pass,
@@ -101,7 +102,7 @@ pub fn worker(shared: Arc<Shared>, index: usize) -> Worker {
 pub fn by_policy(worker: &Worker, policy: usize, counter: fn(&PolicyCounters) -> &Counter) -> u64 {
     let rules = worker.shared.snapshots.rules();
     let (_, standing) = rules.policies().nth(policy).expect("a policy");
-    counter(&standing.counters[worker.index()]).get()
+    standing.by_worker().map(|counters| counter(&counters[worker.index()]).get()).sum()
 }
 
 /// One packet from inside.

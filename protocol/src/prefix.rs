@@ -42,6 +42,12 @@ impl Prefix {
         self.network & mask == other.network & mask
     }
 
+    /// Whether all addresses of the other lie within.
+    #[must_use]
+    pub const fn covers(&self, other: &Self) -> bool {
+        self.len <= other.len && self.overlaps(other)
+    }
+
     /// Its first address.
     #[must_use]
     pub const fn address(&self) -> [u8; 16] {
@@ -103,5 +109,21 @@ impl core::str::FromStr for Prefix {
             return Err(format!("'{text}' has bits set behind its prefix length; did you mean {prefix}?"));
         }
         Ok(prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_covers_what_lies_within_it() {
+        let prefix = |text: &str| text.parse::<Prefix>().expect(text);
+        for (wide, narrow) in [("::/0", "2001:db8::/32"), ("2001:db8::/32", "2001:db8:1::/48"), ("::1/128", "::1/128")]
+        {
+            assert!(prefix(wide).covers(&prefix(narrow)), "{wide} {narrow}");
+            assert_eq!(prefix(narrow).covers(&prefix(wide)), wide == narrow, "{narrow} {wide}");
+        }
+        assert!(!prefix("2001:db8::/32").covers(&prefix("2001:db9::/48")));
     }
 }

@@ -58,6 +58,7 @@ impl BoxState {
         let policy = Policy { inbound: setting.inbound, ..Policy::everything(setting.mode) };
         let config = PathConfig {
             policies: vec![policy],
+            pairs: Vec::new(),
             timeouts: Timeouts::default(),
             outside_mtu: 9000,
             oversize: Oversize::Pass,

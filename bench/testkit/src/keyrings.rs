@@ -104,6 +104,7 @@ mod tests {
     fn worker(side: Side) -> Worker {
         let config = PathConfig {
             policies: vec![Policy::everything(Mode::Encrypted)],
+            pairs: Vec::new(),
             outside_mtu: 9000,
             oversize: Oversize::Pass,
             mss_clamp: false,

@@ -7,6 +7,7 @@
 
 pub mod answering;
 pub mod flows;
+pub mod hours;
 pub mod query;
 pub mod rates;
 pub mod status;
@@ -19,7 +20,7 @@ use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use common::admin::Failure;
 use pipeline::observe::counters::WorkerCounters;
 use pipeline::state::shared::Shared;
@@ -31,8 +32,18 @@ use std::sync::atomic::AtomicBool;
 pub const OPENAPI: &str = include_str!("../../../docs/openapi.json");
 
 /// Every path that is answered. Who adds one routes it in [`router`] or [`alone`], and describes it in the document.
-pub const PATHS: [&str; 7] =
-    ["/v1/status", "/v1/policies", "/v1/flows", "/v1/histograms", "/v1/trace", "/v1/capture", "/v1/openapi.json"];
+pub const PATHS: [&str; 10] = [
+    "/v1/status",
+    "/v1/policies",
+    "/v1/policies/start",
+    "/v1/policies/stop",
+    "/v1/pairs",
+    "/v1/flows",
+    "/v1/histograms",
+    "/v1/trace",
+    "/v1/capture",
+    "/v1/openapi.json",
+];
 
 /// What answers are made of.
 pub struct World {
@@ -81,20 +92,25 @@ pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/policies", get(policies))
+        .route("/v1/pairs", get(pairs))
         .route("/v1/flows", get(flows))
         .route("/v1/histograms", get(histograms))
         .route("/v1/openapi.json", get(openapi))
         .with_state(admin)
 }
 
-/// The same where nothing else is answered: what there is not is told in JSON too. Packets themselves are shown here alone, to
-/// those who may use the socket.
+/// The same where nothing else is answered: what there is not is told in JSON too. Packets themselves are shown here alone, and
+/// policies started and stopped, to and by those who may use the socket.
 pub fn alone(admin: Admin) -> Router {
-    let watching = Router::new().route("/v1/trace", get(trace)).route("/v1/capture", get(capture));
+    let own = Router::new()
+        .route("/v1/trace", get(trace))
+        .route("/v1/capture", get(capture))
+        .route("/v1/policies/start", post(start))
+        .route("/v1/policies/stop", post(stop));
     router(admin.clone())
-        .merge(watching.with_state(admin))
+        .merge(own.with_state(admin))
         .fallback(nothing_there)
-        .method_not_allowed_fallback(only_read)
+        .method_not_allowed_fallback(another_method)
 }
 
 async fn status(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
@@ -110,6 +126,34 @@ async fn policies(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Resp
     }
     let world = Arc::clone(&admin.world);
     admin.answering.large(move || Ok(status::policies(&(world.counts)()))).await
+}
+
+async fn pairs(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    if let Err(wrong) = query::nothing(query.as_deref()) {
+        return failure(StatusCode::BAD_REQUEST, &wrong);
+    }
+    let world = Arc::clone(&admin.world);
+    admin.answering.large(move || Ok(status::pairs(&(world.counts)()))).await
+}
+
+async fn start(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    match query::start(query.as_deref()) {
+        Ok((policy, seconds)) => {
+            let world = Arc::clone(&admin.world);
+            admin.answering.large(move || hours::start(&world, &policy, seconds)).await
+        }
+        Err(wrong) => failure(StatusCode::BAD_REQUEST, &wrong),
+    }
+}
+
+async fn stop(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    match query::stop(query.as_deref()) {
+        Ok(policy) => {
+            let world = Arc::clone(&admin.world);
+            admin.answering.large(move || hours::stop(&world, &policy)).await
+        }
+        Err(wrong) => failure(StatusCode::BAD_REQUEST, &wrong),
+    }
 }
 
 async fn histograms(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
@@ -155,9 +199,10 @@ async fn nothing_there(uri: Uri) -> Response {
     failure(StatusCode::NOT_FOUND, &there)
 }
 
-async fn only_read() -> Response {
-    let remedy = "ask with GET".to_owned();
-    let wrong = Failure { error: "this only reads".to_owned(), remedy, known: vec!["GET".to_owned()] };
+async fn another_method() -> Response {
+    let remedy =
+        "use the method that /v1/openapi.json gives for it: POST to start or stop a policy, else GET".to_owned();
+    let wrong = Failure { error: "this is not asked for so".to_owned(), remedy, known: Vec::new() };
     failure(StatusCode::METHOD_NOT_ALLOWED, &wrong)
 }
 

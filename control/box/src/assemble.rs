@@ -108,7 +108,7 @@ impl RunningBox {
             this.workers.count(),
             generation.map_or_else(|| "no key to seal with".into(), |g| format!("generation {g}")),
             config.flow_table.capacity,
-            setup::counts("", &this.shared, &[]).flows.memory_octets >> 20,
+            setup::counts("", &this.shared, &[], clock.now_ns()).flows.memory_octets >> 20,
         );
         Ok(this)
     }
@@ -239,10 +239,11 @@ impl RunningBox {
     /// Gives the box's counts, at any time and to any thread.
     fn source(&self, config: &Config, resumptions: Option<Resumptions>) -> Source {
         let (node, shared, counters) = (config.node.clone(), Arc::clone(&self.shared), self.counters.clone());
-        let (ports, status, started) = (Arc::clone(&self.ports), Arc::clone(&self.status), self.started);
+        let (ports, status, started, clock) =
+            (Arc::clone(&self.ports), Arc::clone(&self.status), self.started, self.clock);
         let exports = self.export.as_ref().map(|export| export.borrow().counters()).unwrap_or_default();
         Arc::new(move || {
-            let mut counts = setup::counts(&node, &shared, &counters);
+            let mut counts = setup::counts(&node, &shared, &counters, clock.now_ns());
             counts.ports = ports.counts();
             counts.port_settings = ports.settings();
             counts.memory.push(ports.buffers());

@@ -167,7 +167,7 @@ fn pump(
         }
     }
     let received = [counters.outbound.received.get(), counters.inbound.received.get()];
-    let mut counts = setup::counts(&config.node, &shared, std::slice::from_ref(&counters));
+    let mut counts = setup::counts(&config.node, &shared, std::slice::from_ref(&counters), clock.now_ns());
     counts.generation = keys.as_ref().and_then(FileKeys::generation);
     counts.ports = Ports { inside: inside.finish()?, outside: outside.finish()? };
     if let Some(keys) = &mut keys {

@@ -32,6 +32,7 @@ pub fn shared(
 ) -> anyhow::Result<Arc<Shared>> {
     let path = PathConfig {
         policies: config.policies.clone(),
+        pairs: config.pairs.clone(),
         timeouts: Timeouts { idle_ns: config.flow_table.idle_timeout.as_nanos().min(u128::from(u64::MAX)) as u64 },
         outside_mtu,
         oversize: config.forwarding.oversize,
@@ -63,9 +64,10 @@ pub fn audit(config: &Config) -> anyhow::Result<Option<pipeline::observe::audit:
     Ok(Some(pipeline::observe::audit::AuditSink::new(file)))
 }
 
-/// The present counts, but for the ports and what the control thread has counted.
-pub fn counts(node: &str, shared: &Shared, workers: &[Arc<WorkerCounters>]) -> Counts {
+/// The present counts, but for the ports and what the control thread has counted. `now_ns`: on the workers' clock.
+pub fn counts(node: &str, shared: &Shared, workers: &[Arc<WorkerCounters>], now_ns: u64) -> Counts {
     let mut counts = Counts::of(workers, &shared.snapshots.rules());
+    counts.now_ns = now_ns;
     let table = &shared.table;
     node.clone_into(&mut counts.node);
     counts.flows = Flows {

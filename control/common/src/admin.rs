@@ -30,6 +30,8 @@ pub const MOST_SNAPLEN: usize = 16_384;
 pub const WATCHED_SECONDS: u64 = 60;
 /// Seconds that it takes at most.
 pub const MOST_SECONDS: u64 = 3600;
+/// Seconds for which a policy is started, at most: a hundred years.
+pub const MOST_POLICY_SECONDS: u64 = 100 * 365 * 86_400;
 
 /// What flows can be sorted by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -250,13 +252,40 @@ pub struct Policies {
     pub policies: Vec<Policy>,
 }
 
-/// What was measured under a policy.
+/// A policy, and what was measured under it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Policy {
     /// Its name.
     pub name: String,
     /// `off`, `pdm`, `clear` or `encrypted`.
     pub mode: String,
+    /// Seconds until it ends, and adds no more options; 0: it has ended. `null`: it does not end.
+    pub ends_in_seconds: Option<f64>,
+    /// What was measured.
+    #[serde(flatten)]
+    pub measured: Measured,
+}
+
+/// `/v1/pairs`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pairs {
+    /// In the configuration's order.
+    pub pairs: Vec<Pair>,
+}
+
+/// A pair of prefixes, and what was measured of the flows between them, whatever their policies.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pair {
+    /// Its name.
+    pub name: String,
+    /// What was measured.
+    #[serde(flatten)]
+    pub measured: Measured,
+}
+
+/// What was measured of many flows.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Measured {
     /// Options added.
     pub added: u64,
     /// Options that verified.
@@ -336,6 +365,8 @@ pub struct Flow {
     pub protocol: String,
     /// Its policy. `null`: it has not been asked for since the policies changed.
     pub policy: Option<String>,
+    /// The pair of prefixes that it is between. `null`: none that is named, or as with the policy.
+    pub pair: Option<String>,
     /// The worker that numbers its packets.
     pub worker: u16,
     /// Nanoseconds since its last packet.

@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow, bail};
 use common::admin::{Failure, config};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::io::ErrorKind;
@@ -89,8 +89,19 @@ impl Client {
     /// # Errors
     /// The box is not there, does not let the caller in, is busy, does not understand, or is of another version.
     pub fn ask<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let octets = self.octets(path)?;
-        serde_json::from_slice(&octets).with_context(|| {
+        self.answer(&self.octets(path)?)
+    }
+
+    /// The answer to this path when it is to do something.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn order<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.answer(&self.octets_of(Method::POST, path)?)
+    }
+
+    fn answer<T: DeserializeOwned>(&self, octets: &[u8]) -> anyhow::Result<T> {
+        serde_json::from_slice(octets).with_context(|| {
             format!("{}: an answer of another version; use the 'pdmv2' that came with the box", self.socket.display())
         })
     }
@@ -130,8 +141,13 @@ impl Client {
     /// # Errors
     /// As [`Client::ask`], but for the version.
     pub fn octets(&self, path: &str) -> anyhow::Result<Bytes> {
+        self.octets_of(Method::GET, path)
+    }
+
+    fn octets_of(&self, method: Method, path: &str) -> anyhow::Result<Bytes> {
         let place = self.socket.display();
-        let answer = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, get(&self.socket, path)).await });
+        let whole = whole(&self.socket, method, path);
+        let answer = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, whole).await });
         let (status, octets) = match answer {
             Ok(answer) => answer?,
             Err(_) => bail!("{place}: no answer within {} s; is the box stopped?", PATIENCE.as_secs()),
@@ -164,11 +180,11 @@ async fn begin(socket: &Path, path: &str) -> anyhow::Result<hyper::Response<hype
     sender.send_request(request).await.with_context(|| format!("{place}: no answer; ask again"))
 }
 
-async fn get(socket: &Path, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn whole(socket: &Path, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let place = socket.display();
     let stream = UnixStream::connect(socket).await.map_err(|error| not_there(socket, &error))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path).header(header::HOST, "box").body(Empty::<Bytes>::new());
+    let request = Request::builder().method(method).uri(path).header(header::HOST, "box").body(Empty::<Bytes>::new());
     let request = request.with_context(|| format!("'{path}' cannot be asked for"))?;
     let answer = async {
         let answer = sender.send_request(request).await.with_context(|| format!("{place}: no answer; ask again"))?;

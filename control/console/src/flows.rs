@@ -73,13 +73,27 @@ impl Filter {
         ];
         filters.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
+}
 
+/// Which flows, where pairs of prefixes are told apart too.
+#[derive(Clone, PartialEq, Eq, Debug, Default, clap::Args)]
+pub struct Wanted {
+    /// By address, port, policy and protocol
+    #[command(flatten)]
+    pub filter: Filter,
+    /// Only flows of this pair of prefixes
+    #[arg(long, value_name = "NAME")]
+    pub pair: Option<String>,
+}
+
+impl Wanted {
     /// The path that asks for them.
     #[must_use]
     pub fn path(&self, by: By, ascending: bool, limit: usize) -> String {
         // Which of them are the fastest only a second answer tells.
         let order = (ascending && by != By::Rate).then(|| ("order", "asc".to_owned()));
-        let given = self.parameters().chain(order);
+        let pair = self.pair.clone().map(|pair| ("pair", pair));
+        let given = self.filter.parameters().chain(pair).chain(order);
         let limit = if by == By::Rate { MOST_FLOWS } else { limit };
         let rest = [("sort", by.asked().name().to_owned()), ("limit", limit.clamp(1, MOST_FLOWS).to_string())];
         with_parameters("/v1/flows", given.chain(rest))
@@ -92,7 +106,7 @@ pub struct FlowsArgs {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
-    filter: Filter,
+    wanted: Wanted,
     /// What comes first
     #[arg(long, value_enum, default_value = "received")]
     sort: By,
@@ -116,7 +130,7 @@ pub struct FlowsArgs {
 /// The box cannot be asked, or does not understand.
 pub fn run(args: &FlowsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = Client::new(&args.which)?;
-    let path = args.filter.path(args.sort, args.reverse, usize::from(args.number));
+    let path = args.wanted.path(args.sort, args.reverse, usize::from(args.number));
     let mut rates = Rates::default();
     if args.sort == By::Rate {
         rates.next(&client.ask::<Flows>(&path)?.flows, Instant::now());
@@ -237,6 +251,7 @@ pub(crate) mod tests {
             outside_port: 443,
             protocol: "tcp".into(),
             policy: Some("web".into()),
+            pair: None,
             worker: 0,
             idle_ns: 5_000_000,
             received: 1000 * u64::from(n),
@@ -281,8 +296,9 @@ pub(crate) mod tests {
     #[test]
     fn what_is_asked_for() {
         let filter = Filter { prefix: Some("2001:db8::/32".into()), port: Some(443), ..Filter::default() };
-        let expected = "/v1/flows?prefix=2001%3Adb8%3A%3A%2F32&port=443&order=asc&sort=loss&limit=20";
+        let filter = Wanted { filter, pair: Some("west lab".into()) };
+        let expected = "/v1/flows?prefix=2001%3Adb8%3A%3A%2F32&port=443&pair=west+lab&order=asc&sort=loss&limit=20";
         assert_eq!(filter.path(By::Loss, true, 20), expected);
-        assert_eq!(Filter::default().path(By::Rate, true, 20), "/v1/flows?sort=received&limit=10000");
+        assert_eq!(Wanted::default().path(By::Rate, true, 20), "/v1/flows?sort=received&limit=10000");
     }
 }

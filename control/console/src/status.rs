@@ -1,8 +1,9 @@
 //! `pdmv2 status`: how a box stands, on one page.
 
 use crate::client::{Client, Which};
-use crate::units::{columns, many, octets, per_cent, plain, span};
-use common::admin::{Direction, Keys, Port, Registration, Status, Worker};
+use crate::units::{columns, many, octets, per_cent, plain, span, time};
+use common::admin::{Direction, Keys, Measured, Pair, Pairs, Policies, Policy, Port, Registration, Status, Worker};
+use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write;
 
@@ -16,24 +17,69 @@ pub struct StatusArgs {
     json: bool,
 }
 
+/// How a box stands, and what it has measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Whole {
+    /// The box.
+    #[serde(flatten)]
+    pub status: Status,
+    /// Its policies.
+    pub policies: Vec<Policy>,
+    /// Its pairs of prefixes.
+    pub pairs: Vec<Pair>,
+}
+
 /// Prints the status.
 ///
 /// # Errors
 /// The box cannot be asked.
 pub fn run(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = Client::new(&args.which)?;
-    let status: Status = client.ask("/v1/status")?;
+    let Policies { policies } = client.ask("/v1/policies")?;
+    let Pairs { pairs } = client.ask("/v1/pairs")?;
+    let whole = Whole { status: client.ask("/v1/status")?, policies, pairs };
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&status)?)?;
+        writeln!(out, "{}", serde_json::to_string(&whole)?)?;
     } else {
-        out.write_all(text(&status).as_bytes())?;
+        out.write_all(text(&whole).as_bytes())?;
     }
     Ok(())
 }
 
+/// A table of policies: when they end, and what was measured under them.
+#[must_use]
+pub fn policies(policies: &[Policy]) -> String {
+    let row = |policy: &Policy| {
+        let ends = match policy.ends_in_seconds {
+            None => "-".to_owned(),
+            Some(0.0) => "ENDED".to_owned(),
+            Some(seconds) => span(seconds.ceil()),
+        };
+        [vec![plain(&policy.name), plain(&policy.mode), ends], measured(&policy.measured)].concat()
+    };
+    measured_table(&["policy", "mode", "ends in"], policies.iter().map(row))
+}
+
+fn pairs(pairs: &[Pair]) -> String {
+    measured_table(&["pair"], pairs.iter().map(|pair| [vec![plain(&pair.name)], measured(&pair.measured)].concat()))
+}
+
+fn measured_table(names: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let figures = ["added", "accepted", "failed", "lost", "again", "late", "network p50", "p99", "server p50", "p99"];
+    let head = [names, &figures].concat().into_iter().map(str::to_owned).collect();
+    columns(&std::iter::once(head).chain(rows).collect::<Vec<Vec<String>>>())
+}
+
+fn measured(of: &Measured) -> Vec<String> {
+    let counts = [of.added, of.accepted, of.failed, of.lost, of.duplicates, of.late].map(|count| count.to_string());
+    let (network, server) = (&of.round_trip, &of.server_delay);
+    counts.into_iter().chain([network.p50_ns, network.p99_ns, server.p50_ns, server.p99_ns].map(time)).collect()
+}
+
 /// The page.
 #[must_use]
-pub fn text(status: &Status) -> String {
+pub fn text(whole: &Whole) -> String {
+    let Whole { status, .. } = whole;
     let mut text = String::new();
     let (node, version) = (plain(&status.node), plain(&status.version));
     let _ = writeln!(text, "{node}: up {}, version {version}, {}", span(status.uptime_seconds), keys(&status.keys));
@@ -66,6 +112,12 @@ pub fn text(status: &Status) -> String {
         flows.resynced,
         octets(flows.memory_octets)
     );
+    if !whole.policies.is_empty() {
+        let _ = write!(text, "\n{}", policies(&whole.policies));
+    }
+    if !whole.pairs.is_empty() {
+        let _ = write!(text, "\n{}", pairs(&whole.pairs));
+    }
     text += &reasons(status);
     text
 }
@@ -142,10 +194,10 @@ fn reasons(status: &Status) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use common::admin::{FlowTable, Rates, Unmeasured};
+    use common::admin::{FlowTable, Quantiles, Rates, Unmeasured};
 
     /// How a box may stand.
-    pub fn example() -> Status {
+    pub fn example() -> Whole {
         let port = |name: &str, link_up| Port {
             port: name.into(),
             driver: "net_ice".into(),
@@ -172,7 +224,7 @@ pub(crate) mod tests {
             meaning: "What it means.".into(),
             remedy: "What to do.".into(),
         };
-        Status {
+        let status = Status {
             node: "west\x1b[31m".into(),
             version: "0.1.0".into(),
             uptime_seconds: 3700.0,
@@ -201,7 +253,18 @@ pub(crate) mod tests {
             flows: FlowTable { in_table: 3, capacity: 64, expired: 1, resynced: 0, memory_octets: 5 << 20 },
             interval_seconds: Some(1.0),
             resumptions: 0,
-        }
+        };
+        let times = |p50_ns| Quantiles { count: 9, p50_ns, p99_ns: 3 * p50_ns, ..Quantiles::default() };
+        let (round_trip, server_delay) = (times(12_300_000), times(1_100_000));
+        let measured = Measured { added: 980, accepted: 900, lost: 2, round_trip, server_delay, ..Measured::default() };
+        let policy = |name: &str, ends_in_seconds| Policy {
+            name: name.into(),
+            mode: "encrypted".into(),
+            ends_in_seconds,
+            measured: measured.clone(),
+        };
+        let pairs = vec![Pair { name: "west-lab".into(), measured: measured.clone() }];
+        Whole { status, policies: vec![policy("web\x1b", Some(3600.0)), policy("dns", Some(0.0))], pairs }
     }
 
     #[test]
@@ -214,6 +277,10 @@ pub(crate) mod tests {
             "outbound       1000        990       10      12.3 k       12.0 k        345\n",
             "0       12.3%     1005          -\n",
             "flows: 3 of 64, 1 expired, 0 resynced; the table takes 5 MiB\n",
+            "policy       mode    ends in  added  accepted  failed  lost  again  late  network p50      p99  server p50      p99\n",
+            "web?    encrypted  1 h 0 min    980       900       0     2      0     0      12.3 ms  36.9 ms     1.10 ms  3.30 ms\n",
+            "dns     encrypted      ENDED    980 ",
+            "west-lab    980       900       0     2 ",
             "dropped:\n  10 outbound tx_full, 1.5/s: What it means.\n      -> What to do.\n",
             "passed as they came:\n  20 outbound no_key",
         ] {

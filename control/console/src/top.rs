@@ -9,7 +9,7 @@ mod history;
 mod screen;
 
 use crate::client::{Client, Which};
-use crate::flows::{By, Filter};
+use crate::flows::{By, Wanted};
 use anyhow::{Context, ensure};
 use app::{Answer, App, Question};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
@@ -30,7 +30,7 @@ pub struct TopArgs {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
-    filter: Filter,
+    wanted: Wanted,
     /// What comes first; keys change it
     #[arg(long, value_enum, default_value = "received")]
     sort: By,
@@ -49,7 +49,7 @@ pub fn run(args: &TopArgs) -> anyhow::Result<()> {
         "top needs a terminal; elsewhere 'pdmv2 flows --watch' tells the same"
     );
     let client = Client::new(&args.which)?;
-    let question = Question { filter: args.filter.clone(), by: args.sort, ascending: false };
+    let question = Question { wanted: args.wanted.clone(), by: args.sort, ascending: false };
     // What is wrong from the beginning is told where it stays to be read.
     let first = ask(&client, &question)?;
     let stop = Arc::new(AtomicBool::new(false));

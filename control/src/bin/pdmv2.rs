@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use console::{capture, flows, status, top, trace};
+use console::{capture, flows, policy, status, top, trace};
 use registrar::command::{self, RegistrarCommand};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -20,6 +20,9 @@ struct Arguments {
 enum Command {
     /// How a running box stands: ports, keys, workers, flows, drops and what to do about them
     Status(status::StatusArgs),
+    /// The policies of a running box: see, start and stop them
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// The flows of a running box, by what matters
     Flows(flows::FlowsArgs),
     /// The flows of a running box, live
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
 fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
         Command::Status(args) => status::run(args, out)?,
+        Command::Policy(command) => policy::run(command, out)?,
         Command::Flows(args) => flows::run(args, out)?,
         Command::Top(args) => top::run(args)?,
         Command::Trace(args) => trace::run(args, out)?,

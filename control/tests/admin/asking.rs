@@ -51,8 +51,19 @@ pub fn rest(stream: &mut UnixStream) -> Vec<u8> {
 
 /// Status and body. `None`: another has got the place.
 pub fn try_get(socket: &Path, path: &str) -> Option<(u16, String)> {
+    ask(socket, "GET", path)
+}
+
+/// The JSON of what is answered, with this status, to what is to be done.
+pub fn order(socket: &Path, path: &str, status: u16) -> Value {
+    let (is, body) = ask(socket, "POST", path).expect("an answer");
+    assert_eq!(is, status, "{path}: {body}");
+    serde_json::from_str(&body).expect("JSON")
+}
+
+fn ask(socket: &Path, method: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = connect(socket);
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: box\r\n\r\n").ok()?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: box\r\n\r\n").ok()?;
     let answer = String::from_utf8(rest(&mut stream)).expect("text");
     let (head, body) = answer.split_once("\r\n\r\n")?;
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))

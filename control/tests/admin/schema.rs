@@ -11,7 +11,8 @@ pub fn document() -> Value {
 
 /// The schema of the answer to this path that has this status.
 pub fn of_answer<'d>(document: &'d Value, path: &str, status: u16) -> &'d Value {
-    let answer = &document["paths"][path]["get"]["responses"][status.to_string()];
+    let (_, method) = document["paths"][path].as_object().and_then(|path| path.iter().next()).expect("a method");
+    let answer = &method["responses"][status.to_string()];
     let schema = &answer["content"]["application/json"]["schema"];
     assert!(schema.is_object(), "{path}: no answer of status {status} is described");
     schema

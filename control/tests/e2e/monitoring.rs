@@ -34,8 +34,9 @@ const VARIABLES: [(&str, &str); 4] =
     [("$__rate_interval", "10s"), ("$node", ".*"), ("$registrar", ".*"), ("$ago", "5s")];
 /// Scrapes, a second apart, before anything is asked: the longest that a query of the dashboard looks back.
 const SCRAPES: u32 = 17;
-const POLICIES: &str = "[export]\njson = \"file:flows.json\"\n[[policy]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [5001]\nmode = \"encrypted\"\n\
-                        [[policy]]\nname = \"all-else\"\nmode = \"encrypted\"\n";
+const POLICIES: &str = "[export]\njson = \"file:flows.json\"\n[[policy]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [5001]\nmode = \"encrypted\"\nlifetime = \"1d\"\n\
+                        [[policy]]\nname = \"all-else\"\nmode = \"encrypted\"\n\
+                        [[pair]]\nname = \"hosts\"\ninside = [\"2001:db8::/32\"]\noutside = [\"2001:db8::/32\"]\n";
 
 /// A Prometheus in the place of box A, which reaches the others over the registrars' link.
 struct Prometheus<'a> {

@@ -50,9 +50,9 @@ named! {
         /// The policy says `pass` for this direction (inbound: for a packet that carries an option).
         PolicyPass = "policy_pass"
             => "Nothing, if it is meant; else set the policy's `outbound` to `add`, its `inbound` to `remove` or `verify`.",
-        /// Outbound: the policy's `lifetime` is over.
+        /// Outbound: the policy has ended, by its `lifetime` or since it was stopped.
         PolicyExpired = "policy_expired"
-            => "Nothing, if it is meant; else lengthen the policy's `lifetime` and start the box again.",
+            => "Nothing, if it is meant; else start it again: `pdmv2 policy start NAME --for 1h`. To last, change its `lifetime`.",
         /// Shorter than its headers say, headers that go on behind its payload length (0, for instance, as offloading
         /// leaves it in packets above 64 KiB), or headers beyond the first buffer segment.
         Truncated = "truncated"

@@ -107,7 +107,8 @@ fn vouch(
     let room = shared.path_mtus.known(&tuple.dst, now).map_or(usize::MAX, |known| known.room(way.form.header_len()));
     // A policy whose place does not fit the word is no worse off than a packet of another shape.
     let policy = u16::try_from(policy).ok()?;
-    let vouched = Vouched { policy, limit: u16::try_from(way.add_up_to.min(room)).unwrap_or(u16::MAX) };
+    let limit = if rules.expired(usize::from(policy), now) { 0 } else { way.add_up_to.min(room) };
+    let vouched = Vouched { policy, limit: u16::try_from(limit).unwrap_or(u16::MAX) };
     flow.vouch(name, vouched);
     Some(vouched)
 }

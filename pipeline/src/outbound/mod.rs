@@ -118,7 +118,7 @@ impl Worker {
             return Some(Outcome::Passed(Reason::Off));
         };
         let now = clock.now_ns();
-        let name = naming.of(snapshot.version, shared.path_mtus.epoch());
+        let name = naming.of(snapshot.version, shared.path_mtus.epoch(), snapshot.rules.ended(now));
         let burst = Burst { shared, snapshot, counters, name, me: *index as u16, taken_from, now };
         let own = Own {
             scratch: &mut self.scratch,

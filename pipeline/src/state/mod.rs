@@ -5,6 +5,7 @@ pub(crate) mod budgets;
 pub mod hand_over;
 pub mod keyring;
 pub mod newest;
+pub mod pairs;
 pub mod path_mtu;
 pub mod policies;
 pub mod prefixes;
@@ -15,6 +16,7 @@ pub mod rules;
 pub mod shared;
 pub(crate) mod sieve;
 pub mod snapshot;
+pub mod standing;
 pub mod watch;
 #[cfg(not(loom))]
 pub mod worker;

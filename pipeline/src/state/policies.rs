@@ -105,7 +105,8 @@ pub struct Policy {
     pub outbound: OutboundAction,
     /// Coming back.
     pub inbound: InboundAction,
-    /// Nanoseconds after it came at which the policy turns itself off (RFC 8250 section 4.4).
+    /// Nanoseconds after it came at which the policy turns itself off (RFC 8250 section 4.4), unless an operator has it end at
+    /// another time.
     pub lifetime_ns: Option<u64>,
 }
 

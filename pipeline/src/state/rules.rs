@@ -4,15 +4,22 @@
 //! Rules are immutable and replaced as a whole, as part of the [snapshot](crate::state::snapshot). A flow remembers which policy
 //! it falls under as one word. Each rules' words are numbers of their own: that of an earlier rules is none of them, so
 //! whoever reads it looks the policy up anew, once (`Rules::policy_of`).
+//!
+//! Where [pairs of prefixes](crate::state::pairs) are named, the flows of a policy that one of them names are a [`Class`] of
+//! their own, and the word stands for the class. So what is counted by pair costs a packet nothing: a policy's figures are the
+//! sums of its classes', and so are a pair's.
 
 use crate::flow::record::FlowBack;
 use crate::observe::counter::Counter;
 use crate::observe::counters::PolicyCounters;
+use crate::state::pairs::{Pair, PairStanding};
 use crate::state::policies::{InboundAction, Mode, OutboundAction, Policy};
 use crate::state::sieve::Sieve;
-use crossbeam_utils::CachePadded;
+use crate::state::standing::{CountersByWorker, Standing, counters_for};
 use protocol::wire::option::Form;
 use std::sync::Arc;
+
+pub use crate::state::standing::PolicyId;
 
 /// What to do with packets that would not fit the outgoing MTU with the option.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -54,6 +61,8 @@ pub enum Diagnostics {
 pub struct PathConfig {
     /// The policies, first match wins.
     pub policies: Vec<Policy>,
+    /// Pairs of prefixes whose flows are counted together, first match wins.
+    pub pairs: Vec<Pair>,
     /// When what lasts ends.
     pub timeouts: Timeouts,
     /// MTU of the outside port, octets from the IPv6 header on.
@@ -68,26 +77,10 @@ pub struct PathConfig {
     pub started_ns: u64,
 }
 
-/// Stands for a policy's name as long as there is a policy of this name, and for no other name ever.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct PolicyId(pub u32);
-
-/// What a policy has from the settings that brought its name to those that no longer have it, whatever else changes in it and
-/// around it.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    /// Its id.
-    pub id: PolicyId,
-    /// When it came, on the workers' clock.
-    pub since_ns: u64,
-    /// Its counters, by worker. Each has one writer.
-    pub counters: Arc<[CachePadded<PolicyCounters>]>,
-}
-
 /// What a worker wants to know of a policy for nearly every packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way {
-    /// Packets up to this length, octets, get the option without a further question; 0: none does.
+    /// Packets up to this length, octets, get the option without a further question, unless the policy has ended; 0: none does.
     pub(crate) add_up_to: usize,
     /// The option that is opened, and counted.
     pub(crate) opens: Option<Form>,
@@ -99,7 +92,7 @@ pub(crate) struct Way {
 impl Way {
     fn of(policy: &Policy, outside_mtu: usize) -> Self {
         let form = policy.mode.form();
-        let adds = policy.outbound == OutboundAction::Add && policy.lifetime_ns.is_none();
+        let adds = policy.outbound == OutboundAction::Add;
         let room = |form: Form| outside_mtu.saturating_sub(form.header_len());
         Self {
             add_up_to: form.filter(|_| adds).map_or(0, room),
@@ -110,8 +103,18 @@ impl Way {
     }
 }
 
+/// Flows that are counted together: those of a policy that a pair names, or those of it that none does.
+#[derive(Clone, Debug)]
+struct Class {
+    /// The place of the policy.
+    policy: usize,
+    /// That of the pair.
+    pair: Option<usize>,
+    counters: CountersByWorker,
+}
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// The settings.
     pub config: PathConfig,
@@ -119,9 +122,17 @@ pub struct Rules {
     pub(crate) sieve: Sieve,
     lanes_form: Option<Form>,
     lanes_open: Option<Form>,
+    /// By class, as the next.
     ways: Box<[Way]>,
+    /// Those of one policy stand together, the one without a pair first.
+    classes: Box<[Class]>,
+    /// Where each policy's classes begin, and where the last one's end.
+    first_class: Box<[usize]>,
     standings: Box<[Standing]>,
-    /// A flow's word for the first policy; the others' follow.
+    pairs: Box<[PairStanding]>,
+    /// When policies end, in order.
+    ends: Box<[u64]>,
+    /// A flow's word for the first class; the others' follow.
     first_word: u32,
     /// The id of the next policy whose name is new.
     next_id: u32,
@@ -136,26 +147,62 @@ impl Rules {
         for (i, policy) in config.policies.iter().enumerate() {
             let first = config.policies.iter().take(i).all(|before| before.name != policy.name);
             let known = self.policies().find(|(known, _)| first && known.name == policy.name);
-            standings.push(match known {
+            let mut standing = match known {
                 Some((_, standing)) => standing.clone(),
                 None => {
                     next_id = next_id.wrapping_add(1);
-                    let counters = (0..workers).map(|_| CachePadded::default()).collect();
-                    Standing { id: PolicyId(next_id - 1), since_ns: config.started_ns, counters }
+                    Standing::new(PolicyId(next_id - 1), config.started_ns, workers)
                 }
-            });
+            };
+            standing.end_with(policy.lifetime_ns);
+            standings.push(standing);
         }
+        let kept = |pair: &Pair| self.pairs.iter().find(|kept| kept.is_of(pair)).cloned();
+        let mut pairs: Vec<_> =
+            config.pairs.iter().map(|pair| kept(pair).unwrap_or_else(|| PairStanding::new(pair))).collect();
+        let (mut classes, mut first_class) = (Vec::with_capacity(standings.len()), vec![0]);
+        for (policy, (rule, standing)) in config.policies.iter().zip(&mut standings).enumerate() {
+            classes.push(Class { policy, pair: None, counters: Arc::clone(&standing.counters) });
+            for (pair, (named, sums)) in config.pairs.iter().zip(&mut pairs).enumerate() {
+                if rule.mode != Mode::Off && named.may_share_flows_with(rule) {
+                    let counters = standing.of_pair(sums.name(), || counters_for(workers));
+                    sums.keep(&counters);
+                    classes.push(Class { policy, pair: Some(pair), counters });
+                }
+            }
+            standing.forget(classes.len() - first_class.last().copied().unwrap_or(0) - 1);
+            first_class.push(classes.len());
+        }
+        for (at, pair) in pairs.iter_mut().enumerate() {
+            pair.forget(classes.iter().filter(|class| class.pair == Some(at)).count());
+        }
+        let mut ends: Vec<u64> = standings.iter().filter_map(Standing::ends_ns).collect();
+        ends.sort_unstable();
+        let way = |class: &Class| config.policies.get(class.policy).map(|policy| Way::of(policy, config.outside_mtu));
         Self {
             sieve: Sieve::of(&config.policies),
             lanes_form: lanes_form(&config.policies),
             lanes_open: lanes_open(&config.policies),
-            ways: config.policies.iter().map(|p| Way::of(p, config.outside_mtu)).collect(),
+            ways: classes.iter().filter_map(way).collect(),
             standings: standings.into(),
-            // A word comes again after 2^32 policies that were put in force. A flow cannot have been idle that long.
-            first_word: self.first_word.wrapping_add(self.ways.len() as u32),
+            pairs: pairs.into(),
+            ends: ends.into(),
+            // A word comes again after 2^32 classes that were put in force. A flow cannot have been idle that long.
+            first_word: self.first_word.wrapping_add(self.classes.len() as u32),
+            classes: classes.into(),
+            first_class: first_class.into(),
             next_id,
             config,
         }
+    }
+
+    /// The same, but that the policy of this name ends then, on the workers' clock, whatever its lifetime; `None`: it does not.
+    /// `None` is given where there is no such policy.
+    pub(crate) fn with_end(&self, name: &str, end: Option<u64>, workers: usize) -> Option<Self> {
+        let mut before = self.clone();
+        let at = self.config.policies.iter().position(|policy| policy.name == name)?;
+        before.standings.get_mut(at)?.end_at(end);
+        Some(before.followed_by(self.config.clone(), workers))
     }
 
     /// The policies, in their order, with what each keeps.
@@ -163,30 +210,44 @@ impl Rules {
         self.config.policies.iter().zip(&self.standings)
     }
 
+    /// The pairs, in their order, with what each keeps.
+    pub fn pairs(&self) -> impl Iterator<Item = (&Pair, &PairStanding)> {
+        self.config.pairs.iter().zip(&self.pairs)
+    }
+
     /// The id of the policy that a flow was last found to fall under. `None`: these rules have not been asked yet.
     #[must_use]
     pub fn id_of(&self, flow: &FlowBack) -> Option<PolicyId> {
-        self.standings.get(self.index_of(flow.policy())).map(|standing| standing.id)
+        let class = self.classes.get(self.index_of(flow.policy()))?;
+        self.standings.get(class.policy).map(|standing| standing.id)
     }
 
-    /// The policy at this place.
+    /// The pair that a flow was last found to fall under. `None`: none, or these rules have not been asked yet.
+    #[must_use]
+    pub fn pair_of(&self, flow: &FlowBack) -> Option<&Pair> {
+        let class = self.classes.get(self.index_of(flow.policy()))?;
+        self.config.pairs.get(class.pair?)
+    }
+
+    /// The policy of the class at this place.
     pub(crate) fn policy(&self, index: usize) -> Option<&Policy> {
-        self.config.policies.get(index)
+        self.config.policies.get(self.classes.get(index)?.policy)
     }
 
-    /// Where the policy with this word stands; behind all others if it is another rules' word.
+    /// Where the class with this word stands; behind all others if it is another rules' word.
     #[inline]
     const fn index_of(&self, word: u32) -> usize {
         word.wrapping_sub(self.first_word) as usize
     }
 
-    /// A flow's word for the policy at this place.
+    /// A flow's word for the class at this place.
     #[inline]
     pub(crate) const fn word_of(&self, index: usize) -> u32 {
         self.first_word.wrapping_add(index as u32)
     }
 
-    /// The policy of a flow's word, its place before it. `None`: the word is another rules', see [`Rules::policy_of`].
+    /// What the class of a flow's word means, its place before it. `None`: the word is another rules', see
+    /// [`Rules::policy_of`].
     #[inline]
     pub(crate) fn way(&self, word: u32) -> Option<(usize, &Way)> {
         let index = self.index_of(word);
@@ -205,19 +266,27 @@ impl Rules {
         self.lanes_open
     }
 
-    /// What the policy at this place means.
+    /// What the class at this place means.
     #[inline]
     pub(crate) fn way_at(&self, index: usize) -> Option<&Way> {
         self.ways.get(index)
     }
 
-    /// The first policy that matches an outbound 5-tuple (as words). `None`: there is none, or it is off.
+    /// The class of an outbound 5-tuple (as words): the first policy that matches, and the first pair that does. `None`: there is
+    /// no policy, or it is off.
     pub(crate) fn classify(&self, outbound: &[u64; 5]) -> Option<usize> {
-        let first = self.config.policies.iter().enumerate().find(|(_, p)| p.matches(outbound));
-        first.filter(|(_, p)| p.mode != Mode::Off).map(|(index, _)| index)
+        let (at, policy) = self.config.policies.iter().enumerate().find(|(_, p)| p.matches(outbound))?;
+        if policy.mode == Mode::Off {
+            return None;
+        }
+        let (first, end) = (*self.first_class.get(at)?, *self.first_class.get(at + 1)?);
+        let named = |class: &Class| {
+            class.pair.and_then(|pair| self.config.pairs.get(pair)).is_some_and(|pair| pair.matches(outbound))
+        };
+        Some(first + self.classes.get(first..end)?.iter().position(named).unwrap_or(0))
     }
 
-    /// The place of a flow's policy, which is looked up if the flow is new, or was last asked about under other rules.
+    /// The place of a flow's class, which is looked up if the flow is new, or was last asked about under other rules.
     pub(crate) fn policy_of(&self, flow: Option<&FlowBack>, outbound: &[u64; 5]) -> Option<usize> {
         let Some(flow) = flow else { return self.classify(outbound) };
         if let Some((index, _)) = self.way(flow.policy()) {
@@ -228,17 +297,22 @@ impl Rules {
         Some(index)
     }
 
-    /// Whether the lifetime of the policy at this place is over (RFC 8250 section 4.4).
+    /// Whether the policy of the class at this place has ended (RFC 8250 section 4.4).
     pub(crate) fn expired(&self, index: usize, now: u64) -> bool {
-        let lifetime = self.policy(index).and_then(|policy| policy.lifetime_ns);
-        let since = self.standings.get(index).map_or(0, |standing| standing.since_ns);
-        lifetime.is_some_and(|lifetime| now.saturating_sub(since) >= lifetime)
+        let standing = self.classes.get(index).and_then(|class| self.standings.get(class.policy));
+        standing.and_then(Standing::ends_ns).is_some_and(|end| now >= end)
     }
 
-    /// What a worker counts of the policy at this place.
+    /// How many policies have ended: what flows were told before one of them did, they are told anew.
+    #[inline]
+    pub(crate) fn ended(&self, now: u64) -> u32 {
+        self.ends.partition_point(|&end| end <= now) as u32
+    }
+
+    /// What a worker counts of the class at this place.
     #[inline]
     pub(crate) fn counters(&self, index: u32, worker: usize) -> Option<&PolicyCounters> {
-        self.standings.get(index as usize)?.counters.get(worker).map(|padded| &**padded)
+        self.classes.get(index as usize)?.counters.get(worker).map(|padded| &**padded)
     }
 }
 
@@ -254,7 +328,7 @@ fn lanes_open(policies: &[Policy]) -> Option<Form> {
     forms.filter(|&form| form != Form::Pdm).max_by_key(|form| form.header_len())
 }
 
-/// Counts packets by policy: a counter is added to once for each run of packets of one policy.
+/// Counts packets by class: a counter is added to once for each run of packets of one class.
 pub(crate) struct Runs<'a> {
     rules: &'a Rules,
     worker: usize,
@@ -297,51 +371,4 @@ impl<'a> Runs<'a> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use protocol::five_tuple::FiveTuple;
-
-    fn named(name: &str, mode: Mode) -> Policy {
-        Policy { name: name.into(), ..Policy::everything(mode) }
-    }
-
-    fn rules(before: &Rules, names: &[&str], started_ns: u64) -> Rules {
-        let policies = names.iter().map(|name| named(name, Mode::Clear)).collect();
-        before.followed_by(PathConfig { policies, started_ns, ..PathConfig::default() }, 2)
-    }
-
-    #[test]
-    fn what_a_policy_keeps_goes_by_its_name_and_ends_with_it() {
-        let first = rules(&Rules::default(), &["a", "b"], 10);
-        first.counters(0, 1).expect("counters").added.add(7);
-        let second = rules(&first, &["c", "b", "a"], 20);
-        let third = rules(&second, &["b"], 30);
-        let fourth = rules(&third, &["a"], 40);
-        let of = |rules: &Rules, i: usize| {
-            let (_, standing) = rules.policies().nth(i).expect("a policy");
-            let added: u64 = standing.counters.iter().map(|c| c.added.get()).sum();
-            (standing.id.0, standing.since_ns, added)
-        };
-        assert_eq!([of(&second, 0), of(&second, 1), of(&second, 2)], [(2, 20, 0), (1, 10, 0), (0, 10, 7)]);
-        assert_eq!((of(&third, 0), of(&fourth, 0)), ((1, 10, 0), (3, 40, 0)), "'a' came anew");
-        let twice = rules(&first, &["a", "a"], 50);
-        assert_eq!((of(&twice, 0).0, of(&twice, 1).0), (0, 2), "one id stands for one policy");
-    }
-
-    #[test]
-    fn a_flows_policy_is_looked_up_once_under_each_rules() {
-        let words = FiveTuple::default().words();
-        let flow = FlowBack::default();
-        let mut before = rules(&Rules::default(), &["a"], 1);
-        flow.set_policy(before.word_of(0));
-        for names in [&["b", "a"][..], &["a"], &["c", "d", "a"], &[], &["a"]] {
-            let now = rules(&before, names, 1);
-            assert!(now.id_of(&flow).is_none() && now.way(flow.policy()).is_none());
-            let expected = (!names.is_empty()).then_some(0);
-            assert_eq!(now.policy_of(Some(&flow), &words), expected, "{names:?}");
-            assert_eq!(now.way(flow.policy()).map(|(index, _)| index), expected);
-            assert_eq!(now.id_of(&flow), now.policies().next().map(|(_, standing)| standing.id));
-            before = now;
-        }
-    }
-}
+mod tests;

@@ -70,6 +70,12 @@ impl Shared {
         self.snapshots.publish_rules(config, self.seen.len());
     }
 
+    /// Has the policy of this name end then, on the workers' clock, whatever its lifetime; `None`: never. Says whether there is
+    /// one. It holds as long as a policy of this name is in force.
+    pub fn end_policy(&self, name: &str, end_ns: Option<u64>) -> bool {
+        self.snapshots.replace_rules(|rules| rules.with_end(name, end_ns, self.seen.len()))
+    }
+
     /// Whether flows may be other workers'.
     #[inline]
     pub(crate) fn has_several_workers(&self) -> bool {

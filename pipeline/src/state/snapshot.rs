@@ -48,25 +48,34 @@ impl SnapshotCell {
 
     /// Makes a ring that was published before the ring once more.
     pub fn publish_again(&self, ring: Arc<KeyRing>) {
-        self.replace(|now, version| Snapshot { version, ring_since: version, ring, rules: Arc::clone(&now.rules) });
+        let next = |now: &Snapshot, version| {
+            Some(Snapshot { version, ring_since: version, ring, rules: Arc::clone(&now.rules) })
+        };
+        self.replace(next);
     }
 
     /// Puts these settings in force, for this many workers.
     pub(crate) fn publish_rules(&self, config: PathConfig, workers: usize) {
-        self.replace(|now, version| Snapshot {
-            version,
-            ring_since: now.ring_since,
-            ring: Arc::clone(&now.ring),
-            rules: Arc::new(now.rules.followed_by(config, workers)),
-        });
+        self.replace_rules(|rules| Some(rules.followed_by(config, workers)));
     }
 
-    fn replace(&self, next: impl FnOnce(&Snapshot, u64) -> Snapshot) {
+    /// Puts rules in force that are made of the present ones, if any are. Says whether they were.
+    pub(crate) fn replace_rules(&self, next: impl FnOnce(&Rules) -> Option<Rules>) -> bool {
+        self.replace(|now, version| {
+            let rules = Arc::new(next(&now.rules)?);
+            Some(Snapshot { version, ring_since: now.ring_since, ring: Arc::clone(&now.ring), rules })
+        })
+    }
+
+    fn replace(&self, next: impl FnOnce(&Snapshot, u64) -> Option<Snapshot>) -> bool {
         let mut old = self.old();
         let now = self.current.load_full();
-        old.push(self.current.swap(Arc::new(next(&now, now.version + 1))));
+        let next = next(&now, now.version + 1);
         drop(now);
+        let replaced = next.is_some();
+        old.extend(next.map(|next| self.current.swap(Arc::new(next))));
         sweep(&mut old);
+        replaced
     }
 
     /// The present snapshot, for the control thread and listings.

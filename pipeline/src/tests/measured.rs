@@ -75,8 +75,8 @@ fn told(figures: &FlowFigures) -> [u64; 4] {
 fn policy_told(side: &Side) -> [u64; 3] {
     let rules = side.cell.rules();
     let (_, standing) = rules.policies().next().expect("a policy");
-    let sum = |of: fn(&PolicyCounters) -> u64| standing.counters.iter().map(|worker| of(worker)).sum();
-    let lost = PolicyCounters::lost_of(standing.counters.iter().map(|worker| &**worker));
+    let sum = |of: fn(&PolicyCounters) -> u64| standing.all().map(of).sum();
+    let lost = PolicyCounters::lost_of(standing.all());
     [lost, sum(|c| c.duplicates.get()), sum(|c| c.late.get())]
 }
 
@@ -207,7 +207,7 @@ fn only_the_packet_that_answers_tells_times() {
         assert!(theirs.told_end_to_end.last_ns.abs_diff(41 * MS) < MS / 2, "{theirs:?}");
         let histograms = |of: fn(&PolicyCounters) -> &Histogram| -> Merged {
             let rules = a_side.cell.rules();
-            rules.policies().flat_map(|(_, standing)| standing.counters.iter().map(|c| of(c))).collect()
+            rules.policies().flat_map(|(_, standing)| standing.all().map(of)).collect()
         };
         for (of, ns) in [
             ((|c| &c.server_delay) as fn(&PolicyCounters) -> &Histogram, 7 * MS),

@@ -7,11 +7,14 @@ use crate::observe::counters::Outcome;
 use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, VecBuf};
 use crate::ports::BURST;
+use crate::state::pairs::Pair;
 use crate::state::policies::{InboundAction, Mode, OutboundAction, Policy};
-use crate::state::rules::{PathConfig, Standing, Timeouts};
+use crate::state::rules::{PathConfig, Timeouts};
+use crate::state::standing::Standing;
 use crate::state::worker::Worker;
 use crate::testing::{self, A, B, Side, frame_between};
 use arrayvec::ArrayVec;
+use protocol::prefix::Prefix;
 use protocol::wire::ext_chain::walk;
 use protocol::wire::option::Form;
 use std::collections::{BTreeMap, HashSet};
@@ -49,7 +52,14 @@ fn settings(number: u64) -> PathConfig {
     let places = policies.len().max(1);
     policies.rotate_left(number as usize % places);
     let timeouts = Timeouts { idle_ns: 1_000_000 + number };
-    PathConfig { timeouts, ..testing::config(policies) }
+    // Pairs that come and go, and change what flows are counted by, but not what becomes of them.
+    let pair = |kind: usize| Pair {
+        name: NAMES[kind].to_owned(),
+        inside: vec![Prefix::new(A, (number % 129) as u8).expect("a prefix")],
+        outside: vec![],
+    };
+    let pairs = (0..KINDS).filter(|kind| number >> kind & 1 != 0).map(pair).collect();
+    PathConfig { pairs, timeouts, ..testing::config(policies) }
 }
 
 /// What becomes of a packet of this kind from inside, and how much longer it gets.
@@ -237,11 +247,15 @@ impl Counted {
             let (name, kept) = self.0.entry(standing.id.0).or_insert_with(|| (policy.name.clone(), standing.clone()));
             assert_eq!(*name, policy.name, "an id stands for one name");
             assert!(Arc::ptr_eq(&kept.counters, &standing.counters), "which has its counters as long as it is there");
+            for counters in kept.by_worker() {
+                assert!(standing.by_worker().any(|kept| Arc::ptr_eq(kept, counters)), "those of pairs that went too");
+            }
+            *kept = standing.clone();
         }
     }
 
     fn total(&self) -> (u64, u64, u64) {
-        let all = || self.0.values().flat_map(|(_, standing)| standing.counters.iter());
+        let all = || self.0.values().flat_map(|(_, standing)| standing.all());
         (all().map(|c| c.added.get()).sum(), all().map(|c| c.accepted.get()).sum(), all().map(|c| c.failed.get()).sum())
     }
 }
@@ -302,6 +316,44 @@ fn lifetimes_count_from_when_a_policy_came() {
     assert_eq!((out(1099), out(1100)), (Outcome::Added(Form::Clear), Outcome::Passed(Reason::PolicyExpired)));
     side.shared.replace(lasting("b", 1200));
     assert_eq!((out(1299), out(1300)), (Outcome::Added(Form::Clear), Outcome::Passed(Reason::PolicyExpired)));
+}
+
+/// A burst of a policy that ends goes the short way before it does, gets no option from then on, and gets it again when the policy
+/// is started again: at the very nanosecond.
+#[test]
+fn a_policy_with_an_end_goes_the_short_way_up_to_it() {
+    for mode in [Mode::Encrypted, Mode::Clear, Mode::Pdm] {
+        let policy = Policy { lifetime_ns: Some(100), ..testing::policy(mode) };
+        let config = PathConfig { started_ns: 1000, ..testing::config(vec![policy]) };
+        let side = testing::side(config, testing::ring(true, 1, 1), testing::SMALL, 1);
+        let mut worker = Worker::new(side.shared.clone(), 0);
+        let mut outcomes: ArrayVec<Outcome, BURST> = ArrayVec::new();
+        let mut added = 0;
+        let mut burst = |now: u64| {
+            let mut packets: Vec<_> = (0..8).map(|i| VecBuf::new(&testing::frame(1000 + i, 10))).collect();
+            let alike = worker.outbound(&mut packets, &mut outcomes, &|| now);
+            assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]) && outcomes.len() == 8, "{outcomes:?}");
+            added += 8 * u64::from(matches!(outcomes[0], Outcome::Added(_)));
+            (outcomes[0], alike)
+        };
+        let put_in = Outcome::Added(mode.form().expect("a form"));
+        let (short, over) = ((put_in, Some(put_in)), (Outcome::Passed(Reason::PolicyExpired), None));
+        // Flows are made, or told anew what they need; lanes rest a while after bursts that are not for them.
+        let soon_short = |burst: &mut dyn FnMut(u64) -> (Outcome, Option<Outcome>), now| {
+            assert!((0..64).any(|_| burst(now) == short), "{mode:?} at {now} goes the long way");
+        };
+        soon_short(&mut burst, 1001);
+        assert_eq!(burst(1099), short, "as fast as before");
+        assert_eq!((burst(1100), burst(1101)), (over, over));
+        assert!(side.shared.end_policy(&testing::policy(mode).name, Some(1300)));
+        soon_short(&mut burst, 1102);
+        assert_eq!(burst(1299), short);
+        assert_eq!(burst(1300), over);
+        assert!(side.shared.end_policy(&testing::policy(mode).name, None) && !side.shared.end_policy("none", None));
+        soon_short(&mut burst, 1301);
+        assert_eq!(burst(u64::MAX / 2), short);
+        assert_eq!(testing::by_policy(&worker, 0, |p| &p.added), added);
+    }
 }
 
 /// Options that a host puts in by itself are its own as long as the form is that of its policy, and again when it is so again.

@@ -312,7 +312,7 @@ impl World {
     /// All that a box has kept and counted. (Words of policies are compared with what they are a policy's of.)
     fn left(&self, i: usize) -> String {
         let rules = self.sides[i].cell.rules();
-        let counted: Vec<_> = rules.policies().map(|(_, standing)| &standing.counters).collect();
+        let counted: Vec<_> = rules.policies().map(|(_, standing)| standing.all().collect::<Vec<_>>()).collect();
         let mut flows: Vec<_> = self.sides[i].shared.table.iter().map(|flow| format!("{flow:?}")).collect();
         flows.sort();
         format!("{:?} {counted:?} {flows:#?}", self.workers[i].counters)

@@ -2,10 +2,11 @@
 //! alone.
 
 use super::query::Flows as Query;
-use super::status::no_policy;
+use super::status::none_of;
 use common::admin::{Failure, Flow, Flows, Sort, Times};
 use pipeline::flow::figures::{FlowFigures, Times as Measured};
 use pipeline::flow::record::WholeFlow;
+use pipeline::state::pairs::Pair;
 use pipeline::state::rules::{PolicyId, Rules};
 use pipeline::state::shared::Shared;
 use protocol::five_tuple::FiveTuple;
@@ -16,8 +17,9 @@ use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A flow that is shown, as far as is known yet.
-struct Kept {
+struct Kept<'r> {
     policy: Option<PolicyId>,
+    pair: Option<&'r Pair>,
     figures: FlowFigures,
 }
 
@@ -27,23 +29,27 @@ type Rank = (bool, u64, u64);
 /// `/v1/flows`, as far as it gets until the `stop`. `now` on the workers' clock.
 ///
 /// # Errors
-/// There is no such policy.
+/// There is no such policy, or no such pair.
 pub fn best(shared: &Shared, query: &Query, now: u64, stop: &AtomicBool) -> Result<Flows, Failure> {
     let rules = shared.snapshots.rules();
     let wanted = wanted(&rules, query)?;
+    if let Some(name) = query.pair.as_ref().filter(|name| rules.pairs().all(|(pair, _)| pair.name != **name)) {
+        return Err(none_of("pair", name, rules.pairs().map(|(pair, _)| pair.name.clone())));
+    }
     let (mut in_table, mut matching) = (0, 0);
     // Ranks of those that are kept, the least on top, and where they are kept.
     let mut ranks: BinaryHeap<Reverse<(Rank, usize)>> = BinaryHeap::new();
-    let mut kept: Vec<Kept> = Vec::new();
+    let mut kept: Vec<Kept<'_>> = Vec::new();
     for flow in shared.table.iter() {
         in_table += 1;
         if in_table % 1024 == 0 && stop.load(Relaxed) {
             break;
         }
         let tuple = flow.back.tuple();
-        let policy = rules.id_of(flow.back);
+        let (policy, pair) = (rules.id_of(flow.back), rules.pair_of(flow.back));
         if !matches(query, &tuple)
             || wanted.as_ref().is_some_and(|wanted| policy.is_none_or(|id| !wanted.contains(&id)))
+            || query.pair.as_ref().is_some_and(|name| pair.is_none_or(|pair| pair.name != *name))
         {
             continue;
         }
@@ -52,13 +58,13 @@ pub fn best(shared: &Shared, query: &Query, now: u64, stop: &AtomicBool) -> Resu
         let rank = rank(&figures, query);
         if kept.len() < query.limit {
             ranks.push(Reverse((rank, kept.len())));
-            kept.push(Kept { policy, figures });
+            kept.push(Kept { policy, pair, figures });
         } else if let Some(mut least) = ranks.peek_mut()
             && least.0.0 < rank
             && let Some(place) = kept.get_mut(least.0.1)
         {
             least.0.0 = rank;
-            *place = Kept { policy, figures };
+            *place = Kept { policy, pair, figures };
         }
     }
     let order = ranks.into_sorted_vec().into_iter().filter_map(|Reverse((_, at))| kept.get(at));
@@ -72,7 +78,7 @@ fn wanted(rules: &Rules, query: &Query) -> Result<Option<Vec<PolicyId>>, Failure
     let named = rules.policies().filter(|(policy, _)| policy.name == *name);
     let ids: Vec<_> = named.map(|(_, standing)| standing.id).collect();
     if ids.is_empty() {
-        return Err(no_policy(name, rules.policies().map(|(policy, _)| policy.name.clone())));
+        return Err(none_of("policy", name, rules.policies().map(|(policy, _)| policy.name.clone())));
     }
     Ok(Some(ids))
 }
@@ -113,8 +119,8 @@ fn loss(figures: &FlowFigures) -> f64 {
     if figures.lost == 0 { 0.0 } else { figures.lost as f64 / sent(figures) as f64 }
 }
 
-fn shown(kept: &Kept, rules: &Rules) -> Flow {
-    let Kept { policy, figures } = kept;
+fn shown(kept: &Kept<'_>, rules: &Rules) -> Flow {
+    let Kept { policy, pair, figures } = kept;
     let named = |id| rules.policies().find(|(_, standing)| standing.id == id).map(|(policy, _)| policy.name.clone());
     let FlowFigures { tuple, owner, idle_ns, received, lost, duplicates, late, failed, .. } = figures;
     Flow {
@@ -124,6 +130,7 @@ fn shown(kept: &Kept, rules: &Rules) -> Flow {
         outside_port: tuple.dport,
         protocol: ipv6::name(tuple.protocol).map_or_else(|| tuple.protocol.to_string(), str::to_owned),
         policy: policy.and_then(named),
+        pair: pair.map(|pair| pair.name.clone()),
         worker: *owner,
         idle_ns: *idle_ns,
         received: *received,

@@ -1,6 +1,6 @@
 //! What is asked for, behind the question mark of a path. Nothing that is not understood is passed over.
 
-use common::admin::{FLOWS, Failure, MOST_FLOWS, Sort};
+use common::admin::{FLOWS, Failure, MOST_FLOWS, MOST_POLICY_SECONDS, Sort};
 use protocol::prefix::Prefix;
 use protocol::wire::ipv6;
 use std::net::Ipv6Addr;
@@ -16,6 +16,8 @@ pub struct Flows {
     pub port: Option<u16>,
     /// Name of the policy.
     pub policy: Option<String>,
+    /// Name of the pair of prefixes.
+    pub pair: Option<String>,
     /// Number of the upper-layer protocol.
     pub protocol: Option<u8>,
     /// What they are sorted by.
@@ -33,6 +35,7 @@ impl Default for Flows {
             prefix: None,
             port: None,
             policy: None,
+            pair: None,
             protocol: None,
             sort: Sort::Received,
             ascending: false,
@@ -41,7 +44,7 @@ impl Default for Flows {
     }
 }
 
-const OF_FLOWS: [&str; 8] = ["address", "prefix", "port", "policy", "protocol", "sort", "order", "limit"];
+const OF_FLOWS: [&str; 9] = ["address", "prefix", "port", "policy", "pair", "protocol", "sort", "order", "limit"];
 
 /// The parameters of `/v1/flows`.
 ///
@@ -66,6 +69,7 @@ pub fn flows(query: Option<&str>) -> Result<Flows, Failure> {
             }
             "port" => asked.port = Some(value.parse().map_err(|_| wrong(&[], "write a port from 0 to 65535".into()))?),
             "policy" => asked.policy = Some(value),
+            "pair" => asked.pair = Some(value),
             "protocol" => {
                 let remedy = "write a protocol's name or its number from 0 to 255";
                 asked.protocol = Some(protocol(&value).ok_or_else(|| wrong(&NAMES, remedy.into()))?);
@@ -95,6 +99,36 @@ pub fn flows(query: Option<&str>) -> Result<Flows, Failure> {
 /// As [`flows`].
 pub fn histograms(query: Option<&str>) -> Result<Option<String>, Failure> {
     Ok(parameters(query, &["policy"])?.pop().map(|(_, value)| value))
+}
+
+/// The parameters of what starts a policy: its name, and for how many seconds; none: for its lifetime.
+///
+/// # Errors
+/// As [`flows`]; and if it is not said which policy.
+pub fn start(query: Option<&str>) -> Result<(String, Option<u64>), Failure> {
+    const KNOWN: [&str; 2] = ["policy", "for_seconds"];
+    let (mut policy, mut seconds) = (None, None);
+    for (name, value) in parameters(query, &KNOWN)? {
+        if name == "policy" {
+            policy = Some(value);
+            continue;
+        }
+        let valid = value.parse().ok().filter(|seconds| (1..=MOST_POLICY_SECONDS).contains(seconds));
+        let remedy = || format!("write a number of seconds from 1 to {MOST_POLICY_SECONDS}");
+        let wrong = || failure(format!("{name}: '{}' is no value of it", short(&value)), remedy(), &[]);
+        seconds = Some(valid.ok_or_else(wrong)?);
+    }
+    let missing = || failure("policy: it is not said which".to_owned(), "name one".to_owned(), &KNOWN);
+    Ok((policy.ok_or_else(missing)?, seconds))
+}
+
+/// The parameters of what ends a policy: its name.
+///
+/// # Errors
+/// As [`start`].
+pub fn stop(query: Option<&str>) -> Result<String, Failure> {
+    let missing = || failure("policy: it is not said which".to_owned(), "name one".to_owned(), &["policy"]);
+    parameters(query, &["policy"])?.pop().map(|(_, value)| value).ok_or_else(missing)
 }
 
 /// No parameters.
@@ -145,12 +179,13 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_understood() {
         assert_eq!(flows(None), Ok(Flows::default()));
-        let asked = "address=2001%3Adb8::1&prefix=2001:db8::/32&port=443&policy=my+web&protocol=tcp&sort=loss&order=asc&limit=7";
+        let asked = "address=2001%3Adb8::1&prefix=2001:db8::/32&port=443&policy=my+web&pair=west&protocol=tcp&sort=loss&order=asc&limit=7";
         let expected = Flows {
             address: Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets()),
             prefix: Some("2001:db8::/32".parse().expect("a prefix")),
             port: Some(443),
             policy: Some("my web".into()),
+            pair: Some("west".into()),
             protocol: Some(6),
             sort: Sort::Loss,
             ascending: true,
@@ -188,10 +223,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_asked_gets_an_answer(query in ".{0,200}", value in ".{0,40}", which in 0usize..8) {
+        fn whatever_is_asked_gets_an_answer(query in ".{0,200}", value in ".{0,40}", which in 0usize..9) {
             let _ = flows(Some(&query));
             let _ = flows(Some(&format!("{}={value}", OF_FLOWS[which])));
             let _ = histograms(Some(&query));
+            let (_, _) = (start(Some(&query)), stop(Some(&query)));
+            let _ = start(Some(&format!("policy=a&for_seconds={value}")));
         }
     }
 }

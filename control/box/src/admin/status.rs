@@ -1,10 +1,11 @@
 //! The answers that are made of the counts.
 
 use super::rates::{Interval, OUTCOMES};
-use crate::observe::counts::{CountedPolicy, Counts, PortCounts, sum};
+use crate::observe::counts::{Counts, PortCounts};
+use crate::observe::sums::{CountedPair, CountedPolicy, Sums};
 use common::admin::{
-    Bucket, Direction, Failure, FlowTable, Histogram, Histograms, Keys, Policies, Policy, Port, Quantiles, Rates,
-    Registration, Status, Unmeasured, Worker,
+    Bucket, Direction, Failure, FlowTable, Histogram, Histograms, Keys, Measured, Pair, Pairs, Policies, Policy, Port,
+    Quantiles, Rates, Registration, Status, Unmeasured, Worker,
 };
 use pipeline::observe::counters::PolicyCounters;
 use pipeline::observe::histogram::{Histogram as Counted, Merged};
@@ -137,31 +138,47 @@ type Of = fn(&PolicyCounters) -> &Counted;
 const TIMES: [(&str, Of); 3] =
     [("round_trip", |p| &p.round_trip), ("server_delay", |p| &p.server_delay), ("end_to_end", |p| &p.end_to_end)];
 
-fn merged(policy: &CountedPolicy, of: Of) -> Merged {
-    policy.counters.iter().map(|worker| of(worker)).collect()
+fn measured(sums: &Sums) -> Measured {
+    let [round_trip, server_delay, end_to_end] = TIMES.map(|(_, of)| quantiles(&sums.merged(of)));
+    Measured {
+        added: sums.of(|p| &p.added),
+        accepted: sums.of(|p| &p.accepted),
+        failed: sums.of(|p| &p.failed),
+        lost: sums.lost(),
+        duplicates: sums.of(|p| &p.duplicates),
+        late: sums.of(|p| &p.late),
+        round_trip,
+        server_delay,
+        end_to_end,
+    }
 }
 
 /// `/v1/policies`.
 #[must_use]
 pub fn policies(counts: &Counts) -> Policies {
-    let policy = |policy: &CountedPolicy| {
-        let count = |counter: fn(&PolicyCounters) -> &_| sum(policy.counters.iter().map(|worker| &**worker), counter);
-        let [round_trip, server_delay, end_to_end] = TIMES.map(|(_, of)| quantiles(&merged(policy, of)));
-        Policy {
-            name: policy.name.clone(),
-            mode: policy.mode.to_owned(),
-            added: count(|p| &p.added),
-            accepted: count(|p| &p.accepted),
-            failed: count(|p| &p.failed),
-            lost: PolicyCounters::lost_of(policy.counters.iter().map(|worker| &**worker)),
-            duplicates: count(|p| &p.duplicates),
-            late: count(|p| &p.late),
-            round_trip,
-            server_delay,
-            end_to_end,
-        }
-    };
-    Policies { policies: counts.policies.iter().map(policy).collect() }
+    Policies { policies: counts.policies.iter().map(|one| policy(counts, one)).collect() }
+}
+
+fn policy(counts: &Counts, policy: &CountedPolicy) -> Policy {
+    Policy {
+        name: policy.name.clone(),
+        mode: policy.mode.to_owned(),
+        ends_in_seconds: counts.ends_in_seconds(policy),
+        measured: measured(&policy.sums),
+    }
+}
+
+/// One of them. `None`: there is none of this name.
+#[must_use]
+pub fn policy_named(counts: &Counts, name: &str) -> Option<Policy> {
+    counts.policies.iter().find(|policy| policy.name == name).map(|one| policy(counts, one))
+}
+
+/// `/v1/pairs`.
+#[must_use]
+pub fn pairs(counts: &Counts) -> Pairs {
+    let pair = |pair: &CountedPair| Pair { name: pair.name.clone(), measured: measured(&pair.sums) };
+    Pairs { pairs: counts.pairs.iter().map(pair).collect() }
 }
 
 /// `/v1/histograms`: of this policy, or of all and of the whole box.
@@ -184,19 +201,19 @@ pub fn histograms(counts: &Counts, policy: Option<&str>) -> Result<Histograms, F
     }
     let asked_for = |one: &&CountedPolicy| policy.is_none_or(|name| one.name == name);
     for one in counts.policies.iter().filter(asked_for) {
-        histograms.extend(TIMES.map(|(name, of)| shown(Some(&one.name), name, &merged(one, of))));
+        histograms.extend(TIMES.map(|(name, of)| shown(Some(&one.name), name, &one.sums.merged(of))));
     }
     match policy {
         Some(name) if histograms.is_empty() => {
-            Err(no_policy(name, counts.policies.iter().map(|policy| policy.name.clone())))
+            Err(none_of("policy", name, counts.policies.iter().map(|policy| policy.name.clone())))
         }
         _ => Ok(Histograms { histograms }),
     }
 }
 
-/// What is said when a policy is asked for that there is not.
-pub fn no_policy(name: &str, known: impl Iterator<Item = String>) -> Failure {
+/// What is said when a policy or a pair is asked for that there is not.
+pub fn none_of(what: &str, name: &str, known: impl Iterator<Item = String>) -> Failure {
     let name: String = name.chars().take(60).collect();
     let remedy = "choose one that is known".to_owned();
-    Failure { error: format!("policy: there is no policy '{name}'"), remedy, known: known.collect() }
+    Failure { error: format!("{what}: there is no {what} '{name}'"), remedy, known: known.collect() }
 }

@@ -5,7 +5,8 @@ use axum::http::Request;
 use common::admin::{Flows, Sort};
 use pipeline::flow::table::{FlowTable, TableSize};
 use pipeline::observe::reasons::Reason;
-use pipeline::state::policies::{Mode, Policy};
+use pipeline::state::pairs::Pair;
+use pipeline::state::policies::{Mode, OutboundAction, Policy};
 use pipeline::state::rules::PathConfig;
 use pipeline::state::snapshot::SnapshotCell;
 use protocol::five_tuple::FiveTuple;
@@ -32,7 +33,14 @@ fn shared(flows: u32) -> Arc<Shared> {
         ..Policy::everything(Mode::Clear)
     };
     let policies = vec![named("web", 443), named("mail", 25)];
-    let config = PathConfig { policies, outside_mtu: 1500, ..PathConfig::default() };
+    let lasting = Policy { lifetime_ns: Some(3600 * SECOND), ..named("lasting", 1) };
+    let passing = Policy { outbound: OutboundAction::Pass, ..named("passing", 2) };
+    let off = Policy { mode: Mode::Off, ..named("off", 3) };
+    let policies = [policies, vec![lasting, passing, off]].concat();
+    let odd = Pair { name: "odd".into(), inside: vec![], outside: vec!["2121::/16".parse().expect("a prefix")] };
+    let pairs =
+        vec![odd, Pair { name: "none".into(), inside: vec!["::/128".parse().expect("a prefix")], outside: vec![] }];
+    let config = PathConfig { policies, pairs, outside_mtu: 1500, ..PathConfig::default() };
     let table = FlowTable::new(TableSize { capacity: (flows as usize).max(64), tombstones: 64 }, [7; 16]);
     let shared = Shared::new(config, table, SnapshotCell::default(), MasterKey::new([9; 32]), 1);
     for n in 0..flows {
@@ -58,6 +66,7 @@ fn admin(flows: u32) -> Admin {
         node: "west".into(),
         flows: FlowCounts { in_table: u64::from(flows), ..FlowCounts::default() },
         port_settings: vec![PortSettings::default(); 2],
+        now_ns: 100 * SECOND,
         ..Counts::of(&counted, &of_counts.snapshots.rules())
     };
     Admin::new(World {
@@ -116,9 +125,15 @@ async fn flows_are_found_by_what_they_are_and_come_in_order() {
 async fn what_there_is_not_is_told_with_what_there_is() {
     let admin = admin(1);
     let (status, answer) = get(&admin, "/v1/flows?policy=wbe").await;
-    assert_eq!((status, &answer["known"]), (StatusCode::BAD_REQUEST, &serde_json::json!(["web", "mail"])));
+    assert_eq!(
+        (status, &answer["known"]),
+        (StatusCode::BAD_REQUEST, &serde_json::json!(["web", "mail", "lasting", "passing", "off"]))
+    );
     let (status, answer) = get(&admin, "/v1/histograms?policy=wbe").await;
-    assert_eq!((status, &answer["known"]), (StatusCode::BAD_REQUEST, &serde_json::json!(["web", "mail"])));
+    assert_eq!(
+        (status, &answer["known"]),
+        (StatusCode::BAD_REQUEST, &serde_json::json!(["web", "mail", "lasting", "passing", "off"]))
+    );
     let (status, answer) = get(&admin, "/v1/status?pretty=1").await;
     assert_eq!((status, &answer["error"]), (StatusCode::BAD_REQUEST, &"there is no parameter 'pretty'".into()));
     let (status, answer) = get(&admin, "/v2/status").await;
@@ -165,7 +180,66 @@ async fn histograms_hold_what_was_recorded() {
     assert_eq!(policies["policies"][0]["server_delay"], delay["quantiles"]);
     let p50 = delay["quantiles"]["p50_ns"].as_u64().expect("a time");
     assert!(p50.abs_diff(50_000_000) < 2_000_000, "{p50}");
-    assert_eq!(get(&admin, "/v1/histograms").await.1["histograms"].as_array().map(Vec::len), Some(2 + 2 * 3));
+    assert_eq!(get(&admin, "/v1/histograms").await.1["histograms"].as_array().map(Vec::len), Some(2 + 5 * 3));
+}
+
+async fn order(admin: &Admin, path: &str) -> (StatusCode, Value) {
+    ask(admin, Request::post(path).body(Body::empty()).expect("a request")).await
+}
+
+#[tokio::test]
+async fn policies_are_started_and_stopped_over_the_socket_and_nowhere_else() {
+    let admin = admin(1);
+    let ends = async |name: &str| {
+        let (_, answer) = get(&admin, "/v1/policies").await;
+        let policies = answer["policies"].as_array().expect("policies").clone();
+        policies.into_iter().find(|policy| policy["name"] == name).expect("it")["ends_in_seconds"].clone()
+    };
+    assert_eq!((ends("web").await, ends("lasting").await), (Value::Null, 3500.0.into()));
+    let (status, answer) = order(&admin, "/v1/policies/start?policy=web&for_seconds=60").await;
+    assert_eq!((status, &answer["name"], &answer["ends_in_seconds"]), (StatusCode::OK, &"web".into(), &60.0.into()));
+    assert_eq!(ends("web").await, 60.0);
+    let (_, answer) = order(&admin, "/v1/policies/start?policy=lasting").await;
+    assert_eq!(answer["ends_in_seconds"], 3600.0, "its lifetime, from now on");
+    let (_, answer) = order(&admin, "/v1/policies/stop?policy=lasting").await;
+    assert_eq!((&answer["ends_in_seconds"], ends("lasting").await), (&0.0.into(), 0.0.into()));
+    order(&admin, "/v1/policies/start?policy=web").await;
+    assert_eq!(ends("web").await, Value::Null, "it has no lifetime");
+    for (path, said) in [
+        ("start?policy=wbe", "there is no policy 'wbe'"),
+        ("stop?policy=wbe", "there is no policy 'wbe'"),
+        ("start?policy=off", "mode = \"off\""),
+        ("start?policy=passing", "outbound = \"pass\""),
+        ("start", "it is not said which"),
+        ("stop", "it is not said which"),
+        ("start?policy=web&for_seconds=0", "for_seconds: '0'"),
+        ("start?policy=web&for_seconds=9999999999", "for_seconds"),
+    ] {
+        let (status, answer) = order(&admin, &format!("/v1/policies/{path}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+        assert!(answer["error"].as_str().is_some_and(|error| error.contains(said)), "{path}: {answer}");
+    }
+    assert_eq!(ends("web").await, Value::Null, "what was refused has changed nothing");
+    assert_eq!(get(&admin, "/v1/policies/stop?policy=web").await.0, StatusCode::METHOD_NOT_ALLOWED);
+    let request = Request::post("/v1/policies/stop?policy=web").body(Body::empty()).expect("a request");
+    let answer = router(admin.clone()).oneshot(request).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND, "what is read-only has no such path");
+}
+
+#[tokio::test]
+async fn pairs_are_told_and_flows_found_by_them() {
+    let admin = admin(100);
+    let rules = admin.world.shared.snapshots.rules();
+    let (status, answer) = get(&admin, "/v1/flows?pair=wst").await;
+    assert_eq!((status, &answer["known"]), (StatusCode::BAD_REQUEST, &serde_json::json!(["odd", "none"])));
+    assert_eq!(flows_of(&admin, "pair=none").await.matching, 0);
+    let (_, standing) = rules.pairs().next().expect("a pair");
+    standing.counters()[0][0].accepted.add(5);
+    let (_, pairs) = get(&admin, "/v1/pairs").await;
+    assert_eq!((&pairs["pairs"][0]["name"], &pairs["pairs"][0]["accepted"]), (&"odd".into(), &5.into()));
+    assert_eq!(pairs["pairs"][1]["accepted"], 0);
+    let (_, policies) = get(&admin, "/v1/policies").await;
+    assert_eq!(policies["policies"][0]["accepted"], 5, "they are the policy's too");
 }
 
 /// Answers that nobody reads take a bounded memory, and others are told.

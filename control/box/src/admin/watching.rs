@@ -6,7 +6,7 @@
 use super::World;
 use super::answering::failure;
 use super::query::{self, parameters, short};
-use super::status::no_policy;
+use super::status::none_of;
 use super::told::Teller;
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
@@ -127,7 +127,7 @@ fn asked(
         let named = rules.policies().filter(|(policy, _)| policy.name == name);
         let ids: Vec<_> = named.map(|(_, standing)| standing.id).collect();
         if ids.is_empty() {
-            Err(no_policy(&name, rules.policies().map(|(policy, _)| policy.name.clone())))
+            Err(none_of("policy", &name, rules.policies().map(|(policy, _)| policy.name.clone())))
         } else {
             Ok(ids)
         }

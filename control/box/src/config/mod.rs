@@ -3,6 +3,7 @@
 
 mod eal;
 mod export;
+mod pairs;
 mod policies;
 mod registration;
 mod sections;
@@ -14,6 +15,7 @@ use common::config::reader::Table;
 use common::config::report::{Errors, Problem, Report};
 use common::config::{Checks, parsed, text_of};
 use common::logging::Telemetry;
+use pipeline::state::pairs::Pair;
 use pipeline::state::policies::{Mode, Policy};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,6 +58,8 @@ pub struct Config {
     pub audit: Option<PathBuf>,
     /// The rules, first match wins.
     pub policies: Vec<Policy>,
+    /// Pairs of prefixes whose flows are counted together, first match wins.
+    pub pairs: Vec<Pair>,
     /// What works but is hardly meant.
     pub warnings: Vec<Problem>,
 }
@@ -188,6 +192,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
     let export = export::export(&mut root, dir, report);
     let audit = sections::audit(&mut root, dir, report);
     let policies = policies::policies(&mut root, report);
+    let pairs = pairs::pairs(&mut root, &policies, report);
     root.finish(report);
 
     if let (Some(node), Some(keys)) = (&node, &keys) {
@@ -225,6 +230,7 @@ fn read(mut root: Table<'_>, dir: &Path, checks: Checks, report: &mut Report<'_>
         export,
         audit,
         policies,
+        pairs,
         warnings: Vec::new(),
     })
 }

@@ -1,12 +1,12 @@
 //! What a box knows of itself at one moment: its workers' counters, and what the control thread and the drivers say. Which
 //! figures are made of it: [`figures`](super::figures).
 
+use super::sums::{CountedPair, CountedPolicy, Sums, shown};
 use crate::export::ExportCounters;
-use common::metrics::{Sample, Times, Value};
-use crossbeam_utils::CachePadded;
+use common::metrics::{Sample, Times};
 use pipeline::observe::counter::Counter;
-use pipeline::observe::counters::{DirectionCounters, PolicyCounters, WorkerCounters};
-use pipeline::observe::histogram::{Histogram, Merged};
+use pipeline::observe::counters::{DirectionCounters, WorkerCounters};
+use pipeline::observe::histogram::Histogram;
 use pipeline::observe::reasons::{Finding, REASONS, Reason};
 use pipeline::state::rules::Rules;
 use std::collections::BTreeMap;
@@ -59,17 +59,6 @@ impl Direction<'_> {
     pub fn dropped(&self) -> u64 {
         self.sums(|d| &d.dropped).iter().sum()
     }
-}
-
-/// A policy, and what each worker counts of it.
-#[derive(Clone, Debug)]
-pub struct CountedPolicy {
-    /// Its name.
-    pub name: String,
-    /// off, pdm, clear or encrypted.
-    pub mode: &'static str,
-    /// By worker. They go on counting while this is read.
-    pub counters: Arc<[CachePadded<PolicyCounters>]>,
 }
 
 /// The flow table.
@@ -226,6 +215,10 @@ pub struct Counts {
     pub workers: Vec<Arc<WorkerCounters>>,
     /// In the configuration's order.
     pub policies: Vec<CountedPolicy>,
+    /// In the configuration's order.
+    pub pairs: Vec<CountedPair>,
+    /// The workers' clock, in nanoseconds.
+    pub now_ns: u64,
     /// The flow table.
     pub flows: Flows,
     /// How often the box noticed that it was resumed from a snapshot or is a clone, by cause.
@@ -251,9 +244,19 @@ impl Counts {
         let policies = rules.policies().map(|(policy, standing)| CountedPolicy {
             name: policy.name.clone(),
             mode: policy.mode.name(),
-            counters: Arc::clone(&standing.counters),
+            ends_ns: standing.ends_ns(),
+            sums: Sums(standing.by_worker().cloned().collect()),
         });
-        Self { workers: workers.to_vec(), policies: policies.collect(), link_follow: LINK_STATES[0], ..Self::default() }
+        let pairs = rules
+            .pairs()
+            .map(|(pair, standing)| CountedPair { name: pair.name.clone(), sums: Sums(standing.counters().to_vec()) });
+        Self {
+            workers: workers.to_vec(),
+            policies: policies.collect(),
+            pairs: pairs.collect(),
+            link_follow: LINK_STATES[0],
+            ..Self::default()
+        }
     }
 
     /// The sum of one counter over the workers.
@@ -294,12 +297,16 @@ impl Counts {
         self.directions().into_iter().flat_map(of).collect()
     }
 
-    pub(super) fn by_policy(&self, counter: fn(&PolicyCounters) -> &Counter) -> Vec<Sample> {
-        let of = |policy: &CountedPolicy| {
-            let sum = policy.counters.iter().map(|worker| counter(worker).get()).sum::<u64>();
-            Sample::new([&*policy.name, policy.mode], sum)
-        };
-        self.policies.iter().map(of).collect()
+    /// Seconds until a policy ends, of each that does; 0: it has.
+    pub(super) fn policies_end(&self) -> Vec<Sample> {
+        let of = |policy: &CountedPolicy| Some(Sample::new([&policy.name], self.ends_in_seconds(policy)?));
+        self.policies.iter().filter_map(of).collect()
+    }
+
+    /// Seconds until a policy ends; 0: it has. `None`: it does not.
+    #[must_use]
+    pub fn ends_in_seconds(&self, policy: &CountedPolicy) -> Option<f64> {
+        Some(policy.ends_ns?.saturating_sub(self.now_ns) as f64 / 1e9)
     }
 
     pub(super) fn by_finding(&self) -> Vec<Sample> {
@@ -347,43 +354,6 @@ impl Counts {
     /// Times of all workers.
     pub(super) fn times(&self, of: fn(&WorkerCounters) -> &Histogram) -> Times {
         shown(&self.workers.iter().map(|worker| of(worker)).collect())
-    }
-
-    /// Times by policy.
-    pub(super) fn times_by_policy(&self, of: fn(&PolicyCounters) -> &Histogram) -> Vec<Sample> {
-        let times = |policy: &CountedPolicy| {
-            let times = shown(&policy.counters.iter().map(|worker| of(worker)).collect());
-            Sample::new([&*policy.name, policy.mode], Value::Times(Box::new(times)))
-        };
-        self.policies.iter().map(times).collect()
-    }
-
-    /// Numbers that never came, by policy: one worker may have found what another has skipped.
-    pub(super) fn lost_by_policy(&self) -> Vec<Sample> {
-        let of = |policy: &CountedPolicy| {
-            let lost = PolicyCounters::lost_of(policy.counters.iter().map(|worker| &**worker));
-            Sample::new([&*policy.name, policy.mode], lost)
-        };
-        self.policies.iter().map(of).collect()
-    }
-}
-
-/// The sum of a counter that each worker has.
-pub fn sum<'a, T: 'a>(workers: impl IntoIterator<Item = &'a T>, counter: fn(&T) -> &Counter) -> u64 {
-    workers.into_iter().map(|worker| counter(worker).get()).sum()
-}
-
-fn shown(merged: &Merged) -> Times {
-    let quantile = |share| merged.quantile(share).unwrap_or_default();
-    // One bound per two doublings is enough for a graph: 1 us to 17 s.
-    let bounds = (10..=34).step_by(2).map(|exponent| 1u64 << exponent);
-    Times {
-        count: merged.count(),
-        sum_ns: merged.sum_ns(),
-        p50_ns: quantile(0.5),
-        p90_ns: quantile(0.9),
-        p99_ns: quantile(0.99),
-        within: bounds.map(|bound| (bound, merged.up_to(bound))).collect(),
     }
 }
 

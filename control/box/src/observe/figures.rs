@@ -7,6 +7,7 @@
 )]
 
 use super::counts::{Counts, FORMS, LINK_STATES, RSS_FIELDS, RSS_KEYS};
+use super::sums;
 use crate::resumption::Cause;
 use common::metrics::Print::{Below, IfAny, On};
 use common::metrics::Read::{Count, Each, One};
@@ -21,6 +22,7 @@ const DIRECTION: &str = "{direction} ({direction.meaning}):";
 const OUTBOUND: &str = "outbound (inside to outside):";
 const INBOUND: &str = "inbound (outside to inside):";
 const POLICY: &str = "policy {policy} ({mode}):";
+const PAIR: &str = "pair {pair}:";
 const PORT: &str = "port {port}:";
 
 /// The box's table.
@@ -194,7 +196,7 @@ const FIGURES: &[Row] = &[
         "pdmv2_policy_added_total",
         "options",
         "Options put in, by policy.",
-        Each(|c| c.by_policy(|p| &p.added)),
+        Each(|c| sums::each(&c.policies, |p| &p.added)),
     )
     .by(&["policy", "mode"])
     .json("policies[].added")
@@ -203,7 +205,7 @@ const FIGURES: &[Row] = &[
         "pdmv2_policy_accepted_total",
         "options",
         "Options that verified, by policy.",
-        Each(|c| c.by_policy(|p| &p.accepted)),
+        Each(|c| sums::each(&c.policies, |p| &p.accepted)),
     )
     .by(&["policy", "mode"])
     .json("policies[].accepted")
@@ -212,7 +214,7 @@ const FIGURES: &[Row] = &[
         "pdmv2_policy_failed_total",
         "options",
         "Options that did not verify, by policy.",
-        Each(|c| c.by_policy(|p| &p.failed)),
+        Each(|c| sums::each(&c.policies, |p| &p.failed)),
     )
     .by(&["policy", "mode"])
     .json("policies[].failed")
@@ -221,7 +223,7 @@ const FIGURES: &[Row] = &[
         "pdmv2_policy_skipped_total",
         "packets",
         "Packet sequence numbers skipped when a later one came, by policy: what is lost, and what comes late.",
-        Each(|c| c.by_policy(|p| &p.skipped)),
+        Each(|c| sums::each(&c.policies, |p| &p.skipped)),
     )
     .by(&["policy", "mode"])
     .json("policies[].skipped"),
@@ -229,7 +231,7 @@ const FIGURES: &[Row] = &[
         "pdmv2_policy_found_total",
         "packets",
         "Packets that came after their number had been skipped, by policy.",
-        Each(|c| c.by_policy(|p| &p.found)),
+        Each(|c| sums::each(&c.policies, |p| &p.found)),
     )
     .by(&["policy", "mode"])
     .json("policies[].found"),
@@ -237,7 +239,7 @@ const FIGURES: &[Row] = &[
         "pdmv2_policy_lost_packets",
         "packets",
         "Packets that are missing: skipped, and not found since, by policy.",
-        Each(Counts::lost_by_policy),
+        Each(|c| sums::lost(&c.policies)),
     )
     .by(&["policy", "mode"])
     .json("policies[].lost")
@@ -246,7 +248,7 @@ const FIGURES: &[Row] = &[
         "pdmv2_policy_late_total",
         "packets",
         "Packets that came behind a later one, by policy.",
-        Each(|c| c.by_policy(|p| &p.late)),
+        Each(|c| sums::each(&c.policies, |p| &p.late)),
     )
     .by(&["policy", "mode"])
     .json("policies[].late")
@@ -255,7 +257,7 @@ const FIGURES: &[Row] = &[
         "pdmv2_policy_duplicates_total",
         "packets",
         "Packets that came again, by policy. Sealed ones are refused, and counted as failed too.",
-        Each(|c| c.by_policy(|p| &p.duplicates)),
+        Each(|c| sums::each(&c.policies, |p| &p.duplicates)),
     )
     .by(&["policy", "mode"])
     .json("policies[].duplicates")
@@ -263,24 +265,109 @@ const FIGURES: &[Row] = &[
     Row::histogram(
         "pdmv2_policy_round_trip_seconds",
         "Round-trip delay between the boxes, by policy. Empty when `[diagnostics] flows` is off.",
-        Each(|c| c.times_by_policy(|p| &p.round_trip)),
+        Each(|c| sums::times(&c.policies, |p| &p.round_trip)),
     )
     .by(&["policy", "mode"])
     .json("policies[].round_trip"),
     Row::histogram(
         "pdmv2_policy_server_delay_seconds",
         "Delay behind the far box, by policy. Empty when `[diagnostics] flows` is off.",
-        Each(|c| c.times_by_policy(|p| &p.server_delay)),
+        Each(|c| sums::times(&c.policies, |p| &p.server_delay)),
     )
     .by(&["policy", "mode"])
     .json("policies[].server_delay"),
     Row::histogram(
         "pdmv2_policy_end_to_end_seconds",
         "Both together, by policy. Empty when `[diagnostics] flows` is off.",
-        Each(|c| c.times_by_policy(|p| &p.end_to_end)),
+        Each(|c| sums::times(&c.policies, |p| &p.end_to_end)),
     )
     .by(&["policy", "mode"])
     .json("policies[].end_to_end"),
+    Row::gauge(
+        "pdmv2_policy_ends_seconds",
+        "seconds",
+        "Seconds until a policy ends, of each that does: by its `lifetime`, or as `pdmv2 policy` has set it. 0: it has ended.",
+        Each(Counts::policies_end),
+    )
+    .by(&["policy"]),
+    // Pairs of prefixes, in the configuration's order.
+    Row::word("Name of the pair.", Each(|c| c.pairs.iter().map(|p| Sample::new([""; 0], &*p.name)).collect()))
+        .json("pairs[].name"),
+    Row::counter(
+        "pdmv2_pair_added_total",
+        "options",
+        "Options put in, by pair.",
+        Each(|c| sums::each(&c.pairs, |p| &p.added)),
+    )
+    .by(&["pair"])
+    .json("pairs[].added")
+    .print(On(PAIR, " {} added")),
+    Row::counter(
+        "pdmv2_pair_accepted_total",
+        "options",
+        "Options that verified, by pair.",
+        Each(|c| sums::each(&c.pairs, |p| &p.accepted)),
+    )
+    .by(&["pair"])
+    .json("pairs[].accepted")
+    .print(On(PAIR, ", {} accepted")),
+    Row::counter(
+        "pdmv2_pair_failed_total",
+        "options",
+        "Options that did not verify, by pair.",
+        Each(|c| sums::each(&c.pairs, |p| &p.failed)),
+    )
+    .by(&["pair"])
+    .json("pairs[].failed")
+    .print(On(PAIR, ", {} failed")),
+    Row::gauge(
+        "pdmv2_pair_lost_packets",
+        "packets",
+        "Packets that are missing: skipped, and not found since, by pair.",
+        Each(|c| sums::lost(&c.pairs)),
+    )
+    .by(&["pair"])
+    .json("pairs[].lost")
+    .print(On(PAIR, ", {} lost")),
+    Row::counter(
+        "pdmv2_pair_late_total",
+        "packets",
+        "Packets that came behind a later one, by pair.",
+        Each(|c| sums::each(&c.pairs, |p| &p.late)),
+    )
+    .by(&["pair"])
+    .json("pairs[].late")
+    .print(On(PAIR, ", {} late")),
+    Row::counter(
+        "pdmv2_pair_duplicates_total",
+        "packets",
+        "Packets that came again, by pair.",
+        Each(|c| sums::each(&c.pairs, |p| &p.duplicates)),
+    )
+    .by(&["pair"])
+    .json("pairs[].duplicates")
+    .print(On(PAIR, ", {} again")),
+    Row::histogram(
+        "pdmv2_pair_round_trip_seconds",
+        "Round-trip delay between the boxes, by pair. Empty when `[diagnostics] flows` is off.",
+        Each(|c| sums::times(&c.pairs, |p| &p.round_trip)),
+    )
+    .by(&["pair"])
+    .json("pairs[].round_trip"),
+    Row::histogram(
+        "pdmv2_pair_server_delay_seconds",
+        "Delay behind the far box, by pair. Empty when `[diagnostics] flows` is off.",
+        Each(|c| sums::times(&c.pairs, |p| &p.server_delay)),
+    )
+    .by(&["pair"])
+    .json("pairs[].server_delay"),
+    Row::histogram(
+        "pdmv2_pair_end_to_end_seconds",
+        "Both together, by pair. Empty when `[diagnostics] flows` is off.",
+        Each(|c| sums::times(&c.pairs, |p| &p.end_to_end)),
+    )
+    .by(&["pair"])
+    .json("pairs[].end_to_end"),
     // The flow table.
     Row::gauge(
         "pdmv2_flows",
@@ -682,6 +769,7 @@ const LABELS: &[Label] = &[
         values: || Finding::ALL.iter().map(|f| (f.name(), f.describe())).collect(),
     },
     Label { name: "policy", help: "Name of the policy.", values: Vec::new },
+    Label { name: "pair", help: "Name of the pair of prefixes.", values: Vec::new },
     Label { name: "mode", help: "Its mode: `off`, `pdm`, `clear`, `encrypted`.", values: Vec::new },
     Label {
         name: "side",

@@ -3,4 +3,5 @@
 pub mod counts;
 pub mod figures;
 mod shown;
+pub mod sums;
 pub mod telemetry;

@@ -76,6 +76,7 @@ pub(crate) mod tests {
     pub fn shared() -> Arc<Shared> {
         let config = PathConfig {
             policies: vec![Policy::everything(Mode::Pdm)],
+            pairs: Vec::new(),
             outside_mtu: 1500,
             oversize: Oversize::Pass,
             mss_clamp: false,

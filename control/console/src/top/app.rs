@@ -1,7 +1,7 @@
 //! What `top` shows, and what keys do to it.
 
 use super::history::History;
-use crate::flows::{By, Filter, Rates};
+use crate::flows::{By, Rates, Wanted};
 use common::admin::{Flow, Flows, Status};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ const FLOWS: usize = 200;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Question {
     /// Which flows.
-    pub filter: Filter,
+    pub wanted: Wanted,
     /// What comes first.
     pub by: By,
     /// The least of it.
@@ -25,7 +25,7 @@ impl Question {
     /// The path that asks.
     #[must_use]
     pub fn path(&self) -> String {
-        self.filter.path(self.by, self.ascending, FLOWS)
+        self.wanted.path(self.by, self.ascending, FLOWS)
     }
 }
 

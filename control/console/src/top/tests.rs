@@ -1,13 +1,13 @@
 use super::*;
 use crate::flows::tests::example as flow;
-use crate::status::tests::example as status;
+use crate::status::tests::example;
 use common::admin::Flows;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
 fn question() -> Question {
-    Question { filter: Filter::default(), by: By::Received, ascending: false }
+    Question { wanted: Wanted::default(), by: By::Received, ascending: false }
 }
 
 /// An answer of so many flows, whose times grow with each turn.
@@ -21,7 +21,7 @@ fn answer(turn: u16, flows: u16) -> Answer {
         flow
     };
     let flows = Flows { in_table: 9, matching: u64::from(flows), flows: (1..=flows).map(one).collect() };
-    Answer { status: status(), flows, question: question(), at: Instant::now() }
+    Answer { status: example().status, flows, question: question(), at: Instant::now() }
 }
 
 fn shown(app: &App, width: u16, height: u16) -> Vec<String> {

@@ -4,16 +4,18 @@ use super::*;
 use protocol::receiver::Verdict;
 
 #[test]
-fn what_a_flow_was_told_holds_until_snapshot_or_paths_change() {
+fn what_a_flow_was_told_holds_until_snapshot_or_paths_change_or_a_policy_ends() {
     let (flow, mut naming) = (Flow::default(), Naming::default());
-    for (version, paths, limit) in [(0, 0, 1400), (1, 0, 1360), (1, 1, 0), (2, 1, u16::MAX), (3, 0, 9)] {
-        let name = naming.of(version, paths);
+    for (version, paths, ended, limit) in
+        [(0, 0, 0, 1400), (1, 0, 0, 1360), (1, 1, 0, 0), (2, 1, 0, u16::MAX), (2, 1, 1, 4), (3, 0, 0, 9)]
+    {
+        let name = naming.of(version, paths, ended);
         assert_eq!(flow.vouched(name), None);
         let told = Vouched { policy: 7, limit };
         flow.vouch(name, told);
-        assert_eq!(flow.vouched(naming.of(version, paths)), Some(told));
+        assert_eq!(flow.vouched(naming.of(version, paths, ended)), Some(told));
     }
-    let name = naming.of(3, 0);
+    let name = naming.of(3, 0, 0);
     flow.give(5);
     assert_eq!((flow.owner(), flow.vouched(name)), (5, None), "another worker has names of its own");
 }

@@ -1,11 +1,13 @@
 //! That the table is whole, and what is made of it.
 
-use super::super::counts::{CountedPolicy, ExportCount, MemoryCount, PortLink, PortSettings, RegistrationCounts};
+use super::super::counts::{ExportCount, MemoryCount, PortLink, PortSettings, RegistrationCounts};
+use super::super::sums::{CountedPair, CountedPolicy, Sums};
 use super::*;
 use common::metrics::{Kind, docs, prometheus};
 use crossbeam_utils::CachePadded;
 use pipeline::observe::counters::{DirectionCounters, Outcome, PolicyCounters, WorkerCounters};
 use pipeline::state::rules::Rules;
+use pipeline::state::standing::CountersByWorker;
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -34,11 +36,16 @@ fn full() -> Counts {
     let mut counts = Counts::of(&[Arc::new(worker)], &Rules::default());
     counts.node = "a".into();
     let counters = Arc::from([CachePadded::new(PolicyCounters::default())]);
-    counts.policies = vec![CountedPolicy { name: "all".into(), mode: "encrypted", counters }];
-    counts.policies[0].counters[0].added.add(12);
-    counts.policies[0].counters[0].skip(5);
-    counts.policies[0].counters[0].find();
-    counts.policies[0].counters[0].server_delay.record(2_000_000);
+    let counters: CountersByWorker = counters;
+    let sums = || Sums(vec![Arc::clone(&counters)]);
+    counts.policies =
+        vec![CountedPolicy { name: "all".into(), mode: "encrypted", ends_ns: Some(5_000_000_000), sums: sums() }];
+    counts.pairs = vec![CountedPair { name: "west".into(), sums: sums() }];
+    counts.now_ns = 2_000_000_000;
+    counters[0].added.add(12);
+    counters[0].skip(5);
+    counters[0].find();
+    counters[0].server_delay.record(2_000_000);
     counts.generation = Some(3);
     counts.registration =
         Some(RegistrationCounts { registered: true, out_of_touch: false, keys_expire_seconds: Some(60.0) });
@@ -168,6 +175,7 @@ fn the_table_printed_at_the_end() {
         "             6  removed clear",
         "             7  verified pdm",
         "policy all (encrypted): 12 added, 0 accepted, 0 failed, 4 lost, 0 late, 0 again",
+        "pair west: 12 added, 0 accepted, 0 failed, 4 lost, 0 late, 0 again",
         "flows: 0 of 0 in the table, 0 inserted, 0 expired, 0 tombstones",
         "sequence: 0 skipped, 0 reordered; rotations: 8 sealed, 9 opened",
         "path MTU: 2 learnt, 0 destinations known",
@@ -189,7 +197,7 @@ fn the_table_printed_at_the_end() {
 fn json_has_every_place() {
     let json = serde_json::to_value(full()).expect("JSON");
     let names: Vec<_> = json.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-    let expected = "by_worker copied delays export flows generation inbound keys link_follow memory mss_clamped node outbound path_mtu \
+    let expected = "by_worker copied delays export flows generation inbound keys link_follow memory mss_clamped node outbound pairs path_mtu \
                     policies ports quotations registration resumptions rotations sequence uptime_seconds workers";
     assert_eq!(names.join(" "), expected);
     let none = serde_json::json!({"count": 0, "mean_ns": 0, "p50_ns": 0, "p90_ns": 0, "p99_ns": 0});
