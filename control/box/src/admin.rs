@@ -21,7 +21,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use common::admin::Failure;
+use common::admin::{Failure, Reloaded};
 use pipeline::observe::counters::WorkerCounters;
 use pipeline::state::shared::Shared;
 use rates::Rates;
@@ -32,12 +32,13 @@ use std::sync::atomic::AtomicBool;
 pub const OPENAPI: &str = include_str!("../../../docs/openapi.json");
 
 /// Every path that is answered. Who adds one routes it in [`router`] or [`alone`], and describes it in the document.
-pub const PATHS: [&str; 10] = [
+pub const PATHS: [&str; 11] = [
     "/v1/status",
     "/v1/policies",
     "/v1/policies/start",
     "/v1/policies/stop",
     "/v1/pairs",
+    "/v1/reload",
     "/v1/flows",
     "/v1/histograms",
     "/v1/trace",
@@ -57,6 +58,8 @@ pub struct World {
     pub now: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The workers' cores, of which others keep clear.
     pub cores: Vec<usize>,
+    /// Has the configuration read again.
+    pub reload: Box<dyn Fn() -> Result<Reloaded, Failure> + Send + Sync>,
     /// Whether the box ends: then nothing that takes time is gone on with.
     pub stop: Arc<AtomicBool>,
 }
@@ -99,14 +102,15 @@ pub fn router(admin: Admin) -> Router {
         .with_state(admin)
 }
 
-/// The same where nothing else is answered: what there is not is told in JSON too. Packets themselves are shown here alone, and
-/// policies started and stopped, to and by those who may use the socket.
+/// The same where nothing else is answered: what there is not is told in JSON too. Packets themselves are shown, and orders
+/// taken, here alone: to and from those who may use the socket.
 pub fn alone(admin: Admin) -> Router {
     let own = Router::new()
         .route("/v1/trace", get(trace))
         .route("/v1/capture", get(capture))
         .route("/v1/policies/start", post(start))
-        .route("/v1/policies/stop", post(stop));
+        .route("/v1/policies/stop", post(stop))
+        .route("/v1/reload", post(reload));
     router(admin.clone())
         .merge(own.with_state(admin))
         .fallback(nothing_there)
@@ -156,6 +160,14 @@ async fn stop(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response
     }
 }
 
+async fn reload(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    if let Err(wrong) = query::nothing(query.as_deref()) {
+        return failure(StatusCode::BAD_REQUEST, &wrong);
+    }
+    let world = Arc::clone(&admin.world);
+    admin.answering.large(move || (world.reload)()).await
+}
+
 async fn histograms(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
     let policy = match query::histograms(query.as_deref()) {
         Ok(policy) => policy,
@@ -200,8 +212,7 @@ async fn nothing_there(uri: Uri) -> Response {
 }
 
 async fn another_method() -> Response {
-    let remedy =
-        "use the method that /v1/openapi.json gives for it: POST to start or stop a policy, else GET".to_owned();
+    let remedy = "use the method that /v1/openapi.json gives for it: POST for what is to be done, else GET".to_owned();
     let wrong = Failure { error: "this is not asked for so".to_owned(), remedy, known: Vec::new() };
     failure(StatusCode::METHOD_NOT_ALLOWED, &wrong)
 }

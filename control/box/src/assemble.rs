@@ -7,6 +7,7 @@ use crate::keys::source::KeySource;
 use crate::observe::counts::ExportCount;
 use crate::observe::telemetry::{Listener, Source};
 use crate::ports::dpdk::{Lcores, Opened, Pair, Queues};
+use crate::reload::{Hangups, Origin, Reloading};
 use crate::resumption::{Resumptions, Watcher};
 use crate::setup;
 use crate::status::Status;
@@ -28,16 +29,17 @@ use pipeline::state::shared::Shared;
 use pipeline::state::worker::Worker;
 use pipeline::worker;
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Runs until a signal.
+/// Runs until a signal. `path`: of the configuration, which is read again on SIGHUP.
 ///
 /// # Errors
 /// The box cannot start, or a worker has died.
-pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
+pub fn run(mut config: Config, path: &Path, json: bool) -> anyhow::Result<()> {
     common::logging::start(&config.telemetry);
     crate::workers::log_panics();
     for warning in &config.warnings {
@@ -47,11 +49,18 @@ pub fn run(mut config: Config, json: bool) -> anyhow::Result<()> {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot wait for signals")?;
     }
+    let (origin, hangups) = (Origin::new(path, &config), Hangups::new()?);
     // Before anything is started that a busy address would stop.
     let listener = Listener::bind(&config.telemetry, config.admin.as_ref())?;
     let opened = Opened::open(&config)?;
     let keys = KeySource::of(&config.node, config.registration.take(), config.keys.take(), setup::recorder(&config)?)?;
-    RunningBox::start(&config, opened, keys, &stop)?.control(&config, listener, &stop, json)
+    let started = RunningBox::start(&config, opened, keys, &stop)?;
+    let reloading = Arc::new(Reloading::new(origin, Arc::clone(&started.shared), started.clock));
+    let reloads = hangups.reload(Arc::clone(&reloading));
+    if let Err(error) = &reloads {
+        tracing::error!(%error, "SIGHUP is not heard");
+    }
+    started.control(&config, listener, reloading, &stop, json)
 }
 
 /// Ports and workers at work.
@@ -147,6 +156,7 @@ impl RunningBox {
         mut self,
         config: &Config,
         listener: Listener,
+        reloading: Arc<Reloading>,
         stop: &Arc<AtomicBool>,
         json: bool,
     ) -> anyhow::Result<()> {
@@ -164,7 +174,7 @@ impl RunningBox {
             tracing::info!(socket = %socket.display(), "admin");
         }
         // A box that cannot be asked still forwards.
-        let server = listener.serve(Arc::clone(&source), self.world(config, &source, stop));
+        let server = listener.serve(Arc::clone(&source), self.world(config, &source, reloading, stop));
         if let Err(error) = &server {
             tracing::error!(%error, "no telemetry");
         }
@@ -224,7 +234,7 @@ impl RunningBox {
     }
 
     /// What answers to those who ask are made of.
-    fn world(&self, config: &Config, source: &Source, stop: &Arc<AtomicBool>) -> World {
+    fn world(&self, config: &Config, source: &Source, reloading: Arc<Reloading>, stop: &Arc<AtomicBool>) -> World {
         let (source, clock) = (Arc::clone(source), self.clock);
         World {
             counts: Box::new(move || source()),
@@ -232,6 +242,7 @@ impl RunningBox {
             workers: self.counters.clone(),
             now: Box::new(move || clock.now_ns()),
             cores: config.workers.cores.clone(),
+            reload: Box::new(move || reloading.reload()),
             stop: Arc::clone(stop),
         }
     }

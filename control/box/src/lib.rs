@@ -16,6 +16,7 @@ pub mod keys;
 pub mod observe;
 pub mod ports;
 #[cfg(feature = "dpdk")]
+pub mod reload;
 pub mod replay;
 pub mod resumption;
 #[cfg(feature = "dpdk")]

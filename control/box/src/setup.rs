@@ -30,7 +30,16 @@ pub fn shared(
     started_ns: u64,
     workers: usize,
 ) -> anyhow::Result<Arc<Shared>> {
-    let path = PathConfig {
+    let path = path(config, outside_mtu, started_ns);
+    let size = TableSize { capacity: config.flow_table.capacity, tombstones: config.flow_table.tombstones };
+    let table = FlowTable::new(size, *random()?);
+    Ok(Arc::new(Shared::new(path, table, cell, MasterKey::new(*random()?), workers)))
+}
+
+/// The settings of the path, in force from this time on. `outside_mtu`: octets from the IPv6 header on.
+#[must_use]
+pub fn path(config: &Config, outside_mtu: usize, started_ns: u64) -> PathConfig {
+    PathConfig {
         policies: config.policies.clone(),
         pairs: config.pairs.clone(),
         timeouts: Timeouts { idle_ns: config.flow_table.idle_timeout.as_nanos().min(u128::from(u64::MAX)) as u64 },
@@ -39,10 +48,7 @@ pub fn shared(
         mss_clamp: config.forwarding.mss_clamp,
         diagnostics: config.diagnostics,
         started_ns,
-    };
-    let size = TableSize { capacity: config.flow_table.capacity, tombstones: config.flow_table.tombstones };
-    let table = FlowTable::new(size, *random()?);
-    Ok(Arc::new(Shared::new(path, table, cell, MasterKey::new(*random()?), workers)))
+    }
 }
 
 /// The keys of the configuration, not yet in use. `None`: it names none.

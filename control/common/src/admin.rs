@@ -417,6 +417,15 @@ pub struct Times {
     pub greatest_ns: u64,
 }
 
+/// `/v1/reload`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The settings that have changed, as the configuration calls them.
+    pub changed: Vec<String>,
+    /// What works but is hardly meant.
+    pub warnings: Vec<String>,
+}
+
 /// What is answered instead, with a status that is no 200.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Failure {

@@ -5,11 +5,13 @@ use crate::config::report::Report;
 use crate::config::section;
 use std::io::{IsTerminal, stderr};
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 /// Least severe messages that are logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,20 +93,34 @@ fn read_admin(telemetry: &mut Telemetry, table: &mut Table<'_>, report: &mut Rep
 /// them write down what they send.
 const OURS: [&str; 7] = ["common", "dpdk_ffi", "middlebox", "pipeline", "protocol", "registrar", "registration"];
 
-/// Sends log lines to standard error. Only the first call in a process counts.
-pub fn start(telemetry: &Telemetry) {
-    let level = match telemetry.log_level {
+/// What lets lines through, once there is one: it can be replaced.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
         LogLevel::Info => Level::INFO,
         LogLevel::Debug => Level::DEBUG,
     };
-    let filter = Targets::new().with_targets(OURS.map(|t| (t, level))).with_default(level.min(Level::WARN));
+    Targets::new().with_targets(OURS.map(|t| (t, level))).with_default(level.min(Level::WARN))
+}
+
+/// From now on lines are logged from this level on. Says whether there is a log.
+pub fn set_level(level: LogLevel) -> bool {
+    FILTER.get().is_some_and(|handle| handle.reload(filter(level)).is_ok())
+}
+
+/// Sends log lines to standard error. Only the first call in a process counts.
+pub fn start(telemetry: &Telemetry) {
+    let (filter, handle) = reload::Layer::new(filter(telemetry.log_level));
     let lines = fmt::layer().with_writer(stderr).with_target(false);
     let lines = match telemetry.log_format {
         LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    let done = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
-    let _ = done; // a second time in one process is a test's business
+    // A second time in one process is a test's business.
+    if tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().is_ok() {
+        let _ = FILTER.set(handle);
+    }
 }

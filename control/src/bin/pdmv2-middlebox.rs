@@ -19,7 +19,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Forward between the two ports of the configuration until SIGTERM or SIGINT
+    /// Forward between the two ports of the configuration until SIGTERM or SIGINT; SIGHUP has it read again
     Run(RunArgs),
     /// Put captures through the box, without root, hugepages or hardware
     Replay(replay::ReplayArgs),
@@ -72,7 +72,7 @@ fn start(command: &Command, config: Config) -> anyhow::Result<()> {
                 println!("{}: {} policies, no errors", args.config.display(), config.policies.len());
                 return Ok(());
             }
-            assemble::run(config, args.json)
+            assemble::run(config, &args.config, args.json)
         }
         Command::Replay(args) => replay::run(args, config),
     }

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use console::{capture, flows, policy, status, top, trace};
+use console::{capture, flows, policy, reload, status, top, trace};
 use registrar::command::{self, RegistrarCommand};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -31,6 +31,8 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Packets of a running box in a file for Wireshark, each with a comment of what became of it
     Capture(capture::CaptureArgs),
+    /// A running box reads its configuration again
+    Reload(reload::ReloadArgs),
     /// Make a key file for boxes that run without a registrar
     Keygen(keygen::KeygenArgs),
     /// A certification authority for the lab, and the secrets of registrars
@@ -78,6 +80,7 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Top(args) => top::run(args)?,
         Command::Trace(args) => trace::run(args, out)?,
         Command::Capture(args) => capture::run(args, out)?,
+        Command::Reload(args) => reload::run(args, out)?,
         Command::Completions { shell } => complete(shell, out)?,
         Command::Keygen(args) => keygen::run(args, out)?,
         Command::Pki(command) => pki::run(command, out)?,

@@ -10,6 +10,7 @@ mod watching;
 use asking::{connect, json, log, prints, refuses, rest, start, try_get};
 use programs::{ENCRYPTED, Running, Site, wait_for};
 use rig::free_port;
+use rustix::process::Signal;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -61,7 +62,7 @@ fn every_answer_is_as_described_and_tells_what_the_box_tells_at_its_end() {
             );
         }
     }
-    assert_eq!(json(&socket, "/v1/nothing", 404)["known"].as_array().map(Vec::len), Some(10));
+    assert_eq!(json(&socket, "/v1/nothing", 404)["known"].as_array().map(Vec::len), Some(11));
 
     let [status, policies] = ["/v1/status", "/v1/policies"].map(|path| json(&socket, path, 200));
     let flows = json(&socket, "/v1/flows?port=443&policy=all&protocol=udp&limit=4", 200);
@@ -134,6 +135,58 @@ fn a_policy_is_stopped_and_started_while_packets_come() {
         "{}",
         log(&site)
     );
+}
+
+/// A configuration is read again under load, over and over: not a packet is lost, what changes is named, and what is wrong, or needs
+/// a restart, changes nothing.
+#[test]
+fn a_configuration_is_read_again_while_packets_come() {
+    let site = Site::new(ENCRYPTED);
+    let (running, socket) = (start(&site, true, ADMIN), site.path("box.sock"));
+    let text = std::fs::read_to_string(site.path("a.toml")).expect("configuration");
+    let write = |text: &str| std::fs::write(site.path("a.toml"), text).expect("configuration");
+    let reload = || prints(&site, &["reload", "--socket", "box.sock"]);
+    assert_eq!(reload(), "nothing has changed\n");
+    let policies = || json(&socket, "/v1/policies", 200)["policies"].clone();
+    let clear = text.replace("mode = \"encrypted\"", "mode = \"clear\"");
+    assert_ne!(clear, text, "the policy is encrypted at first");
+    for turn in 0..20 {
+        write(if turn % 2 == 0 { &clear } else { &text });
+        assert_eq!(reload(), "changed: policy\n", "turn {turn}");
+        let added = || policies()[0]["added"].as_u64().expect("a count");
+        let before = added();
+        wait_for("options under it", || added() > before);
+        assert_eq!(policies()[0]["mode"], if turn % 2 == 0 { "clear" } else { "encrypted" });
+    }
+    // A signal does the same.
+    write(&format!(
+        "{text}[[policy]]\nname = \"more\"\nprotocol = \"sctp\"\nmode = \"off\"\n[telemetry]\nlog_level = \"debug\"\n"
+    ));
+    running.signal(Signal::HUP);
+    wait_for("the signal", || policies()[1]["name"] == "more");
+    wait_for("the log", || log(&site).contains("telemetry.log_level"));
+    write(&format!("{text}nonsense = 1\n"));
+    let said = refuses(&site, &["reload", "--socket", "box.sock"]);
+    assert!(said.contains("a.toml:") && said.contains("nonsense"), "{said}");
+    write(&text.replace("idle = \"sleep\"", "idle = \"yield\""));
+    let said = refuses(&site, &["reload", "--socket", "box.sock"]);
+    assert!(
+        said.contains("workers cannot change while the box runs") && said.contains("start the box again"),
+        "{said}"
+    );
+    assert_eq!(policies()[1]["name"], "more", "all is as it was");
+    let document = schema::document();
+    write(&text);
+    let answer = asking::order(&socket, "/v1/reload", 200);
+    let wrong = schema::wrong(&document, schema::of_answer(&document, "/v1/reload", 200), &answer);
+    assert!(
+        wrong.is_empty() && answer["changed"] == serde_json::json!(["policy", "telemetry.log_level"]),
+        "{wrong:?} {answer}"
+    );
+    let counts = running.stop();
+    let outbound = &counts["outbound"];
+    assert!(outbound["received"].as_u64() > Some(1000), "{counts}");
+    assert_eq!((&outbound["forwarded"], &outbound["dropped_total"]), (&outbound["received"], &0.into()), "{counts}");
 }
 
 #[test]

@@ -106,12 +106,15 @@ impl Running {
 
     /// SIGTERM, and what the box prints then.
     pub fn stop(mut self) -> Value {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
+        self.signal(rustix::process::Signal::TERM);
         let mut stdout = Vec::new();
         std::io::Read::read_to_end(self.0.stdout.as_mut().expect("stdout"), &mut stdout).expect("output");
         assert!(self.0.wait().expect("status").success());
         last_json(&stdout)
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), signal).expect("signal");
     }
 
     /// As kill -9.

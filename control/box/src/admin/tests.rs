@@ -75,6 +75,7 @@ fn admin(flows: u32) -> Admin {
         workers,
         now: Box::new(|| 100 * SECOND),
         cores: vec![0],
+        reload: Box::new(|| Ok(Reloaded { changed: vec!["policy".into()], warnings: vec![] })),
         stop: Arc::default(),
     })
 }
@@ -221,6 +222,11 @@ async fn policies_are_started_and_stopped_over_the_socket_and_nowhere_else() {
     }
     assert_eq!(ends("web").await, Value::Null, "what was refused has changed nothing");
     assert_eq!(get(&admin, "/v1/policies/stop?policy=web").await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(
+        order(&admin, "/v1/reload").await,
+        (StatusCode::OK, serde_json::json!({"changed": ["policy"], "warnings": []}))
+    );
+    assert_eq!(order(&admin, "/v1/reload?now=1").await.0, StatusCode::BAD_REQUEST);
     let request = Request::post("/v1/policies/stop?policy=web").body(Body::empty()).expect("a request");
     let answer = router(admin.clone()).oneshot(request).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::NOT_FOUND, "what is read-only has no such path");
