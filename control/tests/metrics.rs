@@ -89,6 +89,7 @@ fn promtool_finds_nothing_when_everything_has_occurred() {
     let sums = Sums(vec![counters]);
     counts.pairs = vec![CountedPair { name: "a pair".into(), sums: sums.clone() }];
     counts.policies = vec![CountedPolicy { name: "a \"policy\"\\".into(), mode: "encrypted", ends_ns: Some(1), sums }];
+    counts.turn_ages = vec![0.1];
     counts.registration = Some(RegistrationCounts::default());
     counts.export = vec![ExportCount::default()];
     counts.resumptions = [("stopped", 1)].into();

@@ -19,6 +19,7 @@ use crate::tasks::paths::Paths;
 use crate::tasks::resumption::Resumption;
 use crate::tasks::resync::Resyncing;
 use crate::tasks::{Now, STEP, Schedule, Task};
+use crate::watchdog::{Watchdog, Watched};
 use crate::workers::Workers;
 use anyhow::Context;
 use pipeline::observe::counters::WorkerCounters;
@@ -144,6 +145,7 @@ impl RunningBox {
             self.workers.start(&format!("worker-{i}"), move || {
                 let _registered = lcores.enter(core)?;
                 common::fault::panic_point(&format!("worker-{i}-panics"));
+                common::fault::still_point(&format!("worker-{i}-stands-still"), &stop);
                 worker::run(&mut worker, &mut side, &mut inside, &mut outside, &clock, idle, &stop);
                 Ok(())
             })?;
@@ -179,6 +181,11 @@ impl RunningBox {
             tracing::error!(%error, "no telemetry");
         }
 
+        let (workers, status) = (self.counters.clone(), Arc::clone(&self.status));
+        let watchdog = Watchdog::start(Watched { workers, status, shared: Arc::clone(&self.shared) });
+        if let Err(error) = &watchdog {
+            tracing::error!(%error, "nobody looks whether workers stand still, and systemd is told nothing");
+        }
         let mut schedule = Schedule::new(self.tasks(config, watcher));
         tracing::debug!("the control thread's tasks: {}", schedule.describe());
         while !stop.load(Ordering::Relaxed) && self.workers.all_at_work() {
@@ -186,9 +193,11 @@ impl RunningBox {
                 Some(keys) => keys.wait(STEP),
                 None => std::thread::sleep(STEP),
             }
+            self.status.control_turns.fetch_add(1, Ordering::Relaxed);
             schedule.turn(Now { since_start: self.started.elapsed(), at: Instant::now(), ns: self.clock.now_ns() });
         }
         tracing::info!("stopping");
+        drop(watchdog);
         let ended = self.workers.end();
         if let Err(error) = &ended {
             tracing::error!("the box stops: {error:#}");

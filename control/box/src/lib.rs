@@ -25,4 +25,5 @@ pub mod setup;
 pub mod status;
 #[cfg(feature = "dpdk")]
 pub mod tasks;
+pub mod watchdog;
 pub mod workers;

@@ -5,7 +5,7 @@ use crate::observe::counts::{Counts, RegistrationCounts};
 use crate::ports::link::LinkStatus;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The present state. All zero: nothing is known yet.
 #[derive(Debug, Default)]
@@ -23,6 +23,10 @@ pub struct Status {
     keys_expire: AtomicU64,
     /// Held for a copy only.
     links: Mutex<LinkStatus>,
+    /// Turns of the control thread.
+    pub control_turns: AtomicU64,
+    /// When each worker was last seen to make a turn. Held for a copy only.
+    pub(crate) turns: Mutex<Vec<Instant>>,
 }
 
 impl Status {
@@ -36,6 +40,12 @@ impl Status {
         self.keys_expire.store(expires, Relaxed);
     }
 
+    /// What the box seals under; `None`: nothing.
+    #[must_use]
+    pub fn generation(&self) -> Option<u32> {
+        Some(self.generation.load(Relaxed)).filter(|generation| *generation > 0)
+    }
+
     /// How the links are.
     pub fn set_links(&self, links: LinkStatus) {
         *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
@@ -43,7 +53,9 @@ impl Status {
 
     /// Puts all of it into the counts.
     pub fn fill(&self, counts: &mut Counts, uptime: Duration) {
-        counts.generation = Some(self.generation.load(Relaxed)).filter(|g| *g > 0);
+        counts.generation = self.generation();
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        counts.turn_ages = turns.iter().map(|turn| turn.elapsed().as_secs_f64()).collect();
         counts.uptime_seconds = uptime.as_secs_f64();
         counts.flows.expired = self.expired.load(Relaxed);
         counts.flows.resynced = self.resynced.load(Relaxed);

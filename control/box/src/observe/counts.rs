@@ -219,6 +219,8 @@ pub struct Counts {
     pub pairs: Vec<CountedPair>,
     /// The workers' clock, in nanoseconds.
     pub now_ns: u64,
+    /// Seconds since each worker was last seen to make a turn. Empty: nobody looks.
+    pub turn_ages: Vec<f64>,
     /// The flow table.
     pub flows: Flows,
     /// How often the box noticed that it was resumed from a snapshot or is a clone, by cause.
@@ -317,6 +319,11 @@ impl Counts {
 
     pub(super) fn by_worker(&self, count: fn(&WorkerCounters) -> u64) -> Vec<Sample> {
         self.workers.iter().enumerate().map(|(i, worker)| Sample::new([i], count(worker))).collect()
+    }
+
+    /// Seconds since each worker's last turn.
+    pub(super) fn turn_ages(&self) -> Vec<Sample> {
+        self.turn_ages.iter().enumerate().map(|(i, &age)| Sample::new([i], age)).collect()
     }
 
     pub(super) fn by_port<V: Into<common::metrics::Value>>(&self, value: fn(&PortCounts) -> V) -> Vec<Sample> {

@@ -597,6 +597,13 @@ const FIGURES: &[Row] = &[
     )
     .by(&["worker"])
     .json("by_worker[].empty_polls"),
+    Row::gauge(
+        "pdmv2_worker_turn_age_seconds",
+        "seconds",
+        "Time since a worker was last seen to turn, which is looked at every 0.2 s: more than that, and it stands still.",
+        Each(Counts::turn_ages),
+    )
+    .by(&["worker"]),
     Row::counter(
         "pdmv2_worker_handed_over_packets_total",
         "packets",
