@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 30
 THREADS ?= $(shell echo $$((2 * $$(nproc))))
 DEBUG = $(or $(CARGO_TARGET_DIR),target)/debug
 
-.PHONY: all setup build test fmt house deps deny lint unit loom fuzz disk e2e demo bench claims instructions rfc2544 avx512 secrets doc clean
+.PHONY: all setup build test fmt house deps deny scripts lint unit loom fuzz disk e2e demo bench claims instructions rfc2544 avx512 secrets doc clean
 
 all: build
 
@@ -24,7 +24,7 @@ build: setup
 
 # Cargo compiles a dependency again for each set of features that is asked for. So all of these ask for the whole
 # workspace, in one profile, and run what was built before.
-test: setup fmt house deps lint doc unit
+test: setup fmt house deps scripts lint doc unit
 	@$(MAKE) --no-print-directory -j2 --output-sync disk loom fuzz
 	@$(MAKE) --no-print-directory e2e
 	@echo "All tests passed."
@@ -44,6 +44,11 @@ deps: setup
 # The same and more by cargo-deny, which is installed when it is missing. CI runs it too.
 deny: setup
 	@.ci/deny.sh
+
+# The load generators' scripts, against stand-ins that refuse what the generators refuse.
+scripts: setup
+	lua5.4 bench/pktgen/tests/all.lua
+	@python3 bench/trex/tests/all.py -q
 
 lint: setup
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings

@@ -5,7 +5,7 @@ set -eu
 
 what=${1:-test}
 build="build-essential pkg-config libdpdk-dev dpdk libclang-dev clang libpcap-dev protobuf-compiler libprotobuf-dev"
-run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod python3 etcd-server etcd-client prometheus nfdump pmacct"
+run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod python3 lua5.4 etcd-server etcd-client prometheus nfdump pmacct"
 # Libraries that the AEAD benchmark compares with, and what counts instructions.
 peers="libssl-dev valgrind"
 [ "$(uname -m)" != x86_64 ] || peers="$peers libipsec-mb-dev"

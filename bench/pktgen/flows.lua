@@ -1,7 +1,7 @@
 -- Pktgen-DPDK: IPv6 flows through a pdmv2-middlebox, by range mode. Explained step by step in docs/load-testing.md.
 --
 -- Pktgen's port 0 is wired to the box's inside port, port 1 to the outside port (of that box or the one across).
--- Needs a Pktgen after 21.03: IPv6 in range mode came in May 2021 (its pull request 69).
+-- Needs a Pktgen after 21.03: IPv6 in range mode came in May 2021 (its pull request 69). Run with 23.03.0.
 --
 --   Pktgen:/> load bench/pktgen/flows.lua        or: pktgen ... -- ... -f bench/pktgen/flows.lua
 --   Pktgen:/> start 0
@@ -14,8 +14,9 @@ local flows = {}
 flows.config = {
     ports = { inside = "0", outside = "1" },
     proto = "udp", -- udp | tcp
-    size = 66, -- octets with check sequence; at least 66 with UDP, 78 with TCP
-    flows = 16384, -- 1 to 65536; Pktgen fills each buffer once, so no more than it has buffers (see the document)
+    size = 78, -- octets with check sequence, at least 78
+    flows = 8192, -- 1 to 65536, and no more than Pktgen has buffers; see flows.spread
+    buffers = 24576, -- of a port for sending: MAX_MBUFS_PER_PORT in app/pktgen-constants.h
     rate = 1, -- per cent of the link
     -- The first 112 bits of the addresses; inside ones must lie in the prefixes of the box's node.
     inside = "2001:db8:a::",
@@ -24,9 +25,16 @@ flows.config = {
     server_port = 443,
 }
 
--- Octets of the smallest frame, with check sequence: Ethernet, IPv6, UDP or TCP.
-function flows.smallest(proto)
-    return 14 + 40 + (proto == "tcp" and 20 or 8) + 4
+-- Octets of the smallest frame, with check sequence. Pktgen makes every IPv6 frame long enough for a TCP header, says
+-- nothing of it, and works the rate out of the longer frame: 66 octets, which are enough for UDP, would measure 78.
+function flows.smallest()
+    return 14 + 40 + 20 + 4
+end
+
+-- Pktgen fills its buffers once with the flows, one after the other, and sends them round and round. Returns how often
+-- the flow that is sent least and the one that is sent most come in a round.
+function flows.spread(count, buffers)
+    return buffers // count, (buffers + count - 1) // count
 end
 
 -- Start, increment, least and greatest value of a field.
@@ -62,14 +70,26 @@ function flows.set_size(port, size)
     walk(pktgen.range.pkt_size, port, size, 0, size)
 end
 
+-- What is wrong with the settings, before Pktgen mends it without a word.
+local function check(c)
+    assert(math.type(c.flows) == "integer" and c.flows >= 1 and c.flows <= 65536, "flows: 1 to 65536")
+    assert(c.proto == "udp" or c.proto == "tcp", "proto: udp or tcp")
+    assert(c.size >= flows.smallest(),
+        "size: Pktgen makes no IPv6 frame of less than " .. flows.smallest() .. " octets; for smaller ones take TRex")
+    local least, most = flows.spread(c.flows, c.buffers)
+    assert(least > 0, "flows: " .. c.buffers .. " at most, Pktgen has no more buffers; for more flows take TRex")
+    -- A tenth is not worth a word: 1,000 flows come 24 or 25 times.
+    assert(most <= 1.1 * least, string.format(
+        "flows: of %d, some would be sent %d times while others are sent %d times, out of %d buffers; take %d or %d",
+        c.flows, most, least, c.buffers, c.buffers // most, c.buffers // least))
+    assert(pktgen.range.set_type and pktgen.range.hop_limits,
+        "this Pktgen has no IPv6 in range mode; take one after 21.03")
+end
+
 function flows.setup()
     local c = flows.config
     local both = c.ports.inside .. "," .. c.ports.outside
-    assert(c.flows >= 1 and c.flows <= 65536, "flows: 1 to 65536")
-    assert(c.size >= flows.smallest(c.proto),
-        "size: IPv6 with " .. c.proto .. " takes at least " .. flows.smallest(c.proto) .. " octets")
-    assert(pktgen.range.set_type and pktgen.range.hop_limits,
-        "this Pktgen has no IPv6 in range mode; take one after 21.03")
+    check(c)
 
     pktgen.stop(both)
     pktgen.set(both, "count", 0) -- until stopped

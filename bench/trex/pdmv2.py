@@ -18,7 +18,7 @@ FCS = 4  # sizes are those of RFC 2544, with the check sequence; the NIC adds it
 SMALLEST = {"udp": 14 + 40 + 8 + FCS, "tcp": 14 + 40 + 20 + FCS}  # the "64-octet class": IPv6 has no room below
 IMIX = (("min", 7), (594, 4), (1518, 1))  # size, share in packets
 LATENCY_PAYLOAD = 16  # what TRex writes at the end of the packets it measures
-LATENCY_PPS = 1000  # not scaled by -m
+LATENCY_PPS = 1000  # of those that -m asks for
 FIRST_PORT = 0x4000  # source ports 16384 to 32767, so that low bits can be written over it
 MOST_STREAMS = 10000
 
@@ -49,7 +49,8 @@ def frame_size(text):
 
 
 class Pdmv2(object):
-    def get_streams(self, direction, tunables, port_id=0, **kwargs):
+    # TRex names each argument, and refuses a profile that has defaults for some of them and not for all.
+    def get_streams(self, direction, tunables, port_id, **kwargs):
         args = self.arguments(tunables)
         if args.sealed:
             return self.sealed(args.sealed, args.limit)
@@ -75,11 +76,12 @@ class Pdmv2(object):
         parser.add_argument("--servers", type=power_of_two, default=256, help="destinations; a power of two")
         parser.add_argument("--port", type=int, default=443, help="port of the servers")
         parser.add_argument("--latency", action="store_true",
-                            help="%d packets a second more, one flow with time stamps" % LATENCY_PPS)
+                            help="%d of the packets a second with time stamps, in a flow of their own" % LATENCY_PPS)
         parser.add_argument("--sealed", metavar="PCAP",
                             help="send the frames of this capture round and round instead, from port 1")
         parser.add_argument("--limit", type=int, default=4096,
-                            help="frames taken of the capture, at most %d" % MOST_STREAMS)
+                            help="frames taken of the capture, at most %d; from 1024 on the console may not get the "
+                                 "port back" % MOST_STREAMS)
         args = parser.parse_args(tunables)
         if not 1 <= args.flows <= 1 << 31:
             parser.error("--flows is 1 to 2147483648")

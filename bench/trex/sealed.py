@@ -16,6 +16,7 @@ import time
 
 from trex.stl.api import STLClient, STLError
 
+STILL, GIVEN_UP = 2, 30  # s
 
 def send(client, args):
     client.reset(ports=[args.from_port, args.to_port])
@@ -26,9 +27,22 @@ def send(client, args):
         os.path.abspath(args.pcap), ports=[args.from_port], ipg_usec=1e6 / args.pps, count=1
     )
     client.wait_on_traffic(ports=[args.from_port])
-    time.sleep(2)  # what is still on its way, and the counters behind it
-    stats = client.get_stats()
-    return stats[args.from_port]["opackets"], stats[args.to_port]["ipackets"]
+    return standing(client, args)
+
+
+def standing(client, args):
+    """The counters when they have not moved for two seconds, or after thirty: packets are still on their way when the
+    last one is sent, and counters are read late."""
+    last, since, begun = None, time.monotonic(), time.monotonic()
+    while True:
+        stats = client.get_stats()
+        counters = stats[args.from_port]["opackets"], stats[args.to_port]["ipackets"]
+        now = time.monotonic()
+        if counters != last:
+            last, since = counters, now
+        if now - since >= STILL or now - begun >= GIVEN_UP:
+            return last
+        time.sleep(0.5)
 
 
 def main():
