@@ -96,7 +96,7 @@ fn every_form_is_told_and_what_is_answered_instead() {
     ];
     let site = Site::new(ENCRYPTED);
     let packets: Vec<_> = cases.iter().map(|&(port, _, octets, ..)| udp(A, B, port, 443, octets)).collect();
-    let policies = CASES
+    let policies = cases
         .iter()
         .map(|(port, mode, ..)| format!("[[policy]]\nname = \"at-{port}\"\nports = [{port}]\nmode = \"{mode}\"\n"));
     let forwarding = format!("[forwarding]\noversize = \"ptb\"\n{ADMIN}");

@@ -26,7 +26,7 @@ pub fn hold(outputs: &Outputs<'_>) {
             text.replace_range(start..end, printed.trim_end());
             continue;
         }
-        let [mut shown, mut real] = [&text[start..end], printed.trim_end()].map(|text| parts(text));
+        let [mut shown, mut real] = [&text[start..end], printed.trim_end()].map(parts);
         if in_any_order {
             shown.sort();
             real.sort();
