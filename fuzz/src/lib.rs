@@ -1,5 +1,6 @@
 //! The fuzz targets. Each takes any octets and panics on a finding.
 
+pub mod admin;
 pub mod bursts;
 pub mod capture;
 pub mod corpus;
@@ -18,6 +19,7 @@ use registrar::config::RegistrarConfig;
 use std::path::Path;
 use tools::selftest::check;
 
+pub use admin::admin;
 pub use bursts::bursts;
 pub use capture::capture;
 pub use key_log::key_log;
@@ -29,7 +31,7 @@ pub use two_boxes::boxes;
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("walk", walk),
     ("open", open),
     ("boxes", boxes),
@@ -39,6 +41,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("capture", capture),
     ("key_log", key_log),
     ("messages", messages),
+    ("admin", admin),
 ];
 
 /// The walk along the chain, and insertion and removal where the walk lets them.

@@ -18,6 +18,8 @@ const HEARD: u64 = 1 << 16;
 pub const ANCHOR_AT: u32 = 17;
 const ANCHOR: u64 = 0x7FFF;
 const FOUND_AT: u32 = 32;
+/// And above that: nothing but segments without data has named the PSNLR.
+const BARE: u64 = 1 << 48;
 /// Send times that are kept: as many as fit the cache line of the other times.
 const LOG: usize = 4;
 
@@ -47,6 +49,9 @@ pub struct SendTimes {
 /// What a received packet says of the path: nothing, unless it is an answer, which is the first one to name a packet. Those
 /// behind it that name the same one were sent on the same occasion (RFC 8250 appendix C.2.2), or with nothing coming in between
 /// (C.2.1): their DeltaTLR tells how long the other side has gone on sending, and is nobody's delay.
+///
+/// A bare packet, which is a TCP segment without data, is what a host's system sends by itself: when it acknowledges, and up to
+/// 200 ms later, if nobody has answered by then. It tells of the network alone. The answer is the first one behind it with data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sample {
     /// From the sending of the packet that is answered to the receipt of the answer, nanoseconds.
@@ -68,7 +73,7 @@ pub struct Sample {
 pub struct Meter {
     /// `valid (1) | time (47) | PSNTP (16)` of the last packet received; 0: none yet. Others'.
     pub last_received: AtomicU64,
-    /// `found (16) | anchor (15) | heard (1) | PSNLR (16)`. The PSNLR that came last: how far the other side is behind. Others'.
+    /// `bare (1) | found (16) | anchor (15) | heard (1) | PSNLR (16)`. The PSNLR that came last: how far the other side is behind. Others'.
     ///
     /// Send times are kept of packets that lie 1, 2, 4, … apart, counted from the anchor: one that the other side has named. It
     /// may name every second one only (delayed acknowledgements), or the last of every 64 (its host puts segments together), and
@@ -159,7 +164,7 @@ impl Meter {
 
     /// What is to be known of a packet that was named for the first time: whether its send time `was_found`.
     #[inline]
-    fn acknowledge(&self, before: u64, psnlr: u16, was_found: bool) {
+    fn acknowledge(&self, before: u64, psnlr: u16, was_found: bool, is_bare: bool) {
         let under_way = (self.last_sent.load(Ordering::Relaxed) as u16).wrapping_sub(psnlr);
         let (mut anchor, mut found) = (before >> ANCHOR_AT & ANCHOR, before >> FOUND_AT & 0xFFFF);
         // What is kept from an anchor on is named when all that was under way has been, and then at least as often.
@@ -170,7 +175,7 @@ impl Meter {
             (anchor, found) = (u64::from(psnlr) & ANCHOR, u64::from(psnlr));
         }
         let word = HEARD | u64::from(psnlr) | anchor << ANCHOR_AT | found << FOUND_AT;
-        self.acknowledged.store(word, Ordering::Relaxed);
+        self.acknowledged.store(word | if is_bare { BARE } else { 0 }, Ordering::Relaxed);
     }
 
     /// A packet was received now that has measured nothing new: a later one came before it, or it came before.
@@ -182,10 +187,11 @@ impl Meter {
     /// A packet was received now (and authenticated, where it is sealed) whose metrics say this.
     #[inline]
     pub fn on_receive(&self, psntp: u16, psnlr: u16, delta_tlr_ns: u64, now_ns: u64) -> Sample {
-        self.on_receive_of(psntp, psnlr, delta_tlr_ns == 0, now_ns, || delta_tlr_ns)
+        self.on_receive_of(psntp, psnlr, delta_tlr_ns == 0, now_ns, || delta_tlr_ns, || false)
     }
 
-    /// The same of a DeltaTLR that is only worked out if it is needed.
+    /// The same of a DeltaTLR that is only worked out if it is needed; and of a packet that is only then looked at, whether it is
+    /// bare ([`Sample`]).
     #[inline]
     pub fn on_receive_of(
         &self,
@@ -194,25 +200,46 @@ impl Meter {
         no_delay: bool,
         now_ns: u64,
         delta_tlr_ns: impl FnOnce() -> u64,
+        is_bare: impl FnOnce() -> bool,
     ) -> Sample {
         let now = pack(now_ns, psntp);
         self.last_received.store(now, Ordering::Release);
         let before = self.acknowledged.load(Ordering::Relaxed);
-        // No packet of ours has reached the other side yet, or none since that one.
-        if psnlr == 0 && no_delay || before != 0 && before as u16 == psnlr {
+        let is_named = before != 0 && before as u16 == psnlr;
+        // No packet of ours has reached the other side yet, or none since one that was answered.
+        if psnlr == 0 && no_delay || is_named && before & BARE == 0 {
             return Sample::default();
         }
-        self.answered(before, psntp, psnlr, now, delta_tlr_ns())
+        let is_bare = is_bare();
+        if is_named && is_bare {
+            return Sample::default();
+        }
+        let sample = self.answered(before, is_named, is_bare, psntp, psnlr, now, delta_tlr_ns());
+        if is_bare { Sample { end_to_end_ns: None, server_delay_ns: None, ..sample } } else { sample }
     }
 
     #[inline]
-    fn answered(&self, before: u64, psntp: u16, psnlr: u16, now: u64, delta_tlr_ns: u64) -> Sample {
+    #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
+    fn answered(
+        &self,
+        before: u64,
+        is_named: bool,
+        is_bare: bool,
+        psntp: u16,
+        psnlr: u16,
+        now: u64,
+        delta_tlr_ns: u64,
+    ) -> Sample {
         // Without a branch: where it stands, nobody can foretell. Of two the first counts.
         let sent = self.log.iter().rev().map(|e| e.load(Ordering::Relaxed)).fold(0, |found, e| {
             let is_it = (e & VALID != 0) & (e as u16 == psnlr);
             select_unpredictable(is_it, e, found)
         });
-        self.acknowledge(before, psnlr, sent != 0);
+        if is_named {
+            self.acknowledged.store(before & !BARE, Ordering::Relaxed);
+        } else {
+            self.acknowledge(before, psnlr, sent != 0, is_bare);
+        }
         let end_to_end_ns = (sent != 0).then(|| elapsed(sent, now)).filter(|&ns| ns >= delta_tlr_ns);
         // What this side sent last, and what it had received last by then.
         let (last, seen) = (self.last_sent.load(Ordering::Relaxed), self.next.load(Ordering::Relaxed));
@@ -273,6 +300,25 @@ mod tests {
         let fourth = b.on_send(14, 62 * MS);
         assert_eq!(fourth.psnlr, 27);
         assert!(b.on_receive(28, 14, 0, 70 * MS).is_told, "A's DeltaTLS is from its 27 to B's 14");
+    }
+
+    /// A server that answers after 100 ms, whose TCP has acknowledged the request after 40 ms by itself.
+    #[test]
+    fn what_has_no_data_tells_of_the_network_alone() {
+        let m = Meter::default();
+        m.on_send(1, 0);
+        let bare = |psntp, delay: u64| m.on_receive_of(psntp, 1, false, 2 * MS + delay, || delay, || true);
+        let trip = Sample { round_trip_ns: Some(2 * MS), ..Sample::default() };
+        assert_eq!(bare(50, 40 * MS), trip);
+        assert_eq!(bare(51, 50 * MS), Sample::default(), "once is enough");
+        let answer = Sample { end_to_end_ns: Some(102 * MS), server_delay_ns: Some(100 * MS), ..trip };
+        assert_eq!(m.on_receive(52, 1, 100 * MS, 102 * MS), answer);
+        assert_eq!(m.on_receive(53, 1, 101 * MS, 103 * MS), Sample::default(), "more of the same answer");
+        assert_eq!(bare(54, 110 * MS), Sample::default());
+        m.on_send(2, 200 * MS);
+        assert_eq!(m.on_receive(55, 2, 7 * MS, 209 * MS).server_delay_ns, Some(7 * MS));
+        // Nobody looks at a packet that can tell nothing.
+        m.on_receive_of(56, 2, false, 210 * MS, || unreachable!(), || unreachable!());
     }
 
     #[test]

@@ -26,6 +26,17 @@ pub struct SlowWire {
     told: usize,
 }
 
+/// What was done to the packets of one way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Disturbed {
+    /// Not carried.
+    pub lost: u64,
+    /// Carried twice, one directly behind the other.
+    pub twice: u64,
+    /// Carried behind the next one.
+    pub swapped: u64,
+}
+
 impl Rig {
     /// Puts it in the wire's place. Before the boxes start.
     ///
@@ -100,10 +111,26 @@ impl SlowWire {
     /// # Errors
     /// The program has ended.
     pub fn not_carried(&mut self) -> Result<[u64; 2]> {
-        let answer = self.tell("count")?;
-        let mut numbers = answer.split(' ').skip(1).filter_map(|number| number.parse().ok());
-        let counts = numbers.next().zip(numbers.next()).with_context(|| format!("not two counts: {answer}"))?;
-        Ok(counts.into())
+        self.counts("count")
+    }
+
+    /// From now on, of the UDP packets to and from this port at the end of B, each way by itself: every so many-th is lost; of the
+    /// others every so many-th comes twice; of the others every so many-th changes places with the next. 0: none.
+    ///
+    /// # Errors
+    /// The program has ended.
+    pub fn disturb(&mut self, port: u16, [lose, twice, swap]: [u32; 3]) -> Result<()> {
+        self.tell(&format!("disturb {port} {lose} {twice} {swap}")).map(drop)
+    }
+
+    /// What was done to them since, from A and from B.
+    ///
+    /// # Errors
+    /// The program has ended, or was not told to.
+    pub fn disturbed(&mut self, port: u16) -> Result<[Disturbed; 2]> {
+        let [lost, twice, swapped, lost_b, twice_b, swapped_b] = self.counts(&format!("disturbed {port}"))?;
+        let from_b = Disturbed { lost: lost_b, twice: twice_b, swapped: swapped_b };
+        Ok([Disturbed { lost, twice, swapped }, from_b])
     }
 
     /// Starts a capture of both directions at the far end, towards B, into `wire.pcap`.
@@ -112,6 +139,22 @@ impl SlowWire {
     /// tcpdump does not start.
     pub fn capture(&self, rig: &Rig) -> Result<Capturing> {
         rig.capture(&self.namespace, "d1", "wire", Limits::default())
+    }
+
+    /// Starts a capture of both directions at the end of this side, into `wire-at-a.pcap` or `wire-at-b.pcap`.
+    ///
+    /// # Errors
+    /// tcpdump does not start.
+    pub fn capture_at(&self, rig: &Rig, side: Side) -> Result<Capturing> {
+        let (end, name) = [("d0", "wire-at-a"), ("d1", "wire-at-b")][side.index()];
+        rig.capture(&self.namespace, end, name, Limits::default())
+    }
+
+    /// The numbers of an answer.
+    fn counts<const N: usize>(&mut self, line: &str) -> Result<[u64; N]> {
+        let answer = self.tell(line)?;
+        let numbers: Vec<u64> = answer.split(' ').skip(1).filter_map(|number| number.parse().ok()).collect();
+        numbers.try_into().ok().with_context(|| format!("not {N} counts: {answer}"))
     }
 
     fn tell(&mut self, line: &str) -> Result<String> {

@@ -17,12 +17,17 @@ pub const LONG: Duration = Duration::from_secs(60);
 /// A box that is given a packet of each of 1,000 flows from inside, over and over if `endless`.
 pub fn start(site: &Site, endless: bool, more: &str) -> Running {
     let packets: Vec<_> = (0..1000u16).map(|i| udp(A, B, 1000 + i, 443, 10)).collect();
-    write_ethernet(&site.path("in.pcap"), &packets);
+    start_with(site, &packets, endless, more, ENCRYPTED)
+}
+
+/// The same, given these, under these policies.
+pub fn start_with(site: &Site, packets: &[Vec<u8>], endless: bool, more: &str, policies: &str) -> Running {
+    write_ethernet(&site.path("in.pcap"), packets);
     let inside = format!("net_pcap0,rx_pcap={0}/in.pcap,tx_pcap={0}/none", site.0.path().display());
     let inside = if endless { format!("{inside},infinite_rx=1") } else { inside };
     let text = format!(
         "[node]\nname = \"a\"\n{EAL}[ports.inside]\ndevice = \"{inside}\"\n[ports.outside]\ndevice = \"net_null1,no-rx=1\"\n\
-         [workers]\nidle = \"sleep\"\n[keys]\nfile = \"pdmv2.keys\"\n{more}{ENCRYPTED}"
+         [workers]\nidle = \"sleep\"\n[keys]\nfile = \"pdmv2.keys\"\n{more}{policies}"
     );
     std::fs::write(site.path("a.toml"), text).expect("configuration");
     let running = Running::start(site.0.path(), "a.toml", "log");

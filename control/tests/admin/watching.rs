@@ -1,10 +1,13 @@
 //! Packets of a running box, step by step and in a capture.
 
-use crate::asking::{pdmv2, prints, refuses, start};
-use crate::programs::{ENCRYPTED, Site};
+use crate::asking::{connect, json, pdmv2, prints, refuses, rest, start, start_with, try_get};
+use crate::programs::{ENCRYPTED, Site, wait_for};
 use crate::{ADMIN, schema};
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
+use testkit::frames::{A, B, udp};
 
 #[test]
 fn a_running_box_tells_what_its_packets_go_through() {
@@ -73,5 +76,93 @@ fn a_capture_says_of_each_packet_what_became_of_it() {
         assert!(!again.status.success(), "a file that is there stays");
     }
     let counts = running.stop();
+    assert_eq!(counts["outbound"]["forwarded"], counts["outbound"]["received"], "{counts}");
+}
+
+/// A packet of each form, one that is too long for its option, and one that no policy measures: the trace tells each step, the captures
+/// show them at either port.
+#[test]
+fn every_form_is_told_and_what_is_answered_instead() {
+    let case = |port: u16, mode, octets: usize, outcome, step, says, grown: usize| {
+        (port, mode, octets, outcome, [step, says], grown)
+    };
+    // Port, mode, octets, what becomes of it, a step and what it says, and how many octets longer those leave that do.
+    let cases = [
+        case(1001, "pdm", 10, "added", "option", "PDM", 16),
+        case(1002, "clear", 10, "added", "option", "PDMv2 in clear", 24),
+        case(1003, "encrypted", 10, "added", "sealed", "PDMv2 encrypted", 40),
+        case(1004, "encrypted", 1440, "too_big", "answered", "with ICMPv6 Packet Too Big", 0),
+        case(1005, "off", 10, "passed", "reason", "off: ", 0),
+    ];
+    let site = Site::new(ENCRYPTED);
+    let packets: Vec<_> = cases.iter().map(|&(port, _, octets, ..)| udp(A, B, port, 443, octets)).collect();
+    let policies = cases
+        .iter()
+        .map(|(port, mode, ..)| format!("[[policy]]\nname = \"at-{port}\"\nports = [{port}]\nmode = \"{mode}\"\n"));
+    let forwarding = format!("[forwarding]\noversize = \"ptb\"\n{ADMIN}");
+    let running = start_with(&site, &packets, true, &forwarding, &policies.collect::<String>());
+    for (port, _, octets, outcome, [step, says], grown) in cases {
+        let at = port.to_string();
+        // Most of what is too long passes: only so many are answered in a second.
+        let mut packet = Value::Null;
+        wait_for(outcome, || {
+            let lines = prints(&site, &["trace", "--socket", "box.sock", "-n", "500", "--json", "--port", &at]);
+            let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+            packet = lines
+                .map(|mut line| line["packet"].take())
+                .find(|packet| packet["outcome"] == outcome)
+                .unwrap_or_default();
+            !packet.is_null()
+        });
+        // What is not measured makes no flow.
+        let policy = if outcome == "added" { Value::from(format!("at-{port}")) } else { Value::Null };
+        assert_eq!(packet["policy"], policy, "{packet}");
+        let steps = packet["steps"].as_array().expect("steps");
+        let found = steps.iter().find(|one| one["step"] == step).unwrap_or(&Value::Null);
+        assert!(found["says"].as_str().is_some_and(|said| said.starts_with(says)), "{port}: {packet}");
+        let file = format!("{port}.pcapng");
+        let capture = ["capture", "--socket", "box.sock", "-c", "3", "--port", &at, "-w", &file];
+        assert_eq!(prints(&site, &capture), "");
+        let mut capture = common::capture::Capture::open(&site.path(&file)).expect("a capture");
+        let mut lengths = Vec::new();
+        while let Some(frame) = capture.next_frame().expect("readable") {
+            lengths.push(frame.original_len);
+        }
+        assert_eq!(lengths, [54 + 8 + octets + grown; 3], "{port}: what leaves at the outside port");
+    }
+    let counts = running.stop();
+    assert_eq!(counts["outbound"]["received"], counts["outbound"]["forwarded"], "{counts}");
+    assert!(counts["outbound"]["too_big"].as_u64() > Some(0), "{counts}");
+}
+
+/// Four may watch at once. A fifth is told so; one whose reader goes away makes room.
+#[test]
+fn watches_are_bounded_and_end_with_their_readers() {
+    let site = Site::new(ENCRYPTED);
+    let (running, socket) = (start(&site, true, ADMIN), site.path("box.sock"));
+    // Of a port that no packet has: they last as long as they may.
+    let begin = || -> UnixStream {
+        let mut stream = connect(&socket);
+        write!(stream, "GET /v1/trace?port=9&seconds=3600 HTTP/1.1\r\nHost: box\r\n\r\n").expect("asked");
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).expect("an answer");
+        assert_eq!(head, *b"HTTP/1.1 200");
+        stream
+    };
+    let mut readers: Vec<_> = (0..4).map(|_| begin()).collect();
+    for path in ["/v1/trace", "/v1/capture"] {
+        let refused = json(&socket, path, 503);
+        let error = refused["error"].as_str().expect("an error");
+        assert!(error.starts_with("4 traces and captures are going on"), "{refused}");
+        let document = schema::document();
+        assert_eq!(schema::wrong(&document, schema::of_answer(&document, path, 503), &refused), Vec::<String>::new());
+    }
+    let said = refuses(&site, &["trace", "--socket", "box.sock", "-n", "1"]);
+    assert!(said.contains("4 traces and captures are going on") && said.contains("end one of them"), "{said}");
+    drop(readers.pop());
+    wait_for("room for another", || try_get(&socket, "/v1/trace?n=1").is_some_and(|(status, _)| status == 200));
+    // The others go on, until the box ends.
+    let counts = running.stop();
+    readers.iter_mut().for_each(|reader| drop(rest(reader)));
     assert_eq!(counts["outbound"]["forwarded"], counts["outbound"]["received"], "{counts}");
 }

@@ -14,6 +14,7 @@ mod registration;
 mod roll_over;
 mod starting;
 mod stream;
+mod truth;
 mod wire;
 
 use boxes::{

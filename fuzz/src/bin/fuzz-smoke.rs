@@ -1,7 +1,7 @@
 //! A bounded run of every target by mutation, on stable Rust: what CI runs. A finding is printed with what reproduces it.
 
 use clap::Parser;
-use pdmv2_fuzz::{TARGETS, bursts, capture, corpus, key_log, messages, two_boxes};
+use pdmv2_fuzz::{TARGETS, admin, bursts, capture, corpus, key_log, messages, two_boxes};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -102,6 +102,7 @@ fn main() -> ExitCode {
             "capture" => capture::captures(),
             "key_log" => key_log::key_logs(),
             "messages" => messages::corpus(),
+            "admin" => admin::requests(),
             _ => corpus::texts(),
         };
         let mut random = Random(seed | 1);

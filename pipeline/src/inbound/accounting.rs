@@ -26,6 +26,7 @@ pub(super) fn account<'a>(
     guess: Guess,
     metrics: &Metrics,
     now: u64,
+    is_bare: impl FnOnce() -> bool,
 ) -> Option<Reason> {
     let counters = measuring.counters;
     let flow = match c.flow {
@@ -53,7 +54,7 @@ pub(super) fn account<'a>(
     if before != this && before.is_some() && flow.back.receiver.current() == this {
         counters.rotations.add(1);
     }
-    measuring.take(flow, c.policy, verdict, metrics, now);
+    measuring.take(flow, c.policy, verdict, metrics, now, is_bare);
     None
 }
 

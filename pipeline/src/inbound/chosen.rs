@@ -5,6 +5,7 @@ use crate::flow::hash::FlowHash;
 use crate::flow::record::WholeFlow;
 use crate::observe::counters::Outcome;
 use crate::packet::buffer::PacketBuf;
+use crate::packet::parse;
 use crate::ports::BURST;
 use crate::state::budgets::Purse;
 use arrayvec::ArrayVec;
@@ -76,6 +77,17 @@ impl Chosen<'_> {
 #[inline]
 pub(super) fn octets_of<'p, B: PacketBuf>(packets: &'p [B], c: &Chosen<'_>) -> Option<&'p [u8]> {
     packets.get(usize::from(c.packet))?.data().get(c.option_at as usize..)
+}
+
+/// What tells whether a packet is a TCP segment without data, if that is asked.
+#[inline]
+pub(super) fn is_bare<'p, B: PacketBuf>(packets: &'p [B], c: &Chosen<'_>) -> impl FnOnce() -> bool + use<'p, B> {
+    let (packet, is_plain, form) = (packets.get(usize::from(c.packet)), c.plan.is_none(), c.form);
+    move || match packet {
+        Some(packet) if is_plain => parse::is_bare_behind(packet.data(), parse::ETHERNET, form),
+        Some(packet) => parse::is_bare(packet),
+        None => false,
+    }
 }
 
 /// The metrics of an option in clear.

@@ -68,24 +68,40 @@ impl<'a> Measuring<'a> {
     }
 
     /// All of a packet that was accepted.
-    pub(super) fn take(&mut self, flow: WholeFlow<'_>, policy: u32, verdict: Verdict, metrics: &Metrics, now: u64) {
+    pub(super) fn take(
+        &mut self,
+        flow: WholeFlow<'_>,
+        policy: u32,
+        verdict: Verdict,
+        metrics: &Metrics,
+        now: u64,
+        is_bare: impl FnOnce() -> bool,
+    ) {
         let late = self.gaps(flow, policy, verdict);
         self.seen(flow, metrics, now);
-        let sample = sample(flow, metrics, late, now);
+        let sample = sample(flow, metrics, late, now, is_bare);
         if self.count(&sample) {
             self.keep(flow, policy, metrics, &sample);
         }
     }
 
     /// A packet that came in clear. Copies are accepted too.
-    pub(super) fn take_clear(&mut self, flow: WholeFlow<'_>, policy: u32, metrics: &Metrics, alone: bool, now: u64) {
+    pub(super) fn take_clear(
+        &mut self,
+        flow: WholeFlow<'_>,
+        policy: u32,
+        metrics: &Metrics,
+        alone: bool,
+        now: u64,
+        is_bare: impl FnOnce() -> bool,
+    ) {
         let verdict = flow.back.follow_clear(metrics.psntp);
         match verdict {
             Verdict::Fresh { skipped, late: false, .. } => flow.back.count_in_clear(u64::from(skipped) + 1, alone),
             Verdict::Fresh { .. } => {}
             Verdict::Replayed | Verdict::TooOld => self.duplicate(flow, policy),
         }
-        self.take(flow, policy, verdict, metrics, now);
+        self.take(flow, policy, verdict, metrics, now, is_bare);
     }
 
     /// What a packet's number says of those before it. Gives whether it measures nothing, since a later one came before.
@@ -137,10 +153,14 @@ impl<'a> Measuring<'a> {
     /// however many answer; where bursts are short it is all of them.
     #[inline]
     pub(super) fn count(&mut self, sample: &Sample) -> bool {
-        let Some(server_delay_ns) = sample.server_delay_ns else { return false };
-        self.counters.server_delay.count(server_delay_ns);
-        self.server_delay_ns = self.server_delay_ns.wrapping_add(server_delay_ns);
-        if let (Some(_), Some(round_trip_ns)) = (sample.end_to_end_ns, sample.round_trip_ns) {
+        if sample.server_delay_ns.or(sample.round_trip_ns).is_none() {
+            return false;
+        }
+        if let Some(server_delay_ns) = sample.server_delay_ns {
+            self.counters.server_delay.count(server_delay_ns);
+            self.server_delay_ns = self.server_delay_ns.wrapping_add(server_delay_ns);
+        }
+        if let Some(round_trip_ns) = sample.round_trip_ns {
             self.counters.round_trip.count(round_trip_ns);
             self.round_trip_ns = self.round_trip_ns.wrapping_add(round_trip_ns);
         }
@@ -151,30 +171,40 @@ impl<'a> Measuring<'a> {
 
     /// Keeps the times that a packet told by flow and policy.
     pub(super) fn keep(&mut self, flow: WholeFlow<'_>, policy: u32, metrics: &Metrics, sample: &Sample) {
-        let Some(server_delay_ns) = sample.server_delay_ns else { return };
-        let trip = sample.end_to_end_ns.zip(sample.round_trip_ns);
-        flow.back.measured.answer(server_delay_ns, trip);
+        flow.back.measured.take(sample);
         if sample.is_told {
             flow.back.measured.tell(nanos(metrics.delta_tls, metrics.scale_dtls));
         }
         let Some(policy) = self.of(policy) else { return };
-        policy.server_delay.record(server_delay_ns);
-        if let Some((end_to_end_ns, round_trip_ns)) = trip {
-            policy.end_to_end.record(end_to_end_ns);
-            policy.round_trip.record(round_trip_ns);
+        let kinds = [
+            (&policy.server_delay, sample.server_delay_ns),
+            (&policy.end_to_end, sample.end_to_end_ns),
+            (&policy.round_trip, sample.round_trip_ns),
+        ];
+        for (histogram, ns) in kinds {
+            if let Some(ns) = ns {
+                histogram.record(ns);
+            }
         }
     }
 }
 
-/// What a packet's metrics, which came now, say of the path; the flow's next packet will answer them.
+/// What a packet's metrics, which came now, say of the path; the flow's next packet will answer them. Whether it is a TCP segment
+/// without data is only asked if that matters.
 #[inline]
-pub(super) fn sample(flow: WholeFlow<'_>, metrics: &Metrics, late: bool, now: u64) -> Sample {
+pub(super) fn sample(
+    flow: WholeFlow<'_>,
+    metrics: &Metrics,
+    late: bool,
+    now: u64,
+    is_bare: impl FnOnce() -> bool,
+) -> Sample {
     if late {
         flow.meter.on_late(metrics.psntp, now);
         return Sample::default();
     }
     let delay = || nanos(metrics.delta_tlr, metrics.scale_dtlr);
-    flow.meter.on_receive_of(metrics.psntp, metrics.psnlr, metrics.delta_tlr == 0, now, delay)
+    flow.meter.on_receive_of(metrics.psntp, metrics.psnlr, metrics.delta_tlr == 0, now, delay, is_bare)
 }
 
 #[inline]

@@ -34,7 +34,7 @@ use crate::state::worker::{Scratch, Worker, look};
 use accounting::account;
 use arrayvec::ArrayVec;
 use choosing::{choose, choose_known, plan_of};
-use chosen::{Chosen, Plans, metrics_in_clear};
+use chosen::{Chosen, Plans, is_bare, metrics_in_clear};
 use measuring::Measuring;
 use opening::{Opened, key_of, open_first, open_further};
 use protocol::wire::option::{Form, Metrics};
@@ -183,7 +183,7 @@ impl<'a> Burst<'a> {
             }
             let Some(short) = short.filter(|_| !rest.is_empty()) else { break };
             let run = slow.peek().map_or(rest.len(), |c| rest.iter().take_while(|k| k.packet < c.packet).count());
-            let (fine, met) = short.account(rest.get(..run).unwrap_or(rest), &mut measuring, alone, now);
+            let (fine, met) = short.account(rest.get(..run).unwrap_or(rest), packets, &mut measuring, alone, now);
             let (fine, others) = rest.split_at_checked(fine).unwrap_or((rest, &[]));
             for known in fine {
                 accepted.count(known.policy);
@@ -197,7 +197,8 @@ impl<'a> Burst<'a> {
             let failure = match met {
                 Met::Refused(reason) => Some(reason),
                 Met::Moved => {
-                    account(shared, snapshot, &mut measuring, &mut c, plans, odd.guess, &short.metrics(odd), now)
+                    let (metrics, bare) = (short.metrics(odd), is_bare(packets, &c));
+                    account(shared, snapshot, &mut measuring, &mut c, plans, odd.guess, &metrics, now, bare)
                 }
             };
             self.finish(&mut measuring, packets, outcomes, plans, &c, failure, &mut accepted);
@@ -297,7 +298,8 @@ fn settle<'a, B: PacketBuf>(
         (Some(slot), Some(guess)) if first_opened => {
             let slot = usize::from(slot) % BURST;
             let metrics = Metrics::from_words(scratch.batch.text_words(slot));
-            let failure = account(shared, snapshot, measuring, c, plans, guess, &metrics, now);
+            let bare = is_bare(packets, c);
+            let failure = account(shared, snapshot, measuring, c, plans, guess, &metrics, now, bare);
             if let (None, true, Some(flow)) = (failure, c.derived, c.flow) {
                 flow.back.receiver.keep_key(guess.id, guess.kri, &key_of(scratch, slot));
             }
@@ -308,7 +310,8 @@ fn settle<'a, B: PacketBuf>(
             match open_further(shared, &snapshot.ring, measuring.counters, trials, packets, c, plans, guess, now) {
                 Ok(Opened { guess, metrics, derived, spent }) => {
                     further = spent;
-                    let failure = account(shared, snapshot, measuring, c, plans, guess, &metrics, now);
+                    let bare = is_bare(packets, c);
+                    let failure = account(shared, snapshot, measuring, c, plans, guess, &metrics, now, bare);
                     if let (None, Some(key), Some(flow)) = (failure, derived, c.flow) {
                         flow.back.receiver.keep_key(guess.id, guess.kri, &key);
                     }
@@ -319,7 +322,8 @@ fn settle<'a, B: PacketBuf>(
         }
         (_, None) => {
             if let (Some(flow), Some(metrics)) = (c.flow, metrics_in_clear(packets, c)) {
-                measuring.take_clear(flow, c.policy, &metrics, !shared.has_several_workers(), now);
+                let alone = !shared.has_several_workers();
+                measuring.take_clear(flow, c.policy, &metrics, alone, now, is_bare(packets, c));
             }
             None
         }

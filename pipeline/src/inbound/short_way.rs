@@ -16,7 +16,7 @@ use crate::lanes::inbound::{Lanes, View};
 use crate::observe::counters::{Outcome, WorkerCounters};
 use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, make_ready};
-use crate::packet::parse::PLAIN_UPPER;
+use crate::packet::parse::{ETHERNET, PLAIN_UPPER, is_bare_behind};
 use crate::packet::rewrite;
 use crate::ports::BURST;
 use crate::state::keyring::KeyRing;
@@ -289,15 +289,16 @@ impl<'a, 'l> ShortWay<'a, 'l> {
     /// Takes packets into account that have opened and follow one another, up to the first that does not count like the others.
     /// Gives how many did, and what the next one has met. `alone`: no other worker takes packets into account.
     #[inline]
-    pub(super) fn account(
+    pub(super) fn account<B: PacketBuf>(
         &self,
         run: &[Known<'a>],
+        packets: &[B],
         measuring: &mut Measuring<'_>,
         alone: bool,
         now: u64,
     ) -> (usize, Option<Met>) {
         if self.form != Form::Encrypted {
-            self.account_clear(run, measuring, alone, now);
+            self.account_clear(run, packets, measuring, alone, now);
             return (run.len(), None);
         }
         let (mut fine, mut met, mut late) = (0, None, 0u32);
@@ -322,7 +323,8 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         for known in run.iter().take(fine) {
             let metrics = self.metrics(known);
             measuring.seen(known.flow, &metrics, now);
-            let sample = sample(known.flow, &metrics, late >> (known.packet & 31) & 1 != 0, now);
+            let is_late = late >> (known.packet & 31) & 1 != 0;
+            let sample = sample(known.flow, &metrics, is_late, now, || self.is_bare(known, packets));
             if measuring.count(&sample) && !samples.is_full() {
                 protocol::prefetch::line(&known.flow.back.measured);
                 samples.push((known, sample));
@@ -336,10 +338,25 @@ impl<'a, 'l> ShortWay<'a, 'l> {
 
     /// The same of packets whose option is in clear: nothing can be wrong with them.
     #[inline(never)]
-    fn account_clear(&self, run: &[Known<'a>], measuring: &mut Measuring<'_>, alone: bool, now: u64) {
+    fn account_clear<B: PacketBuf>(
+        &self,
+        run: &[Known<'a>],
+        packets: &[B],
+        measuring: &mut Measuring<'_>,
+        alone: bool,
+        now: u64,
+    ) {
         for known in run {
-            measuring.take_clear(known.flow, known.policy, &self.metrics(known), alone, now);
+            let metrics = self.metrics(known);
+            measuring.take_clear(known.flow, known.policy, &metrics, alone, now, || self.is_bare(known, packets));
         }
+    }
+
+    /// Whether a packet is a TCP segment without data.
+    #[inline]
+    fn is_bare<B: PacketBuf>(&self, known: &Known<'a>, packets: &[B]) -> bool {
+        let l3 = ETHERNET + usize::from(self.is_tagged(known)) * TAG;
+        packets.get(usize::from(known.packet)).is_some_and(|p| is_bare_behind(p.data(), l3, self.form))
     }
 
     /// Takes the option out of a packet that was accepted, unless it stays. Whether it could.

@@ -8,6 +8,8 @@ use protocol::wire::option::Form;
 use protocol::wire::profile::PROFILE;
 use protocol::wire::{ethernet, ipv6};
 
+/// Where a TCP header's length is, in its upper half.
+const TCP_HEADER_LEN_AT: usize = 12;
 /// Octets of an Ethernet header without tags.
 pub(crate) const ETHERNET: usize = 14;
 /// Where the upper layer of a frame without tags and extension headers begins.
@@ -105,6 +107,31 @@ fn quick<B: PacketBuf>(
     let ports = u32::from_le_bytes(ports);
     let ((from, to), ports) = if reversed { ((dst, src), ports.rotate_left(16)) } else { ((src, dst), ports) };
     Some(Quick { words: [from[0], from[1], to[0], to[1], u64::from(ports) | u64::from(next) << 32], len })
+}
+
+/// Whether an IPv6 packet is a TCP segment without data: such a one a host's system sends by itself. Its upper layer of this
+/// protocol begins at `upper`.
+#[inline]
+pub(crate) fn is_bare_tcp(packet: &[u8], protocol: u8, upper: usize) -> bool {
+    let header = || packet.get(upper + TCP_HEADER_LEN_AT).map(|&octet| usize::from(octet >> 4) * 4);
+    protocol == ipv6::TCP && header().is_some_and(|len| upper + len == ipv6::HEADER_LEN + ipv6::payload_len(packet))
+}
+
+/// The same of a frame that has an option of this form as boxes write it, behind an IPv6 header at `l3`.
+#[inline]
+pub(crate) fn is_bare_behind(frame: &[u8], l3: usize, form: Form) -> bool {
+    let packet = frame.get(l3..).unwrap_or_default();
+    let Some(&protocol) = packet.get(ipv6::HEADER_LEN) else { return false };
+    is_bare_tcp(packet, protocol, ipv6::HEADER_LEN + form.header_len())
+}
+
+/// The same of any frame.
+#[cold]
+pub(crate) fn is_bare<B: PacketBuf>(packet: &B) -> bool {
+    parse(packet).is_ok_and(|Parsed { l3, chain }| {
+        let packet = packet.data().get(l3..).unwrap_or_default();
+        is_bare_tcp(packet, chain.five_tuple.protocol, chain.upper_offset)
+    })
 }
 
 /// A parsed frame.

@@ -223,6 +223,70 @@ fn only_the_packet_that_answers_tells_times() {
     }
 }
 
+/// A TCP segment of so many octets of data.
+fn segment(src: [u8; 16], dst: [u8; 16], ports: [u16; 2], data: usize, tagged: bool) -> VecBuf {
+    const UPPER: usize = 54;
+    let mut frame = frame_between(src, dst, ports[0], ports[1], 12 + data);
+    frame[20] = protocol::wire::ipv6::TCP;
+    frame[UPPER + 4..UPPER + 20].fill(0);
+    (frame[UPPER + 12], frame[UPPER + 13]) = (5 << 4, 0x10);
+    if tagged {
+        frame.splice(12..12, [0x81, 0, 0, 7]);
+    }
+    VecBuf::new(&frame)
+}
+
+/// A server that answers after 100 ms, and whose TCP acknowledges each request after 40 ms by itself: the acknowledgement tells of the
+/// network, and only the answer of the server. In each form, on both ways.
+#[test]
+fn a_tcp_that_acknowledges_by_itself_is_not_the_server() {
+    for (mode, lanes, tagged) in [
+        (Mode::Encrypted, true, false),
+        (Mode::Encrypted, true, true),
+        (Mode::Encrypted, false, false),
+        (Mode::Encrypted, false, true),
+        (Mode::Clear, true, false),
+        (Mode::Clear, false, true),
+        (Mode::Pdm, true, false),
+        (Mode::Pdm, false, true),
+    ] {
+        let (a_side, b_side) = (side(mode, true, 1), side(mode, false, 1));
+        let (mut a, mut b) = (Worker::new(a_side.shared.clone(), 0), Worker::new(b_side.shared.clone(), 0));
+        if !lanes {
+            [&mut a, &mut b].into_iter().for_each(|worker| worker.lanes_back.resting.turn_off());
+        }
+        const TURNS: u64 = 30;
+        for start in (0..TURNS).map(|i| i * 200 * MS) {
+            let mut cross = |to_b: bool, data: usize, sent: u64| {
+                let (from, to) = if to_b { (&mut a, &mut b) } else { (&mut b, &mut a) };
+                let (src, dst, ports) = if to_b { (A, B, [1000, 443]) } else { (B, A, [443, 1000]) };
+                let mut packet = segment(src, dst, ports, data, tagged);
+                assert!(matches!(out(from, &mut packet, sent), Outcome::Added(_)));
+                assert!(matches!(back(to, &mut packet, sent + 2 * MS), Outcome::Removed(_)));
+            };
+            cross(true, 20, start);
+            cross(false, 0, start + 42 * MS);
+            cross(false, 20, start + 102 * MS);
+            cross(true, 0, start + 110 * MS);
+        }
+        let figures = |side: &Side| side.shared.table.iter().next().expect("a flow").figures(0);
+        let is = |times: crate::flow::figures::Times, ns: u64| {
+            let near = |told: u64| told.abs_diff(ns) < ns / 200;
+            assert!(near(times.least_ns) && near(times.greatest_ns), "{mode:?} {lanes} {tagged}: {times:?} for {ns}");
+        };
+        let (at_a, at_b) = (figures(&a_side), figures(&b_side));
+        // A flow in clear begins with its first packet towards the network: box B has not seen the first request.
+        let answers = TURNS - u64::from(mode != Mode::Encrypted);
+        assert_eq!([at_a.server_delay.samples, at_a.end_to_end.samples], [answers; 2], "{mode:?} {lanes} {tagged}");
+        is(at_a.server_delay, 100 * MS);
+        is(at_a.end_to_end, 104 * MS);
+        is(at_a.round_trip, 4 * MS);
+        // The client's next request is its answer, 96 ms behind the server's.
+        is(at_b.server_delay, 96 * MS);
+        is(at_b.round_trip, 4 * MS);
+    }
+}
+
 /// A late packet repeats what a later one has told already.
 #[test]
 fn a_packet_that_was_overtaken_tells_no_times() {

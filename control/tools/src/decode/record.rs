@@ -28,6 +28,8 @@ pub(super) struct Seen<'f> {
     pub hop_limit: u8,
     /// Of a TCP segment: its number, and how many it takes (SYN and FIN one each).
     pub segment: Option<(u32, u32)>,
+    /// Whether it is a TCP segment without data, which a host's system sends by itself.
+    pub is_bare: bool,
 }
 
 impl Seen<'_> {
@@ -174,8 +176,8 @@ pub(super) fn show_ns(ns: u64) -> String {
 /// Where the Hop Limit stands in an IPv6 header.
 const HOP_LIMIT_AT: usize = 7;
 
-/// A TCP segment's number, and how many it takes.
-fn segment(chain: &Chain, octets: &[u8]) -> Option<(u32, u32)> {
+/// A TCP segment's number, how many it takes, and whether it has no data.
+fn segment(chain: &Chain, octets: &[u8]) -> Option<((u32, u32), bool)> {
     const SYN_AND_FIN: [u8; 2] = [2, 1];
     if chain.five_tuple.protocol != ipv6::TCP {
         return None;
@@ -184,7 +186,7 @@ fn segment(chain: &Chain, octets: &[u8]) -> Option<(u32, u32)> {
     let seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
     let payload = chain.payload_end.checked_sub(chain.upper_offset + usize::from(header[12] >> 4) * 4)?;
     let flags = SYN_AND_FIN.iter().filter(|&&flag| header[13] & flag != 0).count();
-    Some((seq, u32::try_from(payload + flags).ok()?))
+    Some(((seq, u32::try_from(payload + flags).ok()?), payload == 0))
 }
 
 /// Looks for an option in a packet, and into it.
@@ -207,6 +209,7 @@ pub(super) fn look<'f>(
         within: packet.within,
         hop_limit: octets.get(HOP_LIMIT_AT).copied().unwrap_or_default(),
         segment: None,
+        is_bare: false,
     };
     let chain = match packet.chain {
         Ok(chain) => chain,
@@ -224,7 +227,9 @@ pub(super) fn look<'f>(
     };
     let at = chain.option?;
     let option = octets.get(at.offset..at.offset + at.form.option_len())?;
-    seen.segment = segment(&chain, octets);
+    if let Some((segment, is_bare)) = segment(&chain, octets) {
+        (seen.segment, seen.is_bare) = (Some(segment), is_bare);
+    }
     (seen.tuple, seen.form, seen.option) = (chain.five_tuple, Some(at.form), option);
     if at.form == Form::Pdm {
         summary.pdm += 1;

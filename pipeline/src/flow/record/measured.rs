@@ -6,6 +6,7 @@
 
 use crate::flow::figures::Times;
 use crate::observe::histogram::{least_at, place};
+use protocol::meter::Sample;
 use protocol::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Steps for each doubling, as a power of two: a time is kept to 0.1 per cent.
@@ -58,9 +59,11 @@ pub struct FlowMeasured {
     end_to_end: Kind,
     /// The end-to-end time that the other side has measured.
     told: Kind,
-    /// Samples of the server delay; of both other times; of what was told.
+    /// Samples of the server delay; of the round trip; of the time end to end; of what was told. The last three stay at the
+    /// greatest number that there is.
     answers: AtomicU64,
-    trips: AtomicU64,
+    trips: AtomicU32,
+    ends: AtomicU32,
     tellings: AtomicU32,
     /// Packets a second of the other box.
     rate: AtomicU32,
@@ -78,30 +81,34 @@ const LEAST_TICKS: u32 = 200;
 /// And at most: a minute. In a longer time the pointer may have run around.
 const MOST_TICKS: u32 = 60_000;
 
-fn add_one(counter: &AtomicU64) -> bool {
+/// Whether it is the first.
+fn add_one(counter: &AtomicU32) -> bool {
     let before = counter.load(Ordering::Relaxed);
-    counter.store(before + 1, Ordering::Relaxed);
+    counter.store(before.saturating_add(1), Ordering::Relaxed);
     before == 0
 }
 
 impl FlowMeasured {
-    /// The other side's delay, and, when the time of sending was still known, the end-to-end time and that without the delay.
+    /// What a packet has told, as far as it has.
     #[inline]
-    pub(crate) fn answer(&self, server_delay_ns: u64, trip: Option<(u64, u64)>) {
-        self.server_delay.add(server_delay_ns, add_one(&self.answers));
-        if let Some((end_to_end_ns, round_trip_ns)) = trip {
-            let is_first = add_one(&self.trips);
-            self.end_to_end.add(end_to_end_ns, is_first);
-            self.round_trip.add(round_trip_ns, is_first);
+    pub(crate) fn take(&self, sample: &Sample) {
+        if let Some(ns) = sample.server_delay_ns {
+            let before = self.answers.load(Ordering::Relaxed);
+            self.answers.store(before + 1, Ordering::Relaxed);
+            self.server_delay.add(ns, before == 0);
+        }
+        if let Some(ns) = sample.end_to_end_ns {
+            self.end_to_end.add(ns, add_one(&self.ends));
+        }
+        if let Some(ns) = sample.round_trip_ns {
+            self.round_trip.add(ns, add_one(&self.trips));
         }
     }
 
     /// The other side has told the end-to-end time that it measured.
     #[inline]
     pub(crate) fn tell(&self, end_to_end_ns: u64) {
-        let before = self.tellings.load(Ordering::Relaxed);
-        self.tellings.store(before.saturating_add(1), Ordering::Relaxed);
-        self.told.add(end_to_end_ns, before == 0);
+        self.told.add(end_to_end_ns, add_one(&self.tellings));
     }
 
     /// A packet with this Global Pointer was received now.
@@ -130,11 +137,11 @@ impl FlowMeasured {
     }
 
     pub(crate) fn round_trip(&self) -> Times {
-        self.round_trip.times(self.trips.load(Ordering::Relaxed))
+        self.round_trip.times(u64::from(self.trips.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn end_to_end(&self) -> Times {
-        self.end_to_end.times(self.trips.load(Ordering::Relaxed))
+        self.end_to_end.times(u64::from(self.ends.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn told(&self) -> Times {
@@ -142,11 +149,11 @@ impl FlowMeasured {
     }
 
     pub(crate) fn clear(&self) {
-        let Self { server_delay, round_trip, end_to_end, told, answers, trips, tellings, rate, pointer } = self;
-        for word in [&server_delay.0, &round_trip.0, &end_to_end.0, &told.0, answers, trips, pointer] {
+        let Self { server_delay, round_trip, end_to_end, told, answers, trips, ends, tellings, rate, pointer } = self;
+        for word in [&server_delay.0, &round_trip.0, &end_to_end.0, &told.0, answers, pointer] {
             word.store(0, Ordering::Relaxed);
         }
-        for word in [tellings, rate] {
+        for word in [trips, ends, tellings, rate] {
             word.store(0, Ordering::Relaxed);
         }
     }
@@ -162,7 +169,7 @@ mod tests {
         fn times_are_kept_to_a_thousandth(times in prop::collection::vec(0u64..1 << 45, 1..50)) {
             let measured = FlowMeasured::default();
             for &ns in &times {
-                measured.answer(ns, None);
+                measured.take(&Sample { server_delay_ns: Some(ns), ..Sample::default() });
             }
             let kept = measured.server_delay();
             let near = |a: u64, b: u64| a.abs_diff(b) <= b / 1000;
@@ -179,7 +186,13 @@ mod tests {
     fn the_average_comes_to_a_new_time_and_stays() {
         let measured = FlowMeasured::default();
         for ns in [1_000_000u64, 100_000_000, 50_000] {
-            (0..100).for_each(|_| measured.answer(ns, Some((2 * ns, ns))));
+            let sample = Sample {
+                server_delay_ns: Some(ns),
+                end_to_end_ns: Some(2 * ns),
+                round_trip_ns: Some(ns),
+                is_told: false,
+            };
+            (0..100).for_each(|_| measured.take(&sample));
             let kept = measured.round_trip().smoothed_ns;
             assert!(kept.abs_diff(ns) < ns / 100, "{kept} for {ns}");
         }

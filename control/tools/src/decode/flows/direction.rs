@@ -79,8 +79,9 @@ pub struct Direction {
     pub last_hops: Option<(u64, u8, u8)>,
     hop_limit: Option<u8>,
     recent: Recent,
-    /// What it named last.
+    /// What it named last, and whether only packets without data have.
     named: Option<u16>,
+    is_bare: bool,
 }
 
 /// What a packet has told.
@@ -112,12 +113,16 @@ impl Direction {
         let delta_tlr = ns(metrics.delta_tlr, metrics.scale_dtlr);
         let names = metrics.psnlr != 0 || delta_tlr != 0;
         // The first packet that names another one answers it; those behind it were sent on the same occasion (RFC 8250,
-        // appendix C.2.2), and their times tell how long the sender went on sending.
-        if names && self.named != Some(metrics.psnlr) {
-            self.named = Some(metrics.psnlr);
-            self.delay.add(delta_tlr);
-            self.delay_level.add(time_ns, delta_tlr);
-            told.delay_ns = Some(delta_tlr);
+        // appendix C.2.2), and their times tell how long the sender went on sending. What a TCP acknowledges by itself tells of the
+        // network; the sender answers with data.
+        let is_first = self.named != Some(metrics.psnlr);
+        if names && (is_first || self.is_bare && !seen.is_bare) {
+            (self.named, self.is_bare) = (Some(metrics.psnlr), seen.is_bare);
+            if !seen.is_bare {
+                self.delay.add(delta_tlr);
+                self.delay_level.add(time_ns, delta_tlr);
+                told.delay_ns = Some(delta_tlr);
+            }
             if seen.time_ns.is_some()
                 && let Some(answered) = other.recent.named(metrics.psnlr, budget)
             {

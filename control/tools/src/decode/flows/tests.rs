@@ -74,6 +74,11 @@ fn tuple() -> FiveTuple {
 }
 
 fn flow_of(captured: &[Captured], hops: impl Fn(usize) -> u8) -> Flow {
+    flow_with(captured, hops, |_| false)
+}
+
+/// With TCP segments without data.
+fn flow_with(captured: &[Captured], hops: impl Fn(usize) -> u8, is_bare: impl Fn(usize) -> bool) -> Flow {
     let mut flows = Flows::new(4, true);
     for (i, (time, from_client, metrics)) in captured.iter().enumerate() {
         flows.take(&Seen {
@@ -88,6 +93,7 @@ fn flow_of(captured: &[Captured], hops: impl Fn(usize) -> u8) -> Flow {
             within: Vec::new(),
             hop_limit: hops(i),
             segment: None,
+            is_bare: is_bare(i),
         });
     }
     flows.finish().remove(0)
@@ -123,6 +129,30 @@ fn server_and_network_are_told_from_each_other() {
     }
     let slow_client = flow_of(&conversation(50, |_| Wire { near: MS, far: MS, server: MS, think: 900 * MS }), |_| 60);
     assert_eq!(slow_client.diagnosis().verdict, Verdict::Client);
+}
+
+/// A server that answers after 100 ms, and whose TCP acknowledges by itself after 40 ms.
+#[test]
+fn a_tcp_that_acknowledges_by_itself_is_not_the_server() {
+    let (mut client, mut server) = (Side::default(), Side::default());
+    let mut captured = Vec::new();
+    for start in (0..50).map(|i| i * 200 * MS) {
+        let request = client.send(start);
+        server.receive(&request, start + 2 * MS);
+        captured.push((START + start + MS, true, request));
+        for sent in [start + 42 * MS, start + 102 * MS] {
+            let packet = server.send(sent);
+            client.receive(&packet, sent + 2 * MS);
+            captured.push((START + sent + MS, false, packet));
+        }
+    }
+    let flow = flow_with(&captured, |_| 60, |i| i % 3 == 1);
+    let [client, server] = &flow.directions;
+    about(&server.delay, 100 * MS);
+    about(&client.delay, 96 * MS);
+    about(&server.network, 2 * MS);
+    assert_eq!((server.delay.count(), server.network.count()), (50, 100));
+    assert_eq!(flow.diagnosis().verdict, Verdict::Server);
 }
 
 #[test]
@@ -221,6 +251,7 @@ fn flows_are_as_many_as_may_be_and_one_way_is_said() {
             within: Vec::new(),
             hop_limit: 64,
             segment: None,
+            is_bare: false,
         };
         flows.take(&seen);
     }
