@@ -169,49 +169,9 @@ class Captures(unittest.TestCase):
             load("--sealed " + self.path, 1)
 
 
-class Client:
-    """TRex's client, with packets that are counted late; its time goes by while one sleeps."""
-
-    def __init__(self, counted):
-        self.counted, self.seconds, self.calls = counted, 0.0, []
-
-    def reset(self, ports=None, restart=False):
-        self.calls.append("reset")
-
-    def set_port_attr(self, ports=None, promiscuous=None, link_up=None, led_on=None, flow_ctrl=None, resolve=True,
-                      multicast=None, vxlan_fs=None):
-        self.calls.append("attr")
-
-    def clear_stats(self, ports=None, clear_global=True, clear_flow_stats=True, clear_latency_stats=True,
-                    clear_xstats=True):
-        self.calls.append("clear")
-
-    def push_remote(self, pcap_filename, ports=None, ipg_usec=None, speedup=1.0, count=1, duration=-1, is_dual=False,
-                    min_ipg_usec=None, force=False, src_mac_pcap=False, dst_mac_pcap=False):
-        stand_in.validate_type("pcap_filename", pcap_filename, str)
-        stand_in.validate_type("ipg_usec", ipg_usec, (int, float))
-        stand_in.validate_type("count", count, int)
-        self.calls.append((pcap_filename, ports, ipg_usec, count))
-
-    def wait_on_traffic(self, ports=None, timeout=None, rx_delay_ms=None):
-        self.calls.append("wait")
-
-    def get_stats(self, ports=None, sync_now=True):
-        return {1: {"opackets": 100, "ipackets": 0}, 0: {"opackets": 0, "ipackets": self.counted(self.seconds)}}
-
-    def connect(self):
-        pass
-
-    def disconnect(self):
-        self.calls.append("disconnect")
-
-    def sleep(self, seconds):
-        self.seconds += seconds
-
-
 class Sealed(unittest.TestCase):
     def run_with(self, counted):
-        client, said = Client(counted), io.StringIO()
+        client, said = stand_in.STLClient(counted), io.StringIO()
         clock = types.SimpleNamespace(sleep=client.sleep, monotonic=lambda: client.seconds)
         with mock.patch.object(sealed, "STLClient", lambda server: client), mock.patch.object(sealed, "time", clock), \
                 mock.patch.object(sys, "argv", ["sealed.py", "--pcap", "sealed.pcap", "--pps", "500000"]), \

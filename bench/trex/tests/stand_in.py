@@ -1,5 +1,5 @@
-"""Stand-ins for what the scripts use of TRex's Python library and of Scapy. They take the arguments that TRex v3.08 and
-Scapy take and no others, check their types as these do, and run a stream's instructions."""
+"""Stand-ins for what the scripts use of TRex's Python library and of Scapy. They take the arguments that these take and
+no others (real.py holds them against the library), check their types, and run a stream's instructions."""
 
 import ipaddress
 import os
@@ -124,13 +124,14 @@ class STLTXCont:
 
 
 class STLFlowLatencyStats:
-    def __init__(self, pg_id):
+    def __init__(self, pg_id, vxlan=False, ieee_1588=False):
         validate_type("pg_id", pg_id, int)
         self.pg_id = pg_id
 
 
 class STLVmFlowVar:
-    def __init__(self, name, init_value=None, min_value=0, max_value=255, size=4, step=1, op="inc"):
+    def __init__(self, name, init_value=None, min_value=0, max_value=255, size=4, step=1, op="inc", value_list=None,
+                 split_to_cores=True, next_var=None):
         validate_type("name", name, str)
         if size not in (1, 2, 4, 8) or op not in ("inc", "dec", "random"):
             raise TRexError("size %s, op %s" % (size, op))
@@ -183,7 +184,7 @@ class STLVmFixChecksumHw:
 
 
 class STLScVmRaw:
-    def __init__(self, list_of_commands=None, split_by_field=None, cache_size=None):
+    def __init__(self, list_of_commands=None, cache_size=None):
         self.commands = list_of_commands or []
 
 
@@ -254,17 +255,59 @@ def load(path, direction=0, port_id=0, **tunables):
     return streams
 
 
+class STLClient:
+    """TRex's client, with packets that are counted late: `counted` says how many of 100 have come out after so many
+    seconds. Its time goes by while one sleeps."""
+
+    def __init__(self, counted):
+        self.counted, self.seconds, self.calls = counted, 0.0, []
+
+    def reset(self, ports=None, restart=False):
+        self.calls.append("reset")
+
+    def set_port_attr(self, ports=None, promiscuous=None, link_up=None, led_on=None, flow_ctrl=None, multicast=None,
+                      vxlan_fs=None):
+        self.calls.append("attr")
+
+    def clear_stats(self, ports=None, clear_global=True, clear_flow_stats=True, clear_latency_stats=True,
+                    clear_xstats=True):
+        self.calls.append("clear")
+
+    def push_remote(self, pcap_filename, ports=None, ipg_usec=None, speedup=1.0, count=1, duration=-1, is_dual=False,
+                    min_ipg_usec=None, force=False, src_mac_pcap=False, dst_mac_pcap=False):
+        validate_type("pcap_filename", pcap_filename, str)
+        validate_type("ipg_usec", ipg_usec, (int, float))
+        validate_type("count", count, int)
+        self.calls.append((pcap_filename, ports, ipg_usec, count))
+
+    def wait_on_traffic(self, ports=None, timeout=None, rx_delay_ms=None):
+        self.calls.append("wait")
+
+    def get_stats(self, ports=None, sync_now=True):
+        return {1: {"opackets": 100, "ipackets": 0}, 0: {"opackets": 0, "ipackets": self.counted(self.seconds)}}
+
+    def connect(self):
+        self.calls.append("connect")
+
+    def disconnect(self, stop_traffic=True, release_ports=True):
+        self.calls.append("disconnect")
+
+    def sleep(self, seconds):
+        self.seconds += seconds
+
+
+STREAMS = (STLTXCont, STLFlowLatencyStats, STLVmFlowVar, STLVmWrFlowVar, STLVmWrMaskFlowVar, CTRexVmInsFixHwCs,
+           STLVmFixChecksumHw, STLScVmRaw, STLPktBuilder, STLStream)
+
+
 def install():
     """What the scripts import."""
     def module(name, **names):
         sys.modules[name] = types.ModuleType(name)
         sys.modules[name].__dict__.update(names)
 
-    streams = {kind.__name__: kind for kind in (
-        STLTXCont, STLFlowLatencyStats, STLVmFlowVar, STLVmWrFlowVar, STLVmWrMaskFlowVar, CTRexVmInsFixHwCs,
-        STLVmFixChecksumHw, STLScVmRaw, STLPktBuilder, STLStream)}
     module("trex_stl_lib")
-    module("trex_stl_lib.api", STLError=TRexError, **streams)
+    module("trex_stl_lib.api", STLError=TRexError, **{kind.__name__: kind for kind in STREAMS})
     module("trex")
     module("trex.stl")
     module("trex.stl.api", STLError=TRexError, STLClient=None)
