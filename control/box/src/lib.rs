@@ -17,6 +17,7 @@ pub mod observe;
 pub mod ports;
 #[cfg(feature = "dpdk")]
 pub mod reload;
+#[cfg(feature = "dpdk")]
 pub mod replay;
 pub mod resumption;
 #[cfg(feature = "dpdk")]
@@ -25,5 +26,7 @@ pub mod setup;
 pub mod status;
 #[cfg(feature = "dpdk")]
 pub mod tasks;
+#[cfg(feature = "dpdk")]
 pub mod watchdog;
+#[cfg(feature = "dpdk")]
 pub mod workers;
