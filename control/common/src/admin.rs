@@ -2,8 +2,10 @@
 //! others in `docs/openapi.json`, which a test holds against real answers.
 
 pub mod config;
+mod history;
 mod traced;
 
+pub use history::{History, Moment, Recent, Spread};
 pub use traced::{Line, Step, Traced, Watched};
 
 use serde::{Deserialize, Serialize};
