@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 30
 THREADS ?= $(shell echo $$((2 * $$(nproc))))
 DEBUG = $(or $(CARGO_TARGET_DIR),target)/debug
 
-.PHONY: all setup build test fmt house deps deny scripts lint unit loom fuzz disk e2e demo bench claims instructions rfc2544 avx512 secrets doc clean
+.PHONY: all setup build test fmt house deps deny scripts lint unit loom fuzz disk e2e page demo bench claims instructions rfc2544 avx512 secrets doc clean
 
 all: build
 
@@ -74,6 +74,12 @@ fuzz: setup
 e2e: setup
 	$(if $(SUDO),CARGO_TARGET_$(TRIPLE)_RUNNER="$(SUDO)") \
 		$(CARGO) test --workspace --locked --test e2e -- --test-threads=1 e2e_
+
+# The page of a box under traffic, in a browser without a screen: PDMV2_PAGE_DIR=DIR keeps the pictures.
+page:
+	@.ci/setup.sh page
+	$(if $(SUDO),CARGO_TARGET_$(TRIPLE)_RUNNER="$(SUDO)") \
+		$(CARGO) test --workspace --locked --test e2e -- --test-threads=1 --nocapture e2e_the_page
 
 # A registrar whose disk is full: mostly waiting, so that other things can run beside it.
 disk: setup

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building, testing and the demo need beside Rust: Debian 12 or later, Ubuntu 24.04 or later.
-# Does nothing when it is all there. Usage: .ci/setup.sh [build|test|bench]
+# Does nothing when it is all there. Usage: .ci/setup.sh [build|test|bench|page]
 set -eu
 
 what=${1:-test}
@@ -8,10 +8,13 @@ build="build-essential pkg-config libdpdk-dev dpdk libclang-dev clang libpcap-de
 run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod python3 lua5.4 etcd-server etcd-client prometheus nfdump pmacct"
 # Libraries that the AEAD benchmark compares with, and what counts instructions.
 peers="libssl-dev valgrind"
+# What the page is looked at with. Debian has it as a package, Ubuntu does not: the tests then take a Chromium that is there.
+browser="chromium-headless-shell fonts-dejavu-core"
 [ "$(uname -m)" != x86_64 ] || peers="$peers libipsec-mb-dev"
 case $what in
     build) packages=$build ;;
     bench) packages="$build $run $peers" ;;
+    page) packages="$build $run $browser" ;;
     *) packages="$build $run" ;;
 esac
 

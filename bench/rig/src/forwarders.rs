@@ -40,6 +40,8 @@ pub struct BoxConfig {
     pub inside: Option<&'static str>,
     /// The port of its metrics on every address of its namespace: that of the registrars' link too, where there is one.
     pub telemetry: Option<u16>,
+    /// Whether its page, and what else it answers, is there too.
+    pub admin: bool,
     /// Where each (key, nonce) is recorded.
     pub audit: Option<PathBuf>,
     /// `[forwarding]`, without its heading.
@@ -58,6 +60,7 @@ impl Default for BoxConfig {
             registrars: 1,
             inside: None,
             telemetry: None,
+            admin: false,
             audit: None,
             forwarding: String::new(),
             policies: "[[policy]]\nname = \"all\"\nmode = \"encrypted\"\n".to_owned(),
@@ -91,7 +94,7 @@ impl BoxConfig {
         }
         text += "[telemetry]\nlog_level = \"debug\"\n";
         if let Some(port) = self.telemetry {
-            let _ = writeln!(text, "listen = \"0.0.0.0:{port}\"\n");
+            let _ = writeln!(text, "listen = \"0.0.0.0:{port}\"\nadmin = {}\n", self.admin);
         }
         if let Some(audit) = &self.audit {
             let _ = writeln!(text, "[audit]\nfile = \"{}\"\n", audit.display());

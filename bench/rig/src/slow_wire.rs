@@ -98,6 +98,14 @@ impl SlowWire {
         self.tell(&format!("lose {n}")).map(drop)
     }
 
+    /// The same, of those from B to A.
+    ///
+    /// # Errors
+    /// The program has ended.
+    pub fn lose_answers(&mut self, n: u32) -> Result<()> {
+        self.tell(&format!("lose {n} back")).map(drop)
+    }
+
     /// From now on packets with a Destination Options header do not get through.
     ///
     /// # Errors

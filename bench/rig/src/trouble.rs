@@ -1,7 +1,7 @@
 //! `bench trouble CASE`: a trouble is made between two hosts, and what hosts, boxes and `pdmv2 decode` tell of it is shown
 //! beside what it is. The worked cases of `docs/diagnosing.md`.
 
-mod talk;
+pub mod talk;
 
 use crate::capture::Capturing;
 use crate::command;
@@ -22,6 +22,7 @@ use std::time::Duration;
 use talk::{Client, Server, Talk};
 
 const SOON: Duration = Duration::from_secs(20);
+const PORT: u16 = 5001;
 /// What all is like before the trouble begins, and what the slow ones become.
 const SERVER: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(40)];
 const EACH_WAY: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
@@ -119,8 +120,8 @@ pub fn observe(programs: &Programs, case: Case, time: Duration) -> Result<Seen> 
     }
     rig.connect(SOON)?;
     let capture = wire.capture(&rig)?;
-    let server = Server::start(&rig, SERVER[0])?;
-    let mut client = Client::new(&rig)?;
+    let server = Server::start(&rig, PORT, SERVER[0])?;
+    let mut client = Client::new(&rig, PORT)?;
     client.ask_for(time / 8, false)?;
     begin(case, &mut wire, inside.as_mut(), &server)?;
     client.ask_for(time * 7 / 8, true)?;

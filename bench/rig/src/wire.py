@@ -3,7 +3,7 @@
 
 Usage: wire.py A B. It is told on standard input what to do, says 'ok' to each line, and ends with its input:
   delay MICROSECONDS   each way, for frames that come from now on
-  lose N               of the UDP packets over IPv6 from A to B every Nth; 0: none
+  lose N [back]        of the UDP packets over IPv6 from A to B (back: from B to A) every Nth; 0: none
   refuse on|off        IPv6 packets whose first extension header is a Destination Options header
   count                how many of each it has not carried: 'ok LOST REFUSED'
   disturb PORT L D S   of the UDP packets to and from this port at the end of B, each way by itself, every Lth is lost, of the
@@ -70,6 +70,7 @@ class Wire:
             end.setblocking(False)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.delay, self.every, self.refuse = 0.0, 0, False
+        self.loses_from_a = True
         self.seen, self.lost, self.refused = 0, 0, 0
         self.disturbances = {}  # by port: from A, from B
         self.under_way = []  # (when it is due, its number, where to, the frame)
@@ -83,7 +84,7 @@ class Wire:
             self.refused += 1
             return False
         # The box's option stands in a header of its own in front: what follows is in that header's first octet.
-        if not from_a or UDP not in (protocol, frame[54] if protocol == DESTINATION_OPTIONS else None):
+        if from_a != self.loses_from_a or UDP not in (protocol, frame[54] if protocol == DESTINATION_OPTIONS else None):
             return True
         self.seen += 1
         if self.every and self.seen % self.every == 0:
@@ -118,7 +119,8 @@ class Wire:
         if word == "delay":
             self.delay = int(value) / 1e6
         elif word == "lose":
-            self.every, self.seen = int(value), 0
+            every, _, back = value.partition(" ")
+            self.every, self.seen, self.loses_from_a = int(every), 0, back != "back"
         elif word == "refuse":
             self.refuse = value == "on"
         elif word == "disturb":

@@ -7,7 +7,9 @@
 
 pub mod answering;
 pub mod flows;
+pub mod history;
 pub mod hours;
+pub mod page;
 pub mod query;
 pub mod rates;
 pub mod status;
@@ -32,7 +34,7 @@ use std::sync::atomic::AtomicBool;
 pub const OPENAPI: &str = include_str!("../../../docs/openapi.json");
 
 /// Every path that is answered. Who adds one routes it in [`router`] or [`alone`], and describes it in the document.
-pub const PATHS: [&str; 11] = [
+pub const PATHS: [&str; 12] = [
     "/v1/status",
     "/v1/policies",
     "/v1/policies/start",
@@ -41,6 +43,7 @@ pub const PATHS: [&str; 11] = [
     "/v1/reload",
     "/v1/flows",
     "/v1/histograms",
+    "/v1/history",
     "/v1/trace",
     "/v1/capture",
     "/v1/openapi.json",
@@ -64,11 +67,19 @@ pub struct World {
     pub stop: Arc<AtomicBool>,
 }
 
+impl World {
+    /// What the workers count, without what drivers and the control thread say.
+    fn counted(&self) -> Counts {
+        Counts::of(&self.workers, &self.shared.snapshots.rules())
+    }
+}
+
 /// The interface.
 #[derive(Clone)]
 pub struct Admin {
     world: Arc<World>,
     rates: Arc<Rates>,
+    history: Arc<history::Kept>,
     answering: Answering,
 }
 
@@ -76,7 +87,8 @@ impl Admin {
     /// Of this box.
     #[must_use]
     pub fn new(world: World) -> Self {
-        Self { world: Arc::new(world), rates: Arc::default(), answering: Answering::default() }
+        let (world, answering) = (Arc::new(world), Answering::default());
+        Self { world, rates: Arc::default(), history: Arc::default(), answering }
     }
 
     /// Keeps what rates are made of, as long as it is polled.
@@ -86,6 +98,16 @@ impl Admin {
         loop {
             tick.tick().await;
             self.rates.take(&self.world.workers);
+        }
+    }
+
+    /// Keeps what was measured when, as long as it is polled.
+    pub async fn keep_history(self) -> std::convert::Infallible {
+        let mut tick = tokio::time::interval(history::INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.history.take(&self.world.counted()).await;
         }
     }
 }
@@ -98,6 +120,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/pairs", get(pairs))
         .route("/v1/flows", get(flows))
         .route("/v1/histograms", get(histograms))
+        .route("/v1/history", get(history))
         .route("/v1/openapi.json", get(openapi))
         .with_state(admin)
 }
@@ -175,6 +198,15 @@ async fn histograms(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Re
     };
     let world = Arc::clone(&admin.world);
     admin.answering.large(move || status::histograms(&(world.counts)(), policy.as_deref())).await
+}
+
+async fn history(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let asked = match query::history(query.as_deref()) {
+        Ok(asked) => asked,
+        Err(wrong) => return failure(StatusCode::BAD_REQUEST, &wrong),
+    };
+    let (world, history) = (Arc::clone(&admin.world), Arc::clone(&admin.history));
+    admin.answering.large(move || history.answer(&world.counted(), &asked)).await
 }
 
 async fn flows(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {

@@ -2,8 +2,10 @@
 //! others in `docs/openapi.json`, which a test holds against real answers.
 
 pub mod config;
+mod history;
 mod traced;
 
+pub use history::{History, Moment, Recent, Spread};
 pub use traced::{Line, Step, Traced, Watched};
 
 use serde::{Deserialize, Serialize};
@@ -264,6 +266,18 @@ pub struct Policy {
     /// What was measured.
     #[serde(flatten)]
     pub measured: Measured,
+}
+
+impl AsRef<Measured> for Policy {
+    fn as_ref(&self) -> &Measured {
+        &self.measured
+    }
+}
+
+impl AsRef<Measured> for Pair {
+    fn as_ref(&self) -> &Measured {
+        &self.measured
+    }
 }
 
 /// `/v1/pairs`.

@@ -15,3 +15,4 @@ pub mod machine;
 pub mod metrics;
 pub mod private_file;
 pub mod state_file;
+pub mod units;

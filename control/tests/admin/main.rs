@@ -62,7 +62,7 @@ fn every_answer_is_as_described_and_tells_what_the_box_tells_at_its_end() {
             );
         }
     }
-    assert_eq!(json(&socket, "/v1/nothing", 404)["known"].as_array().map(Vec::len), Some(11));
+    assert_eq!(json(&socket, "/v1/nothing", 404)["known"].as_array().map(Vec::len), Some(12));
 
     let [status, policies] = ["/v1/status", "/v1/policies"].map(|path| json(&socket, path, 200));
     let flows = json(&socket, "/v1/flows?port=443&policy=all&protocol=udp&limit=4", 200);
@@ -210,6 +210,8 @@ fn the_socket_is_for_whom_the_configuration_names_and_http_only_when_it_says_so(
     let running = start(&site, false, &format!("[admin]\nsocket = \"run/box.sock\"\n{telemetry}"));
     assert_eq!((of(&socket).0, of(&site.path("run")).0), (0o600, 0o755));
     assert!(over_http("/v1/status").starts_with("HTTP/1.0 404") && over_http("/healthz").ends_with("ok\n"));
+    let page = over_http("/");
+    assert!(page.starts_with("HTTP/1.0 200") && page.contains("admin = true") && !page.contains("2001:db8"), "{page}");
     // As kill -9: what is left behind is in nobody's way.
     running.kill();
     assert!(socket.exists());
@@ -219,6 +221,9 @@ fn the_socket_is_for_whom_the_configuration_names_and_http_only_when_it_says_so(
     let running = start(&site, false, &more);
     assert_eq!(of(&socket), (0o660, group));
     assert!(over_http("/v1/status").contains("\"node\":\"a\""), "{}", over_http("/v1/status"));
+    wait_for("flows on the page", || over_http("/").contains("10 of 1,000 flows"));
+    let page = over_http("/?policy=all");
+    assert!(page.contains("<h1>a</h1>") && page.contains("content-security-policy: default-src 'none'"), "{page}");
     assert!(prints(&site, &["status", "--config", "a.toml"]).starts_with("a: up "));
     // Another box is not let in its place.
     let second = Command::new(programs::BOX).args(["run", "--config", "a.toml"]).current_dir(site.0.path()).output();

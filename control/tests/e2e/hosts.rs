@@ -94,3 +94,20 @@ pub fn retransmitted(rig: &Rig, side: Side) -> u64 {
     let mut pairs = names.split_whitespace().zip(values.split_whitespace());
     pairs.find(|(name, _)| *name == "RetransSegs").expect("RetransSegs").1.parse().expect("a number")
 }
+
+/// Status and body of what is answered on the loopback of a box's place; `None`: nobody answers.
+pub fn http(rig: &Rig, side: Side, port: u16, path: &str) -> Option<(u16, String)> {
+    // With HTTP/1.0 it comes in one piece, and the connection ends.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: box\r\n\r\n");
+    let ask = move || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(2 * PATIENCE))?;
+        stream.write_all(request.as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = rig.place(side).enter(ask).expect("namespace").ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}

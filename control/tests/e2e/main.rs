@@ -4,11 +4,13 @@
 #![expect(clippy::panic, reason = "the helpers of these tests are tests too")]
 
 mod boxes;
+mod browser;
 mod diagnosing;
 mod etcd_leader;
 mod faults;
 mod hosts;
 mod monitoring;
+mod page;
 mod path_mtu;
 mod registration;
 mod roll_over;

@@ -14,8 +14,6 @@ use rig::{Rig, Side};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 
 /// Of the boxes' metrics.
@@ -73,19 +71,7 @@ impl<'a> Prometheus<'a> {
 
     /// Status and body of an answer; `None`: nobody answers.
     fn get(&self, path: &str) -> Option<(u16, String)> {
-        // With HTTP/1.0 it comes in one piece, and the connection ends.
-        let request = format!("GET {path} HTTP/1.0\r\nHost: prometheus\r\n\r\n");
-        let ask = move || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(("127.0.0.1", PROMETHEUS))?;
-            stream.set_read_timeout(Some(SOON))?;
-            stream.write_all(request.as_bytes())?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            Ok(text)
-        };
-        let text = self.rig.place(Side::A).enter(ask).expect("namespace").ok()?;
-        let (head, body) = text.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        hosts::http(self.rig, Side::A, PROMETHEUS, path)
     }
 
     fn json(&self, path: &str) -> Result<Value, String> {

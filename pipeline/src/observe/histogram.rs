@@ -97,6 +97,19 @@ impl<'a> FromIterator<&'a Histogram> for Merged {
 }
 
 impl Merged {
+    /// What was counted since an earlier moment, when it was `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let buckets = self.buckets.iter().zip(&before.buckets).map(|(now, then)| now.saturating_sub(*then));
+        Self { buckets: buckets.collect(), sum_ns: self.sum_ns.wrapping_sub(before.sum_ns) }
+    }
+
+    /// Adds what another one has.
+    pub fn add(&mut self, other: &Self) {
+        self.buckets.iter_mut().zip(&other.buckets).for_each(|(sum, more)| *sum += more);
+        self.sum_ns = self.sum_ns.wrapping_add(other.sum_ns);
+    }
+
     /// How many times were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -169,6 +182,22 @@ mod tests {
             let (told, truth) = (merged.quantile(share).expect("samples"), sorted[rank - 1]);
             prop_assert!(told.abs_diff(truth) as f64 <= truth as f64 * 0.05 + 1.0, "{} for {}", told, truth);
         }
+    }
+
+    #[test]
+    fn what_was_counted_between_two_moments_is_their_difference() {
+        let histogram = Histogram::default();
+        let now = || [&histogram].into_iter().collect::<Merged>();
+        (0..100).for_each(|_| histogram.record(1_000_000));
+        let before = now();
+        (0..50).for_each(|_| histogram.record(64_000_000));
+        let between = now().since(&before);
+        assert_eq!((between.count(), between.mean_ns()), (50, 64_000_000));
+        assert!(between.quantile(0.01).expect("samples").abs_diff(64_000_000) < 2_000_000);
+        let mut both = before.clone();
+        both.add(&between);
+        assert_eq!(both, now());
+        assert_eq!(before.since(&now()).count(), 0, "nothing is less than nothing");
     }
 
     #[test]

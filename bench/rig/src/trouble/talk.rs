@@ -9,22 +9,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const PORT: u16 = 5001;
 /// An answer that is not there by then does not come.
 const PATIENCE: Duration = Duration::from_millis(400);
 /// Between an answer and the next request.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Host B's program: it answers each request after a time.
-pub(super) struct Server {
+/// Host B's program: it answers each request after a time. Gone when dropped.
+#[derive(Debug)]
+pub struct Server {
     takes_us: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    pub(super) fn start(rig: &Rig, takes: Duration) -> Result<Self> {
-        let socket = bound(rig, Side::B, PORT)?;
+    /// At this port.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub fn start(rig: &Rig, port: u16, takes: Duration) -> Result<Self> {
+        let socket = bound(rig, Side::B, port)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let takes_us = Arc::new(AtomicU64::new(takes.as_micros() as u64));
         let stop = Arc::new(AtomicBool::new(false));
@@ -42,7 +46,7 @@ impl Server {
     }
 
     /// So long from now on.
-    pub(super) fn takes(&self, time: Duration) {
+    pub fn takes(&self, time: Duration) {
         self.takes_us.store(time.as_micros() as u64, Ordering::Relaxed);
     }
 }
@@ -70,20 +74,28 @@ pub struct Talk {
 }
 
 /// Host A's program: one request after the other.
-pub(super) struct Client {
+#[derive(Debug)]
+pub struct Client {
     socket: UdpSocket,
     talk: Talk,
 }
 
 impl Client {
-    pub(super) fn new(rig: &Rig) -> Result<Self> {
+    /// Of the server at this port.
+    ///
+    /// # Errors
+    /// The host has no socket.
+    pub fn new(rig: &Rig, port: u16) -> Result<Self> {
         let socket = bound(rig, Side::A, 0)?;
-        socket.connect((Side::B.address(), PORT))?;
+        socket.connect((Side::B.address(), port))?;
         Ok(Self { socket, talk: Talk::default() })
     }
 
     /// For so long, and at least one; `trouble`: it has begun.
-    pub(super) fn ask_for(&mut self, time: Duration, trouble: bool) -> Result<()> {
+    ///
+    /// # Errors
+    /// The host cannot send.
+    pub fn ask_for(&mut self, time: Duration, trouble: bool) -> Result<()> {
         let start = Instant::now();
         loop {
             let took = ask(&self.socket, self.talk.sent)?;
@@ -97,7 +109,9 @@ impl Client {
         }
     }
 
-    pub(super) fn end(self) -> Talk {
+    /// What it saw.
+    #[must_use]
+    pub fn end(self) -> Talk {
         self.talk
     }
 }

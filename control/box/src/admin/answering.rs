@@ -33,22 +33,33 @@ impl Default for Answering {
 }
 
 impl Answering {
-    /// Makes an answer in a thread that may take its time. Whoever goes away while it waits for its turn costs nothing.
+    /// Makes an answer of JSON.
     pub async fn large<T: Serialize>(&self, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Response {
+        let made = |status, answer: Result<Vec<u8>, _>| answer.ok().map(|octets| Made { status, kind: JSON, octets });
+        self.make(move || match work() {
+            Ok(answer) => made(StatusCode::OK, serde_json::to_vec(&answer)),
+            Err(wrong) => made(StatusCode::BAD_REQUEST, serde_json::to_vec(&wrong)),
+        })
+        .await
+    }
+
+    /// Makes an answer in a thread that may take its time. Whoever goes away while it waits for its turn costs nothing. `None`
+    /// of the work is a defect.
+    pub async fn make(&self, work: impl FnOnce() -> Option<Made> + Send + 'static) -> Response {
         let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return busy() };
         let made = tokio::task::spawn_blocking(move || {
             // It is kept until the answer is made, also when nobody waits for it any more.
             let _turn = turn;
-            work().map(|answer| serde_json::to_vec(&answer))
+            work()
         });
         match made.await {
-            Ok(Ok(Ok(octets))) => self.hand_out(octets),
-            Ok(Err(wrong)) => failure(StatusCode::BAD_REQUEST, &wrong),
-            Ok(Ok(Err(_))) | Err(_) => defect(),
+            Ok(Some(made)) => self.hand_out(made),
+            Ok(None) | Err(_) => defect(),
         }
     }
 
-    fn hand_out(&self, octets: Vec<u8>) -> Response {
+    fn hand_out(&self, made: Made) -> Response {
+        let Made { status, kind, octets } = made;
         let Ok(weight) = u32::try_from(octets.len()) else { return busy() };
         let Ok(permit) = Arc::clone(&self.unread).try_acquire_many_owned(weight) else { return busy() };
         let len = octets.len().to_string();
@@ -56,9 +67,20 @@ impl Answering {
             let piece = unread.left.split_to(unread.left.len().min(PIECE));
             (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), unread))
         });
-        ([(header::CONTENT_TYPE, JSON), (header::CONTENT_LENGTH, len.as_str())], Body::from_stream(pieces))
-            .into_response()
+        let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_LENGTH, len.as_str())];
+        (status, headers, Body::from_stream(pieces)).into_response()
     }
+}
+
+/// A large answer.
+#[derive(Debug)]
+pub struct Made {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its content type.
+    pub kind: &'static str,
+    /// All of it.
+    pub octets: Vec<u8>,
 }
 
 /// What of an answer is still to be handed over; dropped when all of it is, or the reader has gone.

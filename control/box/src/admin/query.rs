@@ -74,11 +74,7 @@ pub fn flows(query: Option<&str>) -> Result<Flows, Failure> {
                 let remedy = "write a protocol's name or its number from 0 to 255";
                 asked.protocol = Some(protocol(&value).ok_or_else(|| wrong(&NAMES, remedy.into()))?);
             }
-            "sort" => {
-                let found = Sort::ALL.iter().find(|(name, _)| *name == value).map(|(_, sort)| *sort);
-                asked.sort =
-                    found.ok_or_else(|| wrong(&Sort::ALL.map(|(name, _)| name), "choose one that is known".into()))?;
-            }
+            "sort" => asked.sort = sort(&value)?,
             "order" => match value.as_str() {
                 "asc" => asked.ascending = true,
                 "desc" => asked.ascending = false,
@@ -129,6 +125,70 @@ pub fn start(query: Option<&str>) -> Result<(String, Option<u64>), Failure> {
 pub fn stop(query: Option<&str>) -> Result<String, Failure> {
     let missing = || failure("policy: it is not said which".to_owned(), "name one".to_owned(), &["policy"]);
     parameters(query, &["policy"])?.pop().map(|(_, value)| value).ok_or_else(missing)
+}
+
+/// Of whom, and since when.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct History {
+    /// Name of the policy. `None`: the whole box.
+    pub policy: Option<String>,
+    /// Only what is later than this, milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+/// The parameters of `/v1/history`.
+///
+/// # Errors
+/// As [`flows`].
+pub fn history(query: Option<&str>) -> Result<History, Failure> {
+    let mut asked = History::default();
+    for (name, value) in parameters(query, &["policy", "since"])? {
+        match name {
+            "policy" => asked.policy = Some(value),
+            _ => {
+                let remedy = "write milliseconds since 1970: the time_ms of the last moment that you have";
+                let wrong = || failure(format!("{name}: '{}' is no value of it", short(&value)), remedy.into(), &[]);
+                asked.since_ms = value.parse().map_err(|_| wrong())?;
+            }
+        }
+    }
+    Ok(asked)
+}
+
+/// What the page is to show.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// Name of the policy. `None`: the whole box.
+    pub policy: Option<String>,
+    /// What the flows are sorted by.
+    pub sort: Sort,
+    /// Without what a page that is shown already has.
+    pub live: bool,
+}
+
+/// The parameters of the page.
+///
+/// # Errors
+/// As [`flows`].
+pub fn page(query: Option<&str>) -> Result<Page, Failure> {
+    let mut asked = Page { policy: None, sort: Sort::ServerDelay, live: false };
+    for (name, value) in parameters(query, &["policy", "sort", "live"])? {
+        match name {
+            // What a form says for the whole box.
+            "policy" => asked.policy = Some(value).filter(|name| !name.is_empty()),
+            "sort" => asked.sort = sort(&value)?,
+            _ => asked.live = true,
+        }
+    }
+    Ok(asked)
+}
+
+fn sort(value: &str) -> Result<Sort, Failure> {
+    let found = Sort::ALL.iter().find(|(name, _)| *name == value).map(|(_, sort)| *sort);
+    found.ok_or_else(|| {
+        let error = format!("sort: '{}' is no value of it", short(value));
+        failure(error, "choose one that is known".into(), &Sort::ALL.map(|(name, _)| name))
+    })
 }
 
 /// No parameters.
@@ -195,6 +255,12 @@ mod tests {
         assert_eq!(flows(Some("protocol=132")).map(|asked| asked.protocol), Ok(Some(132)));
         assert_eq!(histograms(Some("policy=a")), Ok(Some("a".into())));
         assert_eq!((histograms(None), nothing(Some(""))), (Ok(None), Ok(())));
+        assert_eq!(history(None), Ok(History::default()));
+        let asked = History { policy: Some("my web".into()), since_ms: 12 };
+        assert_eq!(history(Some("since=12&policy=my+web")), Ok(asked));
+        assert_eq!(page(Some("policy=")), page(None));
+        let asked = Page { policy: Some("a&b".into()), sort: Sort::Loss, live: true };
+        assert_eq!(page(Some("policy=a%26b&sort=loss&live=1")), Ok(asked));
     }
 
     #[test]
@@ -219,6 +285,7 @@ mod tests {
         assert!(said("port=1&port=1").error.contains("twice"));
         assert!(said(&format!("{}=1", "x".repeat(5000))).error.len() < 100);
         assert!(nothing(Some("a=b")).is_err() && histograms(Some("limit=1")).is_err());
+        assert!(history(Some("since=-1")).is_err() && page(Some("sort=size")).is_err() && page(Some("q")).is_err());
     }
 
     proptest! {
@@ -226,7 +293,7 @@ mod tests {
         fn whatever_is_asked_gets_an_answer(query in ".{0,200}", value in ".{0,40}", which in 0usize..9) {
             let _ = flows(Some(&query));
             let _ = flows(Some(&format!("{}={value}", OF_FLOWS[which])));
-            let _ = histograms(Some(&query));
+            let _ = (histograms(Some(&query)), history(Some(&query)), page(Some(&query)));
             let (_, _) = (start(Some(&query)), stop(Some(&query)));
             let _ = start(Some(&format!("policy=a&for_seconds={value}")));
         }

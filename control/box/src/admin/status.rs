@@ -121,7 +121,7 @@ fn workers(counts: &Counts, interval: Option<&Interval>) -> Vec<Worker> {
     counts.workers.iter().enumerate().map(worker).collect()
 }
 
-fn quantiles(merged: &Merged) -> Quantiles {
+pub(super) fn quantiles(merged: &Merged) -> Quantiles {
     let of = |share| merged.quantile(share).unwrap_or_default();
     Quantiles {
         count: merged.count(),
@@ -181,27 +181,47 @@ pub fn pairs(counts: &Counts) -> Pairs {
     Pairs { pairs: counts.pairs.iter().map(pair).collect() }
 }
 
-/// `/v1/histograms`: of this policy, or of all and of the whole box.
-///
-/// # Errors
-/// There is no such policy.
-pub fn histograms(counts: &Counts, policy: Option<&str>) -> Result<Histograms, Failure> {
-    let shown = |policy: Option<&str>, of: &str, merged: &Merged| Histogram {
+fn histogram(policy: Option<&str>, of: &str, merged: &Merged) -> Histogram {
+    Histogram {
         policy: policy.map(str::to_owned),
         of: of.to_owned(),
         quantiles: quantiles(merged),
         sum_ns: merged.sum_ns(),
         buckets: merged.buckets().map(|(from_ns, below_ns, count)| Bucket { from_ns, below_ns, count }).collect(),
-    };
+    }
+}
+
+/// Round trip and server delay of the whole box.
+pub(super) fn of_box(counts: &Counts) -> [Histogram; 2] {
+    let workers = &counts.workers;
+    [
+        histogram(None, TIMES[0].0, &workers.iter().map(|w| &w.round_trip).collect()),
+        histogram(None, TIMES[1].0, &workers.iter().map(|w| &w.server_delay).collect()),
+    ]
+}
+
+/// The same of a policy.
+///
+/// # Errors
+/// There is no such policy.
+pub(super) fn of_policy(counts: &Counts, name: &str) -> Result<[Histogram; 2], Failure> {
+    let one = counts.policies.iter().find(|policy| policy.name == name);
+    let one = one.ok_or_else(|| none_of("policy", name, counts.policies.iter().map(|policy| policy.name.clone())))?;
+    Ok([TIMES[0], TIMES[1]].map(|(of, which)| histogram(Some(name), of, &one.sums.merged(which))))
+}
+
+/// `/v1/histograms`: of this policy, or of all and of the whole box.
+///
+/// # Errors
+/// There is no such policy.
+pub fn histograms(counts: &Counts, policy: Option<&str>) -> Result<Histograms, Failure> {
     let mut histograms = Vec::new();
     if policy.is_none() {
-        let workers = &counts.workers;
-        histograms.push(shown(None, TIMES[0].0, &workers.iter().map(|w| &w.round_trip).collect()));
-        histograms.push(shown(None, TIMES[1].0, &workers.iter().map(|w| &w.server_delay).collect()));
+        histograms.extend(of_box(counts));
     }
     let asked_for = |one: &&CountedPolicy| policy.is_none_or(|name| one.name == name);
     for one in counts.policies.iter().filter(asked_for) {
-        histograms.extend(TIMES.map(|(name, of)| shown(Some(&one.name), name, &one.sums.merged(of))));
+        histograms.extend(TIMES.map(|(name, of)| histogram(Some(&one.name), name, &one.sums.merged(of))));
     }
     match policy {
         Some(name) if histograms.is_empty() => {

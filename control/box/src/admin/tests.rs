@@ -26,13 +26,13 @@ fn tuple(n: u32) -> FiveTuple {
 }
 
 /// With so many flows, of which the one of number `n` was seen `n` milliseconds after the start.
-fn shared(flows: u32) -> Arc<Shared> {
+fn shared(flows: u32, first_policy: &str) -> Arc<Shared> {
     let named = |name: &str, port: u16| Policy {
         name: name.into(),
         ports: vec![(port, port)],
         ..Policy::everything(Mode::Clear)
     };
-    let policies = vec![named("web", 443), named("mail", 25)];
+    let policies = vec![named(first_policy, 443), named("mail", 25)];
     let lasting = Policy { lifetime_ns: Some(3600 * SECOND), ..named("lasting", 1) };
     let passing = Policy { outbound: OutboundAction::Pass, ..named("passing", 2) };
     let off = Policy { mode: Mode::Off, ..named("off", 3) };
@@ -54,8 +54,12 @@ fn shared(flows: u32) -> Arc<Shared> {
     Arc::new(shared)
 }
 
-fn admin(flows: u32) -> Admin {
-    let (shared, worker) = (shared(flows), Arc::new(WorkerCounters::new(0)));
+pub(super) fn admin(flows: u32) -> Admin {
+    admin_of(flows, "west", "web")
+}
+
+pub(super) fn admin_of(flows: u32, node: &'static str, first_policy: &str) -> Admin {
+    let (shared, worker) = (shared(flows, first_policy), Arc::new(WorkerCounters::new(0)));
     worker.outbound.received.add(10);
     worker.outbound.dropped[Reason::TxFull as usize].add(3);
     worker.bursts.add(1);
@@ -63,7 +67,7 @@ fn admin(flows: u32) -> Admin {
     let (of_counts, workers) = (Arc::clone(&shared), vec![worker]);
     let counted = workers.clone();
     let counts = move || Counts {
-        node: "west".into(),
+        node: node.into(),
         flows: FlowCounts { in_table: u64::from(flows), ..FlowCounts::default() },
         port_settings: vec![PortSettings::default(); 2],
         now_ns: 100 * SECOND,
@@ -87,7 +91,7 @@ async fn ask(admin: &Admin, request: Request<Body>) -> (StatusCode, Value) {
     (status, serde_json::from_slice(&octets).expect("JSON"))
 }
 
-async fn get(admin: &Admin, path: &str) -> (StatusCode, Value) {
+pub(super) async fn get(admin: &Admin, path: &str) -> (StatusCode, Value) {
     ask(admin, Request::get(path).body(Body::empty()).expect("a request")).await
 }
 

@@ -1,7 +1,7 @@
-//! `/metrics` for Prometheus and `/healthz`, and the admin interface, on a thread of its own. Which metrics:
+//! `/metrics` for Prometheus and `/healthz`, the admin interface and the page, on a thread of its own. Which metrics:
 //! [`figures`](super::figures). What else is answered: [`crate::admin`]. How connections are bounded: `http.rs`.
 
-use crate::admin::{self, Admin, World};
+use crate::admin::{self, Admin, World, page};
 use crate::observe::counts::Counts;
 use crate::observe::figures::BOOK;
 use anyhow::Context;
@@ -85,12 +85,9 @@ impl Listener {
         }
         let (stop, stopped) = oneshot::channel();
         let admin = Admin::new(world);
-        let mut app = Router::new()
-            .route("/metrics", get(move || async move { metrics(&source()) }))
-            .route("/healthz", get(|| async { "ok\n" }));
-        if self.admin_too {
-            app = app.merge(admin::router(admin.clone()));
-        }
+        let app = router(source, &admin, self.admin_too);
+        // What nobody can ask for is not kept.
+        let kept = self.admin_too || self.socket.is_some();
         let Self { runtime, tcp, socket, .. } = self;
         let thread = std::thread::Builder::new().name("telemetry".into()).spawn(move || {
             runtime.block_on(async {
@@ -113,6 +110,7 @@ impl Listener {
                     never = metrics => match never {},
                     never = answers => match never {},
                     never = admin.clone().keep_rates() => match never {},
+                    never = admin.clone().keep_history(), if kept => match never {},
                     _ = stopped => {}
                 }
             });
@@ -131,6 +129,18 @@ impl Drop for Server {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// What is answered at the telemetry address. Who talks to whom only where the configuration says so.
+fn router(source: Source, admin: &Admin, admin_too: bool) -> Router {
+    let app = Router::new()
+        .route("/metrics", get(move || async move { metrics(&source()) }))
+        .route("/healthz", get(|| async { "ok\n" }));
+    if admin_too {
+        app.merge(admin::router(admin.clone())).merge(page::router(admin.clone()))
+    } else {
+        app.merge(page::closed())
     }
 }
 
