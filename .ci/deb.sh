@@ -47,10 +47,7 @@ tree=$work/tree
 mkdir -p "$tree/bin" "$tree/etc" "$tree/completions" "$tree/man/pdmv2" "$tree/man/pdmv2-middlebox" "$tree/pdmv2-middlebox.service.d"
 umask 022
 cp -r configs/debian "$tree/debian"
-cp -r configs docs README.md "$tree"
-# Not beside them: debhelper would take it for the packages' own.
-mkdir "$tree/news"
-cp CHANGELOG.md "$tree/news"
+cp -r configs docs README.md CHANGELOG.md "$tree"
 rm -rf "$tree/configs/debian"
 chmod -R u=rwX,go=rX "$tree"
 install -m 755 "$bin/pdmv2" "$bin/pdmv2-middlebox" "$tree/bin"

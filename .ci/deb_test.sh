@@ -34,14 +34,14 @@ inside() {
     installed pdmv2.keys
     pdmv2 keygen --out /etc/pdmv2/pdmv2.keys --node name=box-a,side=client,prefix=2001:db8:a::/48 \
         --node name=box-b,side=server,prefix=2001:db8:b::/48 >/dev/null
-    installed 0000:3b:00.0
+    installed /etc/pdmv2/box.toml:
 
     echo "--- upgrade: configuration that was changed stays"
     echo '# changed by the operator' >>/etc/pdmv2/box.toml
     install -d -o pdmv2 -m 700 /var/lib/pdmv2
     install -o pdmv2 -m 600 /dev/null /var/lib/pdmv2/west.state
     dpkg --force-confold -i /debs/2/*.deb
-    installed 0000:3b:00.0
+    installed /etc/pdmv2/box.toml:
     grep -q '^# changed by the operator' /etc/pdmv2/box.toml || fail "the upgrade has overwritten box.toml"
     grep -q '^# a new default' /etc/pdmv2/box.toml.dpkg-dist || fail "the new example is not beside box.toml"
     [ "$(dpkg-query -W -f '${Version}' pdmv2)" = 2 ] || fail "the upgrade has not come"
@@ -60,8 +60,7 @@ inside() {
     rm -r /etc/pdmv2
     dpkg -i /debs/2/*.deb
     dpkg -P pdmv2 pdmv2-middlebox
-    # Where dpkg and its triggers keep their own.
-    rm -rf /debs /deb_test.sh /usr/sbin/policy-rc.d
+    rm -rf /debs /deb_test.sh
 }
 
 # In a mount namespace of its own: $1 is an empty directory, $2 has the packages.
@@ -70,6 +69,7 @@ in_a_copy() {
     mkdir "$1/upper" "$1/work" "$1/root"
     mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
     mount -t proc proc "$1/root/proc"
+    mount -t sysfs -o ro sysfs "$1/root/sys"
     mount -t tmpfs tmpfs "$1/root/run"
     mount --bind /dev/null "$1/root/dev/null" 2>/dev/null || mount --rbind /dev "$1/root/dev"
     mkdir "$1/root/debs"
@@ -84,8 +84,8 @@ in_a_copy() {
     find . -mindepth 1 | while read -r path; do
         case $path in
             ./var/lib/dpkg/* | ./var/cache/* | ./var/log/* | ./etc/passwd- | ./etc/group- | ./etc/shadow- | ./etc/gshadow-) continue ;;
-            # The lock, and what the C library keeps of libraries.
-            ./etc/.pwd.lock | ./etc/ld.so.cache | ./etc/subuid- | ./etc/subgid-) continue ;;
+            # Of this test; a lock, and what the C library keeps of libraries.
+            ./usr/sbin/policy-rc.d | ./etc/.pwd.lock | ./etc/ld.so.cache | ./etc/subuid- | ./etc/subgid-) continue ;;
         esac
         if [ -c "$path" ] && [ "$(stat -c %t:%T "$path")" = 0:0 ]; then
             echo "$path is gone"
@@ -143,17 +143,21 @@ trap 'exit 1' HUP INT TERM
 # Symbols for debuggers, and small packages, are most of the time, and nothing that is tested.
 export DEB_BUILD_OPTIONS=noautodbgsym DPKG_DEB="-Zgzip -z1"
 mkdir "$work/copy"
-for version in 1 2; do VERSION=$version "$here/deb.sh" "$1" "$work/$version" >/dev/null; done
-VERSION=1 "$here/deb.sh" "$1" "$work/again" >/dev/null
+for build in 1 again; do VERSION=1 "$here/deb.sh" "$1" "$work/$build" >/dev/null; done
 for deb in "$work"/1/*.deb; do
     cmp -s "$deb" "$work/again/${deb##*/}" || fail "${deb##*/}: the same programs make another package"
 done
 mkdir "$work/look"
 cp "$work"/1/*.deb "$work/look"
 contents "$work/look"
-# A later version whose example differs.
-dpkg-deb -R "$work"/2/pdmv2-middlebox_*.deb "$work/later"
-echo '# a new default' >>"$work/later/etc/pdmv2/box.toml"
-dpkg-deb --root-owner-group -Zgzip -z1 -b "$work/later" "$work"/2/pdmv2-middlebox_*.deb >/dev/null
+# A later version, whose example differs.
+mkdir "$work/2"
+for package in pdmv2 pdmv2-middlebox; do
+    dpkg-deb -R "$work/1/$package"_*.deb "$work/later"
+    sed -i 's/^Version: 1$/Version: 2/' "$work/later/DEBIAN/control"
+    [ "$package" = pdmv2 ] || echo '# a new default' >>"$work/later/etc/pdmv2/box.toml"
+    dpkg-deb --root-owner-group -Zgzip -z1 -b "$work/later" "$work/2/$package.deb" >/dev/null
+    rm -r "$work/later"
+done
 unshare --mount --propagation private "$here/deb_test.sh" --in-a-copy "$work/copy" "$work"
 echo "The packages are as they should be: contents, installation, upgrade, removal, purge."
