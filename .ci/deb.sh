@@ -2,7 +2,7 @@
 # Makes the packages pdmv2-middlebox and pdmv2 of programs that are built already: `make deb`. Nothing is compiled here.
 # What they hold is said in configs/debian; the same programs and commit make the same packages.
 #
-# Usage: .ci/deb.sh BIN OUT     BIN: directory with pdmv2 and pdmv2-middlebox; OUT: gets the .deb files
+# Usage: .ci/deb.sh BIN OUT     BIN: directory with pdmv2 and pdmv2-middlebox; OUT: gets the .deb files, OUT/dbgsym symbols
 #   VERSION      of the packages; default: Cargo.toml's and where in git it is, 0.1.0~git123.abcdef0 before the tag v0.1.0
 #   DPKG_DEB     options for dpkg-deb, default: -Zxz
 #   MAINTAINER   name and address, default: a place holder
@@ -83,8 +83,11 @@ if ! dpkg-buildpackage -b -us -uc >"$work/log" 2>&1; then
 fi
 # What dpkg-shlibdeps, dh_missing and the like think is worth saying.
 grep -i 'warning' "$work/log" >&2 || true
-rm -f "$out"/pdmv2_*.deb "$out"/pdmv2-middlebox_*.deb "$out"/pdmv2*-dbgsym_*.deb
+rm -rf "$out"/pdmv2_*.deb "$out"/pdmv2-middlebox_*.deb "$out/dbgsym"
 for package in "$work"/*.deb; do
-    cp "$package" "$out"
-    echo "$out/${package##*/}"
+    to=$out
+    # Symbols for debuggers: not what 'apt install *.deb' is to take.
+    case $package in *-dbgsym_*) to=$out/dbgsym && mkdir -p "$to" ;; esac
+    cp "$package" "$to"
+    echo "$to/${package##*/}"
 done

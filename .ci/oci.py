@@ -30,6 +30,8 @@ FILES = {
 BY_NAME = ["libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2"]
 # Made without anything in them. A configuration is mounted at the first.
 DIRECTORIES = {"etc/pdmv2": 0o755, "run/pdmv2": 0o755, "tmp": 0o1777, "var/lib/pdmv2": 0o700, "proc": 0o555, "sys": 0o555, "dev": 0o755}
+# DPDK's own files are in /var/run/dpdk.
+LINKS = {"lib": "usr/lib", "lib64": "usr/lib64", "var/run": "../run"}
 
 
 def loads(path):
@@ -41,7 +43,7 @@ def loads(path):
 
 
 def libraries(programs):
-    """Paths in the image, and where each comes from here."""
+    """Paths in the image, and what is there: octets, or where a link leads."""
     triple = subprocess.run(["dpkg-architecture", "-qDEB_HOST_MULTIARCH"], check=True, stdout=subprocess.PIPE, text=True)
     room = pathlib.Path("/usr/lib", triple.stdout.strip())
     drivers = sorted(room.glob("dpdk/pmds-*/*"))
@@ -49,14 +51,20 @@ def libraries(programs):
         sys.exit(f"{room}/dpdk: no drivers; apt-get install librte-meta-net librte-meta-bus librte-meta-mempool")
     # What libibverbs loads for mlx4 and mlx5.
     verbs = sorted(room.glob("libibverbs/*")) + sorted(pathlib.Path("/etc/libibverbs.d").glob("*"))
-    found = {}
-    for path in [*drivers, *verbs, *(room / name for name in BY_NAME if (room / name).exists())]:
-        found[str(path).lstrip("/")] = path
+    wanted = [*drivers, *verbs, *(room / name for name in BY_NAME if (room / name).exists())]
     for path in [*programs, *drivers, *verbs]:
-        for library in loads(path):
-            # /lib is /usr/lib on merged systems; in the image it is a link too.
-            found[re.sub(r"^/(lib|lib64)/", r"usr/\1/", library).lstrip("/")] = pathlib.Path(library)
-    return found
+        wanted += map(pathlib.Path, loads(path))
+    # A link stays one: a library that is there under two names would be loaded twice.
+    found = {}
+    while wanted:
+        path = wanted.pop()
+        # /lib is /usr/lib on merged systems; in the image it is a link too.
+        path = path.parent.resolve() / path.name
+        if path not in found:
+            found[path] = os.readlink(path) if path.is_symlink() else path.read_bytes()
+            if path.is_symlink():
+                wanted.append(path.parent / found[path])
+    return {str(path).lstrip("/"): what for path, what in found.items()}
 
 
 def tar(entries):
@@ -123,7 +131,6 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__.split("\n\n")[-1])
     debs = sorted(pathlib.Path(sys.argv[1]).glob("pdmv2*_*.deb"))
-    debs = [deb for deb in debs if "-dbgsym_" not in deb.name]
     if len(debs) != 2:
         sys.exit(f"{sys.argv[1]}: not the two packages: make deb")
     field = lambda name: subprocess.run(["dpkg-deb", "-f", debs[0], name], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
@@ -132,10 +139,10 @@ def main():
         tree = pathlib.Path(scratch)
         for deb in debs:
             subprocess.run(["dpkg-deb", "-x", deb, tree], check=True)
-        of_machine = [(name, 0o755, path.read_bytes()) for name, path in libraries([tree / p for p in PROGRAMS]).items()]
+        of_machine = [(name, 0o755, what) for name, what in libraries([tree / p for p in PROGRAMS]).items()]
         of_machine += [(name, 0o644, text.encode()) for name, text in FILES.items()]
         of_machine += [(name, mode, None) for name, mode in DIRECTORIES.items()]
-        of_machine += [(name, 0o777, f"usr/{name}") for name in ("lib", "lib64")]
+        of_machine += [(name, 0o777, target) for name, target in LINKS.items()]
         for entries in (of_machine, of_packages(tree)):
             layers.append(tar(entries))
     # Tags have no '~' and no '+'.
