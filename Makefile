@@ -122,10 +122,12 @@ secrets:
 
 # Packages for Debian and Ubuntu, in target/deb: of programs that are built already with BIN=DIR.
 deb: $(if $(BIN),,build)
+	@.ci/setup.sh deb
 	@.ci/deb.sh $(or $(BIN),target/release) target/deb
 
 # What is in them, and installing, upgrading and purging them in a copy of this machine: an overlay that is thrown away.
 deb-test: $(if $(BIN),,build)
+	@.ci/setup.sh deb
 	$(SUDO) .ci/deb_test.sh $(or $(BIN),target/release)
 
 # An OCI image of the packages, without a daemon; and that the box in it runs.
