@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 30
 THREADS ?= $(shell echo $$((2 * $$(nproc))))
 DEBUG = $(or $(CARGO_TARGET_DIR),target)/debug
 
-.PHONY: all setup build test fmt house deps deny scripts lint unit loom fuzz disk e2e page demo bench claims instructions rfc2544 avx512 secrets doc clean
+.PHONY: all setup build test fmt house deps deny scripts lint unit loom fuzz disk e2e page demo bench claims instructions rfc2544 avx512 secrets doc deb deb-test oci oci-test clean
 
 all: build
 
@@ -125,6 +125,23 @@ secrets:
 	@command -v valgrind >/dev/null || { echo "Install valgrind" >&2; exit 1; }
 	CARGO_TARGET_$(TRIPLE)_RUNNER="valgrind -q" \
 		$(CARGO) test --release --locked -p protocol -p pipeline --no-default-features --lib nothing_depends_on_secrets -- --nocapture
+
+# Packages for Debian and Ubuntu, in target/deb: of programs that are built already with BIN=DIR.
+deb: $(if $(BIN),,build)
+	@.ci/setup.sh deb
+	@.ci/deb.sh $(or $(BIN),target/release) target/deb
+
+# What is in them, and installing, upgrading and purging them in a copy of this machine: an overlay that is thrown away.
+deb-test: $(if $(BIN),,build)
+	@.ci/setup.sh deb
+	$(SUDO) .ci/deb_test.sh $(or $(BIN),target/release)
+
+# An OCI image of the packages, without a daemon; and that the box in it runs.
+oci: deb
+	@.ci/oci.py target/deb target/deb/pdmv2-middlebox.oci.tar
+
+oci-test: oci
+	$(SUDO) .ci/oci_test.py target/deb/pdmv2-middlebox.oci.tar
 
 clean:
 	$(CARGO) clean

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building, testing and the demo need beside Rust: Debian 12 or later, Ubuntu 24.04 or later.
-# Does nothing when it is all there. Usage: .ci/setup.sh [build|test|bench|page]
+# Does nothing when it is all there. Usage: .ci/setup.sh [build|deb|test|bench|page]
 set -eu
 
 what=${1:-test}
@@ -13,6 +13,7 @@ browser="chromium-headless-shell fonts-dejavu-core"
 [ "$(uname -m)" != x86_64 ] || peers="$peers libipsec-mb-dev"
 case $what in
     build) packages=$build ;;
+    deb) packages="$build debhelper" ;;
     bench) packages="$build $run $peers" ;;
     page) packages="$build $run $browser" ;;
     *) packages="$build $run" ;;
@@ -54,5 +55,5 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 for component in rustfmt clippy; do
-    [ "$what" = build ] || cargo "${component#rust}" --version >/dev/null 2>&1 || rustup component add "$component"
+    [ "$what" = build ] || [ "$what" = deb ] || cargo "${component#rust}" --version >/dev/null 2>&1 || rustup component add "$component"
 done

@@ -1,17 +1,19 @@
 //! The box: `run` between two ports, `replay` over captures.
 
+mod man;
+
 use anyhow::bail;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use middlebox::config::Config;
 use middlebox::ports::dpdk;
 use middlebox::ports::pci::Kernel;
 use middlebox::{assemble, replay};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A bump in the wire that gives every IPv6 flow encrypted performance metrics (PDMv2)
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "pdmv2-middlebox", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -23,7 +25,14 @@ enum Command {
     Run(RunArgs),
     /// Put captures through the box, without root, hugepages or hardware
     Replay(replay::ReplayArgs),
+    /// Man pages of these commands
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
+
+/// Where the pages lead on to.
+const SEE: &str = ".SH FILES\n/etc/pdmv2/box.toml, /usr/share/doc/pdmv2 (all of the documentation, in the package pdmv2).\n\
+    .SH \"SEE ALSO\"\n\\fBpdmv2\\-middlebox.toml\\fR(5), \\fBpdmv2\\fR(1)\n";
 
 #[derive(clap::Args)]
 struct RunArgs {
@@ -39,17 +48,26 @@ struct RunArgs {
 }
 
 fn main() -> ExitCode {
-    let command = Arguments::parse().command;
-    let (Command::Run(RunArgs { config: path, .. }) | Command::Replay(replay::ReplayArgs { config: path, .. })) =
-        &command;
-    let config = match Config::load(path) {
-        Ok(config) => config,
+    match Arguments::parse().command {
+        Command::Run(args) => with(&args.config, |config| run(&args, config)),
+        Command::Replay(args) => with(&args.config, |config| replay::run(&args, config)),
+        Command::Man(args) => ended(args.write(Arguments::command(), SEE)),
+    }
+}
+
+/// Does what was asked with the configuration at `path`, if that is one.
+fn with(path: &Path, what: impl FnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
+    match Config::load(path) {
+        Ok(config) => ended(what(config)),
         Err(errors) => {
             eprintln!("{errors}"); // each names its file and line
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    match start(&command, config) {
+    }
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pdmv2-middlebox: {error:#}");
@@ -58,22 +76,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(command: &Command, config: Config) -> anyhow::Result<()> {
-    match command {
-        Command::Run(args) => {
-            if args.check {
-                for warning in &config.warnings {
-                    eprintln!("warning: {warning}");
-                }
-                let problems = dpdk::examine(&config, &Kernel::default());
-                if !problems.is_empty() {
-                    bail!("{}", problems.join("\n"));
-                }
-                println!("{}: {} policies, no errors", args.config.display(), config.policies.len());
-                return Ok(());
-            }
-            assemble::run(config, &args.config, args.json)
-        }
-        Command::Replay(args) => replay::run(args, config),
+fn run(args: &RunArgs, config: Config) -> anyhow::Result<()> {
+    if !args.check {
+        return assemble::run(config, &args.config, args.json);
     }
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let problems = dpdk::examine(&config, &Kernel::default());
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
+    }
+    println!("{}: {} policies, no errors", args.config.display(), config.policies.len());
+    Ok(())
 }

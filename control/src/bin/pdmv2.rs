@@ -1,5 +1,7 @@
 //! Tools that need no DPDK: ask a running box, make key files, read captures, check vectors.
 
+mod man;
+
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use console::{capture, flows, policy, reload, status, top, trace};
@@ -10,7 +12,7 @@ use tools::{decode, keygen, pki, selftest, state_tool};
 
 /// Tools for PDMv2: ask a running box, make key files, read captures, check test vectors
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "pdmv2", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -54,7 +56,14 @@ enum Command {
         #[arg(value_parser = ["bash", "zsh", "fish"])]
         shell: String,
     },
+    /// Man pages of these commands
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
+
+/// Where the pages lead on to.
+const SEE: &str = ".SH FILES\n/etc/pdmv2, /usr/share/doc/pdmv2 (all of the documentation), /usr/share/pdmv2 (monitoring, Wireshark).\n\
+    .SH \"SEE ALSO\"\n\\fBpdmv2\\fR(1), \\fBpdmv2\\-middlebox\\fR(1), \\fBpdmv2\\-middlebox.toml\\fR(5)\n";
 
 fn main() -> ExitCode {
     let mut out = BufWriter::new(io::stdout().lock());
@@ -82,6 +91,7 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Capture(args) => capture::run(args, out)?,
         Command::Reload(args) => reload::run(args, out)?,
         Command::Completions { shell } => complete(shell, out)?,
+        Command::Man(args) => args.write(Arguments::command(), SEE)?,
         Command::Keygen(args) => keygen::run(args, out)?,
         Command::Pki(command) => pki::run(command, out)?,
         Command::Registrar(command) => command::run(command, out)?,
