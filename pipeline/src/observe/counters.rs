@@ -139,7 +139,7 @@ impl PolicyCounters {
 /// Everything one worker counts.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
-    /// Which worker it is: what it counts by policy stands at this place ([`Standing`](crate::state::rules::Standing)).
+    /// Which worker it is: what it counts by policy stands at this place ([`Standing`](crate::state::standing::Standing)).
     pub worker: usize,
     /// From inside to outside.
     pub outbound: DirectionCounters,

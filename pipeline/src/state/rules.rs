@@ -5,7 +5,7 @@
 //! it falls under as one word. Each rules' words are numbers of their own: that of an earlier rules is none of them, so
 //! whoever reads it looks the policy up anew, once (`Rules::policy_of`).
 //!
-//! Where [pairs of prefixes](crate::state::pairs) are named, the flows of a policy that one of them names are a [`Class`] of
+//! Where [pairs of prefixes](crate::state::pairs) are named, the flows of a policy that one of them names are a `Class` of
 //! their own, and the word stands for the class. So what is counted by pair costs a packet nothing: a policy's figures are the
 //! sums of its classes', and so are a pair's.
 
