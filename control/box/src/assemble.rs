@@ -56,7 +56,7 @@ pub fn run(mut config: Config, path: &Path, json: bool) -> anyhow::Result<()> {
     let opened = Opened::open(&config)?;
     let keys = KeySource::of(&config.node, config.registration.take(), config.keys.take(), setup::recorder(&config)?)?;
     let started = RunningBox::start(&config, opened, keys, &stop)?;
-    let reloading = Arc::new(Reloading::new(origin, Arc::clone(&started.shared), started.clock));
+    let reloading = Arc::new(Reloading::new(origin, Arc::clone(&started.shared), started.clock, listener.moves()));
     let reloads = hangups.reload(Arc::clone(&reloading));
     if let Err(error) = &reloads {
         tracing::error!(%error, "SIGHUP is not heard");

@@ -6,10 +6,11 @@
 mod fixed;
 
 use crate::config::Config;
+use crate::observe::telemetry::Moves;
 use crate::setup;
 use anyhow::Context;
 use common::admin::{Failure, Reloaded};
-use common::logging::{self, LogLevel};
+use common::logging::{self, Telemetry};
 use fixed::Fixed;
 use pipeline::ports::Clock;
 use pipeline::state::rules::PathConfig;
@@ -24,14 +25,14 @@ use std::thread::JoinHandle;
 pub struct Origin {
     path: PathBuf,
     fixed: Fixed,
-    log_level: LogLevel,
+    telemetry: Telemetry,
 }
 
 impl Origin {
     /// Of this configuration, read from this file.
     #[must_use]
     pub fn new(path: &Path, config: &Config) -> Self {
-        Self { path: path.to_owned(), fixed: Fixed::of(config), log_level: config.telemetry.log_level }
+        Self { path: path.to_owned(), fixed: Fixed::of(config), telemetry: config.telemetry }
     }
 }
 
@@ -41,15 +42,17 @@ pub struct Reloading {
     fixed: Fixed,
     shared: Arc<Shared>,
     now: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Has telemetry answer elsewhere.
+    moves: Moves,
     /// What is in force of that which the path does not hold. Held while a file is read and taken: one at a time.
-    log_level: Mutex<LogLevel>,
+    telemetry: Mutex<Telemetry>,
 }
 
 impl Reloading {
     /// For the box with this state, `clock` being its workers'.
-    pub fn new(origin: Origin, shared: Arc<Shared>, clock: impl Clock + Send + Sync + 'static) -> Self {
-        let Origin { path, fixed, log_level } = origin;
-        Self { path, fixed, shared, now: Box::new(move || clock.now_ns()), log_level: Mutex::new(log_level) }
+    pub fn new(origin: Origin, shared: Arc<Shared>, clock: impl Clock + Send + Sync + 'static, moves: Moves) -> Self {
+        let Origin { path, fixed, telemetry } = origin;
+        Self { path, fixed, shared, now: Box::new(move || clock.now_ns()), moves, telemetry: Mutex::new(telemetry) }
     }
 
     /// Reads the file, and puts in force what it says. It may take as long as a disk does.
@@ -57,8 +60,8 @@ impl Reloading {
     /// # Errors
     /// The file has errors, or a change that needs a restart; all is as it was.
     pub fn reload(&self) -> Result<Reloaded, Failure> {
-        let mut log_level = self.log_level.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self.take(&mut log_level);
+        let mut telemetry = self.telemetry.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = self.take(&mut telemetry);
         match &result {
             Ok(Reloaded { changed, warnings }) => {
                 warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -72,7 +75,7 @@ impl Reloading {
         result
     }
 
-    fn take(&self, log_level: &mut LogLevel) -> Result<Reloaded, Failure> {
+    fn take(&self, telemetry: &mut Telemetry) -> Result<Reloaded, Failure> {
         let failure =
             |error: String, remedy: &str, known: Vec<String>| Failure { error, remedy: remedy.to_owned(), known };
         let config = Config::load(&self.path)
@@ -84,18 +87,35 @@ impl Reloading {
             let remedy = "start the box again for these, or take them back and have it read again";
             return Err(failure(error, remedy, needs_restart.iter().map(ToString::to_string).collect()));
         }
+        let moved = self.move_telemetry(telemetry, &config.telemetry);
+        let mut changed = moved.map_err(|error| failure(format!("{error:#}"), "all stays as it was", Vec::new()))?;
         let before = self.shared.snapshots.rules();
         // The MTU is the port's, and no configuration's.
         let path = setup::path(&config, before.config.outside_mtu, (self.now)());
-        let mut changed = differences(&before.config, &path);
-        if !changed.is_empty() {
+        let of_path = differences(&before.config, &path);
+        if !of_path.is_empty() {
             self.shared.replace(path);
         }
-        if *log_level != config.telemetry.log_level && logging::set_level(config.telemetry.log_level) {
-            *log_level = config.telemetry.log_level;
+        changed.extend(of_path);
+        if telemetry.log_level != config.telemetry.log_level && logging::set_level(config.telemetry.log_level) {
+            telemetry.log_level = config.telemetry.log_level;
             changed.push("telemetry.log_level".to_owned());
         }
         Ok(Reloaded { changed, warnings: config.warnings.iter().map(ToString::to_string).collect() })
+    }
+}
+
+impl Reloading {
+    /// What may fail comes first: then nothing has changed.
+    fn move_telemetry(&self, before: &mut Telemetry, now: &Telemetry) -> anyhow::Result<Vec<String>> {
+        let compared =
+            [("telemetry.listen", before.listen == now.listen), ("telemetry.admin", before.admin == now.admin)];
+        let changed: Vec<_> = compared.iter().filter(|(_, same)| !same).map(|(name, _)| (*name).to_owned()).collect();
+        if !changed.is_empty() {
+            self.moves.to(now)?;
+            (before.listen, before.admin) = (now.listen, now.admin);
+        }
+        Ok(changed)
     }
 }
 

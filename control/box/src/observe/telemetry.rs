@@ -19,7 +19,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+
+/// An order is done within this.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Gives the present counts, or what is wrong with the box.
 pub type Source = Arc<dyn Fn() -> Counts + Send + Sync>;
@@ -33,10 +36,38 @@ pub struct Server {
 /// What is listened on; nobody is answered yet.
 pub struct Listener {
     runtime: tokio::runtime::Runtime,
-    tcp: Option<(tokio::net::TcpListener, SocketAddr)>,
+    /// As the configuration has it.
+    listen: Option<SocketAddr>,
+    tcp: Option<(std::net::TcpListener, SocketAddr)>,
     /// Whether the admin interface is there too.
     admin_too: bool,
     socket: Option<(tokio::net::UnixListener, Remove)>,
+    moves: (Moves, mpsc::UnboundedReceiver<Move>),
+}
+
+/// Where to answer from now on.
+struct Move {
+    listen: Option<SocketAddr>,
+    admin_too: bool,
+    done: std::sync::mpsc::SyncSender<anyhow::Result<()>>,
+}
+
+/// Has telemetry answer elsewhere while it goes on.
+#[derive(Clone)]
+pub struct Moves(mpsc::UnboundedSender<Move>);
+
+impl Moves {
+    /// From now on at this address, with the admin interface or without it. Who is being answered still is.
+    ///
+    /// # Errors
+    /// The address cannot be listened on: all is as it was.
+    pub fn to(&self, telemetry: &Telemetry) -> anyhow::Result<()> {
+        let (done, answer) = std::sync::mpsc::sync_channel(1);
+        let order = Move { listen: telemetry.listen, admin_too: telemetry.admin, done };
+        let gone = "telemetry has ended; start the box again";
+        self.0.send(order).ok().context(gone)?;
+        answer.recv_timeout(PATIENCE).context(gone)?
+    }
 }
 
 impl Listener {
@@ -50,11 +81,7 @@ impl Listener {
         let runtime = builder.enable_all().max_blocking_threads(1).build().context("cannot start telemetry")?;
         let within = runtime.enter();
         let tcp = telemetry.listen.map(|listen| {
-            let listener = runtime.block_on(tokio::net::TcpListener::bind(listen)).with_context(|| {
-                format!(
-                    "[telemetry] listen: cannot listen on {listen}; choose a free port, or an address of this machine"
-                )
-            })?;
+            let listener = runtime.block_on(bind(listen))?;
             let address = listener.local_addr().context("cannot start telemetry")?;
             anyhow::Ok((listener, address))
         });
@@ -66,7 +93,21 @@ impl Listener {
         });
         let (tcp, socket) = (tcp.transpose()?, socket.transpose()?);
         drop(within);
-        Ok(Self { runtime, tcp, admin_too: telemetry.admin, socket })
+        let (orders, taken) = mpsc::unbounded_channel();
+        Ok(Self {
+            runtime,
+            listen: telemetry.listen,
+            tcp,
+            admin_too: telemetry.admin,
+            socket,
+            moves: (Moves(orders), taken),
+        })
+    }
+
+    /// Has it answer elsewhere, once it does.
+    #[must_use]
+    pub fn moves(&self) -> Moves {
+        self.moves.0.clone()
     }
 
     /// Where it listens: the address, and the socket.
@@ -75,28 +116,18 @@ impl Listener {
         (self.tcp.as_ref().map(|(_, address)| *address), self.socket.as_ref().map(|(_, Remove(path))| path.as_path()))
     }
 
-    /// Answers, on a thread of its own; nobody, if nothing is listened on.
+    /// Answers, on a thread of its own.
     ///
     /// # Errors
     /// The system gives no thread.
     pub fn serve(self, source: Source, world: World) -> anyhow::Result<Server> {
-        if self.places() == (None, None) {
-            return Ok(Server { stop: None, thread: None });
-        }
         let (stop, stopped) = oneshot::channel();
         let admin = Admin::new(world);
-        let app = router(source, &admin, self.admin_too);
-        // What nobody can ask for is not kept.
-        let kept = self.admin_too || self.socket.is_some();
-        let Self { runtime, tcp, socket, .. } = self;
+        let Self { runtime, listen, tcp, admin_too, socket, moves: (_, moves) } = self;
+        let tcp = tcp.map(|(listener, _)| listener);
+        let there = Place { listen, tcp, admin_too, has_socket: socket.is_some() };
         let thread = std::thread::Builder::new().name("telemetry".into()).spawn(move || {
             runtime.block_on(async {
-                let metrics = async {
-                    match tcp {
-                        Some((listener, _)) => serving::http::serve(listener, app).await,
-                        None => pending().await,
-                    }
-                };
                 let answers = async {
                     match socket {
                         // The socket goes with the listener.
@@ -107,10 +138,9 @@ impl Listener {
                     }
                 };
                 tokio::select! {
-                    never = metrics => match never {},
+                    never = there.serve(source, &admin, moves) => match never {},
                     never = answers => match never {},
                     never = admin.clone().keep_rates() => match never {},
-                    never = admin.clone().keep_history(), if kept => match never {},
                     _ = stopped => {}
                 }
             });
@@ -118,6 +148,79 @@ impl Listener {
             runtime.shutdown_timeout(Duration::from_secs(5));
         })?;
         Ok(Server { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// Listens at an address.
+async fn bind(listen: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let listener = tokio::net::TcpListener::bind(listen).await.and_then(tokio::net::TcpListener::into_std);
+    listener.with_context(|| {
+        format!("[telemetry] listen: cannot listen on {listen}; choose a free port, or an address of this machine")
+    })
+}
+
+/// Where telemetry answers.
+struct Place {
+    /// As the configuration has it.
+    listen: Option<SocketAddr>,
+    tcp: Option<std::net::TcpListener>,
+    admin_too: bool,
+    /// Whether the admin interface is asked at a socket.
+    has_socket: bool,
+}
+
+impl Place {
+    /// Answers there, until it is to move, and then elsewhere.
+    async fn serve(
+        mut self,
+        source: Source,
+        admin: &Admin,
+        mut moves: mpsc::UnboundedReceiver<Move>,
+    ) -> std::convert::Infallible {
+        loop {
+            let Move { listen, admin_too, done } = self.answer(&source, admin, &mut moves).await;
+            let moved = self.go(listen).await;
+            if moved.is_ok() {
+                self.admin_too = admin_too;
+            }
+            let _ = done.try_send(moved); // who asked may have gone
+        }
+    }
+
+    /// Answers at this place, until there is an order to move. Then nobody is let in here any more.
+    async fn answer(&self, source: &Source, admin: &Admin, moves: &mut mpsc::UnboundedReceiver<Move>) -> Move {
+        let app = router(Arc::clone(source), admin, self.admin_too);
+        let listener = self.tcp.as_ref().map(|tcp| tcp.try_clone().and_then(tokio::net::TcpListener::from_std));
+        let answers = async {
+            match listener {
+                Some(Ok(listener)) => serving::http::serve(listener, app).await,
+                Some(Err(error)) => {
+                    tracing::error!(%error, "no telemetry");
+                    pending().await
+                }
+                None => pending().await,
+            }
+        };
+        // What nobody can ask for is not kept.
+        let kept = self.admin_too || self.has_socket;
+        tokio::select! {
+            never = answers => match never {},
+            never = admin.clone().keep_history(), if kept => match never {},
+            Some(order) = moves.recv() => order,
+        }
+    }
+
+    /// Listens at another address, if it is another. The old one is kept until that works.
+    async fn go(&mut self, listen: Option<SocketAddr>) -> anyhow::Result<()> {
+        if self.listen == listen {
+            return Ok(());
+        }
+        self.tcp = match listen {
+            Some(listen) => Some(bind(listen).await?),
+            None => None,
+        };
+        self.listen = listen;
+        Ok(())
     }
 }
 

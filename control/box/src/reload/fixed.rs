@@ -6,7 +6,6 @@ use crate::keys::connection::RegistrationSettings;
 use common::admin::config::Admin;
 use common::key_file::Node;
 use common::logging::LogFormat;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,7 +30,6 @@ pub struct Fixed {
     keys: Option<Keys>,
     key_log: Option<PathBuf>,
     registration: Option<RegistrationSettings>,
-    telemetry: (Option<SocketAddr>, bool),
     log_format: LogFormat,
     admin: Option<Admin>,
     export: export::Settings,
@@ -59,7 +57,6 @@ impl Fixed {
             }),
             key_log: config.key_log.clone(),
             registration: config.registration.clone(),
-            telemetry: (config.telemetry.listen, config.telemetry.admin),
             log_format: config.telemetry.log_format,
             admin: config.admin.clone(),
             export: config.export.clone(),
@@ -81,8 +78,6 @@ impl Fixed {
             ("keys", self.keys == other.keys),
             ("keys.log", self.key_log == other.key_log),
             ("registration", self.registration == other.registration),
-            ("telemetry.listen", self.telemetry.0 == other.telemetry.0),
-            ("telemetry.admin", self.telemetry.1 == other.telemetry.1),
             ("telemetry.log_format", self.log_format == other.log_format),
             ("admin", self.admin == other.admin),
             ("export", self.export == other.export),

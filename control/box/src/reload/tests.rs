@@ -1,4 +1,5 @@
 use super::*;
+use crate::observe::telemetry::Listener;
 use common::config::Checks;
 use pipeline::flow::table::{FlowTable, TableSize};
 use pipeline::state::snapshot::SnapshotCell;
@@ -24,7 +25,9 @@ impl Lab {
         let table = FlowTable::new(TableSize { capacity: 64, tombstones: 64 }, [1; 16]);
         let path = setup::path(&config, 1500, 5);
         let shared = Shared::new(path, table, SnapshotCell::default(), MasterKey::new([2; 32]), 1);
-        Self { dir, reloading: Reloading::new(origin, Arc::new(shared), || 7) }
+        // Telemetry that nobody has started: nothing can be ordered of it.
+        let moves = Listener::bind(&config.telemetry, None).expect("nothing is listened on").moves();
+        Self { dir, reloading: Reloading::new(origin, Arc::new(shared), || 7, moves) }
     }
 
     fn with(&self, text: &str) -> Result<Reloaded, Failure> {
@@ -76,6 +79,15 @@ fn a_file_with_errors_changes_nothing_and_all_of_them_are_said() {
 }
 
 #[test]
+fn telemetry_that_cannot_move_leaves_all_as_it_was() {
+    let lab = Lab::new(&format!("{BOX}{WEB}"));
+    let before = lab.version();
+    let refused = lab.with(&format!("{BOX}[telemetry]\nlisten = \"127.0.0.1:1\"\n")).expect_err("refused");
+    assert!(refused.error.contains("telemetry has ended"), "{refused:?}");
+    assert_eq!(lab.version(), before, "the policy is still there");
+}
+
+#[test]
 fn what_needs_a_restart_is_named_and_nothing_else_is_taken() {
     let lab = Lab::new(&format!("{BOX}{WEB}"));
     let before = lab.version();
@@ -85,7 +97,6 @@ fn what_needs_a_restart_is_named_and_nothing_else_is_taken() {
     for (more, name) in [
         ("[flow_table]\ncapacity = 128\n", "flow_table.capacity"),
         ("[flow_table]\ntombstones = 128\n", "flow_table.tombstones"),
-        ("[telemetry]\nlisten = \"127.0.0.1:1\"\n", "telemetry.listen"),
         ("[telemetry]\nlog_format = \"json\"\n", "telemetry.log_format"),
         ("[admin]\n", "admin"),
         ("[export]\njson = \"file:flows\"\n", "export"),
