@@ -79,10 +79,9 @@ STEPS = [
     ("give-own", "only an owner gives a flow away, and only once", "pipeline/src/outbound/owning.rs",
      [("if usize::from(flow.owner()) == self.index && is_due(flow.taken_over(), to) {", "{")], UNIT, "hand_over"),
     ("give-late", "a burst is sent before its flows are given away", "pipeline/src/worker.rs",
-     [("    let counters = &*worker.counters;\n    dispatch(counters, &counters.outbound, &mut HandOver::alone(), packets, "
-       "&mut outcomes, inside, outside);\n    worker.give_away(from);",
-       "    worker.give_away(from);\n    let counters = &*worker.counters;\n    dispatch(counters, &counters.outbound, "
-       "&mut HandOver::alone(), packets, &mut outcomes, inside, outside);")], UNIT, "hand_over"),
+     [("    let counters = &*worker.counters;\n    dispatch(counters, &counters.outbound, &mut HandOver::alone()",
+       "    worker.give_away(from);\n    let counters = &*worker.counters;\n    dispatch(counters, &counters.outbound, &mut HandOver::alone()"),
+      ("    }\n    worker.give_away(from);\n}", "    }\n}")], UNIT, "hand_over"),
     ("noted", "a flow whose packets were handed over leaves the lanes, so that its owner's own are noted", RECORD,
      [("held | if note == 0 { 0 } else { NOTED }", "held")], UNIT, "record::tests"),
     ("not-handed-on", "what was handed over is not handed on", "pipeline/src/outbound/mod.rs",
