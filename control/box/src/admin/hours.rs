@@ -32,13 +32,12 @@ pub fn start(world: &World, name: &str, seconds: Option<u64>) -> Result<Policy, 
 /// # Errors
 /// There is no such policy.
 pub fn stop(world: &World, name: &str) -> Result<Policy, Failure> {
-    let rule = rule(world, name)?;
-    set(world, &rule.name, Some((world.now)()))
+    set(world, name, Some((world.now)()))
 }
 
 fn set(world: &World, name: &str, end_ns: Option<u64>) -> Result<Policy, Failure> {
     if !world.shared.end_policy(name, end_ns) {
-        return Err(missing(world, name)); // it has gone meanwhile
+        return Err(missing(world, name));
     }
     let policy = policy_named(&(world.counts)(), name).ok_or_else(|| missing(world, name))?;
     match policy.ends_in_seconds {

@@ -1,8 +1,8 @@
 //! The `[[pair]]` tables.
 
-use common::config::reader::{self, Table};
+use super::policies::named_prefixes;
+use common::config::reader::Table;
 use common::config::report::{At, Report};
-use common::identity::{self, NAME_REMEDY};
 use pipeline::state::pairs::Pair;
 use pipeline::state::policies::Policy;
 use protocol::prefix::Prefix;
@@ -55,16 +55,7 @@ fn within(list: &[Prefix], of: &[Prefix]) -> bool {
 fn pair(mut table: Table<'_>, report: &mut Report<'_>) -> Option<At<Pair>> {
     let at = table.at;
     table.require("name", "name = \"…\": what counters call it", report);
-    let name = table.text("name", report);
-    if let Some(name) = name
-        && let Err(message) = identity::check_name(name.value)
-    {
-        report.error(name.at, message, NAME_REMEDY);
-    }
-    let mut prefixes = |key| {
-        if table.value(key).is_none() { Some(Vec::new()) } else { reader::prefixes(&mut table, key, report) }
-    };
-    let (inside, outside) = (prefixes("inside"), prefixes("outside"));
+    let (name, [inside, outside]) = named_prefixes(&mut table, report);
     table.finish(report);
     let (name, inside, outside) = (name?.value.to_owned(), inside?, outside?);
     if inside.is_empty() && outside.is_empty() {

@@ -5,6 +5,7 @@ use common::config::report::{At, Report};
 use common::identity;
 use common::identity::NAME_REMEDY;
 use pipeline::state::policies::{InboundAction, Mode, OnFailure, OutboundAction, Policy, ProtocolMatch};
+use protocol::prefix::Prefix;
 use protocol::wire::ipv6;
 use std::time::Duration;
 use toml::Spanned;
@@ -65,9 +66,11 @@ pub fn policies(root: &mut Table<'_>, report: &mut Report<'_>) -> Vec<Policy> {
     policies
 }
 
-fn policy(mut table: Table<'_>, report: &mut Report<'_>) -> Option<At<Policy>> {
-    let at = table.at;
-    table.require("name", "name = \"…\": what counters and messages call it", report);
+/// What policies and pairs have alike: a name, and prefixes of either side, none for every address.
+pub(super) fn named_prefixes<'t>(
+    table: &mut Table<'t>,
+    report: &mut Report<'_>,
+) -> (Option<At<&'t str>>, [Option<Vec<Prefix>>; 2]) {
     let name = table.text("name", report);
     if let Some(name) = name
         && let Err(message) = identity::check_name(name.value)
@@ -75,9 +78,16 @@ fn policy(mut table: Table<'_>, report: &mut Report<'_>) -> Option<At<Policy>> {
         report.error(name.at, message, NAME_REMEDY);
     }
     let mut prefixes = |key| {
-        if table.value(key).is_none() { Some(Vec::new()) } else { reader::prefixes(&mut table, key, report) }
+        if table.value(key).is_none() { Some(Vec::new()) } else { reader::prefixes(table, key, report) }
     };
-    let (inside, outside) = (prefixes("inside"), prefixes("outside"));
+    let sides = [prefixes("inside"), prefixes("outside")];
+    (name, sides)
+}
+
+fn policy(mut table: Table<'_>, report: &mut Report<'_>) -> Option<At<Policy>> {
+    let at = table.at;
+    table.require("name", "name = \"…\": what counters and messages call it", report);
+    let (name, [inside, outside]) = named_prefixes(&mut table, report);
     let protocol = protocol(&mut table, report);
     let ports = ports(&mut table, report);
     table.require("mode", "mode = \"encrypted\", \"clear\", \"pdm\" or \"off\"", report);
