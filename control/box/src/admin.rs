@@ -23,7 +23,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use common::admin::{Failure, Reloaded};
+use common::admin::{Failure, Reloaded, Successor};
 use pipeline::observe::counters::WorkerCounters;
 use pipeline::state::shared::Shared;
 use rates::Rates;
@@ -34,13 +34,14 @@ use std::sync::atomic::AtomicBool;
 pub const OPENAPI: &str = include_str!("../../../docs/openapi.json");
 
 /// Every path that is answered. Who adds one routes it in [`router`] or [`alone`], and describes it in the document.
-pub const PATHS: [&str; 12] = [
+pub const PATHS: [&str; 13] = [
     "/v1/status",
     "/v1/policies",
     "/v1/policies/start",
     "/v1/policies/stop",
     "/v1/pairs",
     "/v1/reload",
+    "/v1/take-over",
     "/v1/flows",
     "/v1/histograms",
     "/v1/history",
@@ -63,6 +64,8 @@ pub struct World {
     pub cores: Vec<usize>,
     /// Has the configuration read again.
     pub reload: Box<dyn Fn() -> Result<Reloaded, Failure> + Send + Sync>,
+    /// Has a process started that takes over from this one.
+    pub take_over: Box<dyn Fn() -> Result<Successor, Failure> + Send + Sync>,
     /// Whether the box ends: then nothing that takes time is gone on with.
     pub stop: Arc<AtomicBool>,
 }
@@ -133,7 +136,8 @@ pub fn alone(admin: Admin) -> Router {
         .route("/v1/capture", get(capture))
         .route("/v1/policies/start", post(start))
         .route("/v1/policies/stop", post(stop))
-        .route("/v1/reload", post(reload));
+        .route("/v1/reload", post(reload))
+        .route("/v1/take-over", post(take_over));
     router(admin.clone())
         .merge(own.with_state(admin))
         .fallback(nothing_there)
@@ -189,6 +193,14 @@ async fn reload(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respon
     }
     let world = Arc::clone(&admin.world);
     admin.answering.large(move || (world.reload)()).await
+}
+
+async fn take_over(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    if let Err(wrong) = query::nothing(query.as_deref()) {
+        return failure(StatusCode::BAD_REQUEST, &wrong);
+    }
+    let world = Arc::clone(&admin.world);
+    admin.answering.large(move || (world.take_over)()).await
 }
 
 async fn histograms(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {

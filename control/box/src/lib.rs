@@ -4,7 +4,7 @@
 //! `pipeline`) are started, and the control thread does its `tasks` until it is told to stop. [`keys`] come from a file or from
 //! a registrar; [`resumption`] notices when another may have them too. What is known of the box stands in `status` and in the
 //! workers' counters; [`observe`] makes figures of it, [`admin`] answers who asks, and [`export`] tells of flows. `replay` puts
-//! captures through the same path.
+//! captures through the same path. [`take_over`]: a new process comes in the place of the one that runs.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -24,6 +24,7 @@ pub mod resumption;
 pub mod setup;
 #[cfg(feature = "dpdk")]
 pub mod status;
+pub mod take_over;
 #[cfg(feature = "dpdk")]
 pub mod tasks;
 #[cfg(feature = "dpdk")]

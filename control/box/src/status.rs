@@ -1,7 +1,7 @@
 //! What the control thread knows of the box, for the thread that tells it: each figure is written by one task, and read at
 //! any time.
 
-use crate::observe::counts::{Counts, RegistrationCounts};
+use crate::observe::counts::{Counts, RegistrationCounts, TakeOverCounts};
 use crate::ports::link::LinkStatus;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +23,8 @@ pub struct Status {
     keys_expire: AtomicU64,
     /// Held for a copy only.
     links: Mutex<LinkStatus>,
+    /// Held for a copy only.
+    take_over: Mutex<TakeOverCounts>,
     /// Turns of the control thread.
     pub control_turns: AtomicU64,
     /// When each worker was last seen to make a turn. Held for a copy only.
@@ -51,6 +53,23 @@ impl Status {
         *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
     }
 
+    /// This process took over from that one, and nobody had the ports for so many nanoseconds.
+    pub fn took_over(&self, from: u32, gap_ns: u64) {
+        self.take_over.lock().unwrap_or_else(PoisonError::into_inner).from = Some((from, gap_ns as f64 / 1e9));
+    }
+
+    /// Another was to take over from this one, and did not.
+    pub fn take_over_failed(&self, why: &str) {
+        let mut take_over = self.take_over.lock().unwrap_or_else(PoisonError::into_inner);
+        take_over.failed += 1;
+        take_over.last_failure = Some(why.to_owned());
+    }
+
+    /// How often that was so.
+    pub fn take_overs_failed(&self) -> u64 {
+        self.take_over.lock().unwrap_or_else(PoisonError::into_inner).failed
+    }
+
     /// Puts all of it into the counts.
     pub fn fill(&self, counts: &mut Counts, uptime: Duration) {
         counts.generation = self.generation();
@@ -59,6 +78,7 @@ impl Status {
         counts.uptime_seconds = uptime.as_secs_f64();
         counts.flows.expired = self.expired.load(Relaxed);
         counts.flows.resynced = self.resynced.load(Relaxed);
+        counts.take_over = self.take_over.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let links = *self.links.lock().unwrap_or_else(PoisonError::into_inner);
         counts.link_follow = links.state.name();
         [counts.ports.inside.link, counts.ports.outside.link] = links.ports;

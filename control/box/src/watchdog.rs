@@ -45,13 +45,32 @@ impl Watchdog {
         let thread = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
             let mut watching = Watching::new(watched, sd_notify::watchdog_enabled(), Instant::now());
             tell(&[NotifyState::Ready]);
-            while stopped.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
-                watching.look(Instant::now(), &tell);
+            let ended = loop {
+                match stopped.recv_timeout(STEP) {
+                    Err(RecvTimeoutError::Timeout) => watching.look(Instant::now(), &tell),
+                    ended => break ended,
+                }
+            };
+            if ended.is_err() {
+                tell(&[NotifyState::Stopping]);
             }
-            tell(&[NotifyState::Stopping]);
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
+}
+
+impl Watchdog {
+    /// Ends without a word: the box goes on in another process, and is not stopping.
+    pub fn end_quietly(self) {
+        if let Some(stop) = &self.stop {
+            let _ = stop.send(()); // it has ended
+        }
+    }
+}
+
+/// From now on systemd hears that process of the box, and no longer this one.
+pub fn main_process_is(process: u32) {
+    tell(&[NotifyState::MainPid(process)]);
 }
 
 impl Drop for Watchdog {

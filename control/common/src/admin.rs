@@ -100,6 +100,32 @@ pub struct Status {
     pub interval_seconds: Option<f64>,
     /// How often it noticed that it was resumed from a snapshot.
     pub resumptions: u64,
+    /// Which process of the box this is, and how it came to its ports.
+    pub take_over: TakeOver,
+}
+
+/// Processes of one box, one in the place of another.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct TakeOver {
+    /// The id of the process that answers.
+    pub process: u32,
+    /// That of the process it took over from. `null`: it was started otherwise.
+    pub from_process: Option<u32>,
+    /// Seconds in which neither of the two had the ports.
+    pub gap_seconds: Option<f64>,
+    /// How often another process was to take over from this one, and did not.
+    pub failed: u64,
+    /// Why, the last time.
+    pub last_failure: Option<String>,
+}
+
+/// `/v1/take-over`: a process was started that is to take over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Successor {
+    /// Its id.
+    pub process: u32,
+    /// The id of the process that answers, which forwards until then.
+    pub from_process: u32,
 }
 
 /// The keys of a box.

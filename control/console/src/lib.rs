@@ -1,5 +1,5 @@
-//! What people ask a running box in the terminal: `pdmv2 status`, `policy`, `flows`, `top`, `trace`, `capture` and
-//! `reload`. They talk to its admin socket, and know nothing of the box but what it answers ([`common::admin`]).
+//! What people ask a running box in the terminal: `pdmv2 status`, `policy`, `flows`, `top`, `trace`, `capture`,
+//! `reload` and `upgrade`. They talk to its admin socket, and know nothing of the box but what it answers ([`common::admin`]).
 #![forbid(unsafe_code)]
 
 pub mod capture;
@@ -11,3 +11,4 @@ pub mod status;
 pub mod top;
 pub mod trace;
 pub mod units;
+pub mod upgrade;

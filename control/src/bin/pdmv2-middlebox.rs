@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use middlebox::config::Config;
 use middlebox::ports::dpdk;
 use middlebox::ports::pci::Kernel;
+use middlebox::assemble::Options;
 use middlebox::{assemble, replay};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ struct RunArgs {
     /// Print the counters as JSON when the box stops
     #[arg(long)]
     json: bool,
+    /// Take the ports over from the box that runs with this [admin] socket, if one does, and forward in its place
+    #[arg(long, conflicts_with = "check")]
+    take_over: bool,
 }
 
 fn main() -> ExitCode {
@@ -78,7 +82,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
 
 fn run(args: &RunArgs, config: Config) -> anyhow::Result<()> {
     if !args.check {
-        return assemble::run(config, &args.config, args.json);
+        return assemble::run(config, &args.config, Options { json: args.json, take_over: args.take_over });
     }
     for warning in &config.warnings {
         eprintln!("warning: {warning}");

@@ -4,7 +4,7 @@ mod man;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use console::{capture, flows, policy, reload, status, top, trace};
+use console::{capture, flows, policy, reload, status, top, trace, upgrade};
 use registrar::command::{self, RegistrarCommand};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -35,6 +35,8 @@ enum Command {
     Capture(capture::CaptureArgs),
     /// A running box reads its configuration again
     Reload(reload::ReloadArgs),
+    /// The program as it is installed now takes over from a running box, which forwards until then
+    Upgrade(upgrade::UpgradeArgs),
     /// Make a key file for boxes that run without a registrar
     Keygen(keygen::KeygenArgs),
     /// A certification authority for the lab, and the secrets of registrars
@@ -90,6 +92,7 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Trace(args) => trace::run(args, out)?,
         Command::Capture(args) => capture::run(args, out)?,
         Command::Reload(args) => reload::run(args, out)?,
+        Command::Upgrade(args) => upgrade::run(args, out)?,
         Command::Completions { shell } => complete(shell, out)?,
         Command::Man(args) => args.write(Arguments::command(), SEE)?,
         Command::Keygen(args) => keygen::run(args, out)?,

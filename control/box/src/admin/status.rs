@@ -5,7 +5,7 @@ use crate::observe::counts::{Counts, PortCounts};
 use crate::observe::sums::{CountedPair, CountedPolicy, Sums};
 use common::admin::{
     Bucket, Direction, Failure, FlowTable, Histogram, Histograms, Keys, Measured, Pair, Pairs, Policies, Policy, Port,
-    Quantiles, Rates, Registration, Status, Unmeasured, Worker,
+    Quantiles, Rates, Registration, Status, TakeOver, Unmeasured, Worker,
 };
 use pipeline::observe::counters::PolicyCounters;
 use pipeline::observe::histogram::{Histogram as Counted, Merged};
@@ -39,6 +39,13 @@ pub fn status(counts: &Counts, interval: Option<&Interval>) -> Status {
         },
         interval_seconds: interval.map(|interval| interval.seconds),
         resumptions: counts.resumptions.values().sum(),
+        take_over: TakeOver {
+            process: std::process::id(),
+            from_process: counts.take_over.from.map(|(process, _)| process),
+            gap_seconds: counts.take_over.from.map(|(_, gap)| gap),
+            failed: counts.take_over.failed,
+            last_failure: counts.take_over.last_failure.clone(),
+        },
     }
 }
 

@@ -104,6 +104,8 @@ pub struct Registration {
     process: Mutex<Process>,
     /// Says [`Process::number`] to the connection at hand.
     renewed: watch::Sender<u64>,
+    /// Whether the box's place at its registrars is left to another process of it.
+    away: watch::Sender<bool>,
     /// The newest key set that nobody has taken yet.
     next: Mutex<Option<ReceivedKeys>>,
     came: Condvar,
@@ -190,6 +192,20 @@ impl Registration {
     }
 }
 
+impl Registration {
+    /// Leaves the box's place at its registrars to another process, which takes over: the connection ends, and no other is
+    /// made until [`Registration::come_back`].
+    pub fn leave(&self) {
+        self.away.send_replace(true);
+    }
+
+    /// Registers again. To a registrar that has seen the other process meanwhile this one is new, and gets secrets that are
+    /// negotiated from then on.
+    pub fn come_back(&self) {
+        self.away.send_replace(false);
+    }
+}
+
 /// Readings of the clock that go into a name.
 const READINGS: usize = 64;
 
@@ -249,13 +265,22 @@ pub async fn run(
 
 async fn again_and_again(settings: &RegistrationSettings, registration: &Registration, tls: &Tls) {
     let mut renewed = registration.renewed.subscribe();
+    let mut away = registration.away.subscribe();
     let mut failures = 0;
     for registrar in settings.registrars.iter().cycle() {
+        if away.wait_for(|away| !away).await.is_err() {
+            return;
+        }
         let began = Instant::now();
         let number = *renewed.borrow_and_update();
         let result = tokio::select! {
             ended = once(settings, number, registration, tls, registrar) => ended,
             _ = renewed.changed() => Err(anyhow!("this is a new process from now on, which registers anew")),
+            _ = away.wait_for(|away| *away) => {
+                registration.set(false, Some("left to the process that takes over"));
+                tracing::info!("the registration is left to the process that takes over");
+                continue;
+            }
         };
         let why = result.map_or_else(|error| format!("{error:#}"), |()| "closed".to_owned());
         let was = registration.set(false, Some(&why));

@@ -77,6 +77,8 @@ pub struct FileKeys {
     max_age: Option<Duration>,
     state_dir: PathBuf,
     state: Option<StateFile>,
+    /// The state file is another process's, which takes over.
+    let_go: bool,
     /// Workers read it.
     pub cell: SnapshotCell,
     peers: Vec<PeerState>,
@@ -121,6 +123,7 @@ impl FileKeys {
             max_age: keys.max_age,
             state_dir: keys.state_dir,
             state: None,
+            let_go: false,
             cell: SnapshotCell::default(),
             peers,
             generation: None,
@@ -152,7 +155,8 @@ impl FileKeys {
         if self.state.is_none() {
             let state = StateFile::open(&self.state_dir, &self.file, &self.node)?;
             for peer in &self.peers {
-                peer.newest.store(state.opened(&peer.node.id).unwrap_or(0), Ordering::Relaxed);
+                // It may be a file that was let go of, and workers have gone on since.
+                peer.newest.fetch_max(state.opened(&peer.node.id).unwrap_or(0), Ordering::Relaxed);
             }
             self.state = Some(state);
             self.publish();
@@ -202,6 +206,22 @@ impl FileKeys {
         self.last_try = Instant::now();
         if let Err(error) = self.renew(cause.name()) {
             tracing::error!(%error, "{NO_KEYS}");
+        }
+    }
+
+    /// Lets go of the state file, for a process that takes over: that one takes the next generation. This one goes on under its
+    /// own, which is nobody else's, and takes no other.
+    pub fn let_go(&mut self) {
+        self.persist();
+        (self.state, self.let_go) = (None, true);
+    }
+
+    /// The other did not take over. Whatever generations it has taken stand in the file.
+    pub fn take_back(&mut self) {
+        self.let_go = false;
+        if let Err(error) = self.start() {
+            let stays = if self.generation.is_some() { "the present generation stays in use" } else { NO_KEYS };
+            tracing::error!(%error, "{stays}");
         }
     }
 
@@ -264,7 +284,8 @@ impl FileKeys {
             self.left = Some((cause, true));
             self.take_after(cause);
         }
-        let missing = self.state.is_none() || (self.seals && self.generation.is_none() && self.left.is_none());
+        let missing = !self.let_go
+            && (self.state.is_none() || (self.seals && self.generation.is_none() && self.left.is_none()));
         if missing
             && self.last_try.elapsed() >= RETRY
             && let Err(error) = self.start()

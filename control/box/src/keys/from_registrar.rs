@@ -59,6 +59,8 @@ pub struct RegisteredKeys {
     /// Since when there has been no registrar that has sent keys; `None`: there is one, or none has sent any yet.
     lost: Option<Instant>,
     out_of_touch: bool,
+    /// The registration is left to another process of the box, which takes over.
+    let_go: bool,
     requested: Option<Instant>,
     swept: (u64, u64),
     /// This box's id, and where secrets are written down.
@@ -108,6 +110,7 @@ impl RegisteredKeys {
             received: None,
             lost: None,
             out_of_touch: false,
+            let_go: false,
             requested: None,
             swept: (0, 0),
             recorder: Default::default(),
@@ -170,6 +173,23 @@ impl RegisteredKeys {
         );
     }
 
+    /// Leaves the registration to a process that takes over. This one goes on with the keys that it has, as one that has lost
+    /// its registrar; what the others seal under what it has not got it passes on without the option, from this moment: the
+    /// other acknowledges keys in the box's name.
+    pub fn let_go(&mut self, now: Instant) {
+        self.let_go = true;
+        self.registration.leave();
+        self.lost = now.checked_sub(OUT_OF_TOUCH).or(Some(now));
+        self.look_for_touch(now);
+    }
+
+    /// The other did not take over. The registrar takes this process for a new one, if it has seen the other: then nothing is
+    /// sealed until there is a generation that neither has sealed under.
+    pub fn take_back(&mut self) {
+        self.let_go = false;
+        self.registration.come_back();
+    }
+
     /// What has to be done all the time: taking new keys into use, ending those that expire.
     pub fn tick(&mut self, now: Instant) {
         if let Some(received) = self.registration.take() {
@@ -201,7 +221,7 @@ impl RegisteredKeys {
 
     /// Tells the workers when the box is out of touch, and when it has keys of a registrar again.
     fn look_for_touch(&mut self, now: Instant) {
-        let registered = self.registration.registered();
+        let registered = self.registration.registered() && !self.let_go;
         match &self.received {
             Some(received) if registered && received.registration == self.registration.registrations() => {
                 self.lost = None;

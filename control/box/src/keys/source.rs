@@ -111,6 +111,23 @@ impl KeySource {
         }
     }
 
+    /// Lets a process that takes over have what only one process of a box may have of the keys. This one goes on under what it
+    /// seals under at the moment, and under nothing new.
+    pub fn let_go(&mut self, now: Instant) {
+        match self {
+            Self::File(keys) => keys.let_go(),
+            Self::Registered(keys) => keys.let_go(now),
+        }
+    }
+
+    /// The other did not take over.
+    pub fn take_back(&mut self) {
+        match self {
+            Self::File(keys) => keys.take_back(),
+            Self::Registered(keys) => keys.take_back(),
+        }
+    }
+
     /// At the end: what a key file's state wants written down.
     pub fn persist(&mut self) {
         if let Self::File(keys) = self {

@@ -200,6 +200,17 @@ impl ExportCount {
     }
 }
 
+/// Processes of this box, one in the place of another.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct TakeOverCounts {
+    /// The process that this one took over from, and the seconds in which neither had the ports; `None`: it was started otherwise.
+    pub from: Option<(u32, f64)>,
+    /// How often another was to take over from this one, and did not.
+    pub failed: u64,
+    /// Why, the last time.
+    pub last_failure: Option<String>,
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -225,6 +236,8 @@ pub struct Counts {
     pub flows: Flows,
     /// How often the box noticed that it was resumed from a snapshot or is a clone, by cause.
     pub resumptions: BTreeMap<&'static str, u64>,
+    /// Take-overs.
+    pub take_over: TakeOverCounts,
     /// What is known of paths.
     pub path_mtu: PathMtu,
     /// What memory lies on.

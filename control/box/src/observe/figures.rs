@@ -488,6 +488,20 @@ const FIGURES: &[Row] = &[
     )
     .by(&["cause"])
     .json("resumptions.{cause}"),
+    Row::gauge(
+        "pdmv2_take_over_gap_seconds",
+        "seconds",
+        "For so long nobody had the ports when this process took over from another; 0: it was started otherwise.",
+        One(|c| c.take_over.from.map_or(0.0, |(_, gap)| gap).into()),
+    )
+    .json("take_over.gap_seconds"),
+    Row::counter(
+        "pdmv2_take_overs_failed_total",
+        "",
+        "Times that another process was to take over from this one, and did not.",
+        Count(|c| c.take_over.failed),
+    )
+    .json("take_over.failed"),
     // Packets that need more than an option.
     Row::counter(
         "pdmv2_mss_clamped_total",

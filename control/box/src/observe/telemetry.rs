@@ -2,6 +2,8 @@
 //! [`figures`](super::figures). What else is answered: [`crate::admin`]. How connections are bounded: `http.rs`.
 
 use crate::admin::{self, Admin, World, page};
+use crate::take_over::sockets::{Inherited, Own};
+use crate::take_over::talk::SharedSocket;
 use crate::observe::counts::Counts;
 use crate::observe::figures::BOOK;
 use anyhow::Context;
@@ -15,8 +17,11 @@ use registration::serving;
 use registration::serving::local::{self, Asked, Remove};
 use std::future::pending;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +47,12 @@ pub struct Listener {
     /// Whether the admin interface is there too.
     admin_too: bool,
     socket: Option<(tokio::net::UnixListener, Remove)>,
+    /// Where another process of this box may take over.
+    take_over: Option<(UnixListener, Remove)>,
+    /// All of them, for that process.
+    own: Own,
+    /// Whether it goes on with them.
+    left: Arc<AtomicBool>,
     moves: (Moves, mpsc::UnboundedReceiver<Move>),
 }
 
@@ -71,27 +82,46 @@ impl Moves {
 }
 
 impl Listener {
-    /// Listens. Before the program has other threads.
+    /// Listens, with those sockets of the process before that it would have to make otherwise. Before the program has other
+    /// threads.
     ///
     /// # Errors
     /// An address or a socket cannot be listened on.
-    pub fn bind(telemetry: &Telemetry, admin: Option<&common::admin::config::Admin>) -> anyhow::Result<Self> {
+    pub fn bind(
+        telemetry: &Telemetry,
+        admin: Option<&common::admin::config::Admin>,
+        inherited: &mut Inherited,
+    ) -> anyhow::Result<Self> {
         // One thread beside the first, for what takes its time.
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().max_blocking_threads(1).build().context("cannot start telemetry")?;
         let within = runtime.enter();
+        let own = Own::default();
         let tcp = telemetry.listen.map(|listen| {
-            let listener = runtime.block_on(bind(listen))?;
+            let listener = match inherited.telemetry(listen) {
+                Some(socket) => std::net::TcpListener::from(socket),
+                None => runtime.block_on(bind(listen))?,
+            };
             let address = listener.local_addr().context("cannot start telemetry")?;
+            own.put(SharedSocket::Telemetry(listen), listener.as_fd().try_clone_to_owned()?);
             anyhow::Ok((listener, address))
         });
         let socket = admin.map(|admin| {
             let common::admin::config::Access { mode, group } = &admin.access;
             let asked = Asked { setting: "[admin] socket", who: "box", mode: *mode, group: group.as_deref() };
-            let listener = local::listen(&admin.socket, &asked)?;
+            let listener = local(&admin.socket, &asked, inherited.admin(&admin.socket))?;
+            own.put(SharedSocket::Admin(admin.socket.clone()), listener.as_fd().try_clone_to_owned()?);
             anyhow::Ok((listener, Remove(admin.socket.clone())))
         });
-        let (tcp, socket) = (tcp.transpose()?, socket.transpose()?);
+        let take_over = admin.map(|admin| {
+            let place = crate::take_over::place(&admin.socket);
+            // Who takes over has the ports and the keys: the box's own user, and nobody of its group.
+            let asked = Asked { setting: "[admin] socket", who: "box", mode: 0o600, group: None };
+            let listener = local(&place, &asked, inherited.take_over(&place))?.into_std()?;
+            own.put(SharedSocket::TakeOver(place.clone()), listener.as_fd().try_clone_to_owned()?);
+            anyhow::Ok((listener, Remove(place)))
+        });
+        let (tcp, socket, take_over) = (tcp.transpose()?, socket.transpose()?, take_over.transpose()?);
         drop(within);
         let (orders, taken) = mpsc::unbounded_channel();
         Ok(Self {
@@ -100,6 +130,9 @@ impl Listener {
             tcp,
             admin_too: telemetry.admin,
             socket,
+            take_over,
+            own,
+            left: Arc::default(),
             moves: (Moves(orders), taken),
         })
     }
@@ -108,6 +141,22 @@ impl Listener {
     #[must_use]
     pub fn moves(&self) -> Moves {
         self.moves.0.clone()
+    }
+
+    /// Where another process may take over, and what it then goes on with; `None`: there is no admin interface beside which that
+    /// would be.
+    ///
+    /// # Errors
+    /// The system gives no more descriptors.
+    pub fn take_over(&self) -> std::io::Result<Option<(UnixListener, Own)>> {
+        let listener = self.take_over.as_ref().map(|(listener, _)| listener.try_clone()).transpose()?;
+        Ok(listener.map(|listener| (listener, self.own.clone())))
+    }
+
+    /// To be set when another process goes on with the sockets: they are not taken away at the end.
+    #[must_use]
+    pub fn left(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.left)
     }
 
     /// Where it listens: the address, and the socket.
@@ -123,17 +172,17 @@ impl Listener {
     pub fn serve(self, source: Source, world: World) -> anyhow::Result<Server> {
         let (stop, stopped) = oneshot::channel();
         let admin = Admin::new(world);
-        let Self { runtime, listen, tcp, admin_too, socket, moves: (_, moves) } = self;
+        let Self { runtime, listen, tcp, admin_too, socket, take_over, own, left, moves: (_, moves) } = self;
         let tcp = tcp.map(|(listener, _)| listener);
-        let there = Place { listen, tcp, admin_too, has_socket: socket.is_some() };
+        let there = Place { listen, tcp, admin_too, has_socket: socket.is_some(), own };
+        let (socket, remove) = socket.unzip();
+        // The sockets go with the listeners.
+        let remove = (remove, take_over);
         let thread = std::thread::Builder::new().name("telemetry".into()).spawn(move || {
             runtime.block_on(async {
                 let answers = async {
                     match socket {
-                        // The socket goes with the listener.
-                        Some((listener, _remove)) => {
-                            serving::http::serve_local(listener, admin::alone(admin.clone())).await
-                        }
+                        Some(listener) => serving::http::serve_local(listener, admin::alone(admin.clone())).await,
                         None => pending().await,
                     }
                 };
@@ -146,8 +195,23 @@ impl Listener {
             });
             // What is at work beside it has been told to stop.
             runtime.shutdown_timeout(Duration::from_secs(5));
+            if left.load(Ordering::Relaxed) {
+                // The names stay: the process that took over answers there.
+                std::mem::forget(remove);
+            }
         })?;
         Ok(Server { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// Listens at a socket of this machine, or goes on with this one, which has that name.
+fn local(place: &Path, asked: &Asked<'_>, inherited: Option<OwnedFd>) -> anyhow::Result<tokio::net::UnixListener> {
+    match inherited {
+        Some(socket) => {
+            local::give_as_asked(place, asked)?;
+            Ok(tokio::net::UnixListener::from_std(UnixListener::from(socket))?)
+        }
+        None => local::listen(place, asked),
     }
 }
 
@@ -167,6 +231,8 @@ struct Place {
     admin_too: bool,
     /// Whether the admin interface is asked at a socket.
     has_socket: bool,
+    /// For the process that takes over.
+    own: Own,
 }
 
 impl Place {
@@ -220,6 +286,10 @@ impl Place {
             None => None,
         };
         self.listen = listen;
+        match (listen, &self.tcp) {
+            (Some(listen), Some(tcp)) => self.own.put(SharedSocket::Telemetry(listen), tcp.as_fd().try_clone_to_owned()?),
+            _ => self.own.no_telemetry(),
+        }
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod ageing;
 pub mod exporting;
+pub mod handing_over;
 pub mod keys;
 pub mod links;
 pub mod paths;

@@ -29,7 +29,7 @@ pub struct Asked<'a> {
 /// Somebody answers there, or something else is in its place, or the permissions cannot be given.
 pub fn listen(path: &Path, asked: &Asked<'_>) -> anyhow::Result<UnixListener> {
     let (place, setting) = (path.display(), asked.setting);
-    let group = asked.group.map(|name| group_id(name).with_context(|| format!("{setting}: {place}"))).transpose()?;
+    let group = group_of(path, asked)?;
     match std::fs::symlink_metadata(path) {
         Ok(metadata) => {
             let socket = metadata.file_type().is_socket();
@@ -48,13 +48,32 @@ pub fn listen(path: &Path, asked: &Asked<'_>) -> anyhow::Result<UnixListener> {
     umask(before);
     let listener =
         listener.with_context(|| format!("{place}: cannot listen; make its directory, or correct {setting}"))?;
+    give_to(path, asked, group)?;
+    Ok(listener)
+}
+
+/// Gives a socket that is there the permissions that are asked for.
+///
+/// # Errors
+/// They cannot be given.
+pub fn give_as_asked(path: &Path, asked: &Asked<'_>) -> anyhow::Result<()> {
+    give_to(path, asked, group_of(path, asked)?)
+}
+
+fn group_of(path: &Path, asked: &Asked<'_>) -> anyhow::Result<Option<u32>> {
+    let group = asked.group.map(|name| group_id(name).with_context(|| format!("{}: {}", asked.setting, path.display())));
+    group.transpose()
+}
+
+fn give_to(path: &Path, asked: &Asked<'_>, group: Option<u32>) -> anyhow::Result<()> {
     give(path, asked.mode, group).with_context(|| {
         format!(
-            "{place}: cannot be given mode {:04o} and the group; choose one that this user is in, or correct {setting}",
-            asked.mode
+            "{}: cannot be given mode {:04o} and the group; choose one that this user is in, or correct {}",
+            path.display(),
+            asked.mode,
+            asked.setting
         )
-    })?;
-    Ok(listener)
+    })
 }
 
 /// `/run` is empty after each start of the machine. Whether it could be made shows when the socket is. Everybody may pass through it,
