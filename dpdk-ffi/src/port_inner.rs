@@ -61,7 +61,7 @@ impl PortInner {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|pool| pool.in_use() > 0)
     }
 
-    /// Stops and closes it. `false`: something of it may still be at work.
+    /// Stops and closes it. `false`: it is there still, and something of it may be at work.
     fn close(&self) -> bool {
         // SAFETY: the port exists, and its queues, which hold an Arc of this, are gone.
         if self.started.load(Ordering::Relaxed) && unsafe { sys::rte_eth_dev_stop(self.id) } < 0 {
@@ -75,7 +75,13 @@ impl PortInner {
             return false;
         }
         // SAFETY: as above, and it is stopped.
-        unsafe { sys::rte_eth_dev_close(self.id) >= 0 }
+        if unsafe { sys::rte_eth_dev_close(self.id) } < 0 {
+            // A driver that finds its device gone says so, and DPDK has let go of the port all the same.
+            self.eal.keep.store(true, Ordering::Relaxed);
+            // SAFETY: looks a number up.
+            return unsafe { sys::rte_eth_dev_is_valid_port(self.id) } == 0;
+        }
+        true
     }
 
     fn driver(&self) -> Option<String> {
