@@ -43,11 +43,8 @@ fn assert_told_of(rig: &Rig, side: Side) {
     assert_eq!(code, 200, "{status}");
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
     let ports = &status["ports"];
-    assert_eq!(
-        [&ports[0]["device_gone"], &ports[0]["link_up"], &ports[1]["device_gone"], &ports[1]["link_up"]],
-        [false, true, true, false],
-        "{ports}"
-    );
+    let seen = [&ports[0]["device_gone"], &ports[1]["device_gone"], &ports[1]["link_up"]];
+    assert_eq!(seen, [false, true, false], "{ports}");
     let (_, page) = http(rig, side, PORT, "/").expect("the page");
     assert!(page.contains("The device of the outside port is gone"), "{page}");
 }
