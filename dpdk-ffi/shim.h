@@ -1,6 +1,7 @@
 /* What bindgen reads: DPDK's headers, the functions of shim.c, and the constants that DPDK has as macros it cannot evaluate. */
 #include <stddef.h>
 #include <stdint.h>
+#include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>

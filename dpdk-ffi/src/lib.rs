@@ -5,6 +5,7 @@
 //! other functions are called by one thread at a time; every mbuf has one owner, which sends it or drops it, and DPDK's
 //! memory stays mapped while one is out.
 
+mod attach;
 mod configure;
 mod eal;
 mod error;

@@ -177,6 +177,12 @@ impl<State> Port<State> {
         removal::removed(self.inner.id)
     }
 
+    /// Whether the device is gone, as far as the driver can tell: what is read of it then means nothing.
+    #[must_use]
+    pub fn gone(&self) -> bool {
+        removal::gone(self.inner.id)
+    }
+
     /// Brings the link up or takes it down, where the driver can.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! What a port is to this process, whoever holds it: closed with the last of port and queues.
 
+use crate::attach::remove;
 use crate::eal::EalInner;
 use crate::error::{Error, check};
 use crate::mempool::Mempool;
+use crate::removal::Device;
 use crate::{removal, sys};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +21,8 @@ pub struct PortInner {
     started: AtomicBool,
     /// Every pool that the driver was ever given: it may take buffers out of them until the port is closed.
     pools: Mutex<Vec<Arc<Mempool>>>,
+    /// Whether it was closed, or could not be: then it is nobody's any more.
+    ended: bool,
     /// Keeps DPDK's memory.
     eal: Arc<EalInner>,
 }
@@ -26,7 +30,8 @@ pub struct PortInner {
 impl PortInner {
     pub fn new(id: u16, name: &str, eal: Arc<EalInner>) -> Self {
         removal::watch(id);
-        Self { id, name: name.to_owned(), started: AtomicBool::new(false), pools: Mutex::default(), eal }
+        let (started, pools) = (AtomicBool::new(false), Mutex::default());
+        Self { id, name: name.to_owned(), started, pools, ended: false, eal }
     }
 
     /// The name it was taken by.
@@ -56,7 +61,7 @@ impl PortInner {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|pool| pool.in_use() > 0)
     }
 
-    /// Stops and closes it. `false`: something of it may still be at work.
+    /// Stops and closes it. `false`: it is there still, and something of it may be at work.
     fn close(&self) -> bool {
         // SAFETY: the port exists, and its queues, which hold an Arc of this, are gone.
         if self.started.load(Ordering::Relaxed) && unsafe { sys::rte_eth_dev_stop(self.id) } < 0 {
@@ -70,7 +75,13 @@ impl PortInner {
             return false;
         }
         // SAFETY: as above, and it is stopped.
-        unsafe { sys::rte_eth_dev_close(self.id) >= 0 }
+        if unsafe { sys::rte_eth_dev_close(self.id) } < 0 {
+            // A driver that finds its device gone says so, and DPDK has let go of the port all the same.
+            self.eal.keep.store(true, Ordering::Relaxed);
+            // SAFETY: looks a number up.
+            return unsafe { sys::rte_eth_dev_is_valid_port(self.id) } == 0;
+        }
+        true
     }
 
     fn driver(&self) -> Option<String> {
@@ -86,15 +97,42 @@ impl PortInner {
     }
 }
 
+impl PortInner {
+    /// Closes it, which is done once. `detach`: and its device leaves this process, so that others may have it.
+    ///
+    /// # Errors
+    /// Another port is on the device; or the driver refuses: the port is lost to this process then.
+    pub fn end(&mut self, detach: bool) -> Result<(), Error> {
+        let eal = Arc::clone(&self.eal);
+        let mut taken = eal.taken();
+        let unable = |name: &str, what: String| Err(Error::Unable { port: name.to_owned(), what });
+        let device = if detach { removal::device_of(self.id) } else { None };
+        if let Some(device) = device.as_ref().filter(|device| removal::is_shared(&device.name, self.id)) {
+            return unable(
+                &self.name,
+                format!("another port in use is on its device {}; give that one up too", device.name),
+            );
+        }
+        self.ended = true;
+        removal::unwatch(self.id);
+        if !self.close() {
+            // It stays taken, and the memory stays.
+            eal.keep.store(true, Ordering::Relaxed);
+            return unable(&self.name, "its driver does not close it; end this process to be rid of it".to_owned());
+        }
+        taken.retain(|&id| id != self.id);
+        match device {
+            Some(Device { bus, name }) => remove(&self.name, &bus, &name),
+            None if detach => unable(&self.name, "DPDK does not say what device it is on".to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Drop for PortInner {
     fn drop(&mut self) {
-        let mut taken = self.eal.taken();
-        removal::unwatch(self.id);
-        if self.close() {
-            taken.retain(|&id| id != self.id);
-        } else {
-            // It stays taken, and the memory stays.
-            self.eal.keep.store(true, Ordering::Relaxed);
+        if !self.ended {
+            let _ = self.end(false);
         }
     }
 }

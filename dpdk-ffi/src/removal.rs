@@ -29,7 +29,7 @@ pub(crate) fn listen() {
 pub(crate) fn watch(port: u16) {
     flag(port, false);
     if let Some(device) = device_of(port) {
-        watched().push((device, port));
+        watched().push((device.name, port));
     }
     let event = sys::rte_eth_event_type_RTE_ETH_EVENT_INTR_RMV;
     // SAFETY: the port exists; the callback is a function of this program and its argument is not used. As above.
@@ -41,11 +41,20 @@ pub(crate) fn unwatch(port: u16) {
     watched().retain(|&(_, watched)| watched != port);
 }
 
+/// Whether another port than this one is in use on this device.
+pub(crate) fn is_shared(device: &str, port: u16) -> bool {
+    watched().iter().any(|(name, other)| name == device && *other != port)
+}
+
 /// Whether this port's device is gone or asked back.
 pub(crate) fn removed(port: u16) -> bool {
-    let asked = ASKED_BACK.get(usize::from(port)).is_some_and(|flag| flag.load(Ordering::Relaxed));
+    ASKED_BACK.get(usize::from(port)).is_some_and(|flag| flag.load(Ordering::Relaxed)) || gone(port)
+}
+
+/// Whether it is gone: nothing that is read of it means anything.
+pub(crate) fn gone(port: u16) -> bool {
     // SAFETY: the port exists. Drivers that cannot tell say that it is there.
-    asked || unsafe { sys::rte_eth_dev_is_removed(port) } == 1
+    unsafe { sys::rte_eth_dev_is_removed(port) == 1 }
 }
 
 fn flag(port: u16, asked: bool) {
@@ -54,17 +63,27 @@ fn flag(port: u16, asked: bool) {
     }
 }
 
-/// The device a port is on, as its bus names it.
-fn device_of(port: u16) -> Option<String> {
+/// What a port is on.
+pub(crate) struct Device {
+    /// The bus, by DPDK's name.
+    pub bus: String,
+    /// As the bus names it.
+    pub name: String,
+}
+
+/// The device a port is on.
+pub(crate) fn device_of(port: u16) -> Option<Device> {
     let mut info = sys::rte_eth_dev_info::default();
-    // SAFETY: the port exists; the answer's place is of its type; a device's name is a terminated string that lives as long
-    // as the device, and is copied here.
+    // SAFETY: a string of DPDK's that lives as long as the device, and is copied here.
+    let text =
+        |text: *const c_char| unsafe { (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned()) };
+    // SAFETY: the port exists; the answer's place is of its type; a device has a bus, which is there for good.
     unsafe {
         if sys::rte_eth_dev_info_get(port, &raw mut info) < 0 || info.device.is_null() {
             return None;
         }
-        let name = sys::rte_dev_name(info.device);
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+        let bus = text(sys::rte_bus_name(sys::rte_dev_bus(info.device)))?;
+        Some(Device { bus, name: text(sys::rte_dev_name(info.device))? })
     }
 }
 

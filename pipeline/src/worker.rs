@@ -3,7 +3,8 @@
 
 use crate::observe::counters::{DirectionCounters, Outcome, WorkerCounters};
 use crate::observe::reasons::Reason;
-use crate::ports::{BURST, Clock, PortQueue};
+use crate::ports::lending::{Borrower, Queues};
+use crate::ports::{BURST, Clock, Nowhere, PortQueue};
 use crate::state::hand_over::HandOver;
 use crate::state::worker::Worker;
 use crate::watching::Way;
@@ -32,6 +33,9 @@ const NAP: Duration = Duration::from_micros(50);
 /// Attempts to hand packets to a port whose queue is full. Bounded: a port that is down must not hold up the other.
 const TX_ATTEMPTS: usize = 64;
 
+/// A worker without ports looks for them, and at what others hand over, after this time.
+const WAIT: Duration = Duration::from_micros(200);
+
 /// Polls both ports until `stop`. Then everything taken from them has been sent or counted as dropped, but for what another
 /// worker has taken over, which does the same; and so has everything that others had handed over, but for what comes later and
 /// is dealt with by them. Nobody waits for anybody, and nothing is dealt with twice.
@@ -44,8 +48,44 @@ pub fn run<Q: PortQueue>(
     idle: Idle,
     stop: &AtomicBool,
 ) {
+    turn_until(worker, side, inside, outside, clock, idle, || stop.load(Ordering::Relaxed));
+    leave(worker, side, inside, outside, clock);
+}
+
+/// The same with queues that are lent: they are handed back at a burst's boundary when they are called in, with everything sent or
+/// counted that was taken from them, and the worker waits for others. Meanwhile it goes on making turns, and drops what other
+/// workers hand over, since there is no port to send it to.
+pub fn run_lent<Q: PortQueue>(
+    worker: &mut Worker,
+    side: &mut HandOver<Q::Packet>,
+    queues: &mut Borrower<Q>,
+    clock: &impl Clock,
+    idle: Idle,
+    stop: &AtomicBool,
+) {
+    while let Some([mut inside, mut outside]) = wait_for_ports(worker, side, queues, clock, stop) {
+        let until = || stop.load(Ordering::Relaxed) || queues.is_called_in();
+        turn_until(worker, side, &mut inside, &mut outside, clock, idle, until);
+        if stop.load(Ordering::Relaxed) {
+            return leave(worker, side, &mut inside, &mut outside, clock);
+        }
+        queues.hand_back([inside, outside]);
+    }
+    let (mut inside, mut outside) = (Nowhere::new(), Nowhere::new());
+    leave(worker, side, &mut inside, &mut outside, clock);
+}
+
+fn turn_until<Q: PortQueue>(
+    worker: &mut Worker,
+    side: &mut HandOver<Q::Packet>,
+    inside: &mut Q,
+    outside: &mut Q,
+    clock: &impl Clock,
+    idle: Idle,
+    until: impl Fn() -> bool,
+) {
     let mut empty = 0u32;
-    while !stop.load(Ordering::Relaxed) {
+    while !until() {
         // What was handed over is older than what is in the port's queue.
         let moved = turn_taken(worker, side, inside, outside, clock)
             | turn_outbound_among(worker, side, inside, outside, clock)
@@ -64,7 +104,29 @@ pub fn run<Q: PortQueue>(
             Idle::Sleep => std::thread::sleep(NAP),
         }
     }
-    leave(worker, side, inside, outside, clock);
+}
+
+/// `None`: it is to stop.
+#[cold]
+fn wait_for_ports<Q: PortQueue>(
+    worker: &mut Worker,
+    side: &mut HandOver<Q::Packet>,
+    queues: &mut Borrower<Q>,
+    clock: &impl Clock,
+    stop: &AtomicBool,
+) -> Option<Queues<Q>> {
+    let (mut inside, mut outside) = (Nowhere::new(), Nowhere::new());
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(queues) = queues.take() {
+            return Some(queues);
+        }
+        if !turn_taken(worker, side, &mut inside, &mut outside, clock) {
+            worker.counters.empty_polls.add(1);
+            worker.idle();
+            std::thread::sleep(WAIT);
+        }
+    }
+    None
 }
 
 /// One burst from the inside port, of a worker that has no others beside it. `false`: nothing had arrived.

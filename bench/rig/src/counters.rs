@@ -78,11 +78,12 @@ pub fn contradictions(name: &str, counters: &Counters) -> Vec<String> {
         );
         equal(
             format!("{direction}: received = what port {from} received"),
-            received,
+            received + get(&format!("/ports/{from}/discarded")),
             get(&format!("/ports/{from}/rx_packets")),
         );
         let sent = get(&at("forwarded")) - too_big + get(&format!("/{other}/too_big"));
-        equal(format!("{direction}: forwarded = what port {to} sent"), sent, get(&format!("/ports/{to}/tx_packets")));
+        let taken = ["tx_packets", "tx_errors"].map(|what| get(&format!("/ports/{to}/{what}")));
+        equal(format!("{direction}: forwarded = what port {to} sent"), sent, taken.iter().sum());
     }
     found
 }

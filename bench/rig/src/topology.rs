@@ -66,15 +66,32 @@ impl Rig {
             // The kernel must not speak on the wire.
             namespace.sysctl(&["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"])?;
         }
-        let [a, b] = &rig.boxes;
+        rig.lay_wire()?;
+        Ok(rig)
+    }
+
+    /// Makes the wire between the boxes, which there is none of: at the start, or after [`Rig::cut_wire`].
+    ///
+    /// # Errors
+    /// `ip` refuses it.
+    pub fn lay_wire(&self) -> Result<()> {
+        let [a, b] = &self.boxes;
         a.ip(&format!("link add w0 type veth peer name w1 netns {}", b.name()))?;
         for (namespace, end) in [(a, "w0"), (b, "w1")] {
-            namespace.ip(&format!("link set {end} mtu {} promisc on up", options.wire_mtu))?;
+            namespace.ip(&format!("link set {end} mtu {} promisc on up", self.options.wire_mtu))?;
             let line: Vec<_> = ["ethtool", "-K", end].into_iter().chain(OFFLOADS.split(' ')).collect();
             // ethtool exits 1 for one that cannot be changed, having changed the rest.
             namespace.run(&line, Duration::from_secs(10)).context("cannot run ethtool")?;
         }
-        Ok(rig)
+        Ok(())
+    }
+
+    /// Deletes the wire, with the interfaces at both its ends.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn cut_wire(&self) -> Result<()> {
+        self.place(Side::A).ip("link del w0").map(drop)
     }
 
     /// Where files of this run are, until it ends.

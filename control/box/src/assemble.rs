@@ -6,7 +6,8 @@ use crate::export::FlowExport;
 use crate::keys::source::KeySource;
 use crate::observe::counts::ExportCount;
 use crate::observe::telemetry::{Listener, Source};
-use crate::ports::dpdk::{Lcores, Opened, Pair, Queues};
+use crate::ports::dpdk::{Lcores, Opened, Pair};
+use crate::ports::keeper::Keeper;
 use crate::reload::{Hangups, Origin, Reloading};
 use crate::resumption::{Resumptions, Watcher};
 use crate::setup;
@@ -24,7 +25,8 @@ use crate::workers::Workers;
 use anyhow::Context;
 use pipeline::observe::counters::WorkerCounters;
 use pipeline::ports::Clock;
-use pipeline::ports::dpdk::TscClock;
+use pipeline::ports::dpdk::{DpdkQueue, TscClock};
+use pipeline::ports::lending::Borrower;
 use pipeline::state::hand_over::HandOver;
 use pipeline::state::shared::Shared;
 use pipeline::state::worker::Worker;
@@ -85,7 +87,7 @@ impl RunningBox {
         mut keys: Option<KeySource>,
         stop: &Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
-        let outside_mtu = opened.outside_mtu()?;
+        let outside_mtu = opened.outside_mtu();
         let clock = TscClock::new();
         let cell = keys.as_ref().map_or_else(Default::default, KeySource::cell);
         let shared = setup::shared(config, cell, outside_mtu, clock.now_ns(), config.workers.cores.len())?;
@@ -96,7 +98,7 @@ impl RunningBox {
                 "no keys: packets pass without the option (neither [registration] nor [keys] is configured)"
             ),
         }
-        let (ports, queues, lcores) = opened.start(usize::from(config.workers.burst))?;
+        let (ports, queues, lcores) = opened.start()?;
         let export = FlowExport::start(&config.export, config.flow_table.capacity).context("no thread for [export]")?;
         let status = Arc::<Status>::default();
         let mut this = Self {
@@ -126,7 +128,7 @@ impl RunningBox {
     fn start_workers(
         &mut self,
         config: &Config,
-        queues: Queues,
+        queues: Vec<Borrower<DpdkQueue>>,
         lcores: &Lcores,
         stop: &Arc<AtomicBool>,
     ) -> anyhow::Result<()> {
@@ -137,7 +139,7 @@ impl RunningBox {
         };
         let cores = &config.workers.cores;
         let sides = HandOver::among(cores.len());
-        for (i, ((&core, [mut inside, mut outside]), mut side)) in cores.iter().zip(queues).zip(sides).enumerate() {
+        for (i, ((&core, mut queues), mut side)) in cores.iter().zip(queues).zip(sides).enumerate() {
             let mut worker = Worker::new(Arc::clone(&self.shared), i);
             worker.audit = setup::audit(config)?;
             self.counters.push(Arc::clone(&worker.counters));
@@ -146,7 +148,7 @@ impl RunningBox {
                 let _registered = lcores.enter(core)?;
                 common::fault::panic_point(&format!("worker-{i}-panics"));
                 common::fault::still_point(&format!("worker-{i}-stands-still"), &stop);
-                worker::run(&mut worker, &mut side, &mut inside, &mut outside, &clock, idle, &stop);
+                worker::run_lent(&mut worker, &mut side, &mut queues, &clock, idle, &stop);
                 Ok(())
             })?;
         }
@@ -186,6 +188,10 @@ impl RunningBox {
         if let Err(error) = &watchdog {
             tracing::error!(%error, "nobody looks whether workers stand still, and systemd is told nothing");
         }
+        let keeper = Keeper::start(Arc::clone(&self.ports));
+        if let Err(error) = &keeper {
+            tracing::error!(%error, "a port that is lost is not let go of, and not taken up again");
+        }
         let mut schedule = Schedule::new(self.tasks(config, watcher));
         tracing::debug!("the control thread's tasks: {}", schedule.describe());
         while !stop.load(Ordering::Relaxed) && self.workers.all_at_work() {
@@ -197,7 +203,7 @@ impl RunningBox {
             schedule.turn(Now { since_start: self.started.elapsed(), at: Instant::now(), ns: self.clock.now_ns() });
         }
         tracing::info!("stopping");
-        drop(watchdog);
+        drop((watchdog, keeper));
         let ended = self.workers.end();
         if let Err(error) = &ended {
             tracing::error!("the box stops: {error:#}");

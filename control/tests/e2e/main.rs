@@ -9,6 +9,7 @@ mod diagnosing;
 mod etcd_leader;
 mod faults;
 mod hosts;
+mod lost_port;
 mod monitoring;
 mod page;
 mod path_mtu;

@@ -80,6 +80,21 @@ impl DpdkQueue {
     }
 }
 
+/// More than any driver lets wait in a queue.
+const MOST_WAITING: u64 = 1 << 16;
+
+impl DpdkQueue {
+    /// Drops what has arrived and waits. Gives how many packets that were.
+    pub fn drain(&mut self) -> u64 {
+        let (mut packets, mut drained) = (ArrayVec::<Mbuf, BURST>::new(), 0);
+        while drained < MOST_WAITING && self.rx.burst(&mut packets, BURST) > 0 {
+            drained += packets.len() as u64;
+            Mbuf::free_all(&mut packets);
+        }
+        drained
+    }
+}
+
 impl PortQueue for DpdkQueue {
     type Packet = Mbuf;
 

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
+pub mod lending;
 
 use crate::packet::buffer::PacketBuf;
 use arrayvec::ArrayVec;
@@ -24,6 +25,23 @@ pub trait PortQueue {
     fn discard(&mut self, packets: &mut ArrayVec<Self::Packet, BURST>) {
         packets.clear();
     }
+}
+
+/// A port that is not there: nothing comes from it, and it takes nothing.
+pub(crate) struct Nowhere<P>(core::marker::PhantomData<P>);
+
+impl<P> Nowhere<P> {
+    pub(crate) const fn new() -> Self {
+        Self(core::marker::PhantomData)
+    }
+}
+
+impl<P: PacketBuf> PortQueue for Nowhere<P> {
+    type Packet = P;
+
+    fn receive(&mut self, _: &mut ArrayVec<P, BURST>) {}
+
+    fn transmit(&mut self, _: &mut ArrayVec<P, BURST>) {}
 }
 
 /// Where the path gets the time from: nanoseconds since any fixed moment, never going back.

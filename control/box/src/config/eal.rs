@@ -8,6 +8,9 @@ use std::path::Path;
 /// Arguments that name devices: those come from the ports. Long forms also as `--name=value`.
 const DEVICE_ARGS: [&str; 7] = ["-a", "--allow", "-b", "--block", "-w", "--vdev", "--pci-whitelist"];
 
+/// A PCI address that no device has.
+const NO_DEVICE: &str = "ffff:ff:1f.7";
+
 /// `[eal] args`: `Some(None)` when there are none, `None` after an error.
 #[expect(clippy::option_option, reason = "absent and wrong are different things here")]
 pub fn args(
@@ -49,6 +52,17 @@ impl Config {
                 Device::Pci(device) => ["-a".to_owned(), device.clone()],
                 Device::Virtual(device) => ["--vdev".to_owned(), device.clone()],
             });
+        }
+        args
+    }
+
+    /// The same without the devices: ports come later, and EAL is to take none by itself meanwhile.
+    #[must_use]
+    pub fn eal_command_line_without_ports(&self) -> Vec<String> {
+        let mut args = self.eal_args.clone().unwrap_or_else(|| self.default_args());
+        if !args.iter().any(|arg| arg == "--no-pci") {
+            // With a list of devices EAL takes those alone; this one is nobody's.
+            args.extend(["-a".to_owned(), NO_DEVICE.to_owned()]);
         }
         args
     }

@@ -138,8 +138,45 @@ pub struct PortCounts {
     pub tx_errors: u64,
     /// Times that no buffer was free to receive into.
     pub rx_no_buffer: u64,
+    /// Packets that had come while the other port was away, dropped when it came back.
+    pub discarded: u64,
+    /// Times that its device was lost.
+    pub lost: u64,
+    /// Times that it was taken up again after that.
+    pub taken_up: u64,
     /// Its link.
     pub link: PortLink,
+}
+
+impl PortCounts {
+    /// Both together; the link is the first one's.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    /// Of each the larger; the link is the first one's.
+    #[must_use]
+    pub fn at_least(&self, other: &Self) -> Self {
+        self.with(other, u64::max)
+    }
+
+    fn with(&self, other: &Self, of: fn(u64, u64) -> u64) -> Self {
+        Self {
+            rx_packets: of(self.rx_packets, other.rx_packets),
+            tx_packets: of(self.tx_packets, other.tx_packets),
+            rx_octets: of(self.rx_octets, other.rx_octets),
+            tx_octets: of(self.tx_octets, other.tx_octets),
+            rx_missed: of(self.rx_missed, other.rx_missed),
+            rx_errors: of(self.rx_errors, other.rx_errors),
+            tx_errors: of(self.tx_errors, other.tx_errors),
+            rx_no_buffer: of(self.rx_no_buffer, other.rx_no_buffer),
+            discarded: of(self.discarded, other.discarded),
+            lost: of(self.lost, other.lost),
+            taken_up: of(self.taken_up, other.taken_up),
+            link: self.link,
+        }
+    }
 }
 
 /// How the following of links may stand.

@@ -758,6 +758,30 @@ const FIGURES: &[Row] = &[
     )
     .by(&["port"])
     .json("ports.{port}.device_gone"),
+    Row::counter(
+        "pdmv2_port_lost_total",
+        "",
+        "Times that the port's device was lost: asked back by the kernel, or gone.",
+        Each(|c| c.by_port(|p| p.lost)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.lost"),
+    Row::counter(
+        "pdmv2_port_taken_up_total",
+        "",
+        "Times that the port was taken up again after its device was lost.",
+        Each(|c| c.by_port(|p| p.taken_up)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.taken_up"),
+    Row::counter(
+        "pdmv2_port_discarded_packets_total",
+        "",
+        "Packets that had come while the other port was away, dropped when it came back.",
+        Each(|c| c.by_port(|p| p.discarded)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.discarded"),
     Row::gauge(
         "pdmv2_link_follow_state",
         "",

@@ -102,13 +102,19 @@ struct Known {
     unable: bool,
     /// It was taken down, as far as the driver said, and not brought up since.
     forced: bool,
-    /// A step that failed: what it was, when it is tried again, and how often it has been.
+    /// A step that failed, or has yet to be done: what it is, when it is tried again, and how often it has been.
     failed: Option<(bool, Duration, u32)>,
 }
 
 impl Known {
-    fn see(&mut self, now: Duration, seen: Seen) {
-        self.gone |= seen == Seen::Gone;
+    /// `taken_down`: it is to be down, since the other port has no link.
+    fn see(&mut self, now: Duration, seen: Seen, taken_down: bool) {
+        let gone = seen == Seen::Gone;
+        if core::mem::replace(&mut self.gone, gone) && !gone {
+            // It is back, set up anew: of what was done to it before nothing holds.
+            let failed = taken_down.then_some((false, now, 0));
+            *self = Self { up: self.up, since: self.since, slow: self.slow, failed, ..Self::default() };
+        }
         let up = match seen {
             Seen::Up => true,
             Seen::Down | Seen::Gone => false,
@@ -166,8 +172,8 @@ impl Follower {
     /// What the drivers say of both links at this time; gives what is to be done about it, if anything. What comes of that is
     /// handed to [`Follower::done`] before the next look.
     pub fn step(&mut self, now: Duration, seen: [Seen; 2]) -> Option<Step> {
-        for (port, seen) in self.ports.iter_mut().zip(seen) {
-            port.see(now, seen);
+        for (i, (port, seen)) in self.ports.iter_mut().zip(seen).enumerate() {
+            port.see(now, seen, self.state == State::Down(i));
         }
         self.decide(now).or_else(|| self.again(now))
     }

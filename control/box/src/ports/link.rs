@@ -4,7 +4,6 @@
 use crate::observe::counts::PortLink;
 use crate::ports::SIDES;
 use crate::ports::follow::{Done, Follower, Seen, State, Step};
-use dpdk_ffi::{Port, Started};
 use std::time::Duration;
 
 /// After this it is said that nothing is followed yet, or that a driver has not done what it said.
@@ -27,27 +26,6 @@ pub trait LinkPort {
     fn look(&self) -> Seen;
     /// Brings the link up or takes it down.
     fn set(&self, up: bool) -> Result<(), dpdk_ffi::Error>;
-}
-
-impl LinkPort for Port<Started> {
-    fn name(&self) -> &str {
-        Self::name(self)
-    }
-
-    fn look(&self) -> Seen {
-        if self.removed() {
-            return Seen::Gone;
-        }
-        match self.link() {
-            Ok(link) if link.up => Seen::Up,
-            Ok(_) => Seen::Down,
-            Err(_) => Seen::Unknown,
-        }
-    }
-
-    fn set(&self, up: bool) -> Result<(), dpdk_ffi::Error> {
-        self.set_link(up)
-    }
 }
 
 /// Both ports, as far as their links go.
@@ -113,14 +91,8 @@ impl Links {
     fn note(&mut self, i: usize, name: &str, seen: Seen) {
         let (side, up) = (SIDES[i], self.follower.up(i));
         let port = &mut self.status.ports[i];
-        if seen == Seen::Gone && !port.device_gone {
-            port.device_gone = true;
-            tracing::error!(
-                port = name,
-                "{side}: the kernel asks for this device back, or it is gone: it counts as without a link. Whoever unbinds \
-                 or removes it waits until this process ends: stop the box; start it again when the device is there"
-            );
-        }
+        // Who lets go of it says why.
+        port.device_gone = seen == Seen::Gone;
         if self.seen && up == port.link_up {
             return;
         }
@@ -269,6 +241,10 @@ pub(crate) mod tests {
         let status = links.status();
         assert_eq!((status.state.name(), status.ports.map(|p| p.link_changes)), ("off", [1, 1]));
         assert_eq!(status.ports.map(|p| p.device_gone), [true, false]);
+        ports[0].seen.set(Seen::Up);
+        look(&mut links, 66, 1, ports);
+        let status = links.status();
+        assert_eq!(status.ports.map(|p| (p.device_gone, p.link_changes)), [(false, 2), (false, 1)], "it is back");
         assert!(ports.iter().all(|p| p.told.borrow().is_empty()));
     }
 

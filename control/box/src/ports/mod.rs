@@ -3,9 +3,16 @@
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 pub mod follow;
+pub mod interface;
+#[cfg(feature = "dpdk")]
+pub mod keeper;
 #[cfg(feature = "dpdk")]
 pub mod link;
+#[cfg(feature = "dpdk")]
+mod pair;
 pub mod pci;
+#[cfg(feature = "dpdk")]
+mod spread;
 
 /// A port's name in messages and metrics, inside first.
 pub const SIDES: [&str; 2] = ["inside", "outside"];

@@ -126,7 +126,10 @@ pub fn troubles(status: &Status, recent: &Recent, seals: bool) -> Vec<String> {
     for port in &status.ports {
         let name = &port.port;
         if port.device_gone {
-            all.push(format!("The device of the {name} port is gone: stop the box, bind it anew, start."));
+            all.push(format!(
+                "The device of the {name} port is gone, so nothing passes: bring it back as it was (plug it in, bind it to \
+                 vfio-pci, make its interface), and the box takes it up by itself."
+            ));
         } else if port.link_taken_down {
             all.push(format!("The {name} port's link is kept down, since the other port has none."));
         } else if !port.link_up {

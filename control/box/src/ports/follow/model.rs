@@ -148,6 +148,13 @@ impl World {
         self.boxes[b].done(now, step, done);
     }
 
+    /// A device that was gone is back, set up anew.
+    fn brings_back(&mut self, port: usize) {
+        if core::mem::replace(&mut self.ports[port].gone, false) {
+            self.ports[port].admin = true;
+        }
+    }
+
     fn run(&mut self, ticks: u64) {
         for _ in 0..ticks {
             self.tick();
@@ -366,6 +373,42 @@ proptest! {
         w.run(seconds(120));
         prop_assert!(!w.up(0) && !w.up(1), "{:?}", w.boxes);
         prop_assert_eq!(w.steps_in(seconds(300)), 0);
+        w.brings_back(port);
+        w.settles()?;
+    }
+
+    /// Devices that go and return at any time, one or both, between losses of cables: in the end all links are up and nobody does
+    /// anything more; and a port that returns while the other side has no link is told so.
+    #[test]
+    fn devices_that_return_are_followed_like_any_port(
+        boxes in 1usize..3,
+        delays in delays(),
+        events in proptest::collection::vec((0usize..4, any::<bool>(), prop_oneof![0..=20u64, 0..=seconds(40)]), 0..30),
+        out in 0usize..3,
+    ) {
+        let mut w = World::new(boxes, delays);
+        w.settles()?;
+        for (at, device, then) in events {
+            let (port, cable) = (at % w.ports.len(), at % w.cables.len());
+            match device {
+                true if w.ports[port].gone => w.brings_back(port),
+                true => w.ports[port].gone = true,
+                false => w.cables[cable].plugged = !w.cables[cable].plugged,
+            }
+            w.run(then);
+        }
+        (0..w.ports.len()).for_each(|port| w.brings_back(port));
+        w.settles()?;
+        // The port that was taken down goes and returns.
+        let out = out % w.cables.len();
+        w.goes_dark(out)?;
+        for port in 0..w.ports.len() {
+            w.ports[port].gone = true;
+            w.run(seconds(20));
+            w.brings_back(port);
+        }
+        w.goes_dark(out)?;
+        w.settles()?;
     }
 }
 

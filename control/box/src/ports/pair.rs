@@ -1,0 +1,414 @@
+//! Both ports at work, for the threads that ask them something; and how they leave this process and return, while the workers
+//! live on.
+
+use crate::config::Device;
+use crate::observe::counts::{MemoryCount, PortCounts, PortLink, PortSettings, Ports};
+use crate::ports::dpdk::Site;
+use crate::ports::follow::Seen;
+use crate::ports::interface::{Interface, Now};
+use crate::ports::link::{LinkPort, Linked, Links};
+use crate::ports::pci::Kernel;
+use anyhow::{anyhow, bail};
+use dpdk_ffi::{Error, Port, PortStats, Started, Stopped};
+use pipeline::ports::dpdk::DpdkQueue;
+use pipeline::ports::lending::{Borrower, Lender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// For so long workers may finish their bursts. They need microseconds; one that stands still is the watchdog's to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Both ports, wherever they are.
+pub struct Pair {
+    /// Held for a look only, never while a driver works on a port that comes or goes.
+    sides: Mutex<[Side; 2]>,
+    /// Held for as long as ports come or go.
+    moving: Mutex<Moving>,
+    buffers: MemoryCount,
+}
+
+/// What ports come and go by.
+struct Moving {
+    site: Site,
+    lender: Lender<DpdkQueue>,
+    /// Whether the workers have queues.
+    lent: bool,
+    /// Whether ports were given up on purpose: they are not taken up before somebody says so.
+    given_up: bool,
+}
+
+/// A port, or its place.
+struct Side {
+    name: String,
+    /// `None`: it is away.
+    port: Option<Port<Started>>,
+    /// By worker, while the port is here and the workers do not have them.
+    queues: Vec<DpdkQueue>,
+    /// What the ports counted that were here before.
+    before: PortCounts,
+    /// What this one had counted when it was looked at last.
+    last: PortCounts,
+    settings: PortSettings,
+    interface: Option<Interface>,
+    /// Whether its device is lost, and not back.
+    is_lost: bool,
+}
+
+impl Pair {
+    /// Both ports, started, or none yet; and what each worker borrows its queues by.
+    pub(super) fn new(
+        site: Site,
+        ports: Option<[Port<Started>; 2]>,
+        interfaces: [Option<Interface>; 2],
+        buffers: MemoryCount,
+    ) -> (Self, Vec<Borrower<DpdkQueue>>) {
+        let (lender, borrowers) = Lender::among(site.workers());
+        let mut sides = [0, 1].map(|side| Side {
+            name: site.device(side).name().to_owned(),
+            port: None,
+            queues: Vec::new(),
+            before: PortCounts::default(),
+            last: PortCounts::default(),
+            settings: PortSettings::default(),
+            interface: None,
+            is_lost: false,
+        });
+        let mut moving = Moving { site, lender, lent: false, given_up: ports.is_none() };
+        if let Some(ports) = ports {
+            for (side, (port, interface)) in ports.into_iter().zip(interfaces).enumerate() {
+                sides[side].install(&moving.site, side, port, interface);
+            }
+            moving.lend(&mut sides);
+        }
+        (Self { sides: Mutex::new(sides), moving: Mutex::new(moving), buffers }, borrowers)
+    }
+
+    fn sides(&self) -> MutexGuard<'_, [Side; 2]> {
+        self.sides.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn moving(&self) -> MutexGuard<'_, Moving> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Their names, inside first.
+    #[must_use]
+    pub fn names(&self) -> [String; 2] {
+        self.sides().each_ref().map(|side| side.name.clone())
+    }
+
+    /// What the devices count, and have counted before they went away and came back.
+    #[must_use]
+    pub fn counts(&self) -> Ports {
+        let [inside, outside] = self.sides().each_mut().map(Side::counts);
+        Ports { inside, outside }
+    }
+
+    /// What they were set up with, inside first.
+    #[must_use]
+    pub fn settings(&self) -> Vec<PortSettings> {
+        self.sides().iter().map(|side| side.settings.clone()).collect()
+    }
+
+    /// What the packet buffers take.
+    #[must_use]
+    pub const fn buffers(&self) -> MemoryCount {
+        self.buffers
+    }
+
+    /// Takes both ports from the workers at the end of a burst, stops and closes them, and gives their devices back, so that
+    /// another process may have them. The workers live on, and wait.
+    ///
+    /// # Errors
+    /// A worker does not hand its queues back: then all goes on as before. Or a driver does not stop or close its port: what can be
+    /// had back is taken up by [`Pair::take_up`].
+    pub fn give_up(&self) -> anyhow::Result<()> {
+        let mut moving = self.moving();
+        self.let_go(&mut moving, [true; 2])?;
+        moving.given_up = true;
+        Ok(())
+    }
+
+    /// Has DPDK take those devices that are away, sets up and starts their ports as they are configured, and gives the workers
+    /// their queues. What had come to a port that stayed is dropped: it is old. Both ports are there: nothing is done.
+    ///
+    /// # Errors
+    /// A device is not there, or a driver refuses something: with the place in the configuration. The ports are away as before.
+    pub fn take_up(&self) -> anyhow::Result<()> {
+        let mut moving = self.moving();
+        moving.given_up = false;
+        if moving.lent {
+            return Ok(());
+        }
+        // One that could not be closed before.
+        let half = self.sides().each_ref().map(|side| side.port.is_some() && side.queues.is_empty());
+        self.let_go(&mut moving, half)?;
+        let site = &moving.site;
+        let away = self.sides().each_ref().map(|side| side.port.is_none());
+        let interfaces = [0, 1].map(|side| Interface::of(site.device(side)));
+        let mut ports = Arriving::default();
+        for side in (0..2).filter(|&side| away[side]) {
+            ports.stopped[side] = Some(site.attach(side)?);
+        }
+        site.set_up(ports.stopped.each_mut().map(Option::as_mut))?;
+        for side in 0..2 {
+            let Some(port) = ports.stopped[side].take() else { continue };
+            let port = port.start().map_err(|error| anyhow!("{}: {error}", site.place(side)))?;
+            ports.started[side] = Some(port);
+        }
+        if let Some(outside) = &ports.started[1] {
+            site.tell_of_mtu(outside);
+        }
+        let mut sides = self.sides();
+        for (i, (side, interface)) in sides.iter_mut().zip(interfaces).enumerate() {
+            match ports.started[i].take() {
+                Some(port) => side.install(site, i, port, interface),
+                None => side.drop_what_waits(),
+            }
+        }
+        moving.lend(&mut sides);
+        Ok(())
+    }
+
+    /// Counts a loss, once. `false`: it was noted before.
+    pub(super) fn note_loss(&self, side: usize) -> bool {
+        let side = &mut self.sides()[side];
+        side.before.lost += u64::from(!side.is_lost);
+        !core::mem::replace(&mut side.is_lost, true)
+    }
+
+    /// What is missing of the ports that are away; `None`: nothing that is known of.
+    pub(super) fn missing(&self, kernel: &Kernel) -> Option<String> {
+        let moving = self.moving();
+        let away = self.sides().each_ref().map(|side| side.port.is_none());
+        let of = |side: usize| {
+            let (device, place) = (moving.site.device(side), moving.site.place(side));
+            let why = match device {
+                Device::Pci(_) => kernel.examine(device.name()).err()?.to_string(),
+                Device::Virtual(_) => {
+                    let Interface { name, .. } = Interface::of(device).filter(|interface| interface.index.is_none())?;
+                    format!("the kernel has no interface '{name}'; make it again, or start the box with another")
+                }
+            };
+            Some(format!("{place}: {why}"))
+        };
+        (0..2).filter(|&side| away[side]).find_map(of)
+    }
+
+    /// Lets go of ports whose devices are lost; the other one stays as it is, without anybody who polls it.
+    pub(super) fn lose(&self, which: [bool; 2]) -> anyhow::Result<()> {
+        self.let_go(&mut self.moving(), which)
+    }
+
+    /// Whether ports are away that nobody has given up.
+    pub(super) fn is_without(&self) -> bool {
+        let moving = self.moving();
+        !moving.lent && !moving.given_up
+    }
+
+    /// Which of the ports that are here stand on a device that is gone, and how it is known.
+    pub(super) fn lost(&self) -> [Option<Loss>; 2] {
+        self.sides().each_ref().map(Side::lost)
+    }
+
+    /// Lends workers anew what they handed back too late.
+    pub(super) fn settle(&self) {
+        let mut moving = self.moving();
+        if moving.lent {
+            moving.lender.settle();
+        }
+    }
+
+    fn let_go(&self, moving: &mut Moving, which: [bool; 2]) -> anyhow::Result<()> {
+        if moving.lent {
+            self.call_in(moving)?;
+        }
+        let mut leaving = [None, None];
+        for (i, side) in self.sides().iter_mut().enumerate().filter(|&(i, _)| which[i]) {
+            side.queues.clear();
+            side.counts();
+            leaving[i] = side.port.take();
+        }
+        // Both are stopped before one is closed: a driver that lends its memory closes when no packet of its pool is out.
+        let mut faults = Vec::new();
+        let mut stopped = [None, None];
+        for (i, port) in leaving.into_iter().enumerate() {
+            match port.map(Port::stop) {
+                None => {}
+                Some(Ok(port)) => stopped[i] = Some(port),
+                Some(Err((port, error))) => {
+                    self.sides()[i].port = Some(port);
+                    faults.push(format!("{}: {error}", moving.site.place(i)));
+                }
+            }
+        }
+        for (i, port) in stopped.into_iter().enumerate() {
+            let Some(port) = port else { continue };
+            self.sides()[i].leave(&port);
+            if let Err(error) = port.detach() {
+                faults.push(format!("{}: {error}", moving.site.place(i)));
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(anyhow!(faults.join("; "))) }
+    }
+
+    /// Takes the workers' queues.
+    fn call_in(&self, moving: &mut Moving) -> anyhow::Result<()> {
+        let queues = match moving.lender.call_in(PATIENCE) {
+            Ok(queues) => queues,
+            Err(kept) => {
+                moving.lender.settle();
+                let why = if kept.ended { "has ended" } else { "stands still" };
+                bail!("worker {} {why} and keeps its queues: the ports stay; start the box again", kept.worker);
+            }
+        };
+        moving.lent = false;
+        let mut sides = self.sides();
+        for [inside, outside] in queues {
+            sides[0].queues.push(inside);
+            sides[1].queues.push(outside);
+        }
+        Ok(())
+    }
+
+    /// Stops both; a device that does not stop is logged.
+    pub fn stop(self) {
+        // What is lent and was not taken goes with the lender.
+        drop(self.moving);
+        for mut side in self.sides.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            side.queues.clear();
+            if let Some(Err((port, error))) = side.port.map(Port::stop) {
+                tracing::error!(%error, port = port.name(), "port not stopped");
+            }
+        }
+    }
+}
+
+/// Ports on their way in. What does not arrive leaves its device again.
+#[derive(Default)]
+struct Arriving {
+    stopped: [Option<Port<Stopped>>; 2],
+    started: [Option<Port<Started>>; 2],
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let stopped = self.started.each_mut().map(|port| port.take().and_then(|port| port.stop().ok()));
+        let left = self.stopped.each_mut().map(Option::take);
+        for port in stopped.into_iter().chain(left).flatten() {
+            let name = port.name().to_owned();
+            if let Err(error) = port.detach() {
+                tracing::warn!(%error, port = name, "a port that could not be set up does not leave its device");
+            }
+        }
+    }
+}
+
+impl Moving {
+    /// Gives the workers the queues of both sides.
+    fn lend(&mut self, sides: &mut [Side; 2]) {
+        let [inside, outside] = sides;
+        let queues = inside.queues.drain(..).zip(outside.queues.drain(..));
+        self.lender.lend(queues.map(|(inside, outside)| [inside, outside]));
+        self.lent = true;
+    }
+}
+
+/// How it is known that a port's device is lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Loss {
+    /// The kernel asks for it back, or it is gone.
+    Device,
+    /// The interface that it stands on.
+    Interface(String, Now),
+}
+
+impl Side {
+    fn install(&mut self, site: &Site, side: usize, mut port: Port<Started>, interface: Option<Interface>) {
+        (self.queues, self.settings) = site.take_queues(side, &mut port);
+        self.port = Some(port);
+        self.interface = interface;
+        self.before = self.before.and(&self.last);
+        self.before.taken_up += u64::from(core::mem::take(&mut self.is_lost));
+        self.last = PortCounts::default();
+    }
+
+    /// Takes note of what it has counted, now that it is stopped.
+    fn leave(&mut self, port: &Port<Stopped>) {
+        if let Ok(stats) = port.stats()
+            && !port.gone()
+        {
+            self.last = self.last.at_least(&of(&stats));
+        }
+    }
+
+    fn counts(&mut self) -> PortCounts {
+        if let Some(port) = &self.port
+            && !port.gone()
+            && let Ok(stats) = port.stats()
+        {
+            self.last = of(&stats);
+        }
+        let link_up = self.port.as_ref().is_some_and(|port| port.link().is_ok_and(|link| link.up));
+        PortCounts { link: PortLink { link_up, ..PortLink::default() }, ..self.before.and(&self.last) }
+    }
+
+    fn lost(&self) -> Option<Loss> {
+        if self.port.as_ref()?.removed() {
+            return Some(Loss::Device);
+        }
+        let interface = self.interface.as_ref()?;
+        let now = interface.now().filter(|now| *now != Now::Same)?;
+        Some(Loss::Interface(interface.name.clone(), now))
+    }
+
+    fn drop_what_waits(&mut self) {
+        self.before.discarded += self.queues.iter_mut().map(DpdkQueue::drain).sum::<u64>();
+    }
+}
+
+/// A driver's counters.
+fn of(stats: &PortStats) -> PortCounts {
+    PortCounts {
+        rx_packets: stats.rx_packets,
+        tx_packets: stats.tx_packets,
+        rx_octets: stats.rx_octets,
+        tx_octets: stats.tx_octets,
+        rx_missed: stats.rx_missed,
+        rx_errors: stats.rx_errors,
+        tx_errors: stats.tx_errors,
+        rx_no_buffer: stats.rx_no_buffer,
+        ..PortCounts::default()
+    }
+}
+
+impl LinkPort for Side {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn look(&self) -> Seen {
+        match &self.port {
+            Some(port) if !port.removed() => match port.link() {
+                Ok(link) if link.up => Seen::Up,
+                Ok(_) => Seen::Down,
+                Err(_) => Seen::Unknown,
+            },
+            _ => Seen::Gone,
+        }
+    }
+
+    fn set(&self, up: bool) -> Result<(), Error> {
+        match &self.port {
+            Some(port) => port.set_link(up),
+            None => Err(Error::Unable { port: self.name.clone(), what: "it is away".into() }),
+        }
+    }
+}
+
+impl Linked for Arc<Pair> {
+    fn look(&self, links: &mut Links, now: Duration) {
+        let sides = self.sides();
+        links.look(now, [&sides[0], &sides[1]]);
+    }
+}
