@@ -48,7 +48,7 @@ fn bindings(flags: &[String]) {
     let builder = bindgen::Builder::default()
         .header("shim.h")
         .clang_args(flags)
-        .allowlist_function("pdm_.*")
+        .allowlist_function("pdm_.*|rte_eal_iova_mode")
         .allowlist_function("rte_eal_(init|cleanup)|rte_strerror|rte_version|rte_get_tsc_hz|rte_thread_(un)?register")
         .allowlist_function("rte_pktmbuf_(pool_create|free_bulk)|rte_mempool_(avail_count|in_use_count)")
         .allowlist_function(

@@ -180,6 +180,17 @@ pub fn tsc_hz() -> u64 {
     unsafe { sys::rte_get_tsc_hz() }
 }
 
+/// How devices address memory, as `--iova-mode` of the EAL has it: `va` or `pa`; `None`: not before [`Eal::init`].
+#[must_use]
+pub fn iova_mode() -> Option<&'static str> {
+    // SAFETY: reads a number that rte_eal_init has set.
+    match unsafe { sys::rte_eal_iova_mode() } {
+        sys::rte_iova_mode_RTE_IOVA_PA => Some("pa"),
+        sys::rte_iova_mode_RTE_IOVA_VA => Some("va"),
+        _ => None,
+    }
+}
+
 /// DPDK's version, such as `DPDK 22.11.11`.
 #[must_use]
 pub fn version() -> String {

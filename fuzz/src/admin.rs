@@ -2,7 +2,7 @@
 //!
 //! Input: a path and, behind a question mark, a query, as they stand in a request.
 
-use common::admin::{Failure, Reloaded};
+use common::admin::{Failure, Reloaded, Successor};
 use middlebox::admin::World;
 use middlebox::admin::query::{self, Flows};
 use middlebox::admin::{hours, watching};
@@ -36,6 +36,7 @@ fn world() -> &'static World {
             now: Box::new(|| 0),
             cores: Vec::new(),
             reload: Box::new(|| Ok(Reloaded { changed: Vec::new(), warnings: Vec::new() })),
+            take_over: Box::new(|| Ok(Successor { process: 2, from_process: 1 })),
             stop: Arc::default(),
         }
     })

@@ -42,6 +42,8 @@ pub struct BoxConfig {
     pub telemetry: Option<u16>,
     /// Whether its page, and what else it answers, is there too.
     pub admin: bool,
+    /// Its admin socket, beside which another process of it takes over.
+    pub socket: Option<PathBuf>,
     /// Where each (key, nonce) is recorded.
     pub audit: Option<PathBuf>,
     /// `[forwarding]`, without its heading.
@@ -61,6 +63,7 @@ impl Default for BoxConfig {
             inside: None,
             telemetry: None,
             admin: false,
+            socket: None,
             audit: None,
             forwarding: String::new(),
             policies: "[[policy]]\nname = \"all\"\nmode = \"encrypted\"\n".to_owned(),
@@ -95,6 +98,9 @@ impl BoxConfig {
         text += "[telemetry]\nlog_level = \"debug\"\n";
         if let Some(port) = self.telemetry {
             let _ = writeln!(text, "listen = \"0.0.0.0:{port}\"\nadmin = {}\n", self.admin);
+        }
+        if let Some(socket) = &self.socket {
+            let _ = writeln!(text, "[admin]\nsocket = \"{}\"\n", socket.display());
         }
         if let Some(audit) = &self.audit {
             let _ = writeln!(text, "[audit]\nfile = \"{}\"\n", audit.display());

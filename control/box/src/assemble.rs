@@ -1,4 +1,6 @@
-//! `pdmv2-middlebox run`: the box between two ports, put together, until SIGTERM or SIGINT.
+//! `pdmv2-middlebox run`: the box between two ports, put together, until SIGTERM or SIGINT, or until another process takes over.
+
+mod taking;
 
 use crate::admin::World;
 use crate::config::{Config, Device, Idle};
@@ -12,8 +14,12 @@ use crate::reload::{Hangups, Origin, Reloading};
 use crate::resumption::{Resumptions, Watcher};
 use crate::setup;
 use crate::status::Status;
+use crate::take_over::hands::Left;
+use crate::take_over::sockets::Inherited;
+use crate::take_over::successor::{Program, Successors};
 use crate::tasks::ageing::Ageing;
 use crate::tasks::exporting::{Export, Exporting};
+use crate::tasks::handing_over::{HandingOver, handing_over};
 use crate::tasks::keys::{Generations, Keys, UrgentKeys};
 use crate::tasks::links::LinkWatch;
 use crate::tasks::paths::Paths;
@@ -38,11 +44,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+/// How it runs.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Options {
+    /// The counters are printed as JSON at the end.
+    pub json: bool,
+    /// The box that runs, if one does, is taken over from.
+    pub take_over: bool,
+}
+
 /// Runs until a signal. `path`: of the configuration, which is read again on SIGHUP.
 ///
 /// # Errors
 /// The box cannot start, or a worker has died.
-pub fn run(mut config: Config, path: &Path, json: bool) -> anyhow::Result<()> {
+pub fn run(mut config: Config, path: &Path, options: Options) -> anyhow::Result<()> {
     common::logging::start(&config.telemetry);
     crate::workers::log_panics();
     for warning in &config.warnings {
@@ -53,17 +68,54 @@ pub fn run(mut config: Config, path: &Path, json: bool) -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot wait for signals")?;
     }
     let (origin, hangups) = (Origin::new(path, &config), Hangups::new()?);
+    let program = Program::own().context("what program this is")?;
+    let mut taking = if options.take_over { taking::ask(&config)? } else { None };
+    let mut none = Inherited::default();
     // Before anything is started that a busy address would stop.
-    let listener = Listener::bind(&config.telemetry, config.admin.as_ref())?;
-    let opened = Opened::open(&config)?;
-    let keys = KeySource::of(&config.node, config.registration.take(), config.keys.take(), setup::recorder(&config)?)?;
-    let started = RunningBox::start(&config, opened, keys, &stop)?;
+    let inherited = taking.as_mut().map_or(&mut none, |taking| &mut taking.sockets);
+    let listener = Listener::bind(&config.telemetry, config.admin.as_ref(), inherited)?;
+    let started = match taking {
+        Some(taking) => RunningBox::take_over(&mut config, taking, &stop)?,
+        None => {
+            let opened = Opened::open(&config)?;
+            let keys = keys(&mut config)?;
+            let started = RunningBox::start(&config, opened, keys, &stop)?;
+            started.tell_ready(&config);
+            started
+        }
+    };
     let reloading = Arc::new(Reloading::new(origin, Arc::clone(&started.shared), started.clock, listener.moves()));
     let reloads = hangups.reload(Arc::clone(&reloading));
     if let Err(error) = &reloads {
         tracing::error!(%error, "SIGHUP is not heard");
     }
-    started.control(&config, listener, reloading, &stop, json)
+    let at_hand = AtHand { listener, reloading, program, json: options.json };
+    started.control(&config, at_hand, &stop)
+}
+
+/// The keys of the configuration. A registration begins at once.
+fn keys(config: &mut Config) -> anyhow::Result<Option<KeySource>> {
+    let recorder = setup::recorder(config)?;
+    KeySource::of(&config.node, config.registration.take(), config.keys.take(), recorder)
+}
+
+/// Where the box answers.
+fn tell_places(config: &Config, listener: &Listener) {
+    let (address, socket) = listener.places();
+    if let Some(address) = address {
+        tracing::info!(%address, admin = config.telemetry.admin, "telemetry");
+    }
+    if let Some(socket) = socket {
+        tracing::info!(socket = %socket.display(), "admin");
+    }
+}
+
+/// What the control thread needs beside the box.
+struct AtHand {
+    listener: Listener,
+    reloading: Arc<Reloading>,
+    program: Program,
+    json: bool,
 }
 
 /// Ports and workers at work.
@@ -113,16 +165,21 @@ impl RunningBox {
             started: Instant::now(),
         };
         this.start_workers(config, queues, &lcores, stop)?;
-        let [inside, outside] = this.ports.names();
-        let generation = this.keys.as_ref().and_then(Keys::generation);
+        Ok(this)
+    }
+
+    /// That it forwards.
+    fn tell_ready(&self, config: &Config) {
+        let [inside, outside] = self.ports.names();
+        let generation = self.keys.as_ref().and_then(Keys::generation);
         tracing::info!(
-            "ready: forwarding between {inside} and {outside} with {} worker(s), {}; flow table {} flows, {} MiB; outside MTU {outside_mtu}",
-            this.workers.count(),
+            "ready: forwarding between {inside} and {outside} with {} worker(s), {}; flow table {} flows, {} MiB; outside MTU {}",
+            self.workers.count(),
             generation.map_or_else(|| "no key to seal with".into(), |g| format!("generation {g}")),
             config.flow_table.capacity,
-            setup::counts("", &this.shared, &[], clock.now_ns()).flows.memory_octets >> 20,
+            setup::counts("", &self.shared, &[], self.clock.now_ns()).flows.memory_octets >> 20,
+            self.shared.snapshots.rules().config.outside_mtu,
         );
-        Ok(this)
     }
 
     fn start_workers(
@@ -156,29 +213,21 @@ impl RunningBox {
     }
 
     /// The control thread, until the stop.
-    fn control(
-        mut self,
-        config: &Config,
-        listener: Listener,
-        reloading: Arc<Reloading>,
-        stop: &Arc<AtomicBool>,
-        json: bool,
-    ) -> anyhow::Result<()> {
+    fn control(mut self, config: &Config, at_hand: AtHand, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
         let watcher = Watcher::start();
         if let Err(error) = &watcher {
             tracing::error!(%error, "a resumption of this machine goes unnoticed");
         }
         let watcher = watcher.ok();
         let source = self.source(config, watcher.as_ref().map(Watcher::resumptions));
-        let (address, socket) = listener.places();
-        if let Some(address) = address {
-            tracing::info!(%address, admin = config.telemetry.admin, "telemetry");
-        }
-        if let Some(socket) = socket {
-            tracing::info!(socket = %socket.display(), "admin");
-        }
+        let (handing_over, orders) = handing_over(self.keys.clone());
+        let left = Left::default();
+        let giving = taking::giving(&self, &at_hand.listener, orders, stop, &left);
+        let successors = taking::successors(at_hand.program, &self.status);
         // A box that cannot be asked still forwards.
-        let server = listener.serve(Arc::clone(&source), self.world(config, &source, reloading, stop));
+        let world = self.world(config, &source, at_hand.reloading, successors.as_ref(), stop);
+        tell_places(config, &at_hand.listener);
+        let server = at_hand.listener.serve(Arc::clone(&source), world);
         if let Err(error) = &server {
             tracing::error!(%error, "no telemetry");
         }
@@ -192,7 +241,7 @@ impl RunningBox {
         if let Err(error) = &keeper {
             tracing::error!(%error, "a port that is lost is not let go of, and not taken up again");
         }
-        let mut schedule = Schedule::new(self.tasks(config, watcher));
+        let mut schedule = Schedule::new(self.tasks(config, watcher, handing_over));
         tracing::debug!("the control thread's tasks: {}", schedule.describe());
         while !stop.load(Ordering::Relaxed) && self.workers.all_at_work() {
             match &self.keys {
@@ -203,7 +252,11 @@ impl RunningBox {
             schedule.turn(Now { since_start: self.started.elapsed(), at: Instant::now(), ns: self.clock.now_ns() });
         }
         tracing::info!("stopping");
-        drop((watchdog, keeper));
+        match (watchdog, left.who()) {
+            (Ok(watchdog), Some(_)) => watchdog.end_quietly(),
+            (watchdog, _) => drop(watchdog),
+        }
+        drop((keeper, giving, successors));
         let ended = self.workers.end();
         if let Err(error) = &ended {
             tracing::error!("the box stops: {error:#}");
@@ -220,18 +273,19 @@ impl RunningBox {
         if let Some(ports) = Arc::into_inner(self.ports) {
             ports.stop();
         }
-        setup::print(&counts, json)?;
+        setup::print(&counts, at_hand.json)?;
         ended
     }
 
     /// What the control thread does, in its order: whether this process may still use its keys comes before all else.
-    fn tasks(&self, config: &Config, watcher: Option<Watcher>) -> Vec<Box<dyn Task>> {
+    fn tasks(&self, config: &Config, watcher: Option<Watcher>, handing_over: HandingOver) -> Vec<Box<dyn Task>> {
         let (shared, status) = (|| Arc::clone(&self.shared), || Arc::clone(&self.status));
         let mut tasks: Vec<Box<dyn Task>> = Vec::new();
         if let (Some(watcher), Some(keys)) = (watcher, &self.keys) {
             let noticed = move || watcher.take().collect();
             tasks.push(Box::new(Resumption { noticed, keys: keys.clone() }));
         }
+        tasks.push(Box::new(handing_over));
         tasks.push(Box::new(Ageing::new(shared(), status()).telling(self.export.clone())));
         if let Some(export) = &self.export {
             tasks.push(Box::new(Exporting::new(Rc::clone(export), shared(), config.export.active)));
@@ -249,8 +303,16 @@ impl RunningBox {
     }
 
     /// What answers to those who ask are made of.
-    fn world(&self, config: &Config, source: &Source, reloading: Arc<Reloading>, stop: &Arc<AtomicBool>) -> World {
+    fn world(
+        &self,
+        config: &Config,
+        source: &Source,
+        reloading: Arc<Reloading>,
+        successors: Option<&Successors>,
+        stop: &Arc<AtomicBool>,
+    ) -> World {
         let (source, clock) = (Arc::clone(source), self.clock);
+        let starter = successors.map(Successors::starter);
         World {
             counts: Box::new(move || source()),
             shared: Arc::clone(&self.shared),
@@ -258,6 +320,7 @@ impl RunningBox {
             now: Box::new(move || clock.now_ns()),
             cores: config.workers.cores.clone(),
             reload: Box::new(move || reloading.reload()),
+            take_over: Box::new(move || taking::successor(starter.as_ref())),
             stop: Arc::clone(stop),
         }
     }

@@ -2,7 +2,9 @@
 
 use crate::client::{Client, Which};
 use crate::units::{columns, many, octets, per_cent, plain, span, time};
-use common::admin::{Direction, Keys, Measured, Pair, Pairs, Policies, Policy, Port, Registration, Status, Worker};
+use common::admin::{
+    Direction, Keys, Measured, Pair, Pairs, Policies, Policy, Port, Registration, Status, TakeOver, Worker,
+};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -85,6 +87,21 @@ pub fn text(whole: &Whole) -> String {
     let _ = writeln!(text, "{node}: up {}, version {version}, {}", span(status.uptime_seconds), keys(&status.keys));
     if status.resumptions > 0 {
         let _ = writeln!(text, "resumed from a snapshot, or cloned: {} time(s)", status.resumptions);
+    }
+    let TakeOver { process, from_process, gap_seconds, failed, last_failure } = &status.take_over;
+    if let (Some(from), Some(gap)) = (from_process, gap_seconds) {
+        let gap = gap * 1000.0;
+        let _ = writeln!(
+            text,
+            "process {process}, which took over from process {from}: nobody had the ports for {gap:.1} ms"
+        );
+    }
+    if let Some(why) = last_failure {
+        let _ = writeln!(
+            text,
+            "{failed} time(s) another process did not take over from this one; the last time: {}",
+            plain(why)
+        );
     }
     let rows = |heads: &[&str], rows: Vec<Vec<String>>| {
         let head = heads.iter().map(|&head| head.to_owned()).collect();
@@ -253,6 +270,13 @@ pub(crate) mod tests {
             flows: FlowTable { in_table: 3, capacity: 64, expired: 1, resynced: 0, memory_octets: 5 << 20 },
             interval_seconds: Some(1.0),
             resumptions: 0,
+            take_over: TakeOver {
+                process: 8,
+                from_process: Some(7),
+                gap_seconds: Some(0.0431),
+                failed: 1,
+                last_failure: Some("no\x1b port".into()),
+            },
         };
         let times = |p50_ns| Quantiles { count: 9, p50_ns, p99_ns: 3 * p50_ns, ..Quantiles::default() };
         let (round_trip, server_delay) = (times(12_300_000), times(1_100_000));
@@ -272,6 +296,8 @@ pub(crate) mod tests {
         let text = text(&example());
         for line in [
             "west?[31m: up 1 h 1 min, version 0.1.0, generation 4\n",
+            "process 8, which took over from process 7: nobody had the ports for 43.1 ms\n",
+            "1 time(s) another process did not take over from this one; the last time: no? port\n",
             "inside     up  net_ice        1000         990       7          0          0          0\n",
             "outside  DOWN  ",
             "outbound       1000        990       10      12.3 k       12.0 k        345\n",

@@ -4,10 +4,10 @@ mod man;
 
 use anyhow::bail;
 use clap::{CommandFactory, Parser, Subcommand};
+use middlebox::assemble::Options;
 use middlebox::config::Config;
 use middlebox::ports::dpdk;
 use middlebox::ports::pci::Kernel;
-use middlebox::assemble::Options;
 use middlebox::{assemble, replay};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

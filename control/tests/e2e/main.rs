@@ -17,6 +17,7 @@ mod registration;
 mod roll_over;
 mod starting;
 mod stream;
+mod take_over;
 mod truth;
 mod wire;
 

@@ -80,6 +80,7 @@ pub(super) fn admin_of(flows: u32, node: &'static str, first_policy: &str) -> Ad
         now: Box::new(|| 100 * SECOND),
         cores: vec![0],
         reload: Box::new(|| Ok(Reloaded { changed: vec!["policy".into()], warnings: vec![] })),
+        take_over: Box::new(|| Ok(Successor { process: 2, from_process: 1 })),
         stop: Arc::default(),
     })
 }
@@ -231,6 +232,9 @@ async fn policies_are_started_and_stopped_over_the_socket_and_nowhere_else() {
         (StatusCode::OK, serde_json::json!({"changed": ["policy"], "warnings": []}))
     );
     assert_eq!(order(&admin, "/v1/reload?now=1").await.0, StatusCode::BAD_REQUEST);
+    let started = serde_json::json!({"process": 2, "from_process": 1});
+    assert_eq!(order(&admin, "/v1/take-over").await, (StatusCode::OK, started));
+    assert_eq!(order(&admin, "/v1/take-over?now=1").await.0, StatusCode::BAD_REQUEST);
     let request = Request::post("/v1/policies/stop?policy=web").body(Body::empty()).expect("a request");
     let answer = router(admin.clone()).oneshot(request).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::NOT_FOUND, "what is read-only has no such path");

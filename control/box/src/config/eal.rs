@@ -67,6 +67,29 @@ impl Config {
         args
     }
 
+    /// The same beside another process that has the ports, and whose devices address memory so (`va`, `pa`): they come to this one
+    /// as they are.
+    ///
+    /// # Errors
+    /// This process would have them address it otherwise; with a remedy.
+    pub fn eal_command_line_beside(&self, iova: &str) -> Result<Vec<String>, String> {
+        let mut args = self.eal_command_line_without_ports();
+        let own = args.iter().find_map(|arg| arg.strip_prefix("--iova-mode=")).map(str::to_owned);
+        match own {
+            None if !iova.is_empty() => args.push(format!("--iova-mode={iova}")),
+            Some(own)
+                if own != iova && [&self.inside, &self.outside].iter().any(|p| matches!(p.device, Device::Pci(_))) =>
+            {
+                return Err(format!(
+                    "devices of the box that runs address memory by '{iova}', and this process would have it '{own}': set \
+                     hugepages aside for both, give [eal] args the same, or stop the one before the other starts"
+                ));
+            }
+            _ => {}
+        }
+        Ok(args)
+    }
+
     fn default_args(&self) -> Vec<String> {
         let cores: Vec<_> = self.workers.cores.iter().map(ToString::to_string).collect();
         let mut args = vec!["-l".to_owned(), cores.join(",")];
@@ -157,6 +180,25 @@ mod tests {
         set("hugepages-1048576kB", "free_hugepages", 1);
         assert_eq!(free_octets(dir.path()), (1 << 30) + (14 << 20));
         assert_eq!(free_octets(&dir.path().join("absent")), 0);
+    }
+
+    #[test]
+    fn beside_another_process_devices_address_memory_as_they_do_there() {
+        let of = |device: &str, args: &str| {
+            let text = format!(
+                "[node]\nname = \"a\"\n[ports.inside]\ndevice = \"{device}\"\n[ports.outside]\ndevice = \"net_null1\"\n\
+                 [eal]\nargs = [{args}]\n"
+            );
+            Config::parse(&text, Path::new("box.toml"), common::config::Checks::TextOnly).expect("accepted")
+        };
+        let pci = of("0000:3b:00.0", "\"-l\", \"0\"");
+        let line = pci.eal_command_line_beside("pa").expect("a command line");
+        assert_eq!(line, ["-l", "0", "-a", NO_DEVICE, "--iova-mode=pa"]);
+        assert_eq!(pci.eal_command_line_beside("").expect("a command line").len(), 4, "it is not known there");
+        let own = of("0000:3b:00.0", "\"--iova-mode=va\"");
+        assert!(own.eal_command_line_beside("va").is_ok());
+        assert!(own.eal_command_line_beside("pa").expect_err("another").contains("hugepages"));
+        assert!(of("net_null0", "\"--no-pci\", \"--iova-mode=va\"").eal_command_line_beside("pa").is_ok());
     }
 
     #[test]

@@ -284,8 +284,8 @@ impl FileKeys {
             self.left = Some((cause, true));
             self.take_after(cause);
         }
-        let missing = !self.let_go
-            && (self.state.is_none() || (self.seals && self.generation.is_none() && self.left.is_none()));
+        let missing =
+            !self.let_go && (self.state.is_none() || (self.seals && self.generation.is_none() && self.left.is_none()));
         if missing
             && self.last_try.elapsed() >= RETRY
             && let Err(error) = self.start()

@@ -2,10 +2,10 @@
 //! [`figures`](super::figures). What else is answered: [`crate::admin`]. How connections are bounded: `http.rs`.
 
 use crate::admin::{self, Admin, World, page};
-use crate::take_over::sockets::{Inherited, Own};
-use crate::take_over::talk::SharedSocket;
 use crate::observe::counts::Counts;
 use crate::observe::figures::BOOK;
+use crate::take_over::sockets::{Inherited, Own};
+use crate::take_over::talk::SharedSocket;
 use anyhow::Context;
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -287,7 +287,9 @@ impl Place {
         };
         self.listen = listen;
         match (listen, &self.tcp) {
-            (Some(listen), Some(tcp)) => self.own.put(SharedSocket::Telemetry(listen), tcp.as_fd().try_clone_to_owned()?),
+            (Some(listen), Some(tcp)) => {
+                self.own.put(SharedSocket::Telemetry(listen), tcp.as_fd().try_clone_to_owned()?)
+            }
             _ => self.own.no_telemetry(),
         }
         Ok(())

@@ -69,9 +69,10 @@ impl Opened {
     /// Starts EAL and leaves the ports where they are, in another process for one: they come by [`Pair::take_up`].
     ///
     /// # Errors
-    /// EAL does not start, or has no memory for packet buffers.
-    pub fn without_ports(config: &Config, outside_mtu: usize) -> anyhow::Result<Self> {
-        let eal = start_eal(config, &config.eal_command_line_without_ports())?;
+    /// EAL does not start, has no memory for packet buffers, or would have devices address it otherwise than they do (`iova`).
+    pub fn without_ports(config: &Config, outside_mtu: usize, iova: &str) -> anyhow::Result<Self> {
+        let arguments = config.eal_command_line_beside(iova).map_err(|why| anyhow!("{why}"))?;
+        let eal = start_eal(config, &arguments)?;
         let site = Site { outside_mtu, ..Site::new(config, eal, None)? };
         Ok(Self { buffers: site.buffers(), site, ports: None, interfaces: [None, None] })
     }

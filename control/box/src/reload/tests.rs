@@ -27,7 +27,8 @@ impl Lab {
         let path = setup::path(&config, 1500, 5);
         let shared = Shared::new(path, table, SnapshotCell::default(), MasterKey::new([2; 32]), 1);
         // Telemetry that nobody has started: nothing can be ordered of it.
-        let moves = Listener::bind(&config.telemetry, None, &mut Inherited::default()).expect("nothing is listened on").moves();
+        let moves =
+            Listener::bind(&config.telemetry, None, &mut Inherited::default()).expect("nothing is listened on").moves();
         Self { dir, reloading: Reloading::new(origin, Arc::new(shared), || 7, moves) }
     }
 

@@ -49,7 +49,7 @@ impl Hands for BoxHands {
             process: std::process::id(),
             outside_mtu: self.outside_mtu,
             seals: self.status.generation().is_some(),
-            iova: crate::ports::dpdk::iova().to_owned(),
+            iova: dpdk_ffi::iova_mode().unwrap_or_default().to_owned(),
             sockets: Vec::new(),
         }
     }

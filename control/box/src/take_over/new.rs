@@ -3,7 +3,7 @@
 use super::now_ns;
 use super::other::Other;
 use super::sockets::Inherited;
-use super::talk::{Facts, FromNew, FromOld, Lost, Talk};
+use super::talk::{Facts, FromNew, FromOld, Lost, SharedSocket, Talk};
 use anyhow::{Context, anyhow, bail};
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
@@ -38,7 +38,9 @@ impl Taking {
         let at = place.display();
         let stream = match UnixStream::connect(place) {
             Ok(stream) => stream,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error).with_context(|| format!("{at}: the box that runs cannot be asked")),
         };
         let mut talk = Talk::new(stream);
@@ -55,6 +57,15 @@ impl Taking {
         let old = Other::of(facts.process).with_context(|| format!("process {}", facts.process))?;
         let sockets = Inherited::new(&facts.sockets, std::mem::take(&mut talk.sockets));
         Ok(Some(Self { talk, old, facts, sockets, since_ns: None }))
+    }
+
+    /// The old process's admin socket, if it has one.
+    #[must_use]
+    pub fn admin_socket(&self) -> Option<&Path> {
+        self.facts.sockets.iter().find_map(|socket| match socket {
+            SharedSocket::Admin(path) => Some(path.as_path()),
+            _ => None,
+        })
     }
 
     /// Gets the keys' state.

@@ -73,7 +73,12 @@ impl Giving {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(listener: UnixListener, own: Own, hands: impl Hands + 'static, limits: Limits) -> std::io::Result<Self> {
+    pub fn start(
+        listener: UnixListener,
+        own: Own,
+        hands: impl Hands + 'static,
+        limits: Limits,
+    ) -> std::io::Result<Self> {
         let stop = Arc::<AtomicBool>::default();
         let at = At { listener, own, hands, limits, stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new().name("take-over".into()).spawn(move || at.answer())?;
@@ -201,7 +206,10 @@ impl<'a, H: Hands, O: Ends> Conversation<'a, H, O> {
         let (next, acts) = self.holds.hear(heard);
         if self.asked && acts.contains(&Act::Close) && next != Holds::Left {
             let why = self.why.take().unwrap_or_else(|| "it has asked for what is not its turn".to_owned());
-            tracing::error!(process = self.other.process(), "the take-over has failed, and this process goes on: {why}");
+            tracing::error!(
+                process = self.other.process(),
+                "the take-over has failed, and this process goes on: {why}"
+            );
             self.at.hands.failed(&why);
             self.asked = false; // once is enough
         }

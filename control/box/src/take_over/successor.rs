@@ -6,8 +6,8 @@ use common::admin::{Failure, Successor};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl Program {
 
 /// Starts successors, one at a time, on a thread of its own: the child of a thread beside the workers' cores would be beside them too.
 pub struct Successors {
-    starter: Option<Starter>,
+    starter: Starter,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -76,12 +76,12 @@ impl Successors {
         let (stop, busy) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let serving = Serving { program, status, stop: Arc::clone(&stop), busy: Arc::clone(&busy) };
         let thread = std::thread::Builder::new().name("successors".into()).spawn(move || serving.serve(&orders))?;
-        Ok(Self { starter: Some(Starter { order, busy }), stop, thread: Some(thread) })
+        Ok(Self { starter: Starter { order, busy }, stop, thread: Some(thread) })
     }
 
     /// Where one is asked for.
     #[must_use]
-    pub fn starter(&self) -> Option<Starter> {
+    pub fn starter(&self) -> Starter {
         self.starter.clone()
     }
 }
@@ -134,7 +134,8 @@ impl Serving {
         // What it has said itself tells more, and so does what became of it while it took over.
         std::thread::sleep(MOMENT);
         if self.status.take_overs_failed() == failed {
-            self.status.take_over_failed(&format!("the process that was to take over {why}; its lines in the log say more"));
+            self.status
+                .take_over_failed(&format!("the process that was to take over {why}; its lines in the log say more"));
         }
     }
 
@@ -149,7 +150,8 @@ impl Starter {
     /// # Errors
     /// One is under way, or the program cannot be started.
     pub fn successor(&self) -> Result<Successor, Failure> {
-        let failure = |error: &str, remedy: &str| Failure { error: error.into(), remedy: remedy.into(), known: Vec::new() };
+        let failure =
+            |error: &str, remedy: &str| Failure { error: error.into(), remedy: remedy.into(), known: Vec::new() };
         if self.busy.swap(true, Ordering::SeqCst) {
             let error = "a process that is to take over was started already, and has not come to its end";
             return Err(failure(error, "wait for it; 'pdmv2 status' says what became of it"));
@@ -187,7 +189,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let go = dir.path().join("go");
         let (successors, status) = lab(&format!("while ! test -e {}; do sleep 0.05; done; exit 3", go.display()));
-        let starter = successors.starter().expect("one");
+        let starter = successors.starter();
         let first = starter.successor().expect("started");
         assert!(first.process != std::process::id() && first.from_process == std::process::id());
         assert!(starter.successor().expect_err("one is under way").error.contains("started already"));
@@ -201,7 +203,7 @@ mod tests {
     fn a_program_that_is_gone_is_named() {
         let program = Program { path: "/nowhere/box".into(), arguments: Vec::new() };
         let successors = Successors::start(program, Arc::default()).expect("a thread");
-        let starter = successors.starter().expect("one");
+        let starter = successors.starter();
         for _ in 0..2 {
             let said = starter.successor().expect_err("there is none");
             if !said.error.contains("started already") {

@@ -3,8 +3,8 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -164,12 +164,8 @@ impl Talk {
         let (mut at, start) = (0, Instant::now());
         while at < line.len() {
             let rest = line.get(at..).unwrap_or_default();
-            let sent = sendmsg(
-                &self.stream,
-                &[IoSlice::new(rest)],
-                &mut beside,
-                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-            );
+            let sent =
+                sendmsg(&self.stream, &[IoSlice::new(rest)], &mut beside, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
             match sent {
                 Ok(n) => {
                     at += n;
@@ -186,12 +182,17 @@ impl Talk {
     ///
     /// # Errors
     /// Nothing has come, or something else.
-    pub fn hear<T: DeserializeOwned>(&mut self, limit: Duration, meanwhile: &mut dyn FnMut() -> bool) -> Result<T, Lost> {
+    pub fn hear<T: DeserializeOwned>(
+        &mut self,
+        limit: Duration,
+        meanwhile: &mut dyn FnMut() -> bool,
+    ) -> Result<T, Lost> {
         let start = Instant::now();
         loop {
             if let Some(end) = self.read.iter().position(|&octet| octet == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=end).collect();
-                return serde_json::from_slice(&line).map_err(|_| Lost::Nonsense(String::from_utf8_lossy(&line).into()));
+                return serde_json::from_slice(&line)
+                    .map_err(|_| Lost::Nonsense(String::from_utf8_lossy(&line).into()));
             }
             if self.read.len() > LINE {
                 return Err(Lost::Nonsense(format!("a line of more than {LINE} octets")));

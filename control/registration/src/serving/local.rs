@@ -61,7 +61,8 @@ pub fn give_as_asked(path: &Path, asked: &Asked<'_>) -> anyhow::Result<()> {
 }
 
 fn group_of(path: &Path, asked: &Asked<'_>) -> anyhow::Result<Option<u32>> {
-    let group = asked.group.map(|name| group_id(name).with_context(|| format!("{}: {}", asked.setting, path.display())));
+    let group =
+        asked.group.map(|name| group_id(name).with_context(|| format!("{}: {}", asked.setting, path.display())));
     group.transpose()
 }
 
