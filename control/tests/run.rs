@@ -261,6 +261,25 @@ fn a_box_on_a_copied_disk_seals_only_when_it_is_told_that_the_disk_was_moved() {
 }
 
 #[test]
+fn where_no_box_runs_take_over_is_an_ordinary_start() {
+    let site = Site::new(ENCRYPTED);
+    config(&site, "net_null0,no-rx=1", "cores = [0]", "[keys]\nfile = \"pdmv2.keys\"\n[admin]\nsocket = \"a.sock\"\n");
+    for start in 1..=2 {
+        let name = format!("log{start}");
+        let running = Running::start_as(site.0.path(), &["--take-over", "--config", "a.toml"], &name);
+        wait_for("the box's start", || log(&site, &name).contains("ready: forwarding"));
+        assert!(log(&site, &name).contains("no box runs; this is an ordinary start"), "{}", log(&site, &name));
+        assert!(site.path("a.take-over").exists());
+        if start == 1 {
+            running.kill(); // its sockets stay, and nobody answers there
+        } else {
+            assert_eq!(running.stop()["generation"], 2);
+        }
+    }
+    assert!(!site.path("a.take-over").exists() && !site.path("a.sock").exists(), "the sockets go with the box");
+}
+
+#[test]
 fn what_cannot_start_says_why() {
     let site = Site::new(ENCRYPTED);
     let busy = std::net::TcpListener::bind("127.0.0.1:0").expect("port");

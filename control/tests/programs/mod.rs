@@ -104,6 +104,14 @@ impl Running {
         Self(child.expect("box"))
     }
 
+    /// `pdmv2-middlebox run --json` with these arguments.
+    pub fn start_as(dir: &Path, arguments: &[&str], log: &str) -> Self {
+        let log = std::fs::File::create(dir.join(log)).expect("log");
+        let mut run = Command::new(BOX);
+        run.args(["run", "--json"]).args(arguments).current_dir(dir).stdout(Stdio::piped()).stderr(log);
+        Self(run.spawn().expect("box"))
+    }
+
     /// SIGTERM, and what the box prints then.
     pub fn stop(mut self) -> Value {
         self.signal(rustix::process::Signal::TERM);
