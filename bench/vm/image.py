@@ -13,7 +13,7 @@ from pathlib import Path
 # A machine that somebody can log in to, and nothing of DPDK's.
 BASE = (
     "linux-image-amd64 systemd systemd-sysv udev dbus kmod pciutils iproute2 openssh-server openssh-client sudo procps curl"
-    " iputils-ping"
+    " iputils-ping python3"
 ).split()
 # What the README has the reader install, and what the packages recommend or suggest.
 OFFERED = "dpdk librte-meta-net librte-meta-bus librte-meta-mempool driverctl".split()
@@ -39,6 +39,8 @@ printf 'GSSAPIAuthentication no\nUseDNS no\n' >"$root/etc/ssh/sshd_config.d/rig.
 mkdir -p "$root/var/log/journal"
 chroot "$root" systemctl -q enable systemd-networkd ssh
 chroot "$root" systemctl -q disable apt-daily.timer apt-daily-upgrade.timer fstrim.timer e2scrub_all.timer || true
+# As a Debian that was installed has it: what is recommended comes too.
+rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
 # The repository.
 install -d "$root/srv/repository"
 chroot "$root" apt-get install -y -qq --no-install-recommends --download-only $3 >/dev/null

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import chapter
@@ -26,6 +27,8 @@ class Lab:
         self.machines = {name: Machine(name, image, directory, "vm-Q", "vm-G") for name in "ab"}
         self.mtu: tuple[int | None, int | None] = (None, 1540)
         self.cores = [0]
+        self.installed = directory.parent / "installed.qcow2"
+        self.begin: Path | None = None
 
     @property
     def a(self) -> Machine:
@@ -37,10 +40,11 @@ class Lab:
         """The servers' machine."""
         return self.machines["b"]
 
-    def boot(self, kind: Kind, fresh: bool = True) -> None:
-        """Starts both machines, and waits for their shells."""
+    def boot(self, kind: Kind) -> None:
+        """Starts both machines, and waits for their shells. Once the packages were installed, later ones begin with that."""
+        self.begin = self.installed if self.installed.exists() else None
         for machine in self.machines.values():
-            machine.start(kind, fresh)
+            machine.start(kind, self.begin)
         for machine in self.machines.values():
             self.wires.connect(machine)
         for machine in self.machines.values():
@@ -58,32 +62,46 @@ class Lab:
         """The README's chapter, step by step, on both machines. Each step is reported with its seconds."""
         if strange := chapter.unknown():
             raise Failed(f"the README's chapter and bench/vm/chapter.py differ: {strange}")
-        for machine in self.machines.values():
-            machine.run("mkdir -p target/deb")
-            machine.put(*sorted(self.debs.glob("*.deb")), to="target/deb/")
+        if not self.begin:
+            for machine in self.machines.values():
+                machine.run("mkdir -p target/deb")
+                machine.put(*sorted(self.debs.glob("*.deb")), to="target/deb/")
         step, begin = 0, time.monotonic()
         for number, command in chapter.commands():
             if number != step:
-                if step:
+                if step and not (step == 1 and self.begin):
                     self.report.ok(f"README step {step}", f"{time.monotonic() - begin:.0f} s")
+                if step == 1 and not self.begin:
+                    # What the chapter names in its text.
+                    self._each("ab", lambda machine: machine.run("apt install -y -q driverctl", timeout=600))
+                    self.a.freeze(self.installed)
                 step, begin = number, time.monotonic()
                 self._before(step)
-            for machine in {"both": self.machines.values(), "a": [self.a], "b": [self.b]}.get(chapter.PLAN[command], ()):
-                said = machine.run(chapter.as_run(command, PCI), timeout=300)
-                self._look(machine, command, said)
+            if step == 1 and self.begin:
+                continue
+            where = {"both": "ab", "a": "a", "b": "b"}.get(chapter.PLAN[command], "")
+            self._each(where, lambda machine, command=command: self._step(machine, command))
         for machine in self.machines.values():
             self.wait_ready(machine)
         self.report.ok(f"README step {step}", f"{time.monotonic() - begin:.0f} s, both ready")
         # The chapter's way to keep the binding over a reboot.
-        for machine in self.machines.values():
-            machine.run("DEBIAN_FRONTEND=noninteractive apt install -y -q driverctl", timeout=200)
-            # Not set while the box has the devices: driverctl would unbind them. What it keeps is a file.
-            machine.run("mkdir -p /etc/driverctl.d; for p in %s; do echo vfio-pci > /etc/driverctl.d/pci-$p; done" % " ".join(PCI.values()))
+        # Not set while the box has the devices: driverctl would unbind them. What it keeps is a file.
+        addresses = " ".join(PCI.values())
+        keep = f"mkdir -p /etc/driverctl.d; for p in {addresses}; do echo vfio-pci > /etc/driverctl.d/pci-$p; done"
+        self._each("ab", lambda machine: machine.run(keep))
+
+    def _each(self, where: str, what) -> None:
+        """Does the same in these machines, at the same time."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(what, [self.machines[name] for name in where]))
 
     def _before(self, step: int) -> None:
         if step == 6:
             for machine in self.machines.values():
                 self._configure(machine)
+
+    def _step(self, machine: Machine, command: str) -> None:
+        self._look(machine, command, machine.run(chapter.as_run(command, PCI), timeout=600))
 
     @staticmethod
     def _look(machine: Machine, command: str, said: str) -> None:
@@ -107,11 +125,13 @@ class Lab:
     def configure(self, cores: list[int], mtu: tuple[int | None, int | None]) -> None:
         """Other cores or MTUs: both boxes are started again with them."""
         self.cores, self.mtu = cores, mtu
-        for machine in self.machines.values():
+
+        def started_again(machine: Machine) -> None:
             self._configure(machine)
             machine.run(f"systemctl restart {UNIT}", timeout=START + 60)
-        for machine in self.machines.values():
             self.wait_ready(machine)
+
+        self._each("ab", started_again)
         self.wires.mtu(mtu[0] or 1500)
 
     # What is known of a box.

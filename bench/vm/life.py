@@ -206,17 +206,20 @@ def upgrade(lab: Lab, newer) -> None:
     machine.put(*sorted(newer.glob("*.deb")), to="newer/")
     settings = machine.run("sha256sum /etc/pdmv2/box.toml /etc/pdmv2/pdmv2.keys")
     before = machine.run("dpkg-query -W -f '${Version}' pdmv2-middlebox")
+    old = main_pid(machine)
     with counted() as count:
         begin = time.monotonic()
         machine.run("DEBIAN_FRONTEND=noninteractive apt install -y -q ./newer/*.deb", timeout=300)
         seconds = time.monotonic() - begin
-        lab.wait_ready(machine)
-        lab.reach()
     after = machine.run("dpkg-query -W -f '${Version}' pdmv2-middlebox")
     kept = machine.run("sha256sum /etc/pdmv2/box.toml /etc/pdmv2/pdmv2.keys") == settings
+    right = kept and before != after and main_pid(machine) == old and count.lost == 0
+    lab.report.must("newer packages installed", right, f"{before} to {after}, {seconds:.0f} s, the box goes on; {count}")
+    with counted() as count:
+        machine.run(f"systemctl restart {UNIT}", timeout=START)
+        lab.reach()
     running = machine.run(f"readlink /proc/{main_pid(machine)}/exe").strip()
-    right = kept and before != after and running == "/usr/bin/pdmv2-middlebox"
-    lab.report.must("upgrade of the packages", right, f"{before} to {after}, {seconds:.0f} s, configuration kept; {count}")
+    lab.report.must("restart as the newer version", running == "/usr/bin/pdmv2-middlebox", str(count))
 
 
 def purge(lab: Lab) -> None:

@@ -92,7 +92,7 @@ class Machine:
             "-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on",
             "-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd),
             "-append", "root=/dev/vda rw console=ttyS0 quiet iommu=pt no_timer_check panic=1",
-            "-drive", f"file={self.disk},if=virtio,format=qcow2,cache=unsafe",
+            "-drive", f"id=disk,file={self.disk},if=virtio,format=qcow2,cache=unsafe",
             "-netdev", f"tap,id=management,ifname={taps['management']},script=no,downscript=no",
             "-device", f"virtio-net-pci,netdev=management,mac=52:54:00:77:00:{self.number},addr=0x8",
             "-serial", f"file:{self.console}", "-qmp", f"unix:{self._monitor},server=on,wait=off",
@@ -119,14 +119,20 @@ class Machine:
     def _monitor(self) -> Path:
         return self.directory / f"{self.name}.qmp"
 
-    def start(self, kind: Kind, fresh: bool) -> None:
-        """Starts it; `fresh`: with the image as it was made."""
+    def freeze(self, file: Path) -> None:
+        """Keeps the disk as it is now in `file`, for other machines to begin with."""
+        self.run("sync")
+        before = self.directory / f"{self.name}-before.qcow2"
+        self.monitor("blockdev-snapshot-sync", device="disk", **{"snapshot-file": str(before), "format": "qcow2"})
+        # What is written from now on is in the new file, which has the old one below it.
+        subprocess.run(["cp", "--sparse=always", self.disk, file], check=True)
+
+    def start(self, kind: Kind, begin: Path | None) -> None:
+        """Starts it, with the disk that `begin` has (by `freeze`), or the image's."""
         self.kind = kind
-        if fresh or not self.disk.exists():
-            self.disk.unlink(missing_ok=True)
-            subprocess.run(
-                ["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.image.disk, "-F", "raw", self.disk], check=True
-            )
+        self.disk.unlink(missing_ok=True)
+        below = (begin, "qcow2") if begin else (self.image.disk, "raw")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", below[0], "-F", below[1], self.disk], check=True)
         self._monitor.unlink(missing_ok=True)
         log = (self.directory / f"{self.name}.qemu").open("w")
         inside = ["ip", "netns", "exec", self.where, *os.environ.get("VM_NICE", "").split(), *self._arguments()]

@@ -140,6 +140,8 @@ def main() -> int:
     if seconds := image.make(report.say):
         report.say(f"the image is made, in {seconds:.0f} s")
     accel = accelerated(options.accel, image, work, report.say)
+    # The first machines install the packages, and the others begin with what they have.
+    (work / "installed.qcow2").unlink(missing_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for model, queues, wanted in rounds(options):
         report.model = model
@@ -153,6 +155,7 @@ def main() -> int:
         lab = Lab(image, work / model, options.debs, report)
         lab.cores = list(range(queues))
         try:
+            _shell(lab)
             lab.boot(Kind(model, queues, accel))
             report.ok("boot of both machines", f"{time.monotonic() - begin:.0f} s, {queues} queue(s), {accel}")
             lab.install()
@@ -161,7 +164,6 @@ def main() -> int:
             report.say(f"{model}: done in {time.monotonic() - begin:.0f} s")
             if options.keep:
                 report.say(f"the machines run on until Ctrl-C; shells: {work}/{model}/shell a|b")
-                _shell(lab)
                 signal.pause()
         except Failed as error:
             report.bad("machines", str(error)[:2000])

@@ -11,6 +11,7 @@
 
 import re
 import subprocess
+import time
 from pathlib import Path
 
 NAMESPACES = ("vm-A", "vm-B", "vm-M", "vm-Q", "vm-G")
@@ -80,8 +81,6 @@ class Wires:
 
     @staticmethod
     def _wait_for_tap(machine, tap: str) -> None:
-        import time
-
         for _ in range(200):
             if tap in call("ip", "-n", "vm-Q", "-br", "link"):
                 return
