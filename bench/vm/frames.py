@@ -85,7 +85,7 @@ def frames(lab: Lab) -> None:
         whole = _octets(lab, far)
         for name, (octets, pattern, measured) in each.items():
             on_middle = [packet for packet in on_the_wire if re.search(pattern, packet)]
-            sealed = sum("0x0f" in packet for packet in on_middle)
+            sealed = sum("opt_type 0x0f" in packet for packet in on_middle)
             came = [packet for packet in arrived if re.search(pattern, packet)]
             same = sum(frame.startswith(TO + FROM + octets) for frame in whole)
             bad = sum("bad udp cksum" in packet for packet in came)

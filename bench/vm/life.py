@@ -199,6 +199,20 @@ def plugs(lab: Lab) -> None:
         lab.report.must(f"{side} unplugged and plugged", alive and same, f"let go in {gone:.1f} s, traffic {back:.1f} s after it was back; {count}")
 
 
+def take_over(lab: Lab) -> None:
+    """`pdmv2 upgrade`: a new process gets everything ready, and takes the ports over."""
+    machine = lab.a
+    for _ in range(3):
+        before = main_pid(machine)
+        since = machine.run("date '+%F %T'").strip()
+        with counted() as count:
+            said = machine.run("pdmv2 upgrade", timeout=START).strip().splitlines()[-1]
+            lab.reach()
+        right = main_pid(machine) not in (0, before) and property_of(machine, "ActiveState") == "active"
+        logged = [line for line in lab.journal(machine, since=since).splitlines() if "took over" in line]
+        lab.report.must("pdmv2 upgrade", right and bool(logged), f"{said[:80]}; {count}")
+
+
 def upgrade(lab: Lab, newer) -> None:
     """The package after this one is installed over it: changed configuration stays, and the box runs the new program."""
     machine = lab.a
@@ -216,10 +230,10 @@ def upgrade(lab: Lab, newer) -> None:
     right = kept and before != after and main_pid(machine) == old and count.lost == 0
     lab.report.must("newer packages installed", right, f"{before} to {after}, {seconds:.0f} s, the box goes on; {count}")
     with counted() as count:
-        machine.run(f"systemctl restart {UNIT}", timeout=START)
+        machine.run("pdmv2 upgrade", timeout=START)
         lab.reach()
     running = machine.run(f"readlink /proc/{main_pid(machine)}/exe").strip()
-    lab.report.must("restart as the newer version", running == "/usr/bin/pdmv2-middlebox", str(count))
+    lab.report.must("pdmv2 upgrade to it", running == "/usr/bin/pdmv2-middlebox", str(count))
 
 
 def purge(lab: Lab) -> None:

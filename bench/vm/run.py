@@ -38,6 +38,7 @@ CHECKS = {
     "reload": life.reload,
     "restarts": life.restarts,
     "stop": life.stop,
+    "takeover": life.take_over,
     "upgrade": None,
     "reboot": life.reboot,
     "purge": life.purge,
@@ -52,6 +53,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="checks, with commas: " + ",".join(CHECKS))
     parser.add_argument("--short", action="store_true", help=f"the first kind of NIC, and these checks: {','.join(SHORT)}")
     parser.add_argument("--keep", action="store_true", help="leave the machines running after the checks, until Ctrl-C")
+    parser.add_argument("--again", action="store_true", help="begin with what the last run has installed: no step 1")
     parser.add_argument("--debs", type=Path, default=ROOT / "target/deb", help="the packages (make deb)")
     parser.add_argument("--newer", type=Path, default=ROOT / "target/deb-newer", help="the packages to upgrade to")
     parser.add_argument("--work", type=Path, default=ROOT / "target/vm", help="where image and machines are kept")
@@ -141,7 +143,9 @@ def main() -> int:
         report.say(f"the image is made, in {seconds:.0f} s")
     accel = accelerated(options.accel, image, work, report.say)
     # The first machines install the packages, and the others begin with what they have.
-    (work / "installed.qcow2").unlink(missing_ok=True)
+    if not options.again:
+        (work / "installed.qcow2").unlink(missing_ok=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for model, queues, wanted in rounds(options):
         report.model = model
