@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 30
 THREADS ?= $(shell echo $$((2 * $$(nproc))))
 DEBUG = $(or $(CARGO_TARGET_DIR),target)/debug
 
-.PHONY: all setup build test fmt house deps deny scripts lint unit loom fuzz disk e2e page demo bench claims instructions rfc2544 avx512 secrets doc deb deb-test oci oci-test clean
+.PHONY: all setup build test fmt house deps deny scripts lint unit loom fuzz disk e2e page demo bench claims instructions rfc2544 avx512 secrets doc deb deb-test oci oci-test rpm vm vm-short clean
 
 all: build
 
@@ -45,10 +45,11 @@ deps: setup
 deny: setup
 	@.ci/deny.sh
 
-# The load generators' scripts, against stand-ins that refuse what the generators refuse.
+# The load generators' scripts, against stand-ins that refuse what the generators refuse; what the virtual machines run of the README.
 scripts: setup
 	lua5.4 bench/pktgen/tests/all.lua
 	@python3 bench/trex/tests/all.py -q
+	@python3 bench/vm/tests.py -q
 
 lint: setup
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
@@ -136,12 +137,29 @@ deb-test: $(if $(BIN),,build)
 	@.ci/setup.sh deb
 	$(SUDO) .ci/deb_test.sh $(or $(BIN),target/release)
 
+# The same as rpm packages, for distributions with DPDK 22.11.
+rpm: deb
+	@.ci/setup.sh rpm
+	@.ci/rpm.sh target/deb target/rpm
+
 # An OCI image of the packages, without a daemon; and that the box in it runs.
 oci: deb
 	@.ci/oci.py target/deb target/deb/pdmv2-middlebox.oci.tar
 
 oci-test: oci
 	$(SUDO) .ci/oci_test.py target/deb/pdmv2-middlebox.oci.tar
+
+# Two virtual machines with a box each, on NICs that QEMU emulates: the README's chapter from the packages, traffic, cables,
+# restarts, upgrades. VM="--nic e1000e --only links --keep", VM=--help.
+vm: deb
+	@.ci/setup.sh vm
+	@VERSION="$$(dpkg-deb -f target/deb/pdmv2_*.deb Version)+newer" .ci/deb.sh $(or $(BIN),target/release) target/deb-newer >/dev/null
+	$(SUDO) bench/vm/run.py $(VM)
+
+# One kind of NIC, and what takes little: under five minutes once the image is made.
+vm-short: deb
+	@.ci/setup.sh vm
+	$(SUDO) bench/vm/run.py --short $(VM)
 
 clean:
 	$(CARGO) clean

@@ -63,9 +63,11 @@ done
 "$bin/pdmv2-middlebox" man "$tree/man/pdmv2-middlebox"
 mv "$tree/debian/man/pdmv2-middlebox.toml.5" "$tree/man/pdmv2-middlebox"
 mv "$tree/debian/man/pdmv2-registrar.toml.5" "$tree/man/pdmv2"
-"$bin/pdmv2" completions bash >"$tree/completions/pdmv2"
-"$bin/pdmv2" completions zsh >"$tree/completions/_pdmv2"
-"$bin/pdmv2" completions fish >"$tree/completions/pdmv2.fish"
+for program in pdmv2 pdmv2-middlebox; do
+    "$bin/$program" completions bash >"$tree/completions/$program"
+    "$bin/$program" completions zsh >"$tree/completions/_$program"
+    "$bin/$program" completions fish >"$tree/completions/$program.fish"
+done
 
 sed -i "s|@MAINTAINER@|$maintainer|" "$tree/debian/control"
 cat >"$tree/debian/changelog" <<END

@@ -111,6 +111,7 @@ contents() {
     dpkg-deb -f "$1"/pdmv2_*.deb Depends | grep -q librte && fail "pdmv2 wants DPDK"
     for file in pdmv2/usr/share/man/man1/pdmv2-policy-start.1.gz pdmv2/usr/share/man/man5/pdmv2-registrar.toml.5.gz \
         pdmv2/usr/share/bash-completion/completions/pdmv2 pdmv2/usr/share/zsh/vendor-completions/_pdmv2 \
+        pdmv2-middlebox/usr/share/bash-completion/completions/pdmv2-middlebox \
         pdmv2/usr/share/fish/vendor_completions.d/pdmv2.fish pdmv2/usr/share/pdmv2/wireshark/pdmv2.lua \
         pdmv2/usr/share/pdmv2/grafana/pdmv2.json pdmv2/usr/share/pdmv2/prometheus/pdmv2.rules.yml \
         pdmv2/usr/share/doc/pdmv2/docs/configuration.md pdmv2-middlebox/usr/share/man/man1/pdmv2-middlebox-run.1.gz \

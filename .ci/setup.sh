@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building, testing and the demo need beside Rust: Debian 12 or later, Ubuntu 24.04 or later.
-# Does nothing when it is all there. Usage: .ci/setup.sh [build|deb|test|bench|page]
+# Does nothing when it is all there. Usage: .ci/setup.sh [build|deb|test|bench|page|vm|rpm]
 set -eu
 
 what=${1:-test}
@@ -10,12 +10,16 @@ run="dpdk-dev iproute2 iputils-ping iperf3 tcpdump tshark ethtool procps kmod py
 peers="libssl-dev valgrind"
 # What the page is looked at with. Debian has it as a package, Ubuntu does not: the tests then take a Chromium that is there.
 browser="chromium-headless-shell fonts-dejavu-core"
+# What starts virtual machines, and makes their disk.
+machines="debhelper dpkg-dev qemu-system-x86 qemu-utils ipxe-qemu mmdebstrap e2fsprogs openssh-client"
 [ "$(uname -m)" != x86_64 ] || peers="$peers libipsec-mb-dev"
 case $what in
     build) packages=$build ;;
     deb) packages="$build debhelper" ;;
+    rpm) packages="$build debhelper rpm" ;;
     bench) packages="$build $run $peers" ;;
     page) packages="$build $run $browser" ;;
+    vm) packages="$build $run $machines" ;;
     *) packages="$build $run" ;;
 esac
 

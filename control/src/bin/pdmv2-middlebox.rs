@@ -1,5 +1,6 @@
 //! The box: `run` between two ports, `replay` over captures.
 
+mod completions;
 mod man;
 
 use anyhow::bail;
@@ -26,6 +27,8 @@ enum Command {
     Run(RunArgs),
     /// Put captures through the box, without root, hugepages or hardware
     Replay(replay::ReplayArgs),
+    /// What a shell needs to complete these commands; docs/admin.md says where it goes
+    Completions(completions::CompletionsArgs),
     /// Man pages of these commands
     #[command(hide = true)]
     Man(man::ManArgs),
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(args) => with(&args.config, |config| run(&args, config)),
         Command::Replay(args) => with(&args.config, |config| replay::run(&args, config)),
+        Command::Completions(args) => ended(args.write(Arguments::command(), &mut std::io::stdout().lock())),
         Command::Man(args) => ended(args.write(Arguments::command(), SEE)),
     }
 }

@@ -1,10 +1,15 @@
 //! Tools that need no DPDK: ask a running box, make key files, read captures, check vectors.
 
+mod completions;
 mod man;
 
 use clap::{CommandFactory, Parser, Subcommand};
+<<<<<<< HEAD
 use clap_complete::Shell;
 use console::{capture, flows, policy, reload, status, top, trace, upgrade};
+=======
+use console::{capture, flows, policy, reload, status, top, trace};
+>>>>>>> w-vm
 use registrar::command::{self, RegistrarCommand};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -53,11 +58,7 @@ enum Command {
     /// Check the implementation against a file of test vectors
     Selftest(selftest::SelftestArgs),
     /// What a shell needs to complete these commands; docs/admin.md says where it goes
-    Completions {
-        /// The shell
-        #[arg(value_parser = ["bash", "zsh", "fish"])]
-        shell: String,
-    },
+    Completions(completions::CompletionsArgs),
     /// Man pages of these commands
     #[command(hide = true)]
     Man(man::ManArgs),
@@ -92,8 +93,12 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Trace(args) => trace::run(args, out)?,
         Command::Capture(args) => capture::run(args, out)?,
         Command::Reload(args) => reload::run(args, out)?,
+<<<<<<< HEAD
         Command::Upgrade(args) => upgrade::run(args, out)?,
         Command::Completions { shell } => complete(shell, out)?,
+=======
+        Command::Completions(args) => args.write(Arguments::command(), out)?,
+>>>>>>> w-vm
         Command::Man(args) => args.write(Arguments::command(), SEE)?,
         Command::Keygen(args) => keygen::run(args, out)?,
         Command::Pki(command) => pki::run(command, out)?,
@@ -108,14 +113,6 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Selftest(args) => return selftest::run(args, out).map(|passed| ExitCode::from(u8::from(!passed))),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn complete(shell: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-    let shell: Shell = shell.parse().map_err(anyhow::Error::msg)?;
-    // It would panic where it cannot write.
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "pdmv2", &mut text);
-    Ok(out.write_all(&text)?)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -337,6 +337,9 @@ fn shells_complete_the_commands() {
             ["capture", "flows", "status", "top", "trace"].iter().all(|command| script.contains(command)),
             "{shell}: {script}"
         );
+        let of_the_box = Command::new(env!("CARGO_BIN_EXE_pdmv2-middlebox")).args(["completions", shell]).output();
+        let of_the_box = String::from_utf8(of_the_box.expect("started").stdout).expect("text");
+        assert!(["run", "replay", "check"].iter().all(|word| of_the_box.contains(word)), "{shell}: {of_the_box}");
         let path = site.path(shell);
         std::fs::write(&path, &script).expect("written");
         match Command::new(shell).arg("-n").arg(&path).output() {
