@@ -28,14 +28,17 @@ pub trait PortQueue {
 }
 
 /// A port that is not there: nothing comes from it, and it takes nothing.
+#[cfg(not(loom))]
 pub(crate) struct Nowhere<P>(core::marker::PhantomData<P>);
 
+#[cfg(not(loom))]
 impl<P> Nowhere<P> {
     pub(crate) const fn new() -> Self {
         Self(core::marker::PhantomData)
     }
 }
 
+#[cfg(not(loom))]
 impl<P: PacketBuf> PortQueue for Nowhere<P> {
     type Packet = P;
 
