@@ -8,6 +8,7 @@
 mod configure;
 mod eal;
 mod error;
+mod fitted;
 mod mbuf;
 mod mempool;
 mod pool;
@@ -22,6 +23,7 @@ mod testing;
 
 pub use eal::{Eal, ThreadRegistration, tsc, tsc_hz, version};
 pub use error::Error;
+pub use fitted::{Descriptors, Fitted};
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats, Started, Stopped};

@@ -6,6 +6,8 @@ pub mod follow;
 #[cfg(feature = "dpdk")]
 pub mod link;
 pub mod pci;
+#[cfg(feature = "dpdk")]
+mod told;
 
 /// A port's name in messages and metrics, inside first.
 pub const SIDES: [&str; 2] = ["inside", "outside"];
