@@ -24,7 +24,7 @@ mod testing;
 pub use eal::{Eal, ThreadRegistration, tsc, tsc_hz, version};
 pub use error::Error;
 pub use fitted::{Descriptors, Fitted};
-pub use mbuf::Mbuf;
+pub use mbuf::{Checksums, Mbuf, Unfinished};
 pub use mempool::Mempool;
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats, Started, Stopped};
 pub use queue::{RxQueue, TxQueue};

@@ -73,7 +73,8 @@ impl PortInner {
         unsafe { sys::rte_eth_dev_close(self.id) >= 0 }
     }
 
-    fn driver(&self) -> Option<String> {
+    /// Its driver's name.
+    pub fn driver(&self) -> Option<String> {
         driver_of(&self.dev_info().ok()?)
     }
 
