@@ -12,6 +12,7 @@ mod hosts;
 mod monitoring;
 mod page;
 mod path_mtu;
+mod ports;
 mod registration;
 mod roll_over;
 mod starting;
