@@ -56,9 +56,9 @@ fn bindings(flags: &[String]) {
         )
         .allowlist_function("rte_eth_dev_(set_mtu|get_mtu|set_link_up|set_link_down|adjust_nb_rx_tx_desc)")
         .allowlist_function(
-            "rte_eth_(rx|tx)_queue_setup|rte_eth_find_next|rte_eth_macaddr_get|rte_eth_stats_(get|reset)|rte_eth_dev_(rx|tx)_offload_name",
+            "rte_eth_(rx|tx)_queue_(setup|info_get)|rte_eth_find_next|rte_eth_macaddr_get|rte_eth_stats_(get|reset)|rte_eth_dev_(rx|tx)_offload_name",
         )
-        .allowlist_function("rte_eth_(promiscuous|allmulticast)_(enable|disable)")
+        .allowlist_function("rte_eth_(promiscuous|allmulticast)_(enable|disable|get)")
         .allowlist_function(
             "rte_eth_dev_(is_removed|is_valid_port|callback_register)|rte_dev_(name|event_callback_(register|process))",
         )

@@ -66,6 +66,19 @@ struct rte_mbuf *pdm_external(struct rte_mempool *pool, const uint8_t *octets, u
     return mbuf;
 }
 
+int pdm_chain(struct rte_mbuf *head, struct rte_mbuf *tail)
+{
+    return rte_pktmbuf_chain(head, tail);
+}
+
+void pdm_read(const struct rte_mbuf *mbuf, uint8_t *into)
+{
+    for (; mbuf != NULL; mbuf = mbuf->next) {
+        memcpy(into, rte_pktmbuf_mtod(mbuf, const uint8_t *), mbuf->data_len);
+        into += mbuf->data_len;
+    }
+}
+
 int pdm_errno(void)
 {
     return rte_errno;
@@ -99,7 +112,7 @@ uint64_t pdm_pool_page(const struct rte_mempool *pool)
     return list ? list->page_sz : 0;
 }
 
-int pdm_link(uint16_t port, uint32_t *mbit_per_second)
+int pdm_link(uint16_t port, uint32_t *mbit_per_second, uint8_t *full_duplex)
 {
     struct rte_eth_link link = {0};
     int ret = rte_eth_link_get_nowait(port, &link);
@@ -107,5 +120,6 @@ int pdm_link(uint16_t port, uint32_t *mbit_per_second)
     if (ret < 0)
         return ret;
     *mbit_per_second = link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : link.link_speed;
+    *full_duplex = link.link_duplex == RTE_ETH_LINK_FULL_DUPLEX;
     return link.link_status == RTE_ETH_LINK_UP;
 }

@@ -1,6 +1,7 @@
 //! Setting a port up, and starting it.
 
 use crate::error::{Error, text};
+use crate::fitted::Descriptors;
 use crate::mbuf::Mbuf;
 use crate::mempool::Mempool;
 use crate::port::{Port, PortConfig, Started, Stopped};
@@ -55,6 +56,8 @@ impl Port<Stopped> {
         self.check("rte_eth_dev_adjust_nb_rx_tx_desc", unsafe {
             sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, &raw mut rx, &raw mut tx)
         })?;
+        self.setup.descriptors = [(config.rx_descriptors, rx), (config.tx_descriptors, tx)]
+            .map(|(asked, in_force)| Descriptors { asked, in_force });
         self.inner.hold(pool);
         let socket = u32::try_from(socket_of(id)).unwrap_or(u32::MAX);
         for queue in 0..config.queues {

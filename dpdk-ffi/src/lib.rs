@@ -9,6 +9,7 @@ mod attach;
 mod configure;
 mod eal;
 mod error;
+mod fitted;
 mod mbuf;
 mod mempool;
 mod pool;
@@ -23,7 +24,8 @@ mod testing;
 
 pub use eal::{Eal, ThreadRegistration, iova_mode, tsc, tsc_hz, version};
 pub use error::Error;
-pub use mbuf::Mbuf;
+pub use fitted::{Descriptors, Fitted};
+pub use mbuf::{Checksums, Mbuf, Unfinished};
 pub use mempool::Mempool;
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats, Started, Stopped};
 pub use queue::{RxQueue, TxQueue};

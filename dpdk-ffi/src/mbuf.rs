@@ -1,9 +1,16 @@
 //! One packet's buffer, owned.
+//!
+//! What a driver says of a packet that it received (RX flags, packet type, hash, time stamp) means nothing to one that sends it:
+//! those look at TX flags, and at lengths of headers only where these ask for work. No packet gets any here, so an option that goes
+//! in or out leaves nothing stale that is believed; packets that came with work of their own are [`Unfinished`].
+
+mod unfinished;
 
 use crate::mempool::Mempool;
 use crate::sys;
 use arrayvec::ArrayVec;
 use core::ptr::NonNull;
+pub use unfinished::{Checksums, Unfinished};
 
 /// A packet. Dropping it gives its buffers back to their pool.
 ///
@@ -50,19 +57,24 @@ impl Mbuf {
         NonNull::new(unsafe { sys::pdm_alloc(pool.as_ptr()) }).map(Self)
     }
 
-    /// Whether its first segment may be written: not shared with another mbuf, nor in somebody else's memory.
+    /// Whether its first segment may be written: not shared with another mbuf, nor in somebody else's memory, nor to become
+    /// several packets, each of which would have what is written.
     #[inline]
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.refcnt() == 1 && self.ol_flags() & sys::PDM_NOT_OURS == 0
+        self.refcnt() == 1 && self.ol_flags() & (sys::PDM_NOT_OURS | sys::PDM_CUTS_UP) == 0
     }
 
     /// Makes it a copy of itself if it may not be written: from the pool it is from, with headroom as packets have it there;
-    /// what was shared is given back. `false`: the pool is empty, or has no room for data; nothing changed.
+    /// what was shared is given back. `false`: the pool is empty, or has no room for data, or the packet is to become several; nothing
+    /// changed.
     #[cold]
     pub fn make_writable(&mut self) -> bool {
         if self.is_writable() {
             return true;
+        }
+        if self.ol_flags() & sys::PDM_CUTS_UP != 0 {
+            return false;
         }
         // SAFETY: the mbuf is ours and mapped, and so is its pool. What comes back is nobody else's.
         match NonNull::new(unsafe { sys::pdm_copy(self.0.as_ptr(), self.pool()) }) {
@@ -117,6 +129,25 @@ impl Mbuf {
         let len = u16::try_from(octets.len()).ok()?;
         // SAFETY: the pool is alive, and as many octets are copied as there are. What comes back is nobody else's.
         NonNull::new(unsafe { sys::pdm_external(pool.as_ptr(), octets.as_ptr(), len) }).map(Self)
+    }
+
+    /// Puts another packet's octets behind its own, as segments of it. `false`: they would be too many; nothing changed.
+    pub fn chain(&mut self, tail: Self) -> bool {
+        // SAFETY: both are ours; when it is done the second is a part of the first, and given back with it.
+        let done = unsafe { sys::pdm_chain(self.0.as_ptr(), tail.0.as_ptr()) } == 0;
+        if done {
+            core::mem::forget(tail);
+        }
+        done
+    }
+
+    /// The octets of all segments, copied.
+    #[must_use]
+    pub fn octets(&self) -> Vec<u8> {
+        let mut octets = vec![0; self.pkt_len()];
+        // SAFETY: the mbuf is ours and mapped; its segments' lengths add up to the packet's, for which there is room.
+        unsafe { sys::pdm_read(self.0.as_ptr(), octets.as_mut_ptr()) };
+        octets
     }
 
     /// The first segment's octets.
@@ -219,7 +250,8 @@ impl Mbuf {
     pub fn window<const BEFORE: usize, const N: usize>(&mut self) -> Option<&mut [u8; N]> {
         const { assert!(BEFORE <= N) };
         let off = usize::from(self.data_off());
-        let is_ours = (self.refcnt() == 1) & (self.ol_flags() & (sys::PDM_NOT_OURS | sys::PDM_HAS_WORK) == 0);
+        let not_here = sys::PDM_NOT_OURS | sys::PDM_HAS_WORK | sys::PDM_CUTS_UP;
+        let is_ours = (self.refcnt() == 1) & (self.ol_flags() & not_here == 0);
         let has_room = (off >= BEFORE) & (off + (N - BEFORE) <= usize::from(self.buf_len()));
         let may_grow = usize::from(self.seg_len()) + BEFORE <= usize::from(u16::MAX);
         // SAFETY: these octets are within the buffer, which has `buf_len` of them; it is mapped, was given out by a pool whose

@@ -2,6 +2,7 @@
 
 use crate::eal::Eal;
 use crate::error::{Error, check};
+use crate::fitted::Descriptors;
 use crate::mempool::Mempool;
 use crate::port_inner::{PortInner, driver_of};
 use crate::queue::{RxQueue, TxQueue};
@@ -45,6 +46,8 @@ pub struct Setup {
     pub fast_free: Option<Arc<Mempool>>,
     /// What it was set up with, receiving and sending.
     pub offloads: [u64; 2],
+    /// Descriptors of a queue, receiving and sending.
+    pub descriptors: [Descriptors; 2],
 }
 
 /// A port in a state. It goes from thread to thread, but its functions are called by one at a time: drivers do not expect
@@ -80,6 +83,8 @@ pub struct Link {
     pub up: bool,
     /// Mbit/s, 0 if the driver does not know.
     pub mbit_per_second: u32,
+    /// Whether it sends and receives at once. Meaningless while it is down.
+    pub full_duplex: bool,
 }
 
 /// The driver's counters.
@@ -163,11 +168,11 @@ impl<State> Port<State> {
     /// # Errors
     /// The driver does not say.
     pub fn link(&self) -> Result<Link, Error> {
-        let mut mbit_per_second = 0;
-        // SAFETY: the port exists.
-        let up = unsafe { sys::pdm_link(self.inner.id, &raw mut mbit_per_second) };
+        let (mut mbit_per_second, mut full_duplex) = (0, 0);
+        // SAFETY: the port exists; the places are of their types.
+        let up = unsafe { sys::pdm_link(self.inner.id, &raw mut mbit_per_second, &raw mut full_duplex) };
         self.check("rte_eth_link_get_nowait", up)?;
-        Ok(Link { up: up == 1, mbit_per_second })
+        Ok(Link { up: up == 1, mbit_per_second, full_duplex: full_duplex != 0 })
     }
 
     /// Whether the device is gone, or the kernel has asked for it back: whoever unbinds or removes a device that vfio-pci

@@ -84,7 +84,8 @@ impl PortInner {
         true
     }
 
-    fn driver(&self) -> Option<String> {
+    /// Its driver's name.
+    pub fn driver(&self) -> Option<String> {
         driver_of(&self.dev_info().ok()?)
     }
 

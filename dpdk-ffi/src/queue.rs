@@ -1,6 +1,6 @@
 //! A port's queues: a burst in, a burst out, one call of DPDK each.
 
-use crate::mbuf::Mbuf;
+use crate::mbuf::{Checksums, Mbuf};
 use crate::mempool::Mempool;
 use crate::port_inner::PortInner;
 use crate::sys;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub struct RxQueue {
     port: Arc<PortInner>,
     number: u16,
+    checksums: Checksums,
     _not_sync: PhantomData<core::cell::Cell<()>>,
 }
 
@@ -30,7 +31,15 @@ pub struct TxQueue {
 
 impl RxQueue {
     pub(crate) fn new(port: Arc<PortInner>, number: u16) -> Self {
-        Self { port, number, _not_sync: PhantomData }
+        let checksums = port.driver().map_or(Checksums::Done, |driver| Checksums::of(&driver));
+        Self { port, number, checksums, _not_sync: PhantomData }
+    }
+
+    /// How its packets stand with their checksums.
+    #[inline]
+    #[must_use]
+    pub const fn checksums(&self) -> Checksums {
+        self.checksums
     }
 
     /// Appends at most `most` packets that have arrived, as many as the vector has room for. Gives their number.

@@ -22,6 +22,7 @@ pub mod etcd_cluster;
 pub mod forwarders;
 mod free_port;
 mod hugepages;
+pub mod inside;
 pub mod namespace;
 mod programs;
 pub mod registrars;

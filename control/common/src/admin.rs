@@ -254,6 +254,10 @@ pub struct FlowTable {
     pub expired: u64,
     /// Flows found again that had gone too far ahead.
     pub resynced: u64,
+    /// Flows that came into it since the start.
+    pub inserted: u64,
+    /// Those of them whose packets came to more than one worker.
+    pub split: u64,
     /// Octets it takes.
     pub memory_octets: u64,
 }

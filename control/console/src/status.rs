@@ -3,7 +3,7 @@
 use crate::client::{Client, Which};
 use crate::units::{columns, many, octets, per_cent, plain, span, time};
 use common::admin::{
-    Direction, Keys, Measured, Pair, Pairs, Policies, Policy, Port, Registration, Status, TakeOver, Worker,
+    Direction, FlowTable, Keys, Measured, Pair, Pairs, Policies, Policy, Port, Registration, Status, TakeOver, Worker,
 };
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -129,6 +129,7 @@ pub fn text(whole: &Whole) -> String {
         flows.resynced,
         octets(flows.memory_octets)
     );
+    text += &split(flows);
     if !whole.policies.is_empty() {
         let _ = write!(text, "\n{}", policies(&whole.policies));
     }
@@ -185,6 +186,25 @@ fn worker(worker: &Worker) -> Vec<String> {
     vec![worker.worker.to_string(), load, worker.received.to_string(), or_none(worker.per_second, many)]
 }
 
+/// What to do where many flows' packets come to more than one worker.
+fn split(flows: &FlowTable) -> String {
+    if flows.split < FEW_SPLIT || flows.split.saturating_mul(MANY_SPLIT) < flows.inserted {
+        return String::new();
+    }
+    let share = per_cent(flows.split as f64 / flows.inserted.max(flows.split) as f64);
+    format!(
+        "packets of {} flows came to more than one worker ({share} of all since the start): slower, and right all the same\n      -> \
+         Let both ports hash IPv6 packets by their addresses ([workers] rss = \"addresses\", the default); where \
+         pdmv2_port_info says that one cannot, use fewer workers or another NIC (docs/ports.md).\n",
+        flows.split
+    )
+}
+
+/// Fewer flows that came to more than one worker are not worth a word.
+const FEW_SPLIT: u64 = 100;
+/// Nor is less than one in so many of all.
+const MANY_SPLIT: u64 = 20;
+
 /// Drops first: they are what harms.
 fn reasons(status: &Status) -> String {
     let mut text = String::new();
@@ -211,7 +231,7 @@ fn reasons(status: &Status) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use common::admin::{FlowTable, Quantiles, Rates, Unmeasured};
+    use common::admin::{Quantiles, Rates, Unmeasured};
 
     /// How a box may stand.
     pub fn example() -> Whole {
@@ -267,7 +287,15 @@ pub(crate) mod tests {
                 load: Some(0.123),
                 per_second: None,
             }],
-            flows: FlowTable { in_table: 3, capacity: 64, expired: 1, resynced: 0, memory_octets: 5 << 20 },
+            flows: FlowTable {
+                in_table: 3,
+                capacity: 64,
+                expired: 1,
+                resynced: 0,
+                inserted: 4,
+                split: 0,
+                memory_octets: 5 << 20,
+            },
             interval_seconds: Some(1.0),
             resumptions: 0,
             take_over: TakeOver {
@@ -313,6 +341,25 @@ pub(crate) mod tests {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
         assert!(!text.contains('\x1b') && text.find("dropped:") < text.find("passed as"), "{text}");
+    }
+
+    #[test]
+    fn flows_that_come_to_several_workers_are_told_of_where_there_are_many() {
+        let text_with = |inserted, split| {
+            let mut whole = example();
+            whole.status.flows = FlowTable { inserted, split, ..whole.status.flows };
+            text(&whole)
+        };
+        let many = text_with(1000, 500);
+        let said = "packets of 500 flows came to more than one worker (50.0% of all since the start)";
+        assert!(
+            many.contains(said) && many.contains("-> Let both ports hash IPv6 packets by their addresses"),
+            "{many}"
+        );
+        assert!(text_with(2000, 100).contains("packets of 100 flows"));
+        for (inserted, split) in [(0, 0), (99, 99), (2001, 100), (u64::MAX, 100_000)] {
+            assert!(!text_with(inserted, split).contains("more than one worker"), "{split} of {inserted}");
+        }
     }
 
     #[test]

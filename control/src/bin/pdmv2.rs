@@ -4,12 +4,7 @@ mod completions;
 mod man;
 
 use clap::{CommandFactory, Parser, Subcommand};
-<<<<<<< HEAD
-use clap_complete::Shell;
 use console::{capture, flows, policy, reload, status, top, trace, upgrade};
-=======
-use console::{capture, flows, policy, reload, status, top, trace};
->>>>>>> w-vm
 use registrar::command::{self, RegistrarCommand};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -93,12 +88,8 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Trace(args) => trace::run(args, out)?,
         Command::Capture(args) => capture::run(args, out)?,
         Command::Reload(args) => reload::run(args, out)?,
-<<<<<<< HEAD
         Command::Upgrade(args) => upgrade::run(args, out)?,
         Command::Completions { shell } => complete(shell, out)?,
-=======
-        Command::Completions(args) => args.write(Arguments::command(), out)?,
->>>>>>> w-vm
         Command::Man(args) => args.write(Arguments::command(), SEE)?,
         Command::Keygen(args) => keygen::run(args, out)?,
         Command::Pki(command) => pki::run(command, out)?,

@@ -13,6 +13,7 @@ mod lost_port;
 mod monitoring;
 mod page;
 mod path_mtu;
+mod ports;
 mod registration;
 mod roll_over;
 mod starting;

@@ -14,6 +14,7 @@ mod naming;
 pub(crate) mod words;
 
 use crate::flow::hash::Fingerprint;
+use crate::observe::counters::WorkerCounters;
 use measured::FlowMeasured;
 pub(crate) use naming::{Name, Naming};
 use protocol::aead::KeyState;
@@ -63,8 +64,8 @@ pub struct FlowBack {
     /// The 5-tuple of packets from inside to outside.
     tuple: [AtomicU64; 5],
     policy: AtomicU32,
-    /// The forms whose options the host on the inside puts into its packets by itself, as bits.
-    host_measures: AtomicU32,
+    /// The forms whose options the host on the inside puts into its packets by itself, as bits; and [`SPLIT`].
+    noted: AtomicU32,
     /// When a packet came back, or one went the slow way; see [`WholeFlow::idle`].
     last_seen: AtomicU64,
     /// Whether the record stands in the index, for all to find.
@@ -135,6 +136,8 @@ const OWNER: u64 = held(u16::MAX, 0, 0);
 const SEEN: u64 = held(0, 0, u32::MAX);
 const SEEN_AT: u32 = SEEN.trailing_zeros();
 const SEEN_GRAIN: u64 = 1 << SEEN_SHIFT;
+/// In `noted`: its packets came to several workers. The forms have the bits from the lowest on.
+const SPLIT: u32 = 1 << 31;
 /// A unit of the time at which a flow came, as a power of two of nanoseconds: 17 ms, of which 32 bits hold two years.
 const START_SHIFT: u32 = 24;
 
@@ -145,6 +148,16 @@ pub(crate) struct Vouched {
     pub(crate) policy: u16,
     /// How long, in octets from the IPv6 header on, packets may be that get the option without a further question.
     pub(crate) limit: u16,
+}
+
+impl WholeFlow<'_> {
+    /// Counts the flow, once, if this worker, to which a packet of it has come, is not its owner.
+    #[cold]
+    pub(crate) fn count_if_split(&self, counters: &WorkerCounters) {
+        if usize::from(self.owner()) != counters.worker && self.back.note_split() {
+            counters.flows_split.add(1);
+        }
+    }
 }
 
 impl Flow {

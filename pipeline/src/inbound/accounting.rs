@@ -44,6 +44,9 @@ pub(super) fn account<'a>(
     let (before, this) = (flow.back.receiver.current(), Some((guess.id, guess.kri)));
     if before.is_none_or(|(id, _)| id != guess.id) {
         opened_with(&snapshot.ring, guess);
+        if before.is_none() {
+            flow.count_if_split(counters);
+        }
     }
     let verdict = flow.back.receiver.accept(guess.id, guess.kri, metrics.psntp);
     match verdict {

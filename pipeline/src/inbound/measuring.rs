@@ -97,7 +97,11 @@ impl<'a> Measuring<'a> {
     ) {
         let verdict = flow.back.follow_clear(metrics.psntp);
         match verdict {
-            Verdict::Fresh { skipped, late: false, .. } => flow.back.count_in_clear(u64::from(skipped) + 1, alone),
+            Verdict::Fresh { skipped, late: false, .. } => {
+                if flow.back.count_in_clear(u64::from(skipped) + 1, alone) {
+                    flow.count_if_split(self.counters);
+                }
+            }
             Verdict::Fresh { .. } => {}
             Verdict::Replayed | Verdict::TooOld => self.duplicate(flow, policy),
         }

@@ -157,6 +157,8 @@ pub struct WorkerCounters {
     pub refused: Counter,
     /// Flows given to the workers that their packets come to.
     pub flows_given: Counter,
+    /// Flows of other workers, of which the first packet came to this one: mostly such whose directions do not meet.
+    pub flows_split: Counter,
     /// Packet sequence numbers that were skipped when a later one came: lost, or reordered.
     pub skipped: Counter,
     /// Packets that came behind a later one.

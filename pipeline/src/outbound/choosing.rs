@@ -153,7 +153,7 @@ pub(super) fn choose<'a, B: PacketBuf>(burst: Burst<'a>, packet: &mut B, plans: 
     }
     // What has to do with this packet alone its owner looks at, so that packets of a flow do not pass each other.
     if let Some(flow) = known {
-        Not::unless_owned(flow, burst.me)?;
+        Not::unless_owned(flow, burst.me, counters)?;
     }
     let plan = plan_insert(&chain, &packet.data()[l3..], form)?;
     if chain.payload_end + plan.len > rules.config.outside_mtu {
@@ -174,7 +174,7 @@ pub(super) fn choose<'a, B: PacketBuf>(burst: Burst<'a>, packet: &mut B, plans: 
         Some(flow) => flow,
         None => enter(burst, &tuple, hash, index)?,
     };
-    Not::unless_owned(flow, burst.me)?; // another worker may just have brought it into the table
+    Not::unless_owned(flow, burst.me, counters)?; // another worker may just have brought it into the table
     flow.back.seen(now);
     if known.is_none() {
         // Its second packet need not ask; it can have many that are no more than that.

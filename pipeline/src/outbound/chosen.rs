@@ -1,6 +1,7 @@
 //! The packets of a burst that get an option.
 
 use crate::flow::record::WholeFlow;
+use crate::observe::counters::WorkerCounters;
 use crate::observe::reasons::Reason;
 use crate::ports::BURST;
 use arrayvec::ArrayVec;
@@ -40,10 +41,13 @@ impl<E: Into<Reason>> From<E> for Not {
 
 impl Not {
     /// Goes on when the flow is this worker's.
-    pub(super) fn unless_owned(flow: WholeFlow<'_>, worker: u16) -> Result<(), Self> {
+    pub(super) fn unless_owned(flow: WholeFlow<'_>, worker: u16, counters: &WorkerCounters) -> Result<(), Self> {
         match flow.owner() {
             owner if owner == worker => Ok(()),
-            owner => Err(Self::Of(owner)),
+            owner => {
+                flow.count_if_split(counters);
+                Err(Self::Of(owner))
+            }
         }
     }
 }

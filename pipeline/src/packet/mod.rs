@@ -3,6 +3,7 @@
 pub mod buffer;
 pub(crate) mod checksum;
 pub mod encrypted;
+pub mod finish;
 pub mod mss;
 pub mod parse;
 pub mod rewrite;

@@ -1,9 +1,10 @@
 //! The traits of the path for DPDK's mbufs and queues.
 
 use crate::packet::buffer::{PacketBuf, WINDOW_BEFORE, Window, Writable};
+use crate::packet::finish::finish;
 use crate::ports::{BURST, Clock, PortQueue};
 use arrayvec::ArrayVec;
-use dpdk_ffi::{Mbuf, RxQueue, TxQueue};
+use dpdk_ffi::{Checksums, Mbuf, RxQueue, TxQueue, Unfinished};
 
 impl PacketBuf for Mbuf {
     #[inline]
@@ -101,6 +102,10 @@ impl PortQueue for DpdkQueue {
     #[inline]
     fn receive(&mut self, into: &mut ArrayVec<Mbuf, BURST>) {
         self.rx.burst(into, self.burst);
+        let checksums = self.rx.checksums();
+        if checksums != Checksums::Done {
+            finish_all(into, checksums);
+        }
     }
 
     #[inline]
@@ -111,6 +116,22 @@ impl PortQueue for DpdkQueue {
     #[inline]
     fn discard(&mut self, packets: &mut ArrayVec<Mbuf, BURST>) {
         Mbuf::free_all(packets);
+    }
+}
+
+/// Finishes what the senders of a burst have left to be done. Not for ports of a wire: there all is done.
+#[cold]
+fn finish_all(packets: &mut [Mbuf], checksums: Checksums) {
+    for packet in packets {
+        let told = match packet.unfinished() {
+            Some(Unfinished::CutUp) => continue, // goes on as it came, with all that its driver says of it
+            Some(Unfinished::Checksum) => true,
+            None if checksums == Checksums::Unsaid => false,
+            None => continue,
+        };
+        if finish(packet, told) && told {
+            packet.set_unfinished(None);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod between;
 mod lab;
 mod moving;
+mod split;
 mod stopping;
 mod threads;
 

@@ -15,12 +15,28 @@ pub const TAG_LEN: usize = 2 * TYPE;
 
 const IPV6: [u8; TYPE] = [0x86, 0xDD];
 
+/// The type of IPv4.
+pub const IPV4: [u8; TYPE] = [0x08, 0x00];
+
 /// Whether a type is a VLAN tag's.
 #[inline]
 #[must_use]
 pub const fn is_tag(ethertype: [u8; TYPE]) -> bool {
     // 802.1Q, 802.1ad, and what stood for the outer tag before 802.1ad.
     matches!(ethertype, [0x81 | 0x91 | 0x92, 0x00] | [0x88, 0xA8])
+}
+
+/// Type of what an Ethernet frame carries under at most [`MAX_TAGS`] VLAN tags, and where that begins.
+#[must_use]
+pub fn behind_tags(frame: &[u8]) -> Option<([u8; 2], usize)> {
+    let mut at = TYPE_AT;
+    for _ in 0..=MAX_TAGS {
+        match *frame.get(at..)?.first_chunk()? {
+            tag if is_tag(tag) => at += TAG_LEN,
+            other => return Some((other, at + TYPE)),
+        }
+    }
+    None
 }
 
 /// Offset of the IPv6 header in an Ethernet frame that carries one under at most [`MAX_TAGS`] VLAN tags.

@@ -35,6 +35,8 @@ pub fn status(counts: &Counts, interval: Option<&Interval>) -> Status {
             capacity: flows.capacity,
             expired: flows.expired,
             resynced: flows.resynced,
+            inserted: counts.sum(|w| &w.flows_inserted),
+            split: counts.sum(|w| &w.flows_split),
             memory_octets: flows.memory_octets,
         },
         interval_seconds: interval.map(|interval| interval.seconds),

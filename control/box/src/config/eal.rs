@@ -112,6 +112,9 @@ impl Config {
 /// Where the kernel says what hugepages there are.
 const HUGEPAGES: &str = "/sys/kernel/mm/hugepages";
 
+/// Octets that the kernel leaves free before a packet in a buffer of AF_XDP's, beside DPDK's own.
+const XDP_HEADROOM: usize = 256;
+
 /// Beside packet buffers: rings, and what drivers take.
 const BESIDE: u64 = 16 << 20;
 
@@ -128,8 +131,12 @@ impl Config {
     /// Octets of a packet buffer. A packet should fit one: headroom, Ethernet with two tags, and the MTU.
     #[must_use]
     pub fn buffer_room(&self) -> u16 {
-        let mtu = [self.inside.mtu, self.outside.mtu].into_iter().flatten().max().unwrap_or(1500);
-        (usize::from(mtu) + 128 + 64).clamp(2048 + 128, usize::from(u16::MAX)) as u16
+        let ports = [&self.inside, &self.outside];
+        let mtu = ports.iter().filter_map(|port| port.mtu).max().unwrap_or(1500);
+        // The kernel keeps room for XDP programs in each buffer that it receives into itself.
+        let for_xdp =
+            if ports.iter().any(|port| port.device.name().starts_with("net_af_xdp")) { XDP_HEADROOM } else { 0 };
+        (usize::from(mtu) + 128 + 64 + for_xdp).clamp(2048 + 128, usize::from(u16::MAX)) as u16
     }
 
     /// What hugepages there are, and how many the packet buffers need. `None`: EAL's arguments are configured.
@@ -211,5 +218,22 @@ mod tests {
         let Hugepages { free, needed } = config.hugepages(dir.path());
         // 16,384 buffers of some 2,400 octets.
         assert!(free == 0 && (50 << 20..64 << 20).contains(&needed), "{needed}");
+    }
+
+    #[test]
+    fn a_packet_of_the_mtu_fits_one_buffer_also_behind_what_the_kernel_keeps_for_xdp() {
+        let room = |inside: &str, mtu: u16| {
+            let text = format!(
+                "[node]\nname = \"a\"\n[ports.inside]\ndevice = \"{inside}\"\nmtu = {mtu}\n[ports.outside]\ndevice = \"net_null1\"\n"
+            );
+            let config = Config::parse(&text, Path::new("box.toml"), common::config::Checks::TextOnly);
+            config.expect("accepted").buffer_room()
+        };
+        let framing = 14 + 8 + 4;
+        for mtu in [1500, 1540, 1800, 3000] {
+            assert!(room("net_null0", mtu) >= mtu + framing + 128, "{mtu}");
+            assert!(room("net_af_xdp0,iface=e0", mtu) >= mtu + framing + 128 + 256, "{mtu}");
+        }
+        assert_eq!(room("net_null0", 1500), 2176);
     }
 }

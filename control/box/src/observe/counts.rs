@@ -111,6 +111,18 @@ pub struct PortSettings {
     pub rss: &'static str,
     /// What key it hashes them under: one of [`RSS_KEYS`].
     pub rss_key: &'static str,
+    /// Queue pairs, one a worker.
+    pub queues: u16,
+    /// Octets from the network header on.
+    pub mtu: u16,
+    /// Octets in front of a packet in its buffer.
+    pub headroom: u16,
+    /// Descriptors of each receive queue, as the driver has them.
+    pub rx_descriptors: u16,
+    /// Descriptors of each transmit queue.
+    pub tx_descriptors: u16,
+    /// NUMA node, or `any`.
+    pub numa_node: String,
 }
 
 /// What of IPv6 packets spreads them over queues.
@@ -144,6 +156,8 @@ pub struct PortCounts {
     pub lost: u64,
     /// Times that it was taken up again after that.
     pub taken_up: u64,
+    /// Speed of its link in bits a second; 0: it is down, or the driver does not say.
+    pub link_bits_per_second: u64,
     /// Its link.
     pub link: PortLink,
 }
@@ -174,6 +188,7 @@ impl PortCounts {
             discarded: of(self.discarded, other.discarded),
             lost: of(self.lost, other.lost),
             taken_up: of(self.taken_up, other.taken_up),
+            link_bits_per_second: self.link_bits_per_second,
             link: self.link,
         }
     }
@@ -391,11 +406,19 @@ impl Counts {
         ports.map(|(name, port)| Sample::new([name], value(port))).collect()
     }
 
+    /// The same of a number.
+    pub(super) fn by_setting(&self, value: fn(&PortSettings) -> u16) -> Vec<Sample> {
+        let ports = crate::ports::SIDES.into_iter().zip(&self.port_settings);
+        ports.map(|(name, port)| Sample::new([name], u64::from(value(port)))).collect()
+    }
+
     /// The same as labels.
     pub(super) fn port_settings(&self) -> Vec<Sample> {
         let ports = crate::ports::SIDES.into_iter().zip(&self.port_settings);
         let labels = |(name, p): (&'static str, &PortSettings)| {
-            Sample::new([name, &p.driver, &p.offloads, p.rss, p.rss_key], 1u64)
+            let numbers = [p.queues, p.mtu, p.headroom, p.rx_descriptors, p.tx_descriptors].map(|n| n.to_string());
+            let words = [name, &p.driver, &p.offloads, p.rss, p.rss_key].map(str::to_owned);
+            Sample::new(words.into_iter().chain(numbers).chain([p.numa_node.clone()]), 1u64)
         };
         ports.map(labels).collect()
     }

@@ -650,9 +650,30 @@ const FIGURES: &[Row] = &[
     )
     .by(&["worker"])
     .json("by_worker[].flows_given"),
+    Row::counter(
+        "pdmv2_worker_flows_split_total",
+        "flows",
+        "Flows whose packets came to more than one worker, mostly one direction to each, by the worker that was not their \
+                 owner: each flow once.",
+        Each(|c| c.by_worker(|w| w.flows_split.get())),
+    )
+    .by(&["worker"])
+    .json("by_worker[].flows_split"),
     // Ports: what they were set up with, and what their drivers count.
     Row::info("pdmv2_port_info", "What a port was set up with.", Each(Counts::port_settings))
-        .by(&["port", "driver", "offloads", "rss", "rss_key"]),
+        .by(&[
+            "port",
+            "driver",
+            "offloads",
+            "rss",
+            "rss_key",
+            "queues",
+            "mtu",
+            "headroom",
+            "rx_descriptors",
+            "tx_descriptors",
+            "numa_node",
+        ]),
     Row::word("Its driver in DPDK.", Each(|c| c.by_settings(|p| &p.driver))).by(&["port"]).json("ports.{port}.driver"),
     Row::word("Its offloads in use.", Each(|c| c.by_settings(|p| &p.offloads)))
         .by(&["port"])
@@ -663,6 +684,14 @@ const FIGURES: &[Row] = &[
     Row::word("The key that it hashes them under.", Each(|c| c.by_settings(|p| p.rss_key)))
         .by(&["port"])
         .json("ports.{port}.rss_key"),
+    Row::word("Its queue pairs.", Each(|c| c.by_setting(|p| p.queues))).by(&["port"]).json("ports.{port}.queues"),
+    Row::word("Its MTU, octets from the IP header on.", Each(|c| c.by_setting(|p| p.mtu))).by(&["port"]).json("ports.{port}.mtu"),
+    Row::word("Octets in front of a packet in its buffer.", Each(|c| c.by_setting(|p| p.headroom))).by(&["port"]).json("ports.{port}.headroom"),
+    Row::word("Descriptors of each receive queue, as the driver has them.", Each(|c| c.by_setting(|p| p.rx_descriptors))).by(&["port"]).json("ports.{port}.rx_descriptors"),
+    Row::word("Descriptors of each transmit queue.", Each(|c| c.by_setting(|p| p.tx_descriptors))).by(&["port"]).json("ports.{port}.tx_descriptors"),
+    Row::word("Its NUMA node; `any` where it has none.", Each(|c| c.by_settings(|p| &p.numa_node)))
+        .by(&["port"])
+        .json("ports.{port}.numa_node"),
     Row::counter(
         "pdmv2_port_received_packets_total",
         "packets",
@@ -733,6 +762,14 @@ const FIGURES: &[Row] = &[
     .by(&["port"])
     .json("ports.{port}.link_up")
     .print(On(PORT, ", link up|, link down")),
+    Row::gauge(
+        "pdmv2_port_link_bits_per_second",
+        "",
+        "Speed of the port's link; 0 when it is down, or the driver does not say.",
+        Each(|c| c.by_port(|p| p.link_bits_per_second)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.link_bits_per_second"),
     Row::counter(
         "pdmv2_port_link_changes_total",
         "",
@@ -865,6 +902,16 @@ const LABELS: &[Label] = &[
     Label { name: "offloads", help: "Its offloads in use, by DPDK's names.", values: Vec::new },
     Label { name: "rss", help: "What of IPv6 packets spreads them over its queues.", values: rss_fields },
     Label { name: "rss_key", help: "The key that it hashes them under.", values: rss_keys },
+    Label { name: "queues", help: "Its queue pairs, one a worker.", values: Vec::new },
+    Label { name: "mtu", help: "Its MTU, octets from the IP header on.", values: Vec::new },
+    Label { name: "headroom", help: "Octets in front of a packet in its buffer.", values: Vec::new },
+    Label {
+        name: "rx_descriptors",
+        help: "Descriptors of each receive queue, as the driver has them.",
+        values: Vec::new,
+    },
+    Label { name: "tx_descriptors", help: "Descriptors of each transmit queue.", values: Vec::new },
+    Label { name: "numa_node", help: "Its NUMA node; `any` where it has none.", values: Vec::new },
     Label { name: "state", help: "How the following of links may stand.", values: link_states },
     Label { name: "version", help: "The program's version.", values: Vec::new },
     Label { name: "dpdk", help: "DPDK's version.", values: Vec::new },

@@ -4,7 +4,7 @@ use crate::config::{Config, Device, Hugepages, Port as Settings, Rss};
 use crate::observe::counts::{MemoryCount, PortSettings};
 use crate::ports::interface::Interface;
 use crate::ports::pci::Kernel;
-use crate::ports::spread::tell_settings;
+use crate::ports::told::{self, Asked};
 use anyhow::anyhow;
 use dpdk_ffi::{Eal, Error, Mempool, Port, PortConfig, Started, Stopped, ThreadRegistration};
 use pipeline::ports::dpdk::DpdkQueue;
@@ -39,7 +39,7 @@ pub struct Site {
     pool: Arc<Mempool>,
     settings: [Settings; 2],
     workers: usize,
-    rss: Rss,
+    asked: Asked,
     /// Packets taken at once.
     burst: usize,
     /// Of the outside port, octets from the IPv6 header on; what the path goes by since the start.
@@ -129,7 +129,7 @@ impl Site {
             pool,
             settings: [config.inside.clone(), config.outside.clone()],
             workers: config.workers.cores.len(),
-            rss: config.workers.rss,
+            asked: Asked::of(config),
             burst: usize::from(config.workers.burst),
             outside_mtu: 0,
         })
@@ -175,7 +175,7 @@ impl Site {
     /// A device or its driver refuses something.
     pub fn set_up(&self, ports: [Option<&mut Port<Stopped>>; 2]) -> anyhow::Result<()> {
         // By addresses at both ports or at none: only then both directions of a flow are hashed from the same octets.
-        let mut alone = self.rss == Rss::Addresses;
+        let mut alone = self.asked.rss() == Rss::Addresses;
         for port in ports.iter().flatten() {
             alone = alone && port.can_hash_addresses()?;
         }
@@ -197,7 +197,12 @@ impl Site {
     /// Takes the queues of a port that was started, and logs what it was set up with.
     pub fn take_queues(&self, side: usize, port: &mut Port<Started>) -> (Vec<DpdkQueue>, PortSettings) {
         let queues = port.take_queues().into_iter().map(|queues| DpdkQueue::new(queues, self.burst)).collect();
-        (queues, tell_settings(side, port, self.rss))
+        (queues, told::tell(side, port, &self.asked))
+    }
+
+    /// Warns of what does not fit of both ports, which have started.
+    pub fn warn_of_misfits(&self, ports: [&Port<Started>; 2]) {
+        told::warn(ports, &self.asked);
     }
 
     /// Says so when the outside port's MTU is another than it was at the start.

@@ -12,7 +12,7 @@ pub mod link;
 mod pair;
 pub mod pci;
 #[cfg(feature = "dpdk")]
-mod spread;
+mod told;
 
 /// A port's name in messages and metrics, inside first.
 pub const SIDES: [&str; 2] = ["inside", "outside"];

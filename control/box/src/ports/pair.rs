@@ -78,6 +78,7 @@ impl Pair {
             for (side, (port, interface)) in ports.into_iter().zip(interfaces).enumerate() {
                 sides[side].install(&moving.site, side, port, interface);
             }
+            warn_of_misfits(&moving.site, &sides);
             moving.lend(&mut sides);
         }
         (Self { sides: Mutex::new(sides), moving: Mutex::new(moving), buffers }, borrowers)
@@ -166,6 +167,7 @@ impl Pair {
                 None => side.drop_what_waits(),
             }
         }
+        warn_of_misfits(site, &sides);
         moving.lend(&mut sides);
         Ok(())
     }
@@ -284,6 +286,13 @@ impl Pair {
     }
 }
 
+/// Both are here: what of them does not fit is said.
+fn warn_of_misfits(site: &Site, sides: &[Side; 2]) {
+    if let [Some(inside), Some(outside)] = sides.each_ref().map(|side| side.port.as_ref()) {
+        site.warn_of_misfits([inside, outside]);
+    }
+}
+
 /// Ports on their way in. What does not arrive leaves its device again.
 #[derive(Default)]
 struct Arriving {
@@ -349,8 +358,10 @@ impl Side {
         {
             self.last = of(&stats);
         }
-        let link_up = self.port.as_ref().is_some_and(|port| port.link().is_ok_and(|link| link.up));
-        PortCounts { link: PortLink { link_up, ..PortLink::default() }, ..self.before.and(&self.last) }
+        let link = self.port.as_ref().and_then(|port| port.link().ok()).filter(|link| link.up);
+        let link_bits_per_second = link.map_or(0, |link| u64::from(link.mbit_per_second) * 1_000_000);
+        let link = PortLink { link_up: link.is_some(), ..PortLink::default() };
+        PortCounts { link_bits_per_second, link, ..self.before.and(&self.last) }
     }
 
     fn lost(&self) -> Option<Loss> {

@@ -1,6 +1,6 @@
 //! The part of a record that packets coming back need, and what is seldom needed.
 
-use super::{FlowBack, SEEN_GRAIN, START_SHIFT};
+use super::{FlowBack, SEEN_GRAIN, SPLIT, START_SHIFT};
 use protocol::five_tuple::FiveTuple;
 use protocol::key_line::SecretId;
 use protocol::receiver::Verdict;
@@ -126,14 +126,14 @@ impl FlowBack {
     #[inline]
     pub(crate) fn set_host_measures(&self, form: Form) {
         if !self.host_measures(form) {
-            self.host_measures.fetch_or(1 << form as u32, Ordering::Relaxed);
+            self.noted.fetch_or(1 << form as u32, Ordering::Relaxed);
         }
     }
 
     /// Whether it has. Then options of this form that come for it are left to it.
     #[inline]
     pub(crate) fn host_measures(&self, form: Form) -> bool {
-        self.host_measures.load(Ordering::Relaxed) & 1 << form as u32 != 0
+        self.noted.load(Ordering::Relaxed) & 1 << form as u32 != 0
     }
 
     /// One option did not.
@@ -161,14 +161,22 @@ impl FlowBack {
         self.receiver.duplicates.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many numbers more were gone through in clear. `alone`: no other worker counts.
+    /// Notes that its packets came to several workers. Whether that is new.
+    #[cold]
+    pub(crate) fn note_split(&self) -> bool {
+        // Nearly always it is not: then nothing is written.
+        self.noted.load(Ordering::Relaxed) & SPLIT == 0 && self.noted.fetch_or(SPLIT, Ordering::Relaxed) & SPLIT == 0
+    }
+
+    /// So many numbers more were gone through in clear. `alone`: no other worker counts. Whether they are the first, where it is
+    /// not alone.
     #[inline]
-    pub(crate) fn count_in_clear(&self, numbers: u64, alone: bool) {
+    pub(crate) fn count_in_clear(&self, numbers: u64, alone: bool) -> bool {
         if alone {
             self.in_clear.store(self.in_clear.load(Ordering::Relaxed) + numbers, Ordering::Relaxed);
-        } else {
-            self.in_clear.fetch_add(numbers, Ordering::Relaxed);
+            return false;
         }
+        self.in_clear.fetch_add(numbers, Ordering::Relaxed) == 0
     }
 
     /// Packets that came again.
@@ -196,7 +204,7 @@ impl FlowBack {
     pub(super) fn clear(&self) {
         self.receiver.clear();
         self.measured.clear();
-        for word in [&self.policy, &self.host_measures, &self.taken_over, &self.started] {
+        for word in [&self.policy, &self.noted, &self.taken_over, &self.started] {
             word.store(0, Ordering::Relaxed);
         }
         let words = [&self.last_seen, &self.sender, &self.key_id, &self.clear];

@@ -61,6 +61,12 @@ fn full() -> Counts {
         offloads: "tx_mbuf_fast_free".into(),
         rss: RSS_FIELDS[1],
         rss_key,
+        queues: 2,
+        mtu: 1540,
+        headroom: 128,
+        rx_descriptors: 1024,
+        tx_descriptors: 512,
+        numa_node: "1".into(),
     };
     counts.port_settings = vec![port("net_ice", RSS_KEYS[1]), port("net_x", RSS_KEYS[2])];
     counts

@@ -1,39 +1,11 @@
-//! What is told of a port that was set up: its driver, its offloads, and how it spreads packets over the workers.
+//! How a port spreads packets over the workers' queues, in the words of logs and metrics.
 
 use crate::config::Rss;
-use crate::observe::counts::{PortSettings, RSS_FIELDS, RSS_KEYS};
-use crate::ports::SIDES;
-use dpdk_ffi::{HashedBy, Port, Spread, Started};
-
-/// Logs what a started port was set up with, and warns when it will not give each worker its share.
-pub fn tell_settings(side: usize, port: &Port<Started>, rss: Rss) -> PortSettings {
-    let driver = port.info().map(|info| info.driver).unwrap_or_default();
-    let spread = port.spread().ok();
-    let settings = PortSettings {
-        driver,
-        offloads: port.offloads().join(" "),
-        rss: spread.as_ref().map_or(RSS_FIELDS[3], rss_of),
-        rss_key: spread.as_ref().map_or(RSS_KEYS[3], key_of),
-    };
-    let PortSettings { driver, offloads, rss: by, rss_key } = &settings;
-    let (side, queues) = (SIDES[side], spread.as_ref().map_or(0, |spread| spread.queues));
-    tracing::info!(
-        port = port.name(),
-        driver,
-        offloads,
-        queues,
-        rss = by,
-        rss_key,
-        "{side}: set up (RSS: the driver's own function, Toeplitz in nearly all)"
-    );
-    for warning in spread.iter().flat_map(|spread| spread_warnings(side, driver, rss, spread)) {
-        tracing::warn!(port = port.name(), "{warning}");
-    }
-    settings
-}
+use crate::observe::counts::{RSS_FIELDS, RSS_KEYS};
+use dpdk_ffi::{HashedBy, Spread};
 
 /// What of IPv6 packets spreads them over a port's queues.
-const fn rss_of(spread: &Spread) -> &'static str {
+pub const fn rss_of(spread: &Spread) -> &'static str {
     match spread.ipv6 {
         Some(HashedBy::Addresses) => RSS_FIELDS[1],
         Some(HashedBy::Ports) => RSS_FIELDS[2],
@@ -43,7 +15,7 @@ const fn rss_of(spread: &Spread) -> &'static str {
 }
 
 /// What key it hashes them under.
-fn key_of(spread: &Spread) -> &'static str {
+pub fn key_of(spread: &Spread) -> &'static str {
     match spread.symmetric() {
         _ if !spread.hashes => RSS_KEYS[0],
         Some(true) => RSS_KEYS[1],
@@ -53,7 +25,7 @@ fn key_of(spread: &Spread) -> &'static str {
 }
 
 /// What is to be said of a port's spreading, if anything.
-fn spread_warnings(side: &str, driver: &str, rss: Rss, spread: &Spread) -> Vec<String> {
+pub fn warnings(side: &str, driver: &str, rss: Rss, spread: &Spread) -> Vec<String> {
     let workers = spread.queues;
     if workers < 2 {
         return Vec::new();
@@ -101,7 +73,7 @@ mod tests {
             reached,
             ipv6: Some(HashedBy::Addresses),
         };
-        let said = |spread: &Spread| spread_warnings("inside", "net_x", Rss::Addresses, spread);
+        let said = |spread: &Spread| warnings("inside", "net_x", Rss::Addresses, spread);
         let (ours, other) = ([0x6D, 0x5A, 0x6D, 0x5A], [1, 2, 3, 4]);
         assert!(said(&spread(1, false, &other, Some(1))).is_empty(), "one worker gets all there is");
         assert!(said(&spread(4, true, &ours, Some(4))).is_empty());
@@ -113,7 +85,7 @@ mod tests {
         assert!(said(&spread(4, true, &other, Some(4)))[0].contains("a hash key of its own"));
         let ports = Spread { ipv6: Some(HashedBy::Ports), ..spread(4, true, &ours, Some(4)) };
         assert!(said(&ports)[0].contains("with their ports"));
-        assert!(spread_warnings("inside", "net_x", Rss::Ports, &ports).is_empty(), "as it is configured");
+        assert!(warnings("inside", "net_x", Rss::Ports, &ports).is_empty(), "as it is configured");
     }
 
     #[test]
