@@ -89,7 +89,7 @@ fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Capture(args) => capture::run(args, out)?,
         Command::Reload(args) => reload::run(args, out)?,
         Command::Upgrade(args) => upgrade::run(args, out)?,
-        Command::Completions { shell } => complete(shell, out)?,
+        Command::Completions(args) => args.write(Arguments::command(), out)?,
         Command::Man(args) => args.write(Arguments::command(), SEE)?,
         Command::Keygen(args) => keygen::run(args, out)?,
         Command::Pki(command) => pki::run(command, out)?,
