@@ -183,11 +183,14 @@ class Lab:
         return MODELS[self.a.kind.model]["driver"]
 
 
-def ping(host: str, size: int = 56, count: int = 10, interval: float = 0.1, wait: float = 3) -> tuple[int, str]:
-    """Pings the other host with packets that may not be fragmented. Gives how many came back, and the mean round trip."""
+def ping(
+    host: str, size: int = 56, count: int = 10, interval: float = 0.1, wait: float = 3, last: str = "1"
+) -> tuple[int, str]:
+    """Pings the other host with packets that may not be fragmented, by the addresses of both that end in `last`. Gives how many
+    came back, and the mean round trip."""
     words = inside(
         f"vm-{host}", "ping", "-n", "-M", "do", "-c", str(count), "-i", str(interval), "-W", str(wait), "-s", str(size),
-        HOSTS[OTHER[host]],
+        "-I", HOSTS[host][:-1] + last, HOSTS[OTHER[host]][:-1] + last,
     )  # fmt: skip
     said = subprocess.run(words, capture_output=True, text=True, timeout=count * (interval + wait) + 10, check=False).stdout
     received = re.search(r"(\d+) received", said)

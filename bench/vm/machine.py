@@ -77,7 +77,7 @@ class Machine:
         device = model["device"]
         if device.startswith("virtio"):
             # So that the device takes the IOMMU's way, as real ones do; with several queues it hashes as it is told.
-            device += ",iommu_platform=on,disable-legacy=on"
+            device += ",iommu_platform=on,disable-legacy=on,rx_queue_size=1024"
             if queues > 1:
                 device += f",mq=on,vectors={2 * queues + 2},rss=on,hash=on"
         slot = SIDES.index(side) + 1

@@ -61,9 +61,14 @@ fn e2e_a_port_that_is_lost_is_let_go_of_and_taken_up_again() {
         assert_eq!(back, Vec::<String>::new(), "counters run forwards");
         before = now;
     };
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let pings = rig.ping(Side::A, Side::B.address(), 50, 10).expect("ping");
-        assert_eq!(pings.received, pings.sent);
+        assert_eq!(
+            pings.received,
+            pings.sent,
+            "round {round}: {}",
+            Side::BOTH.map(|side| metrics(&rig, side, PORT)).concat()
+        );
         check(&rig);
         // Traffic goes on while it happens.
         std::thread::scope(|scope| {
