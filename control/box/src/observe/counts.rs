@@ -150,8 +150,8 @@ pub struct PortCounts {
     pub tx_errors: u64,
     /// Times that no buffer was free to receive into.
     pub rx_no_buffer: u64,
-    /// Speed of its link in bits a second; 0: it is down, or the driver does not say.
-    pub link_bits_per_second: u64,
+    /// Speed of its link in octets a second; 0: it is down, or the driver does not say.
+    pub link_octets_per_second: u64,
     /// Its link.
     pub link: PortLink,
 }

@@ -185,7 +185,7 @@ fn port_counts(port: &Port<Started>) -> PortCounts {
         rx_errors: s.rx_errors,
         tx_errors: s.tx_errors,
         rx_no_buffer: s.rx_no_buffer,
-        link_bits_per_second: if link.up { u64::from(link.mbit_per_second) * 1_000_000 } else { 0 },
+        link_octets_per_second: if link.up { u64::from(link.mbit_per_second) * 125_000 } else { 0 },
         link: PortLink { link_up: link.up, ..PortLink::default() },
     }
 }
