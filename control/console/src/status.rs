@@ -233,9 +233,8 @@ pub(crate) mod tests {
     use super::*;
     use common::admin::{Quantiles, Rates, Unmeasured};
 
-    /// How a box may stand.
-    pub fn example() -> Whole {
-        let port = |name: &str, link_up| Port {
+    fn port(name: &str, link_up: bool) -> Port {
+        Port {
             port: name.into(),
             driver: "net_ice".into(),
             link_up,
@@ -250,7 +249,11 @@ pub(crate) mod tests {
             rx_errors: 0,
             tx_errors: 0,
             rx_no_buffer: 0,
-        };
+        }
+    }
+
+    /// How a box may stand.
+    pub fn example() -> Whole {
         let rates = Rates { received: 12_345.0, forwarded: 12_000.0, dropped: 345.0 };
         let reason = |outcome: &str, reason: &str, packets| Unmeasured {
             direction: "outbound".into(),

@@ -653,8 +653,8 @@ const FIGURES: &[Row] = &[
     Row::counter(
         "pdmv2_worker_flows_split_total",
         "flows",
-        "Flows whose packets came to more than one worker, mostly one direction to each, by the worker that was not their \
-                 owner: each flow once.",
+        "Flows whose packets came to more than one worker, mostly one direction to each: each flow once, by the worker that \
+                 was not its owner.",
         Each(|c| c.by_worker(|w| w.flows_split.get())),
     )
     .by(&["worker"])
@@ -684,11 +684,26 @@ const FIGURES: &[Row] = &[
     Row::word("The key that it hashes them under.", Each(|c| c.by_settings(|p| p.rss_key)))
         .by(&["port"])
         .json("ports.{port}.rss_key"),
-    Row::word("Its queue pairs.", Each(|c| c.by_setting(|p| p.queues))).by(&["port"]).json("ports.{port}.queues"),
-    Row::word("Its MTU, octets from the IP header on.", Each(|c| c.by_setting(|p| p.mtu))).by(&["port"]).json("ports.{port}.mtu"),
-    Row::word("Octets in front of a packet in its buffer.", Each(|c| c.by_setting(|p| p.headroom))).by(&["port"]).json("ports.{port}.headroom"),
-    Row::word("Descriptors of each receive queue, as the driver has them.", Each(|c| c.by_setting(|p| p.rx_descriptors))).by(&["port"]).json("ports.{port}.rx_descriptors"),
-    Row::word("Descriptors of each transmit queue.", Each(|c| c.by_setting(|p| p.tx_descriptors))).by(&["port"]).json("ports.{port}.tx_descriptors"),
+    Row::gauge("", "", "Its queue pairs.", Each(|c| c.by_setting(|p| p.queues)))
+        .by(&["port"])
+        .json("ports.{port}.queues"),
+    Row::gauge("", "", "Its MTU, octets from the IP header on.", Each(|c| c.by_setting(|p| p.mtu)))
+        .by(&["port"])
+        .json("ports.{port}.mtu"),
+    Row::gauge("", "", "Octets in front of a packet in its buffer.", Each(|c| c.by_setting(|p| p.headroom)))
+        .by(&["port"])
+        .json("ports.{port}.headroom"),
+    Row::gauge(
+        "",
+        "",
+        "Descriptors of each receive queue, as the driver has them.",
+        Each(|c| c.by_setting(|p| p.rx_descriptors)),
+    )
+    .by(&["port"])
+    .json("ports.{port}.rx_descriptors"),
+    Row::gauge("", "", "Descriptors of each transmit queue.", Each(|c| c.by_setting(|p| p.tx_descriptors)))
+        .by(&["port"])
+        .json("ports.{port}.tx_descriptors"),
     Row::word("Its NUMA node; `any` where it has none.", Each(|c| c.by_settings(|p| &p.numa_node)))
         .by(&["port"])
         .json("ports.{port}.numa_node"),
@@ -763,13 +778,13 @@ const FIGURES: &[Row] = &[
     .json("ports.{port}.link_up")
     .print(On(PORT, ", link up|, link down")),
     Row::gauge(
-        "pdmv2_port_link_bits_per_second",
-        "",
-        "Speed of the port's link; 0 when it is down, or the driver does not say.",
-        Each(|c| c.by_port(|p| p.link_bits_per_second)),
+        "pdmv2_port_link_speed_bytes",
+        "bytes",
+        "Speed of the port's link, each second; 0 when it is down, or the driver does not say.",
+        Each(|c| c.by_port(|p| p.link_octets_per_second)),
     )
     .by(&["port"])
-    .json("ports.{port}.link_bits_per_second"),
+    .json("ports.{port}.link_octets_per_second"),
     Row::counter(
         "pdmv2_port_link_changes_total",
         "",

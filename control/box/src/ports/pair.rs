@@ -359,9 +359,9 @@ impl Side {
             self.last = of(&stats);
         }
         let link = self.port.as_ref().and_then(|port| port.link().ok()).filter(|link| link.up);
-        let link_bits_per_second = link.map_or(0, |link| u64::from(link.mbit_per_second) * 1_000_000);
+        let link_octets_per_second = link.map_or(0, |link| u64::from(link.mbit_per_second) * 125_000);
         let link = PortLink { link_up: link.is_some(), ..PortLink::default() };
-        PortCounts { link_bits_per_second, link, ..self.before.and(&self.last) }
+        PortCounts { link_octets_per_second, link, ..self.before.and(&self.last) }
     }
 
     fn lost(&self) -> Option<Loss> {
