@@ -109,17 +109,21 @@ impl Listener {
         let socket = admin.map(|admin| {
             let common::admin::config::Access { mode, group } = &admin.access;
             let asked = Asked { setting: "[admin] socket", who: "box", mode: *mode, group: group.as_deref() };
-            let listener = local(&admin.socket, &asked, inherited.admin(&admin.socket))?;
+            let inherited = inherited.admin(&admin.socket);
+            let remove = Remove { path: admin.socket.clone(), is_ours: inherited.is_none() };
+            let listener = local(&admin.socket, &asked, inherited)?;
             own.put(SharedSocket::Admin(admin.socket.clone()), listener.as_fd().try_clone_to_owned()?);
-            anyhow::Ok((listener, Remove(admin.socket.clone())))
+            anyhow::Ok((listener, remove))
         });
         let take_over = admin.map(|admin| {
             let place = crate::take_over::place(&admin.socket);
             // Who takes over has the ports and the keys: the box's own user, and nobody of its group.
             let asked = Asked { setting: "[admin] socket", who: "box", mode: 0o600, group: None };
-            let listener = local(&place, &asked, inherited.take_over(&place))?.into_std()?;
-            own.put(SharedSocket::TakeOver(place.clone()), listener.as_fd().try_clone_to_owned()?);
-            anyhow::Ok((listener, Remove(place)))
+            let inherited = inherited.take_over(&place);
+            let remove = Remove { path: place.clone(), is_ours: inherited.is_none() };
+            let listener = local(&place, &asked, inherited)?.into_std()?;
+            own.put(SharedSocket::TakeOver(place), listener.as_fd().try_clone_to_owned()?);
+            anyhow::Ok((listener, remove))
         });
         let (tcp, socket, take_over) = (tcp.transpose()?, socket.transpose()?, take_over.transpose()?);
         drop(within);
@@ -153,6 +157,13 @@ impl Listener {
         Ok(listener.map(|listener| (listener, self.own.clone())))
     }
 
+    /// This process goes on in the place of the one before: the names of its sockets are this one's from now on. Until then that one
+    /// still answers there, whatever becomes of this one.
+    pub fn have_taken_over(&mut self) {
+        let names = [self.socket.as_mut().map(|(_, name)| name), self.take_over.as_mut().map(|(_, name)| name)];
+        names.into_iter().flatten().for_each(|name| name.is_ours = true);
+    }
+
     /// To be set when another process goes on with the sockets: they are not taken away at the end.
     #[must_use]
     pub fn left(&self) -> Arc<AtomicBool> {
@@ -162,7 +173,7 @@ impl Listener {
     /// Where it listens: the address, and the socket.
     #[must_use]
     pub fn places(&self) -> (Option<SocketAddr>, Option<&Path>) {
-        (self.tcp.as_ref().map(|(_, address)| *address), self.socket.as_ref().map(|(_, Remove(path))| path.as_path()))
+        (self.tcp.as_ref().map(|(_, address)| *address), self.socket.as_ref().map(|(_, remove)| remove.path.as_path()))
     }
 
     /// Answers, on a thread of its own.
@@ -288,7 +299,7 @@ impl Place {
         self.listen = listen;
         match (listen, &self.tcp) {
             (Some(listen), Some(tcp)) => {
-                self.own.put(SharedSocket::Telemetry(listen), tcp.as_fd().try_clone_to_owned()?)
+                self.own.put(SharedSocket::Telemetry(listen), tcp.as_fd().try_clone_to_owned()?);
             }
             _ => self.own.no_telemetry(),
         }
