@@ -73,9 +73,13 @@ pub fn run(mut config: Config, path: &Path, options: Options) -> anyhow::Result<
     let mut none = Inherited::default();
     // Before anything is started that a busy address would stop.
     let inherited = taking.as_mut().map_or(&mut none, |taking| &mut taking.sockets);
-    let listener = Listener::bind(&config.telemetry, config.admin.as_ref(), inherited)?;
+    let mut listener = Listener::bind(&config.telemetry, config.admin.as_ref(), inherited)?;
     let started = match taking {
-        Some(taking) => RunningBox::take_over(&mut config, taking, &stop)?,
+        Some(taking) => {
+            let started = RunningBox::take_over(&mut config, taking, &stop)?;
+            listener.has_taken_over();
+            started
+        }
         None => {
             let opened = Opened::open(&config)?;
             let keys = keys(&mut config)?;
