@@ -353,6 +353,7 @@ fn metrics(counts: &Counts) -> impl IntoResponse + use<> {
 mod tests {
     use super::*;
     use common::admin::config::{Access, Admin as Settings};
+    use common::logging::{LogFormat, LogLevel};
 
     #[test]
     fn names_of_sockets_stay_the_old_ones_until_this_process_has_taken_over() {
@@ -360,7 +361,8 @@ mod tests {
         let socket = dir.path().join("box.sock");
         let place = crate::take_over::place(&socket);
         let admin = Settings { socket: socket.clone(), access: Access { mode: 0o600, group: None } };
-        let telemetry = Telemetry::default();
+        let (log_level, log_format) = (LogLevel::Info, LogFormat::Text);
+        let telemetry = Telemetry { listen: None, admin: false, log_level, log_format };
         let old = Listener::bind(&telemetry, Some(&admin), &mut Inherited::default()).expect("sockets");
         let inherited = || {
             old.own.with(|called, sockets| {
