@@ -51,7 +51,7 @@ impl RunningBox {
                 this.status.took_over(process, gap_ns);
                 this.tell_ready(config);
                 let gap_ms = gap_ns as f64 / 1e6;
-                tracing::info!(process, gap_ms, "taken over: for {gap_ms:.1} ms nobody had the ports");
+                tracing::info!(process, gap_ms, "took over in {gap_ms:.1} ms: for so long nobody had the ports");
                 let same = config.admin.as_ref().map(|admin| admin.socket.as_path()) == taking.admin_socket();
                 taking.done(gap_ns, same);
                 Ok(this)

@@ -112,20 +112,13 @@ fn group_in(text: &str, name: &str) -> Option<u32> {
     lines.find_map(|mut fields| (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?)
 }
 
-/// Takes a socket's name away when its program ends.
+/// Takes a socket away when its program ends.
 #[derive(Debug)]
-pub struct Remove {
-    /// The name.
-    pub path: PathBuf,
-    /// Whether it is this program's. Otherwise another one goes on answering there.
-    pub is_ours: bool,
-}
+pub struct Remove(pub PathBuf);
 
 impl Drop for Remove {
     fn drop(&mut self) {
-        if self.is_ours {
-            drop(std::fs::remove_file(&self.path)); // it is gone already
-        }
+        drop(std::fs::remove_file(&self.0)); // it is gone already
     }
 }
 
