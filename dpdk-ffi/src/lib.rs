@@ -21,7 +21,7 @@ mod sys;
 #[cfg(test)]
 mod testing;
 
-pub use eal::{Eal, ThreadRegistration, iova_mode, tsc, tsc_hz, version};
+pub use eal::{Eal, ThreadRegistration, iova_mode, keep_descriptors, tsc, tsc_hz, version};
 pub use error::Error;
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;

@@ -45,6 +45,8 @@ impl Program {
     }
 
     fn start(&self) -> Result<Child, String> {
+        // The devices are to be free when this process lets go of them, and not be held open by the other one.
+        dpdk_ffi::keep_descriptors().map_err(|error| format!("descriptors cannot be kept from it: {error}"))?;
         // systemd's word on which process is to be alive names this one.
         let child = Command::new(&self.path).args(&self.arguments).env_remove("WATCHDOG_PID").spawn();
         child.map_err(|error| format!("{} cannot be started: {error}", self.path.display()))

@@ -67,7 +67,7 @@ impl Task for HandingOver {
             };
             match order {
                 Order::LetGo(done) => {
-                    change(|keys, now| keys.let_go(now));
+                    change(crate::keys::source::KeySource::let_go);
                     let _ = done.send(()); // it has given up waiting, and has it taken back
                 }
                 Order::TakeBack => change(|keys, _| keys.take_back()),
