@@ -77,7 +77,7 @@ pub fn run(mut config: Config, path: &Path, options: Options) -> anyhow::Result<
     let started = match taking {
         Some(taking) => {
             let started = RunningBox::take_over(&mut config, taking, &stop)?;
-            listener.has_taken_over();
+            listener.have_taken_over();
             started
         }
         None => {

@@ -198,6 +198,10 @@ fn e2e_the_process_before_goes_on_when_the_new_one_dies() {
     wait_for("it is noticed", || lab.metric("pdmv2_take_overs_failed_total") == Some(6.0));
     assert!(lab.answers(), "the sockets' names are the old one's");
     lab.flows();
+    let socket = lab.config.socket.as_ref().expect("a socket").display().to_string();
+    let status =
+        rig::command::check(&[PDMV2, "status", "--socket", &socket], SOON).expect("the socket has kept its name");
+    assert!(status.contains("6 time(s) another process did not take over"), "{status}");
     // Packet buffers that EAL has no room for: the ports have not moved.
     let gone = lab.a.log().matches("the ports are taken up again").count();
     let mut next = lab.next("", |text| text.replace("cores = [", "mbufs = 4194304\ncores = ["));

@@ -19,7 +19,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -46,42 +46,14 @@ pub struct Listener {
     tcp: Option<(std::net::TcpListener, SocketAddr)>,
     /// Whether the admin interface is there too.
     admin_too: bool,
-    socket: Option<tokio::net::UnixListener>,
+    socket: Option<(tokio::net::UnixListener, Remove)>,
     /// Where another process of this box may take over.
-    take_over: Option<UnixListener>,
-    names: Names,
+    take_over: Option<(UnixListener, Remove)>,
     /// All of them, for that process.
     own: Own,
     /// Whether it goes on with them.
     left: Arc<AtomicBool>,
     moves: (Moves, mpsc::UnboundedReceiver<Move>),
-}
-
-/// The names of sockets. Those that are this process's go with it.
-#[derive(Default)]
-struct Names {
-    own: Vec<Remove>,
-    /// Of the process that this one is to take over from: whether it does is not known yet.
-    anothers: Vec<PathBuf>,
-}
-
-impl Names {
-    /// Listens at a socket of this machine, or goes on with this one, which has that name.
-    fn listen(
-        &mut self,
-        place: &Path,
-        asked: &Asked<'_>,
-        inherited: Option<OwnedFd>,
-    ) -> anyhow::Result<tokio::net::UnixListener> {
-        if let Some(socket) = inherited {
-            local::give_as_asked(place, asked)?;
-            self.anothers.push(place.to_owned());
-            return Ok(tokio::net::UnixListener::from_std(UnixListener::from(socket))?);
-        }
-        let listener = local::listen(place, asked)?;
-        self.own.push(Remove(place.to_owned()));
-        Ok(listener)
-    }
 }
 
 /// Where to answer from now on.
@@ -124,7 +96,7 @@ impl Listener {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().max_blocking_threads(1).build().context("cannot start telemetry")?;
         let within = runtime.enter();
-        let (own, mut names) = (Own::default(), Names::default());
+        let own = Own::default();
         let tcp = telemetry.listen.map(|listen| {
             let listener = match inherited.telemetry(listen) {
                 Some(socket) => std::net::TcpListener::from(socket),
@@ -137,17 +109,21 @@ impl Listener {
         let socket = admin.map(|admin| {
             let common::admin::config::Access { mode, group } = &admin.access;
             let asked = Asked { setting: "[admin] socket", who: "box", mode: *mode, group: group.as_deref() };
-            let listener = names.listen(&admin.socket, &asked, inherited.admin(&admin.socket))?;
+            let inherited = inherited.admin(&admin.socket);
+            let remove = Remove { path: admin.socket.clone(), is_ours: inherited.is_none() };
+            let listener = local(&admin.socket, &asked, inherited)?;
             own.put(SharedSocket::Admin(admin.socket.clone()), listener.as_fd().try_clone_to_owned()?);
-            anyhow::Ok(listener)
+            anyhow::Ok((listener, remove))
         });
         let take_over = admin.map(|admin| {
             let place = crate::take_over::place(&admin.socket);
             // Who takes over has the ports and the keys: the box's own user, and nobody of its group.
             let asked = Asked { setting: "[admin] socket", who: "box", mode: 0o600, group: None };
-            let listener = names.listen(&place, &asked, inherited.take_over(&place))?.into_std()?;
+            let inherited = inherited.take_over(&place);
+            let remove = Remove { path: place.clone(), is_ours: inherited.is_none() };
+            let listener = local(&place, &asked, inherited)?.into_std()?;
             own.put(SharedSocket::TakeOver(place), listener.as_fd().try_clone_to_owned()?);
-            anyhow::Ok(listener)
+            anyhow::Ok((listener, remove))
         });
         let (tcp, socket, take_over) = (tcp.transpose()?, socket.transpose()?, take_over.transpose()?);
         drop(within);
@@ -159,7 +135,6 @@ impl Listener {
             admin_too: telemetry.admin,
             socket,
             take_over,
-            names,
             own,
             left: Arc::default(),
             moves: (Moves(orders), taken),
@@ -172,19 +147,21 @@ impl Listener {
         self.moves.0.clone()
     }
 
-    /// This process has taken over: the names of the sockets that it goes on with are its own from now on.
-    pub fn has_taken_over(&mut self) {
-        self.names.own.extend(self.names.anothers.drain(..).map(Remove));
-    }
-
     /// Where another process may take over, and what it then goes on with; `None`: there is no admin interface beside which that
     /// would be.
     ///
     /// # Errors
     /// The system gives no more descriptors.
     pub fn take_over(&self) -> std::io::Result<Option<(UnixListener, Own)>> {
-        let listener = self.take_over.as_ref().map(UnixListener::try_clone).transpose()?;
+        let listener = self.take_over.as_ref().map(|(listener, _)| listener.try_clone()).transpose()?;
         Ok(listener.map(|listener| (listener, self.own.clone())))
+    }
+
+    /// This process goes on in the place of the one before: the names of its sockets are this one's from now on. Until then that one
+    /// still answers there, whatever becomes of this one.
+    pub fn have_taken_over(&mut self) {
+        let names = [self.socket.as_mut().map(|(_, name)| name), self.take_over.as_mut().map(|(_, name)| name)];
+        names.into_iter().flatten().for_each(|name| name.is_ours = true);
     }
 
     /// To be set when another process goes on with the sockets: they are not taken away at the end.
@@ -195,9 +172,8 @@ impl Listener {
 
     /// Where it listens: the address, and the socket.
     #[must_use]
-    pub fn places(&self) -> (Option<SocketAddr>, Option<PathBuf>) {
-        let socket = self.socket.as_ref().and_then(|socket| Some(socket.local_addr().ok()?.as_pathname()?.to_owned()));
-        (self.tcp.as_ref().map(|(_, address)| *address), socket)
+    pub fn places(&self) -> (Option<SocketAddr>, Option<&Path>) {
+        (self.tcp.as_ref().map(|(_, address)| *address), self.socket.as_ref().map(|(_, remove)| remove.path.as_path()))
     }
 
     /// Answers, on a thread of its own.
@@ -207,11 +183,12 @@ impl Listener {
     pub fn serve(self, source: Source, world: World) -> anyhow::Result<Server> {
         let (stop, stopped) = oneshot::channel();
         let admin = Admin::new(world);
-        let Self { runtime, listen, tcp, admin_too, socket, take_over, names, own, left, moves: (_, moves) } = self;
+        let Self { runtime, listen, tcp, admin_too, socket, take_over, own, left, moves: (_, moves) } = self;
         let tcp = tcp.map(|(listener, _)| listener);
         let there = Place { listen, tcp, admin_too, has_socket: socket.is_some(), own };
-        // The names go with the listeners.
-        let names = (take_over, names);
+        let (socket, remove) = socket.unzip();
+        // The sockets go with the listeners.
+        let remove = (remove, take_over);
         let thread = std::thread::Builder::new().name("telemetry".into()).spawn(move || {
             runtime.block_on(async {
                 let answers = async {
@@ -231,10 +208,21 @@ impl Listener {
             runtime.shutdown_timeout(Duration::from_secs(5));
             if left.load(Ordering::Relaxed) {
                 // The names stay: the process that took over answers there.
-                std::mem::forget(names);
+                std::mem::forget(remove);
             }
         })?;
         Ok(Server { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// Listens at a socket of this machine, or goes on with this one, which has that name.
+fn local(place: &Path, asked: &Asked<'_>, inherited: Option<OwnedFd>) -> anyhow::Result<tokio::net::UnixListener> {
+    match inherited {
+        Some(socket) => {
+            local::give_as_asked(place, asked)?;
+            Ok(tokio::net::UnixListener::from_std(UnixListener::from(socket))?)
+        }
+        None => local::listen(place, asked),
     }
 }
 
@@ -372,11 +360,11 @@ mod tests {
         };
         let there = || socket.exists() && place.exists();
         let new = Listener::bind(&telemetry, Some(&admin), &mut inherited()).expect("the same sockets");
-        assert_eq!(new.places(), (None, Some(socket.clone())));
+        assert_eq!(new.places(), (None, Some(socket.as_path())));
         drop(new);
         assert!(there(), "it has not taken over");
         let mut new = Listener::bind(&telemetry, Some(&admin), &mut inherited()).expect("the same sockets");
-        new.has_taken_over();
+        new.have_taken_over();
         drop(new);
         assert!(!socket.exists() && !place.exists(), "they were its own");
     }

@@ -48,6 +48,8 @@ pub trait Hands: Send {
 pub trait Ends {
     /// Its number.
     fn process(&self) -> u32;
+    /// Whether it has ended.
+    fn has_ended(&self) -> bool;
     /// Sees to it that it ends: by itself, in this time, or by force. `false`: it lives all the same.
     fn end(&self, by_itself: Duration) -> bool;
 }
@@ -55,6 +57,10 @@ pub trait Ends {
 impl Ends for Other {
     fn process(&self) -> u32 {
         self.process
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ends_within(Duration::ZERO)
     }
 
     fn end(&self, by_itself: Duration) -> bool {
@@ -183,6 +189,11 @@ impl<'a, H: Hands, O: Ends> Conversation<'a, H, O> {
             }
             Ok(FromNew::Prepare) => Heard::Prepare,
             Ok(FromNew::Give) => Heard::Give,
+            // What was said last by one that is no more: nobody forwards.
+            Ok(FromNew::Done { .. }) if self.other.has_ended() => {
+                self.why = Some("it has forwarded, and has ended at once".to_owned());
+                Heard::Lost
+            }
             Ok(FromNew::Done { gap_ns, keeps_socket }) => {
                 (self.gap_ns, self.keeps_socket) = (gap_ns, keeps_socket);
                 Heard::Done

@@ -86,7 +86,11 @@ impl World {
     fn happens(&mut self, event: Event) {
         match event {
             Event::OldTurns => {
-                let heard = self.to_old.pop_front().or_else(|| (self.stage == Stage::Ended).then_some(Heard::Lost));
+                let said = self.to_old.pop_front();
+                // What one said last that is no more is not believed, if it was that it forwards.
+                let said =
+                    said.map(|said| if said == Heard::Done && self.stage == Stage::Ended { Heard::Lost } else { said });
+                let heard = said.or_else(|| (self.stage == Stage::Ended).then_some(Heard::Lost));
                 heard.into_iter().for_each(|heard| self.old_hears(heard));
             }
             Event::NewTurns => self.new_turns(),
@@ -100,7 +104,8 @@ impl World {
             }
             Event::OldLosesPatience => self.old_hears(Heard::Lost),
             Event::OldFails => self.fails = true,
-            Event::NewFails if self.stage != Stage::Ended => {
+            // Once it forwards it fails no more: it dies, as any box may.
+            Event::NewFails if !matches!(self.stage, Stage::Ended | Stage::Forwards) => {
                 self.to_old.push_back(Heard::Lost);
                 self.new_ends();
             }

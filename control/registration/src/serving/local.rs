@@ -112,13 +112,20 @@ fn group_in(text: &str, name: &str) -> Option<u32> {
     lines.find_map(|mut fields| (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?)
 }
 
-/// Takes a socket away when its program ends.
+/// Takes a socket's name away when its program ends.
 #[derive(Debug)]
-pub struct Remove(pub PathBuf);
+pub struct Remove {
+    /// The name.
+    pub path: PathBuf,
+    /// Whether it is this program's. Otherwise another one goes on answering there.
+    pub is_ours: bool,
+}
 
 impl Drop for Remove {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0)); // it is gone already
+        if self.is_ours {
+            drop(std::fs::remove_file(&self.path)); // it is gone already
+        }
     }
 }
 

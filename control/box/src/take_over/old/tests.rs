@@ -59,11 +59,15 @@ impl Hands for Noting {
 }
 
 /// The other process: it lives until it is ended.
-struct Ending(Notes);
+struct Ending(Notes, Arc<AtomicBool>);
 
 impl Ends for Ending {
     fn process(&self) -> u32 {
         77
+    }
+
+    fn has_ended(&self) -> bool {
+        self.1.load(Ordering::SeqCst)
     }
 
     fn end(&self, by_itself: Duration) -> bool {
@@ -78,6 +82,8 @@ struct Lab {
     talk: Option<Talk>,
     thread: JoinHandle<Holds>,
     notes: Notes,
+    /// Whether the other process has ended.
+    ended: Arc<AtomicBool>,
     _dir: tempfile::TempDir,
 }
 
@@ -94,9 +100,10 @@ impl Lab {
         own.put(SharedSocket::Admin("/run/x.sock".into()), OwnedFd::from(admin));
         let limits = Limits { prepare: limit, give: limit, done: limit, end: Duration::from_secs(1) };
         let at = At { listener, own, hands, limits, stop: Arc::default() };
-        let ending = Ending(Arc::clone(&notes));
+        let ended = Arc::<AtomicBool>::default();
+        let ending = Ending(Arc::clone(&notes), Arc::clone(&ended));
         let thread = std::thread::spawn(move || Conversation::new(&at, Talk::new(theirs), ending).hold());
-        Self { talk: Some(Talk::new(ours)), thread, notes, _dir: dir }
+        Self { talk: Some(Talk::new(ours)), thread, notes, ended, _dir: dir }
     }
 
     fn say(&mut self, what: &FromNew) -> Result<FromOld, Lost> {
@@ -166,6 +173,17 @@ fn one_that_says_that_it_fails_may_end_by_itself() {
     assert_eq!(said, Err(Lost::Closed));
     let expected = ["keys go", "ports go", "failed: no device", "waited for", "ports back", "keys back"];
     assert_eq!(lab.end(), (Holds::Everything, expected.map(String::from).into()));
+}
+
+#[test]
+fn the_last_word_of_one_that_is_no_more_is_not_believed() {
+    let mut lab = Lab::new(&[], LONG);
+    lab.steps(3);
+    lab.ended.store(true, Ordering::SeqCst);
+    assert_eq!(lab.say(&FromNew::Done { gap_ns: 5, keeps_socket: true }), Err(Lost::Closed));
+    let (holds, notes) = lab.end();
+    let expected = ["failed: it has forwarded, and has ended at once", "killed", "ports back", "keys back"];
+    assert_eq!((holds, &notes[2..]), (Holds::Everything, &expected.map(String::from)[..]));
 }
 
 #[test]
