@@ -278,6 +278,7 @@ impl RunningBox {
             ports.stop();
         }
         setup::print(&counts, at_hand.json)?;
+        left.who().map_or(Ok(()), taking::lives)?;
         ended
     }
 

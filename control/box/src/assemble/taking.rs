@@ -8,6 +8,7 @@ use crate::status::Status;
 use crate::take_over::hands::{BoxHands, Left};
 use crate::take_over::new::Taking;
 use crate::take_over::old::Giving;
+use crate::take_over::other::Other;
 use crate::take_over::successor::{Program, Starter, Successors};
 use crate::take_over::{Limits, place};
 use crate::tasks::STEP;
@@ -101,6 +102,16 @@ impl RunningBox {
         }
         Ok(())
     }
+}
+
+/// Looks for the last time whether the process that took over lives. An end without an error would be taken for meant.
+///
+/// # Errors
+/// It has ended: whoever has started this process is to start one again.
+pub(super) fn lives(process: u32) -> anyhow::Result<()> {
+    let lives = Other::of(process).is_ok_and(|other| !other.ends_within(Duration::ZERO));
+    ensure!(lives, "process {process} had taken over, and has ended: nobody forwards; start the box again");
+    Ok(())
 }
 
 /// Answers those who want to take over. `None`: nobody can.
