@@ -22,7 +22,8 @@ struct Keys {
 #[derive(PartialEq)]
 pub struct Fixed {
     node: String,
-    eal: Vec<String>,
+    /// As it is written. What is chosen where it is not depends on the hugepages that are free at the moment.
+    eal: Option<Vec<String>>,
     ports: [Port; 2],
     workers: crate::config::Workers,
     link_follow: bool,
@@ -44,7 +45,7 @@ impl Fixed {
         let nodes = |file: &Option<common::key_file::KeyFile>| file.as_ref().map_or_else(Vec::new, |f| f.nodes.clone());
         Self {
             node: config.node.clone(),
-            eal: config.eal_command_line(),
+            eal: config.eal_args.clone(),
             ports: [port(&config.inside), port(&config.outside)],
             workers: config.workers.clone(),
             link_follow: config.forwarding.link_follow,
@@ -71,7 +72,7 @@ impl Fixed {
             ("ports.inside", self.ports[0] == other.ports[0]),
             ("ports.outside", self.ports[1] == other.ports[1]),
             ("workers", self.workers == other.workers),
-            ("eal.args", self.eal == other.eal || self.ports != other.ports || self.workers != other.workers),
+            ("eal.args", self.eal == other.eal),
             ("forwarding.link_follow", self.link_follow == other.link_follow),
             ("flow_table.capacity", self.flow_table[0] == other.flow_table[0]),
             ("flow_table.tombstones", self.flow_table[1] == other.flow_table[1]),
