@@ -237,12 +237,12 @@ def upgrade(lab: Lab, newer) -> None:
 
 
 def purge(lab: Lab) -> None:
-    """A purge leaves what the operator has made, and nothing else."""
+    """A purge leaves the operator's key file, and beside it what keeps its generations from being used twice; nothing else."""
     machine = lab.b
     machine.run("DEBIAN_FRONTEND=noninteractive apt purge -y -q pdmv2 pdmv2-middlebox", timeout=200)
     kept = sorted(machine.run("ls /etc/pdmv2", check=False).split())
     units = machine.run("systemctl list-unit-files 'pdmv2*' --no-legend --plain; find /etc/systemd /lib/systemd -name '*pdmv2*'").strip()
     programs = machine.run("ls /usr/bin/pdmv2* 2>/dev/null", check=False).strip()
     state = machine.run("systemctl is-active pdmv2-middlebox", check=False).strip()
-    right = not units and not programs and state == "inactive" and all(name.startswith("pdmv2.keys") for name in kept)
+    right = not units and not programs and state == "inactive" and all(name.startswith("pdmv2.keys") or name.endswith((".state", ".lock")) for name in kept)
     lab.report.must("purge", right, f"left in /etc/pdmv2: {' '.join(kept) or 'nothing'}; units: {units or 'none'}")

@@ -49,7 +49,7 @@ struct RunArgs {
     /// Print the counters as JSON when the box stops
     #[arg(long)]
     json: bool,
-    /// Take the ports over from the box that runs that answers at the same admin socket, if one does, and forward in its place
+    /// Take the ports over from the running box that answers at the same admin socket, if there is one, and forward in its place
     #[arg(long, conflicts_with = "check")]
     take_over: bool,
 }
