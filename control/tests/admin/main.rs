@@ -62,7 +62,7 @@ fn every_answer_is_as_described_and_tells_what_the_box_tells_at_its_end() {
             );
         }
     }
-    assert_eq!(json(&socket, "/v1/nothing", 404)["known"].as_array().map(Vec::len), Some(12));
+    assert_eq!(json(&socket, "/v1/nothing", 404)["known"].as_array().map(Vec::len), Some(13));
 
     let [status, policies] = ["/v1/status", "/v1/policies"].map(|path| json(&socket, path, 200));
     let flows = json(&socket, "/v1/flows?port=443&policy=all&protocol=udp&limit=4", 200);

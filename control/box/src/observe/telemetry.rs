@@ -110,8 +110,10 @@ impl Listener {
             let common::admin::config::Access { mode, group } = &admin.access;
             let asked = Asked { setting: "[admin] socket", who: "box", mode: *mode, group: group.as_deref() };
             let inherited = inherited.admin(&admin.socket);
-            let remove = Remove { path: admin.socket.clone(), is_ours: inherited.is_none() };
+            // Only once this process listens: until then the name may be another box's.
+            let is_ours = inherited.is_none();
             let listener = local(&admin.socket, &asked, inherited)?;
+            let remove = Remove { path: admin.socket.clone(), is_ours };
             own.put(SharedSocket::Admin(admin.socket.clone()), listener.as_fd().try_clone_to_owned()?);
             anyhow::Ok((listener, remove))
         });
@@ -120,8 +122,9 @@ impl Listener {
             // Who takes over has the ports and the keys: the box's own user, and nobody of its group.
             let asked = Asked { setting: "[admin] socket", who: "box", mode: 0o600, group: None };
             let inherited = inherited.take_over(&place);
-            let remove = Remove { path: place.clone(), is_ours: inherited.is_none() };
-            let listener = local(&place, &asked, inherited)?.into_std()?;
+            let is_ours = inherited.is_none();
+            let listener = local(&place, &asked, inherited)?;
+            let (listener, remove) = (listener.into_std()?, Remove { path: place.clone(), is_ours });
             own.put(SharedSocket::TakeOver(place), listener.as_fd().try_clone_to_owned()?);
             anyhow::Ok((listener, remove))
         });
