@@ -153,7 +153,8 @@ fn prometheus_has_the_values_and_every_family_its_help() {
         "pdmv2_port_link_taken_down{port=\"inside\"} 0\n",
         "pdmv2_port_device_gone{port=\"outside\"} 0\n",
         "pdmv2_memory_bytes{of=\"records\",pages=\"2M\"} 4194304\npdmv2_memory_bytes{of=\"index\",pages=\"ordinary\"} 64\n",
-        "{port=\"inside\",driver=\"net_ice\",offloads=\"tx_mbuf_fast_free\",rss=\"addresses\",rss_key=\"symmetric\"} 1\n",
+        "{port=\"inside\",driver=\"net_ice\",offloads=\"tx_mbuf_fast_free\",rss=\"addresses\",rss_key=\"symmetric\",queues=\"2\",\
+         mtu=\"1540\",headroom=\"128\",rx_descriptors=\"1024\",tx_descriptors=\"512\",numa_node=\"1\"} 1\n",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
@@ -204,7 +205,7 @@ fn json_has_every_place() {
     let json = serde_json::to_value(full()).expect("JSON");
     let names: Vec<_> = json.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let expected = "by_worker copied delays export flows generation inbound keys link_follow memory mss_clamped node outbound pairs path_mtu \
-                    policies ports quotations registration resumptions rotations sequence uptime_seconds workers";
+                    policies ports quotations registration resumptions rotations sequence take_over uptime_seconds workers";
     assert_eq!(names.join(" "), expected);
     let none = serde_json::json!({"count": 0, "mean_ns": 0, "p50_ns": 0, "p90_ns": 0, "p99_ns": 0});
     let policy = serde_json::json!({
