@@ -172,7 +172,11 @@ def main() -> int:
         except Failed as error:
             report.bad("machines", str(error)[:2000])
         finally:
+            # Who ends it twice does not keep it from clearing up.
+            before = [(which, signal.signal(which, signal.SIG_IGN)) for which in (signal.SIGTERM, signal.SIGINT)]
             lab.end()
+            for which, handler in before:
+                signal.signal(which, handler)
     if options.json:
         about = {"qemu": ".".join(map(str, qemu_version())), "accel": accel, "kernel": platform.release()}
         report.write(options.json, about)
