@@ -96,6 +96,18 @@ def reload(lab: Lab) -> None:
     lab.report.must("systemctl reload, four times", taken and count.lost == 0, str(count))
 
 
+def _replaced_after(lab: Lab, name: str) -> Count:
+    """Sends the box this signal; systemd puts another process in its place, and traffic comes back."""
+    machine = lab.a
+    before = main_pid(machine)
+    with counted() as count:
+        machine.run(f"kill -{name} {before}")
+        until(f"another process runs after SIG{name}", lambda: main_pid(machine) not in (0, before))
+        lab.wait_ready(machine)
+        lab.reach()
+    return count
+
+
 def restarts(lab: Lab) -> None:
     """What a restart costs, an end that nobody asked for, and a box that stands still."""
     machine = lab.a
@@ -103,12 +115,7 @@ def restarts(lab: Lab) -> None:
         machine.run(f"systemctl restart {UNIT}", timeout=START)
         lab.reach()
     lab.report.must("systemctl restart", property_of(machine, "ActiveState") == "active", str(count))
-    before = main_pid(machine)
-    with counted() as count:
-        machine.run(f"kill -9 {before}")
-        until("the box is started again", lambda: main_pid(machine) not in (0, before))
-        lab.wait_ready(machine)
-        lab.reach()
+    count = _replaced_after(lab, "KILL")
     lab.report.must("kill -9", int(property_of(machine, "NRestarts")) >= 1, str(count))
     # With a watchdog of 6 s instead of 30, so that the check is short; a stopped process is what hangs most thoroughly.
     machine.run(f"mkdir -p /run/systemd/system/{UNIT}.service.d")
@@ -116,12 +123,7 @@ def restarts(lab: Lab) -> None:
     machine.run(f"systemctl daemon-reload; systemctl restart {UNIT}", timeout=START)
     lab.wait_ready(machine)
     lab.reach()
-    before = main_pid(machine)
-    with counted() as count:
-        machine.run(f"kill -STOP {before}")
-        until("the watchdog has ended the box", lambda: main_pid(machine) not in (0, before))
-        lab.wait_ready(machine)
-        lab.reach()
+    count = _replaced_after(lab, "STOP")
     told = "Watchdog timeout" in lab.journal(machine)
     lab.report.must("a box that stands still", told, f"ended by the watchdog (of 6 s); {count}")
     machine.run(f"rm -r /run/systemd/system/{UNIT}.service.d; systemctl daemon-reload; systemctl restart {UNIT}", timeout=START)

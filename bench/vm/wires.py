@@ -64,7 +64,8 @@ class Wires:
 
     def connect(self, machine) -> None:
         """Puts a machine's taps, which its QEMU has just made, where they belong."""
-        taps, host = machine.taps, {"a": "A", "b": "B"}[machine.name]
+        taps = machine.taps
+        host = next(host for host, name in MACHINE.items() if name == machine.name)
         for tap in taps.values():
             self._wait_for_tap(machine, tap)
         move = ("ip", "-n", "vm-Q", "link", "set")
