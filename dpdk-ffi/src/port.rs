@@ -317,6 +317,15 @@ impl Port<Started> {
         Ok(Spread { queues: self.queues, hashes, key: in_force.map(|(_, key)| key), reached, ipv6 })
     }
 
+    /// Sets the device's MTU while it runs: octets from the network header on.
+    ///
+    /// # Errors
+    /// The driver refuses it, or sets none.
+    pub fn set_mtu(&self, mtu: u16) -> Result<(), Error> {
+        // SAFETY: the port exists.
+        self.check("rte_eth_dev_set_mtu", unsafe { sys::rte_eth_dev_set_mtu(self.inner.id, mtu) })
+    }
+
     /// Stops it.
     ///
     /// # Errors

@@ -76,7 +76,9 @@ impl RunningBox {
             this.wait_for_keys(stop)?;
         }
         ensure!(!stop.load(Ordering::Relaxed), "this process is told to stop");
-        taking.give()?;
+        // As late as can be: what comes to such a port waits for nobody.
+        let beside = taking.may_hold_beside() && this.ports.hold_beside();
+        taking.give(beside)?;
         common::fault::point("take-over-given");
         common::fault::still_point("take-over-stands-still", stop);
         this.ports.take_up()?;

@@ -169,6 +169,22 @@ impl Site {
         self.eal.attach(text).map_err(|error| anyhow!("{}: {error}: {}", settings.place, why_absent(&settings.device)))
     }
 
+    /// Whether two processes may have a side's device open at once, without one taking packets from the other.
+    pub fn may_be_held_twice(&self, side: usize) -> bool {
+        // A packet socket gets a copy of everything, whoever has others on the interface.
+        matches!(self.device(side), Device::Virtual(text) if text.starts_with("net_af_packet"))
+    }
+
+    /// Another process may have set a side's interface up otherwise, while this one had its port and did not use it.
+    pub fn set_mtu_again(&self, side: usize, port: &Port<Started>) {
+        let Settings { mtu: Some(mtu), place, .. } = &self.settings[side] else { return };
+        if port.info().is_ok_and(|info| info.mtu != *mtu)
+            && let Err(error) = port.set_mtu(*mtu)
+        {
+            tracing::warn!("{place}: its MTU was changed, and is not {mtu} again: {error}");
+        }
+    }
+
     /// Sets up those ports that are there, inside first.
     ///
     /// # Errors

@@ -3,8 +3,9 @@
 
 use crate::ports::SIDES;
 use crate::ports::interface::Now;
-use crate::ports::pair::{Loss, Pair};
+use crate::ports::pair::Pair;
 use crate::ports::pci::Kernel;
+use crate::ports::side::Loss;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;

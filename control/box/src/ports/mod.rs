@@ -1,6 +1,8 @@
 //! The two ports of a box: taken, set up, linked to each other.
 
 #[cfg(feature = "dpdk")]
+mod arriving;
+#[cfg(feature = "dpdk")]
 pub mod dpdk;
 pub mod follow;
 pub mod interface;
@@ -11,6 +13,8 @@ pub mod link;
 #[cfg(feature = "dpdk")]
 mod pair;
 pub mod pci;
+#[cfg(feature = "dpdk")]
+mod side;
 #[cfg(feature = "dpdk")]
 mod told;
 

@@ -2,14 +2,15 @@
 //! live on.
 
 use crate::config::Device;
-use crate::observe::counts::{MemoryCount, PortCounts, PortLink, PortSettings, Ports};
+use crate::observe::counts::{MemoryCount, PortSettings, Ports};
+use crate::ports::arriving::{Arriving, Laps};
 use crate::ports::dpdk::Site;
-use crate::ports::follow::Seen;
-use crate::ports::interface::{Interface, Now};
-use crate::ports::link::{LinkPort, Linked, Links};
+use crate::ports::interface::Interface;
+use crate::ports::link::{Linked, Links};
 use crate::ports::pci::Kernel;
+use crate::ports::side::{Loss, Side};
 use anyhow::{anyhow, bail};
-use dpdk_ffi::{Error, Port, PortStats, Started, Stopped};
+use dpdk_ffi::{Port, Started};
 use pipeline::ports::dpdk::DpdkQueue;
 use pipeline::ports::lending::{Borrower, Lender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,23 +36,8 @@ struct Moving {
     lent: bool,
     /// Whether ports were given up on purpose: they are not taken up before somebody says so.
     given_up: bool,
-}
-
-/// A port, or its place.
-struct Side {
-    name: String,
-    /// `None`: it is away.
-    port: Option<Port<Started>>,
-    /// By worker, while the port is here and the workers do not have them.
-    queues: Vec<DpdkQueue>,
-    /// What the ports counted that were here before.
-    before: PortCounts,
-    /// What this one had counted when it was looked at last.
-    last: PortCounts,
-    settings: PortSettings,
-    interface: Option<Interface>,
-    /// Whether its device is lost, and not back.
-    is_lost: bool,
+    /// Those that are held beside another process, which has them at work.
+    beside: Arriving,
 }
 
 impl Pair {
@@ -63,17 +49,8 @@ impl Pair {
         buffers: MemoryCount,
     ) -> (Self, Vec<Borrower<DpdkQueue>>) {
         let (lender, borrowers) = Lender::among(site.workers());
-        let mut sides = [0, 1].map(|side| Side {
-            name: site.device(side).name().to_owned(),
-            port: None,
-            queues: Vec::new(),
-            before: PortCounts::default(),
-            last: PortCounts::default(),
-            settings: PortSettings::default(),
-            interface: None,
-            is_lost: false,
-        });
-        let mut moving = Moving { site, lender, lent: false, given_up: ports.is_none() };
+        let mut sides = [0, 1].map(|side| Side::new(site.device(side).name()));
+        let mut moving = Moving { site, lender, lent: false, given_up: ports.is_none(), beside: Arriving::default() };
         if let Some(ports) = ports {
             for (side, (port, interface)) in ports.into_iter().zip(interfaces).enumerate() {
                 sides[side].install(&moving.site, side, port, interface);
@@ -130,6 +107,35 @@ impl Pair {
         Ok(())
     }
 
+    /// Takes both ports from the workers, and nothing more: another process has ports of its own beside them, and forwards.
+    ///
+    /// # Errors
+    /// A worker does not hand its queues back: then all goes on as before.
+    pub fn step_aside(&self) -> anyhow::Result<()> {
+        let mut moving = self.moving();
+        if moving.lent {
+            self.call_in(&mut moving)?;
+        }
+        moving.given_up = true;
+        Ok(())
+    }
+
+    /// Has DPDK take both devices while another process forwards between them, where their drivers allow it: [`Pair::take_up`] is
+    /// sooner done then. `false`: they do not, or do not at the moment, which is logged.
+    pub fn hold_beside(&self) -> bool {
+        let mut moving = self.moving();
+        let Moving { site, beside, lent, .. } = &mut *moving;
+        if *lent || !(0..2).all(|side| site.may_be_held_twice(side)) {
+            return false;
+        }
+        let attached = beside.attach(site, [true; 2]);
+        if let Err(error) = &attached {
+            tracing::info!("the ports are opened when they are free, since they cannot be before: {error:#}");
+            *beside = Arriving::default();
+        }
+        attached.is_ok()
+    }
+
     /// Has DPDK take those devices that are away, sets up and starts their ports as they are configured, and gives the workers
     /// their queues. What had come to a port that stayed is dropped: it is old. Both ports are there: nothing is done.
     ///
@@ -141,34 +147,30 @@ impl Pair {
         if moving.lent {
             return Ok(());
         }
+        let mut laps = Laps::start();
         // One that could not be closed before.
         let half = self.sides().each_ref().map(|side| side.port.is_some() && side.queues.is_empty());
         self.let_go(&mut moving, half)?;
+        let mut ports = core::mem::take(&mut moving.beside);
         let site = &moving.site;
         let away = self.sides().each_ref().map(|side| side.port.is_none());
-        let interfaces = [0, 1].map(|side| Interface::of(site.device(side)));
-        let mut ports = Arriving::default();
-        for side in (0..2).filter(|&side| away[side]) {
-            ports.stopped[side] = Some(site.attach(side)?);
-        }
-        site.set_up(ports.stopped.each_mut().map(Option::as_mut))?;
-        for side in 0..2 {
-            let Some(port) = ports.stopped[side].take() else { continue };
-            let port = port.start().map_err(|error| anyhow!("{}: {error}", site.place(side)))?;
-            ports.started[side] = Some(port);
-        }
-        if let Some(outside) = &ports.started[1] {
-            site.tell_of_mtu(outside);
-        }
+        ports.attach(site, away)?;
+        laps.done("attached");
+        ports.set_up(site)?;
+        laps.done("set up");
+        ports.start(site)?;
+        laps.done("started");
         let mut sides = self.sides();
-        for (i, (side, interface)) in sides.iter_mut().zip(interfaces).enumerate() {
-            match ports.started[i].take() {
-                Some(port) => side.install(site, i, port, interface),
-                None => side.drop_what_waits(),
+        for (i, side) in sides.iter_mut().enumerate() {
+            match ports.arrived(i) {
+                Some((port, interface)) => side.install(site, i, port, interface),
+                None => side.stays(site, i),
             }
         }
         warn_of_misfits(site, &sides);
         moving.lend(&mut sides);
+        laps.done("lent to the workers");
+        tracing::info!("the ports are taken up: {laps}");
         Ok(())
     }
 
@@ -222,9 +224,11 @@ impl Pair {
     }
 
     fn let_go(&self, moving: &mut Moving, which: [bool; 2]) -> anyhow::Result<()> {
+        let mut laps = Laps::start();
         if moving.lent {
             self.call_in(moving)?;
         }
+        laps.done("called in");
         let mut leaving = [None, None];
         for (i, side) in self.sides().iter_mut().enumerate().filter(|&(i, _)| which[i]) {
             side.queues.clear();
@@ -244,12 +248,18 @@ impl Pair {
                 }
             }
         }
+        laps.done("stopped");
+        let leave = stopped.iter().any(Option::is_some);
         for (i, port) in stopped.into_iter().enumerate() {
             let Some(port) = port else { continue };
             self.sides()[i].leave(&port);
             if let Err(error) = port.detach() {
                 faults.push(format!("{}: {error}", moving.site.place(i)));
             }
+        }
+        laps.done("closed");
+        if leave {
+            tracing::info!("ports are given up: {laps}");
         }
         if faults.is_empty() { Ok(()) } else { Err(anyhow!(faults.join("; "))) }
     }
@@ -293,26 +303,6 @@ fn warn_of_misfits(site: &Site, sides: &[Side; 2]) {
     }
 }
 
-/// Ports on their way in. What does not arrive leaves its device again.
-#[derive(Default)]
-struct Arriving {
-    stopped: [Option<Port<Stopped>>; 2],
-    started: [Option<Port<Started>>; 2],
-}
-
-impl Drop for Arriving {
-    fn drop(&mut self) {
-        let stopped = self.started.each_mut().map(|port| port.take().and_then(|port| port.stop().ok()));
-        let left = self.stopped.each_mut().map(Option::take);
-        for port in stopped.into_iter().chain(left).flatten() {
-            let name = port.name().to_owned();
-            if let Err(error) = port.detach() {
-                tracing::warn!(%error, port = name, "a port that could not be set up does not leave its device");
-            }
-        }
-    }
-}
-
 impl Moving {
     /// Gives the workers the queues of both sides.
     fn lend(&mut self, sides: &mut [Side; 2]) {
@@ -320,100 +310,6 @@ impl Moving {
         let queues = inside.queues.drain(..).zip(outside.queues.drain(..));
         self.lender.lend(queues.map(|(inside, outside)| [inside, outside]));
         self.lent = true;
-    }
-}
-
-/// How it is known that a port's device is lost.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Loss {
-    /// The kernel asks for it back, or it is gone.
-    Device,
-    /// The interface that it stands on.
-    Interface(String, Now),
-}
-
-impl Side {
-    fn install(&mut self, site: &Site, side: usize, mut port: Port<Started>, interface: Option<Interface>) {
-        (self.queues, self.settings) = site.take_queues(side, &mut port);
-        self.port = Some(port);
-        self.interface = interface;
-        self.before = self.before.and(&self.last);
-        self.before.taken_up += u64::from(core::mem::take(&mut self.is_lost));
-        self.last = PortCounts::default();
-    }
-
-    /// Takes note of what it has counted, now that it is stopped.
-    fn leave(&mut self, port: &Port<Stopped>) {
-        if let Ok(stats) = port.stats()
-            && !port.gone()
-        {
-            self.last = self.last.at_least(&of(&stats));
-        }
-    }
-
-    fn counts(&mut self) -> PortCounts {
-        if let Some(port) = &self.port
-            && !port.gone()
-            && let Ok(stats) = port.stats()
-        {
-            self.last = of(&stats);
-        }
-        let link = self.port.as_ref().and_then(|port| port.link().ok()).filter(|link| link.up);
-        let link_octets_per_second = link.map_or(0, |link| u64::from(link.mbit_per_second) * 125_000);
-        let link = PortLink { link_up: link.is_some(), ..PortLink::default() };
-        PortCounts { link_octets_per_second, link, ..self.before.and(&self.last) }
-    }
-
-    fn lost(&self) -> Option<Loss> {
-        if self.port.as_ref()?.removed() {
-            return Some(Loss::Device);
-        }
-        let interface = self.interface.as_ref()?;
-        let now = interface.now().filter(|now| *now != Now::Same)?;
-        Some(Loss::Interface(interface.name.clone(), now))
-    }
-
-    fn drop_what_waits(&mut self) {
-        self.before.discarded += self.queues.iter_mut().map(DpdkQueue::drain).sum::<u64>();
-    }
-}
-
-/// A driver's counters.
-fn of(stats: &PortStats) -> PortCounts {
-    PortCounts {
-        rx_packets: stats.rx_packets,
-        tx_packets: stats.tx_packets,
-        rx_octets: stats.rx_octets,
-        tx_octets: stats.tx_octets,
-        rx_missed: stats.rx_missed,
-        rx_errors: stats.rx_errors,
-        tx_errors: stats.tx_errors,
-        rx_no_buffer: stats.rx_no_buffer,
-        ..PortCounts::default()
-    }
-}
-
-impl LinkPort for Side {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn look(&self) -> Seen {
-        match &self.port {
-            Some(port) if !port.removed() => match port.link() {
-                Ok(link) if link.up => Seen::Up,
-                Ok(_) => Seen::Down,
-                Err(_) => Seen::Unknown,
-            },
-            _ => Seen::Gone,
-        }
-    }
-
-    fn set(&self, up: bool) -> Result<(), Error> {
-        match &self.port {
-            Some(port) => port.set_link(up),
-            None => Err(Error::Unable { port: self.name.clone(), what: "it is away".into() }),
-        }
     }
 }
 

@@ -50,6 +50,7 @@ impl Hands for BoxHands {
             outside_mtu: self.outside_mtu,
             seals: self.status.generation().is_some(),
             iova: dpdk_ffi::iova_mode().unwrap_or_default().to_owned(),
+            steps_aside: true,
             sockets: Vec::new(),
         }
     }
@@ -64,6 +65,10 @@ impl Hands for BoxHands {
 
     fn give_ports_up(&self) -> anyhow::Result<()> {
         self.ports.give_up()
+    }
+
+    fn leave_ports_alone(&self) -> anyhow::Result<()> {
+        self.ports.step_aside()
     }
 
     fn take_ports_up(&self) -> anyhow::Result<()> {

@@ -79,13 +79,22 @@ impl Taking {
         }
     }
 
-    /// Gets the ports: from now on the old process has none, and waits for [`Taking::done`].
+    /// Whether this process may open ports beside the old one's, if their drivers allow it.
+    #[must_use]
+    pub fn may_hold_beside(&self) -> bool {
+        // A packet socket's process number makes the group that it shares an interface's packets with (DPDK's net_af_packet).
+        self.facts.steps_aside && (self.facts.process ^ std::process::id()) & 0xffff != 0
+    }
+
+    /// Gets the ports: from now on the old process has none, and waits for [`Taking::done`]. `beside`: this one holds ports of its own,
+    /// and the old one leaves those that it has alone.
     ///
     /// # Errors
     /// As [`Taking::prepare`].
-    pub fn give(&mut self) -> anyhow::Result<()> {
+    pub fn give(&mut self, beside: bool) -> anyhow::Result<()> {
         let asked = now_ns();
-        self.since_ns = match self.ask(&FromNew::Give, GIVING)? {
+        let please = if beside { FromNew::StepAside } else { FromNew::Give };
+        self.since_ns = match self.ask(&please, GIVING)? {
             Some(FromOld::Given { since_ns }) => Some(since_ns),
             None => Some(asked),
             Some(other) => bail!("the box that runs says {other:?}, where it was asked for the ports"),

@@ -33,6 +33,11 @@ pub trait Hands: Send {
     /// # Errors
     /// It cannot; half of it may be done.
     fn give_ports_up(&self) -> anyhow::Result<()>;
+    /// Leaves the ports alone, which stay.
+    ///
+    /// # Errors
+    /// It cannot.
+    fn leave_ports_alone(&self) -> anyhow::Result<()>;
     /// Takes the ports up again, as far as it has not got them.
     ///
     /// # Errors
@@ -189,6 +194,7 @@ impl<'a, H: Hands, O: Ends> Conversation<'a, H, O> {
             }
             Ok(FromNew::Prepare) => Heard::Prepare,
             Ok(FromNew::Give) => Heard::Give,
+            Ok(FromNew::StepAside) => Heard::StepAside,
             // What was said last by one that is no more: nobody forwards.
             Ok(FromNew::Done { .. }) if self.other.has_ended() => {
                 self.why = Some("it has forwarded, and has ended at once".to_owned());
@@ -254,10 +260,10 @@ impl<'a, H: Hands, O: Ends> Conversation<'a, H, O> {
                 hands.let_keys_go()?;
                 self.say(&FromOld::Prepared);
             }
-            Act::GivePortsUp => {
+            Act::GivePortsUp | Act::LeavePortsAlone => {
                 // From the last moment in which this process is known to have had them.
                 let since_ns = now_ns();
-                hands.give_ports_up()?;
+                if act == Act::GivePortsUp { hands.give_ports_up() } else { hands.leave_ports_alone() }?;
                 self.say(&FromOld::Given { since_ns });
             }
             Act::EndTheOther => {

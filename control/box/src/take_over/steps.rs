@@ -22,6 +22,8 @@ pub enum Heard {
     Prepare,
     /// The ports, please.
     Give,
+    /// It holds ports beside these: they are to stand still.
+    StepAside,
     /// It forwards.
     Done,
     /// It fails, has ended, is silent, or talks nonsense; or this process could not do what was asked for.
@@ -37,6 +39,8 @@ pub enum Act {
     LetKeysGo,
     /// Let it have the ports.
     GivePortsUp,
+    /// Keep the ports, and leave them alone.
+    LeavePortsAlone,
     /// See to it that the other process has ended. Before anything is taken back.
     EndTheOther,
     /// Forward again.
@@ -53,12 +57,15 @@ impl Holds {
     /// What it has then, when all of this has been done.
     #[must_use]
     pub const fn hear(self, heard: Heard) -> (Self, &'static [Act]) {
-        use Act::{Close, EndTheOther, GivePortsUp, Introduce, Leave, LetKeysGo, TakeKeysBack, TakePortsUp};
+        use Act::{
+            Close, EndTheOther, GivePortsUp, Introduce, Leave, LeavePortsAlone, LetKeysGo, TakeKeysBack, TakePortsUp,
+        };
         match (self, heard) {
             (Self::Everything, Heard::Hello) => (Self::Everything, &[Introduce]),
             (Self::Everything, Heard::Prepare) => (Self::Ports, &[LetKeysGo]),
             (Self::Everything, _) => (Self::Everything, &[Close]),
             (Self::Ports, Heard::Give) => (Self::Nothing, &[GivePortsUp]),
+            (Self::Ports, Heard::StepAside) => (Self::Nothing, &[LeavePortsAlone]),
             (Self::Ports, _) => (Self::Everything, &[EndTheOther, TakeKeysBack, Close]),
             (Self::Nothing, Heard::Done) => (Self::Left, &[Leave, Close]),
             (Self::Nothing, _) => (Self::Everything, &[EndTheOther, TakePortsUp, TakeKeysBack, Close]),

@@ -38,6 +38,8 @@ pub enum FromNew {
     Prepare,
     /// It has keys of its own: the ports, please.
     Give,
+    /// The same of one that holds ports of its own beside the old one's: those need not be closed, and are to stand still.
+    StepAside,
     /// It forwards.
     Done {
         /// From the moment that [`FromOld::Given`] names until then, nanoseconds.
@@ -60,7 +62,7 @@ pub enum FromOld {
     Here(Facts),
     /// The keys' state is the other's.
     Prepared,
-    /// The ports are.
+    /// The ports are, or the old one's stand still.
     Given {
         /// When they were called in, on [`now_ns`](super::now_ns).
         since_ns: u64,
@@ -87,6 +89,9 @@ pub struct Facts {
     pub seals: bool,
     /// How its devices address memory (DPDK's `--iova-mode`).
     pub iova: String,
+    /// Whether it knows [`FromNew::StepAside`].
+    #[serde(default)]
+    pub steps_aside: bool,
     /// What the sockets are that come with this, in their order.
     pub sockets: Vec<SharedSocket>,
 }

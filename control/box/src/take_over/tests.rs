@@ -56,10 +56,12 @@ struct World {
     to_old: VecDeque<Heard>,
     to_new: VecDeque<Answer>,
     killed: [bool; 2],
+    /// The new one holds ports beside the old one's.
+    beside: bool,
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(beside: bool) -> Self {
         let old_has = Has { ports: true, state: true };
         Self {
             old: Some(Holds::Everything),
@@ -72,6 +74,7 @@ impl World {
             to_old: VecDeque::new(),
             to_new: VecDeque::new(),
             killed: [false; 2],
+            beside,
         }
     }
 
@@ -121,7 +124,7 @@ impl World {
         let (next, acts) = holds.hear(heard);
         self.old = Some(next);
         for act in acts {
-            let may_fail = matches!(act, Act::LetKeysGo | Act::GivePortsUp);
+            let may_fail = matches!(act, Act::LetKeysGo | Act::GivePortsUp | Act::LeavePortsAlone);
             if may_fail && std::mem::take(&mut self.fails) {
                 self.to_new.push_back(Answer::Refused);
                 return self.old_hears(Heard::Lost);
@@ -132,7 +135,8 @@ impl World {
                     self.old_has.state = false;
                     self.to_new.push_back(Answer::Prepared);
                 }
-                Act::GivePortsUp => {
+                // Either way it forwards no more.
+                Act::GivePortsUp | Act::LeavePortsAlone => {
                     self.old_has.ports = false;
                     self.to_new.push_back(Answer::Given);
                 }
@@ -149,6 +153,7 @@ impl World {
         let (says, answer, next) = match self.stage {
             Stage::Greets => (Heard::Hello, Answer::Here, Stage::Prepares),
             Stage::Prepares => (Heard::Prepare, Answer::Prepared, Stage::AsksForPorts),
+            Stage::AsksForPorts if self.beside => (Heard::StepAside, Answer::Given, Stage::Forwards),
             Stage::AsksForPorts => (Heard::Give, Answer::Given, Stage::Forwards),
             Stage::Forwards | Stage::Ended => return,
         };
@@ -207,8 +212,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
-    fn one_forwards_as_long_as_one_lives(events in events()) {
-        let mut world = World::new();
+    fn one_forwards_as_long_as_one_lives(events in events(), beside in any::<bool>()) {
+        let mut world = World::new(beside);
         events.into_iter().for_each(|event| world.happens(event));
         let both_killed = world.killed == [true; 2];
         let took_over_and_died = world.old.is_none() && world.killed[1];
@@ -224,13 +229,15 @@ proptest! {
 
 #[test]
 fn undisturbed_the_new_one_has_all_and_the_old_one_ends() {
-    let mut world = World::new();
-    for _ in 0..12 {
-        world.happens(Event::NewTurns);
-        world.happens(Event::OldTurns);
+    for beside in [false, true] {
+        let mut world = World::new(beside);
+        for _ in 0..12 {
+            world.happens(Event::NewTurns);
+            world.happens(Event::OldTurns);
+        }
+        assert_eq!((world.old, world.stage), (None, Stage::Forwards));
+        assert_eq!(world.new_has, Has { ports: true, state: true });
     }
-    assert_eq!((world.old, world.stage), (None, Stage::Forwards));
-    assert_eq!(world.new_has, Has { ports: true, state: true });
 }
 
 #[test]

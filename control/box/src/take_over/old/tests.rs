@@ -30,7 +30,7 @@ impl Noting {
 impl Hands for Noting {
     fn facts(&self) -> Facts {
         let (version, iova) = ("1".to_owned(), "va".to_owned());
-        Facts { version, process: 1, outside_mtu: 1500, seals: true, iova, sockets: Vec::new() }
+        Facts { version, process: 1, outside_mtu: 1500, seals: true, iova, steps_aside: true, sockets: Vec::new() }
     }
 
     fn let_keys_go(&self) -> anyhow::Result<()> {
@@ -43,6 +43,10 @@ impl Hands for Noting {
 
     fn give_ports_up(&self) -> anyhow::Result<()> {
         self.note("ports go")
+    }
+
+    fn leave_ports_alone(&self) -> anyhow::Result<()> {
+        self.note("ports alone")
     }
 
     fn take_ports_up(&self) -> anyhow::Result<()> {
@@ -147,6 +151,21 @@ fn step_by_step_all_goes_to_the_other() {
     assert!(inherited.admin(std::path::Path::new("/run/x.sock")).is_some(), "it came beside the first answer");
     assert_eq!(lab.say(&FromNew::Done { gap_ns: 5, keeps_socket: true }), Ok(FromOld::Gone));
     assert_eq!(lab.end(), (Holds::Left, ["keys go", "ports go", "leaves to 77 5 true"].map(String::from).into()));
+}
+
+#[test]
+fn ports_are_left_alone_for_one_that_holds_its_own_and_are_taken_up_when_it_is_gone() {
+    let mut lab = Lab::new(&[], LONG);
+    lab.steps(2);
+    assert!(matches!(lab.say(&FromNew::StepAside), Ok(FromOld::Given { .. })));
+    assert_eq!(lab.say(&FromNew::Done { gap_ns: 5, keeps_socket: true }), Ok(FromOld::Gone));
+    assert_eq!(lab.end(), (Holds::Left, ["keys go", "ports alone", "leaves to 77 5 true"].map(String::from).into()));
+    let mut lab = Lab::new(&[], LONG);
+    lab.steps(2);
+    assert!(matches!(lab.say(&FromNew::StepAside), Ok(FromOld::Given { .. })));
+    let gone = "failed: it has ended, or closed the connection";
+    let expected = ["keys go", "ports alone", gone, "killed", "ports back", "keys back"];
+    assert_eq!(lab.end(), (Holds::Everything, expected.map(String::from).into()));
 }
 
 #[test]
