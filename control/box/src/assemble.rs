@@ -26,7 +26,7 @@ use crate::tasks::paths::Paths;
 use crate::tasks::resumption::Resumption;
 use crate::tasks::resync::Resyncing;
 use crate::tasks::{Now, STEP, Schedule, Task};
-use crate::watchdog::{Watchdog, Watched};
+use crate::watchdog::{self, Watched};
 use crate::workers::Workers;
 use anyhow::Context;
 use pipeline::observe::counters::WorkerCounters;
@@ -237,7 +237,7 @@ impl RunningBox {
         }
 
         let (workers, status) = (self.counters.clone(), Arc::clone(&self.status));
-        let watchdog = Watchdog::start(Watched { workers, status, shared: Arc::clone(&self.shared) });
+        let watchdog = watchdog::start(Watched { workers, status, shared: Arc::clone(&self.shared) });
         if let Err(error) = &watchdog {
             tracing::error!(%error, "nobody looks whether workers stand still, and systemd is told nothing");
         }

@@ -1,23 +1,14 @@
-//! Looks whether the box makes progress, and tells systemd that it does (`sd_notify`, where there is a socket for it): ready, how it
-//! stands, alive, stopping. A worker or the control thread that stands still is told of no more, so that systemd starts the box
-//! again (`WatchdogSec=` of the unit).
-//!
-//! A thread of its own: neither what waits for systemd nor what stands still is to hold up the other.
+//! Looks whether the box makes progress, and has systemd told that it does ([`common::systemd`]): a worker or the control thread that
+//! stands still is told of no more.
 
 use crate::status::Status;
+use common::systemd::{Telling, Turns, Watchdog, patience, tell};
 use pipeline::observe::counters::WorkerCounters;
 use pipeline::state::shared::Shared;
 use sd_notify::NotifyState;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// It looks so often.
-const STEP: Duration = Duration::from_millis(200);
-/// What the box says of itself is said anew after this, if it has changed.
-const SAY: Duration = Duration::from_secs(5);
 
 /// What is looked at.
 pub struct Watched {
@@ -29,99 +20,28 @@ pub struct Watched {
     pub shared: Arc<Shared>,
 }
 
-/// Looks until it is dropped.
-pub struct Watchdog {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Watchdog {
-    /// Says that the box is ready, and looks from now on.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub fn start(watched: Watched) -> std::io::Result<Self> {
-        let (stop, stopped) = channel();
-        let thread = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
-            let mut watching = Watching::new(watched, sd_notify::watchdog_enabled(), Instant::now());
-            tell(&[NotifyState::Ready]);
-            let ended = loop {
-                match stopped.recv_timeout(STEP) {
-                    Err(RecvTimeoutError::Timeout) => watching.look(Instant::now(), &tell),
-                    ended => break ended,
-                }
-            };
-            if ended.is_err() {
-                tell(&[NotifyState::Stopping]);
-            }
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Watchdog {
-    /// Ends without a word: the box goes on in another process, and is not stopping.
-    pub fn end_quietly(self) {
-        if let Some(stop) = &self.stop {
-            let _ = stop.send(()); // it has ended
-        }
-    }
-}
-
-/// From now on systemd hears that process of the box, and no longer this one.
-pub fn main_process_is(process: u32) {
-    tell(&[NotifyState::MainPid(process)]);
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Nobody listens, or not at the moment: the box forwards all the same.
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd cannot be told");
-    }
-}
-
-/// Something that makes turns, and when it was last seen to.
-#[derive(Clone, Copy)]
-struct Turns {
-    count: u64,
-    since: Instant,
-}
-
-impl Turns {
-    fn look(&mut self, count: u64, now: Instant) {
-        if count != self.count {
-            *self = Self { count, since: now };
-        }
-    }
+/// Says that the box is ready, and looks from now on.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn start(watched: Watched) -> std::io::Result<Watchdog> {
+    let mut watching = Watching::new(watched, patience(), Instant::now());
+    Watchdog::start(move |now| watching.look(now, &tell))
 }
 
 struct Watching {
     watched: Watched,
     workers: Vec<Turns>,
     control: Turns,
-    /// Who stands still for so long is not told of. Half of systemd's time: the other half is for the telling.
-    limit: Option<Duration>,
-    alive: Option<Instant>,
-    still: bool,
-    said: (Instant, String),
+    telling: Telling,
 }
 
 impl Watching {
-    fn new(watched: Watched, watchdog: Option<Duration>, now: Instant) -> Self {
-        let turns = Turns { count: 0, since: now };
+    fn new(watched: Watched, patience: Option<Duration>, now: Instant) -> Self {
+        let turns = Turns::from(now);
         let workers = vec![turns; watched.workers.len()];
         watched.status.set_turns(vec![now; workers.len()]);
-        let limit = watchdog.map(|time| time / 2);
-        Self { watched, workers, control: turns, limit, alive: None, still: false, said: (now, String::new()) }
+        Self { watched, workers, control: turns, telling: Telling::new(patience, now) }
     }
 
     fn look(&mut self, now: Instant, tell: &dyn Fn(&[NotifyState<'_>])) {
@@ -131,55 +51,27 @@ impl Watching {
         }
         self.control.look(self.watched.status.control_turns.load(Relaxed), now);
         self.watched.status.set_turns(self.workers.iter().map(|turns| turns.since).collect());
-        let Some(limit) = self.limit else { return self.say(now, tell) };
-        let still = self.standing_still(now, limit);
-        match still {
-            None => {
-                self.still = false;
-                if self.alive.is_none_or(|last| now.saturating_duration_since(last) >= limit / 2) {
-                    self.alive = Some(now);
-                    tell(&[NotifyState::Watchdog]);
-                }
-                self.say(now, tell);
-            }
-            Some(who) if !self.still => {
-                self.still = true;
-                let seconds = limit.as_secs_f64();
-                tracing::error!(
-                    "{who} has stood still for {seconds} s; systemd is no longer told that the box is alive"
-                );
-                tell(&[NotifyState::Status(&format!("{who} stands still"))]);
-            }
-            Some(_) => {}
-        }
+        let still = self.telling.limit.and_then(|limit| self.standing_still(now, limit));
+        self.telling.look(now, still.as_deref(), || self.watched.stands(), tell);
     }
 
     /// The first that has made no turn for so long.
     fn standing_still(&self, now: Instant, limit: Duration) -> Option<String> {
-        let still = |turns: &Turns| now.saturating_duration_since(turns.since) >= limit;
-        match self.workers.iter().position(still) {
+        match self.workers.iter().position(|turns| turns.stand_still(limit, now)) {
             Some(worker) => Some(format!("worker {worker}")),
-            None => still(&self.control).then(|| "the control thread".to_owned()),
+            None => self.control.stand_still(limit, now).then(|| "the control thread".to_owned()),
         }
     }
+}
 
-    /// How the box stands, when that has changed.
-    fn say(&mut self, now: Instant, tell: &dyn Fn(&[NotifyState<'_>])) {
-        let (last, before) = &mut self.said;
-        if !before.is_empty() && now.saturating_duration_since(*last) < SAY {
-            return;
-        }
-        *last = now;
-        let Watched { status, shared, .. } = &self.watched;
-        let seals = match status.generation() {
+impl Watched {
+    /// How the box stands, in a line.
+    fn stands(&self) -> String {
+        let seals = match self.status.generation() {
             Some(generation) => format!("seals under generation {generation}"),
             None => "passes packets without the option: no key to seal with".to_owned(),
         };
-        let says = format!("{seals}; {} flows of {}", shared.table.used(), shared.table.capacity());
-        if says != *before {
-            tell(&[NotifyState::Status(&says)]);
-            *before = says;
-        }
+        format!("{seals}; {} flows of {}", self.shared.table.used(), self.shared.table.capacity())
     }
 }
 

@@ -15,4 +15,6 @@ pub mod machine;
 pub mod metrics;
 pub mod private_file;
 pub mod state_file;
+#[cfg(feature = "systemd")]
+pub mod systemd;
 pub mod units;

@@ -204,8 +204,13 @@ fn start(args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         .context("cannot wait for signals")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
     let (core, election) = runtime.block_on(serve(config))?;
+    let watchdog = crate::watchdog::start(Arc::clone(&core));
+    if let Err(error) = &watchdog {
+        tracing::error!(%error, "systemd is not told how the registrar stands");
+    }
     let signal = signals.forever().next();
     tracing::info!(signal, "stopping");
+    drop(watchdog);
     if let Some((stop, ended)) = election {
         stop.send_replace(true);
         // Without an answer of etcd the lease runs out by itself.

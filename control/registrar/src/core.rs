@@ -29,7 +29,7 @@ use sessions::SessionEntry;
 pub use sessions::{Ending, Outgoing, Registered};
 pub use status::Published;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -83,6 +83,8 @@ pub struct Core {
     /// Towards those of whom this registrar is the client.
     negotiators: HashMap<String, mpsc::UnboundedSender<Negotiate>>,
     ids: AtomicU64,
+    /// How often [`Core::tick`] has come to its end.
+    pub(crate) turns: AtomicU64,
 }
 
 impl std::fmt::Debug for Core {
@@ -138,6 +140,7 @@ impl Core {
             leadership: watch::Sender::new(Leadership::Follows(None)),
             negotiators,
             ids: AtomicU64::new(1),
+            turns: AtomicU64::new(0),
         };
         Ok((Arc::new(this), orders))
     }
@@ -230,7 +233,13 @@ impl Core {
 
     /// Time has passed.
     pub fn tick(&self) {
+        self.advance();
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn advance(&self) {
         let state = &mut *self.state();
+        common::fault::still_point("registrar-stands-still", &AtomicBool::new(false));
         state.forget_late_negotiations();
         let Some(store) = state.store.clone() else { return };
         if !store.holds() {

@@ -40,3 +40,4 @@ pub mod primary_client;
 pub mod random;
 pub mod service;
 pub mod store;
+mod watchdog;

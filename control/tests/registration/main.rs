@@ -13,6 +13,7 @@ mod out_of_touch;
 mod refusals;
 mod scope_client;
 mod strangers;
+mod told;
 
 use lab::{Lab, SimBox, audit, shown, up, wait_for};
 use std::time::Duration;

@@ -84,7 +84,7 @@ impl Hands for BoxHands {
         self.sockets_left.store(keeps_socket, Ordering::SeqCst);
         self.left.to(process);
         // Before it speaks for itself: systemd hears the main process alone.
-        crate::watchdog::main_process_is(process);
+        common::systemd::main_process_is(process);
         self.stop.store(true, Ordering::SeqCst);
     }
 }

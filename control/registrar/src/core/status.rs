@@ -22,6 +22,14 @@ pub struct Published {
     at: Option<Instant>,
 }
 
+#[cfg(test)]
+impl Published {
+    /// As it would be published.
+    pub fn of(peers: Vec<EngineStatus>, store: Option<StoreStatus>) -> Self {
+        Self { peers, store, at: None }
+    }
+}
+
 impl Core {
     /// How things stand; while somebody is at work on it, how they stood when that was published last.
     #[must_use]
@@ -31,6 +39,12 @@ impl Core {
         {
             self.publish(&mut state);
         }
+        self.published.load_full()
+    }
+
+    /// How things stood when that was published last.
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
         self.published.load_full()
     }
 
