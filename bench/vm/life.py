@@ -211,8 +211,10 @@ def take_over(lab: Lab) -> None:
             said = machine.run("pdmv2 upgrade", timeout=START).strip().splitlines()[-1]
             lab.reach()
         right = main_pid(machine) not in (0, before) and property_of(machine, "ActiveState") == "active"
-        logged = [line for line in lab.journal(machine, since=since).splitlines() if "took over" in line]
-        lab.report.must("pdmv2 upgrade", right and bool(logged), f"{said[:80]}; {count}")
+        journal = lab.journal(machine, since=since)
+        steps = re.findall(r"(?:given|taken) up: (.*)", journal)
+        logged = "took over" in journal
+        lab.report.must("pdmv2 upgrade", right and logged, f"{said[:80]}; {count}; {' | '.join(steps)}")
 
 
 def upgrade(lab: Lab, newer) -> None:
