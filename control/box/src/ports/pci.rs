@@ -4,7 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Kernel drivers that DPDK's own work beside, through RDMA verbs; and what gives the device its verbs.
-const BESIDE: [(&str, &str); 3] = [("mlx5_core", "mlx5_ib"), ("mlx4_core", "mlx4_ib"), ("mana", "mana_ib")];
+const BESIDE: [(&str, &str); 2] = [("mlx5_core", "mlx5_ib"), ("mana", "mana_ib")];
+
+/// That of a NIC whose two ports have one PCI address, by which DPDK then calls neither.
+const TWO_AT_ONE_ADDRESS: &str = "mlx4_core";
 
 /// Drivers that hand a device to DPDK without an IOMMU.
 const UIO: [&str; 2] = ["uio_pci_generic", "igb_uio"];
@@ -12,7 +15,7 @@ const UIO: [&str; 2] = ["uio_pci_generic", "igb_uio"];
 /// Whose network devices need which packages of DPDK's drivers, by the vendor's number.
 const PACKAGES: [(&str, &str); 9] = [
     ("0x8086", "librte-net-e1000, -igc, -ixgbe, -i40e, -ice, -iavf"),
-    ("0x15b3", "librte-net-mlx5, -mlx4"),
+    ("0x15b3", "librte-net-mlx5"),
     ("0x1af4", "librte-net-virtio"),
     ("0x15ad", "librte-net-vmxnet3"),
     ("0x14e4", "librte-net-bnxt"),
@@ -84,6 +87,10 @@ impl Kernel {
         match link_name(&device.join("driver")).as_deref() {
             None => finding(format!("no driver has {address}{}", self.override_of(&device)), self.bind(address)),
             Some("vfio-pci") => self.vfio(address, &device),
+            Some(driver @ TWO_AT_ONE_ADDRESS) => finding(
+                format!("{address} is a NIC of '{driver}' (ConnectX-3), whose ports no box can name"),
+                "use another NIC (docs/ports.md)",
+            ),
             Some(driver) if UIO.contains(&driver) => self.uio(address, driver, &device),
             Some(driver) => match BESIDE.iter().find(|(kernel, _)| *kernel == driver) {
                 Some((_, verbs)) => self.beside(address, driver, verbs, &device),

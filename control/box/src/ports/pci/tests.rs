@@ -181,6 +181,9 @@ fn uio_and_drivers_beside_the_kernels_need_other_things() {
     tree.write("dev/uio3", "");
     assert_eq!(tree.kernel().examine(PORT), Ok(()));
 
+    tree.driver(PORT, Some("mlx4_core"));
+    tree.says(PORT, &["whose ports no box can name", "use another NIC"]);
+
     tree.driver(PORT, Some("mlx5_core"));
     tree.says(PORT, &["stays with the kernel's driver 'mlx5_core'", "'modprobe mlx5_ib'"]);
     tree.write(&format!("sys/bus/pci/devices/{PORT}/infiniband/mlx5_0/node_type"), "1\n");
