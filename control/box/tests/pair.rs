@@ -94,6 +94,18 @@ fn ports_are_given_up_and_taken_up_again_and_again() {
             pair.take_up().expect("taken up");
             seen = wait_for_more(&pair, away);
         }
+        for _ in 0..20 {
+            pair.step_aside().expect("left alone");
+            pair.step_aside().expect("once more, which changes nothing");
+            let still = packets(&pair);
+            assert!(still[0] >= seen[0] && still[1] >= seen[1]);
+            assert!(pair.counts().inside.link.link_up, "the ports are here");
+            assert_eq!(packets(&pair), still, "and nobody uses them");
+            assert!(!pair.hold_beside(), "not while they are, nor of this driver");
+            pair.take_up().expect("taken up");
+            seen = wait_for_more(&pair, still);
+        }
+        assert!(pair.counts().inside.discarded > 0, "what waited meanwhile is old");
         assert_eq!(pair.settings(), settings);
         assert_eq!((pair.counts().inside.lost, pair.counts().inside.taken_up), (0, 0), "it was meant");
         // In the end, while they are away too.

@@ -17,6 +17,12 @@ const GIVING: Duration = Duration::from_secs(30);
 /// For the old process to take note that it is not needed any more.
 const GONE: Duration = Duration::from_secs(2);
 
+/// Whether packet sockets of these two processes on one interface would get a part of its packets each, and not all of them: DPDK's
+/// `net_af_packet` puts its own into a group, whose number it makes of 16 bits of the process number.
+const fn share_packets(one: u32, other: u32) -> bool {
+    (one ^ other) & 0xffff == 0
+}
+
 /// A take-over under way.
 pub struct Taking {
     talk: Talk,
@@ -82,8 +88,7 @@ impl Taking {
     /// Whether this process may open ports beside the old one's, if their drivers allow it.
     #[must_use]
     pub fn may_hold_beside(&self) -> bool {
-        // A packet socket's process number makes the group that it shares an interface's packets with (DPDK's net_af_packet).
-        self.facts.steps_aside && (self.facts.process ^ std::process::id()) & 0xffff != 0
+        self.facts.steps_aside && !share_packets(self.facts.process, std::process::id())
     }
 
     /// Gets the ports: from now on the old process has none, and waits for [`Taking::done`]. `beside`: this one holds ports of its own,
@@ -134,5 +139,17 @@ impl Taking {
             }
             Err(lost) => Err(anyhow!("the box that runs lives, and cannot be talked with: {lost}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share_packets;
+
+    #[test]
+    fn packets_are_not_shared_with_a_process_of_another_group() {
+        // In containers of their own both may be the first.
+        assert!(share_packets(1, 1) && share_packets(1, 1 + (1 << 16)));
+        assert!(!share_packets(1, 2) && !share_packets(0x8001, 1));
     }
 }
