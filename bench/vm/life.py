@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
 
@@ -16,7 +17,9 @@ class Count:
 
     def __init__(self):
         words = inside("vm-A", "ping", "-D", "-n", "-i", "0.01", "-W", "2", HOSTS[OTHER["A"]])
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        # Into a file: a pipe that nobody reads is full after 800 lines, and ping waits then.
+        self.said = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(words, stdout=self.said, stderr=subprocess.DEVNULL)
         self.sent = self.lost = 0
         self.gap = 0.0
 
@@ -24,7 +27,10 @@ class Count:
         """What was under way comes back first."""
         time.sleep(0.5)
         self.process.send_signal(signal.SIGINT)
-        said = self.process.communicate(timeout=30)[0]
+        self.process.wait(timeout=30)
+        self.said.seek(0)
+        said = self.said.read()
+        self.said.close()
         times = [float(t) for t in re.findall(r"^\[([\d.]+)\].*icmp_seq=", said, re.M)]
         totals = re.search(r"(\d+) packets transmitted, (\d+) received", said)
         if totals:

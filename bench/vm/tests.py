@@ -4,12 +4,14 @@
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).parent))
 
 import chapter  # noqa: E402
 import frames  # noqa: E402
+import life  # noqa: E402
 from lab import Lab  # noqa: E402
 from machine import MODELS, PCI  # noqa: E402
 
@@ -53,6 +55,22 @@ class Reading(unittest.TestCase):
         self.assertEqual(Lab.total(metrics, "x_total"), 8)
         self.assertEqual(Lab.total(metrics, "x_total", a="1"), 7)
         self.assertEqual(Lab.total(metrics, "x_total", b="3"), 4)
+
+    def test_pings_are_counted_however_many_they_are(self):
+        ping = (
+            "import signal\n"
+            "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
+            "sent = 0\n"
+            "while sent < 5000 and not signal.sigpending():\n"
+            "    print(f'[{sent / 100}] 64 bytes from 2001:db8:b::1: icmp_seq={sent} ttl=64 time=0.1 ms', flush=True)\n"
+            "    sent += 1\n"
+            "signal.sigwait([signal.SIGINT])\n"
+            "print(f'{sent + 2} packets transmitted, {sent} received, 0% packet loss')\n"
+        )
+        with mock.patch.object(life, "inside", lambda *_: [sys.executable, "-c", ping]), life.counted() as count:
+            pass
+        self.assertEqual((count.sent, count.lost), (5002, 2))
+        self.assertAlmostEqual(count.gap, 0.01)
 
     def test_frames_are_right(self):
         for octets, _, _ in frames.kinds("2001:db8:a::1", "2001:db8:b::1").values():
