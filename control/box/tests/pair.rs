@@ -92,6 +92,7 @@ fn ports_are_given_up_and_taken_up_again_and_again() {
             assert_eq!(pair.names(), ["net_null0", "net_null1"]);
             pair.give_up().expect("once more, which changes nothing");
             pair.take_up().expect("taken up");
+            pair.tell();
             seen = wait_for_more(&pair, away);
         }
         for _ in 0..20 {

@@ -48,6 +48,7 @@ impl RunningBox {
         match Self::prepare_and_take(config, &mut taking, stop) {
             Ok(this) => {
                 let gap_ns = taking.gap_ns();
+                this.ports.tell();
                 let process = taking.facts.process;
                 this.status.took_over(process, gap_ns);
                 this.tell_ready(config);

@@ -210,10 +210,14 @@ impl Site {
         Ok(())
     }
 
-    /// Takes the queues of a port that was started, and logs what it was set up with.
-    pub fn take_queues(&self, side: usize, port: &mut Port<Started>) -> (Vec<DpdkQueue>, PortSettings) {
-        let queues = port.take_queues().into_iter().map(|queues| DpdkQueue::new(queues, self.burst)).collect();
-        (queues, told::tell(side, port, &self.asked))
+    /// Takes the queues of a port that was started.
+    pub fn take_queues(&self, port: &mut Port<Started>) -> Vec<DpdkQueue> {
+        port.take_queues().into_iter().map(|queues| DpdkQueue::new(queues, self.burst)).collect()
+    }
+
+    /// Logs what a started port was set up with.
+    pub fn tell(&self, side: usize, port: &Port<Started>) -> PortSettings {
+        told::tell(side, port, &self.asked)
     }
 
     /// Warns of what does not fit of both ports, which have started.

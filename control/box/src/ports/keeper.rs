@@ -72,6 +72,7 @@ fn look_after(pair: &Pair, kernel: &Kernel, attempts: &mut Attempts, now: Instan
         }
         match pair.take_up() {
             Ok(()) => {
+                pair.tell();
                 *attempts = Attempts::default();
                 let [inside, outside] = pair.names();
                 tracing::info!("{inside} and {outside} are taken up: the box forwards between them again");

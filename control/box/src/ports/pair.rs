@@ -53,10 +53,10 @@ impl Pair {
         let mut moving = Moving { site, lender, lent: false, given_up: ports.is_none(), beside: Arriving::default() };
         if let Some(ports) = ports {
             for (side, (port, interface)) in ports.into_iter().zip(interfaces).enumerate() {
-                sides[side].install(&moving.site, side, port, interface);
+                sides[side].install(&moving.site, port, interface);
             }
-            warn_of_misfits(&moving.site, &sides);
             moving.lend(&mut sides);
+            tell(&moving.site, &mut sides);
         }
         (Self { sides: Mutex::new(sides), moving: Mutex::new(moving), buffers }, borrowers)
     }
@@ -163,15 +163,20 @@ impl Pair {
         let mut sides = self.sides();
         for (i, side) in sides.iter_mut().enumerate() {
             match ports.arrived(i) {
-                Some((port, interface)) => side.install(site, i, port, interface),
+                Some((port, interface)) => side.install(site, port, interface),
                 None => side.stays(site, i),
             }
         }
-        warn_of_misfits(site, &sides);
         moving.lend(&mut sides);
         laps.done("lent to the workers");
         tracing::info!("the ports are taken up: {laps}");
         Ok(())
+    }
+
+    /// Logs what those ports were set up with that have come since this was done last, and warns of what of both does not fit. Drivers
+    /// take a while to say it: so the workers have the queues first.
+    pub fn tell(&self) {
+        tell(&self.moving().site, &mut self.sides());
     }
 
     /// Counts a loss, once. `false`: it was noted before.
@@ -296,8 +301,15 @@ impl Pair {
     }
 }
 
-/// Both are here: what of them does not fit is said.
-fn warn_of_misfits(site: &Site, sides: &[Side; 2]) {
+/// See [`Pair::tell`].
+fn tell(site: &Site, sides: &mut [Side; 2]) {
+    let mut news = false;
+    for (i, side) in sides.iter_mut().enumerate() {
+        news |= side.tell(site, i);
+    }
+    if !news {
+        return;
+    }
     if let [Some(inside), Some(outside)] = sides.each_ref().map(|side| side.port.as_ref()) {
         site.warn_of_misfits([inside, outside]);
     }

@@ -21,6 +21,8 @@ pub(super) struct Side {
     last: PortCounts,
     pub settings: PortSettings,
     interface: Option<Interface>,
+    /// Whether nobody has been told what its port was set up with.
+    is_new: bool,
     /// Whether its device is lost, and not back.
     pub is_lost: bool,
 }
@@ -45,18 +47,28 @@ impl Side {
             last: PortCounts::default(),
             settings: PortSettings::default(),
             interface: None,
+            is_new: false,
             is_lost: false,
         }
     }
 
     /// Its port is here.
-    pub fn install(&mut self, site: &Site, side: usize, mut port: Port<Started>, interface: Option<Interface>) {
-        (self.queues, self.settings) = site.take_queues(side, &mut port);
+    pub fn install(&mut self, site: &Site, mut port: Port<Started>, interface: Option<Interface>) {
+        self.queues = site.take_queues(&mut port);
         self.port = Some(port);
+        self.is_new = true;
         self.interface = interface;
         self.before = self.before.and(&self.last);
         self.before.taken_up += u64::from(core::mem::take(&mut self.is_lost));
         self.last = PortCounts::default();
+    }
+
+    /// Takes note of what its port was set up with, and logs it. `false`: it has done so before.
+    pub fn tell(&mut self, site: &Site, side: usize) -> bool {
+        let Some(port) = self.port.as_ref().filter(|_| self.is_new) else { return false };
+        self.settings = site.tell(side, port);
+        self.is_new = false;
+        true
     }
 
     /// Takes note of what it has counted, now that it is stopped.

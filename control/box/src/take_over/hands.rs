@@ -72,7 +72,9 @@ impl Hands for BoxHands {
     }
 
     fn take_ports_up(&self) -> anyhow::Result<()> {
-        self.ports.take_up()
+        self.ports.take_up()?;
+        self.ports.tell();
+        Ok(())
     }
 
     fn failed(&self, why: &str) {
