@@ -22,8 +22,9 @@ use arrayvec::ArrayVec;
 /// No packet that can be told from one with a wrong stamp waits longer, in nanoseconds.
 pub const LONGEST: u64 = 100_000_000;
 /// A stamp this far ahead of the line is wrong; what is nearer moves the line. Far more than a clock that is being set drifts off
-/// in a span.
+/// in a span; unless one in so many bursts has such a stamp: then all others have waited, and the line is learnt anew.
 const AHEAD: f64 = 1e6;
+const OFTEN: u32 = 8;
 /// So many bursts in a row of which nothing was believed, and for so long: the clock is another than before. (A worker that was kept
 /// from its core finds a queue of packets that have waited too long.)
 const STRIKES: u32 = 8;
@@ -113,6 +114,8 @@ pub struct DeviceClock {
     lowest: Option<Point>,
     span_from: u64,
     bursts: u32,
+    /// Packets of it whose stamps lie ahead of the line.
+    ahead: u32,
     /// When all began, and the last burst.
     from: u64,
     last: u64,
@@ -143,6 +146,7 @@ impl DeviceClock {
             let least = if self.is_believed() { -AHEAD } else { -(LONGEST as f64) };
             if !(least..=LONGEST as f64).contains(&waited) {
                 told.refused += 1;
+                self.ahead = self.ahead.saturating_add(u32::from(waited < 0.0 && waited >= -(LONGEST as f64)));
                 continue;
             }
             *above = waited;
@@ -213,10 +217,11 @@ impl DeviceClock {
         if let Some(lowest) = self.lowest.take() {
             let _ = self.points.try_push(lowest); // there is room
         }
-        (self.span_from, self.bursts) = (now, 0);
+        let is_too_high = self.ahead.saturating_mul(OFTEN) >= self.bursts;
+        (self.span_from, self.bursts, self.ahead) = (now, 0, 0);
         if self.points.len() > 1 {
             self.line = Line::under(&self.points);
-            if self.line.is_none() {
+            if self.line.is_none() || is_too_high {
                 *self = Self::default();
             }
         }

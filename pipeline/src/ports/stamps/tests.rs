@@ -122,6 +122,16 @@ fn a_worker_that_was_kept_from_its_core_does_not_forget_the_clock() {
 }
 
 #[test]
+fn a_line_that_was_learnt_while_all_waited_is_learnt_anew() {
+    let mut clock = DeviceClock::default();
+    let (now, _) = run(&mut clock, NIC, S, 2000, MS, &[5 * MS, 6 * MS]);
+    assert!(clock.is_believed());
+    let (now, _) = run(&mut clock, NIC, now, 9000, MS, &[0, 5 * MS, 6 * MS]);
+    let (_, worst) = run(&mut clock, NIC, now, 2000, MS, &[0, 5 * MS, 6 * MS]);
+    assert!(clock.is_believed() && worst < US, "{worst} ns off");
+}
+
+#[test]
 fn after_a_long_silence_all_begins_anew() {
     let mut clock = DeviceClock::default();
     let (now, _) = run(&mut clock, NIC, S, 4000, MS, &[0, 90 * US]);
