@@ -25,7 +25,7 @@ use crate::packet::buffer::{PacketBuf, make_ready};
 use crate::packet::parse;
 use crate::packet::rewrite;
 use crate::ports::{BURST, Came, Clock};
-use crate::state::budgets::{ErrorBudget, Purse, TrialBudget};
+use crate::state::budgets::{Purse, TrialBudget};
 use crate::state::keyring::KeyRing;
 use crate::state::policies::OnFailure;
 use crate::state::rules::Runs;
@@ -114,7 +114,7 @@ impl Worker {
             alike = None;
         }
         if quoting != 0 {
-            mend_quotations(shared, snapshot, counters, errors, packets, outcomes, quoting, burst.now);
+            icmp_error::mend_all(shared, snapshot, counters, errors, packets, outcomes, quoting, burst.now);
         }
         epoch.leave();
         alike
@@ -375,31 +375,6 @@ fn settle<'a, B: PacketBuf>(
         trials.give_back(Purse::Further, further);
     }
     failure
-}
-
-/// Puts the ICMPv6 errors of a burst into terms that hosts understand; bit i: packet i is one.
-#[cold]
-#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
-fn mend_quotations<B: PacketBuf>(
-    shared: &Shared,
-    snapshot: &Snapshot,
-    counters: &WorkerCounters,
-    errors: &mut ErrorBudget,
-    packets: &mut [B],
-    outcomes: &mut ArrayVec<Outcome, BURST>,
-    mut quoting: u32,
-    now: u64,
-) {
-    while quoting != 0 {
-        let at = quoting.trailing_zeros() as usize;
-        quoting &= quoting - 1;
-        if let (Some(packet), Some(outcome)) = (packets.get_mut(at), outcomes.get_mut(at))
-            && !matches!(outcome, Outcome::Dropped(_))
-            && let Some(reason) = icmp_error::mend(shared, snapshot, counters, errors, packet, now)
-        {
-            *outcome = Outcome::Dropped(reason);
-        }
-    }
 }
 
 /// Takes the option out. `false`: the packet's buffer does not allow it.
