@@ -63,6 +63,7 @@ fn bindings(flags: &[String]) {
             "rte_eth_dev_(is_removed|is_valid_port|callback_register)|rte_dev_(name|event_callback_(register|process))",
         )
         .allowlist_function("rte_dev_(probe|bus)|rte_bus_name|rte_eal_hotplug_remove")
+        .allowlist_function("rte_mbuf_dyn_rx_timestamp_register")
         .allowlist_function("rte_eth_dev_(conf_get|rss_hash_conf_get|rss_hash_update|rss_reta_query)")
         .allowlist_var("PDM_.*|RTE_MAX_ETHPORTS|RTE_ETH_NAME_MAX_LEN")
         .opaque_type("rte_mbuf|rte_mempool|rte_eth_rxseg_.*|rte_eth_fc_.*")

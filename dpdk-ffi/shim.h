@@ -9,6 +9,7 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_dyn.h>
 #include <rte_mempool.h>
 #include <rte_version.h>
 
@@ -57,6 +58,7 @@ static const uint64_t PDM_RSS_IPV6 = RTE_ETH_RSS_IPV6;
 static const uint64_t PDM_RSS_IPV6_PORTS = RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_NONFRAG_IPV6_UDP |
     RTE_ETH_RSS_NONFRAG_IPV6_SCTP | RTE_ETH_RSS_IPV6_TCP_EX | RTE_ETH_RSS_IPV6_UDP_EX;
 static const uint64_t PDM_RX_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
+static const uint64_t PDM_RX_TIMESTAMP = RTE_ETH_RX_OFFLOAD_TIMESTAMP;
 static const uint64_t PDM_TX_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 static const uint64_t PDM_TX_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 static const uint64_t PDM_NOT_OURS = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;

@@ -7,6 +7,7 @@ use crate::mempool::Mempool;
 use crate::port::{Port, PortConfig, Started, Stopped};
 use crate::queue::RxQueue;
 use crate::rss::Hash;
+use crate::stamps::Stamps;
 use crate::sys;
 use arrayvec::ArrayVec;
 use std::sync::Arc;
@@ -99,6 +100,10 @@ impl Port<Stopped> {
         if !fits {
             conf.rxmode.offloads = info.rx_offload_capa & sys::PDM_RX_SCATTER;
             conf.txmode.offloads = info.tx_offload_capa & sys::PDM_TX_MULTI_SEGS;
+        }
+        self.setup.stamps = if self.setup.wants_stamps { Stamps::of(info) } else { None };
+        if self.setup.stamps.is_some() {
+            conf.rxmode.offloads |= info.rx_offload_capa & sys::PDM_RX_TIMESTAMP;
         }
         // Otherwise the driver may be handed frames of several buffers, and has to look at each.
         let alike = fits && !self.inner.receives_into_devices();

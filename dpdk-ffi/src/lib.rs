@@ -18,6 +18,7 @@ mod port_inner;
 mod queue;
 mod removal;
 mod rss;
+mod stamps;
 mod sys;
 #[cfg(test)]
 mod testing;
@@ -30,3 +31,4 @@ pub use mempool::Mempool;
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats, Started, Stopped};
 pub use queue::{RxQueue, TxQueue};
 pub use rss::{HashedBy, Spread};
+pub use stamps::Stamps;

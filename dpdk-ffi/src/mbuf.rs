@@ -2,11 +2,13 @@
 //!
 //! What a driver says of a packet that it received (RX flags, packet type, hash, time stamp) means nothing to one that sends it:
 //! those look at TX flags, and at lengths of headers only where these ask for work. No packet gets any here, so an option that goes
-//! in or out leaves nothing stale that is believed; packets that came with work of their own are [`Unfinished`].
+//! in or out leaves nothing stale that is believed; packets that came with work of their own are [`Unfinished`]. A time of receipt
+//! ([`Stamps`](crate::Stamps)) has a flag of its own, beside the one that asks a sender to wait for a time.
 
 mod unfinished;
 
 use crate::mempool::Mempool;
+use crate::stamps::Stamps;
 use crate::sys;
 use arrayvec::ArrayVec;
 use core::ptr::NonNull;
@@ -49,6 +51,22 @@ impl Mbuf {
     field!(seg_len, set_seg_len, u16, PDM_AT_DATA_LEN);
     field!(pool, set_pool, *mut sys::rte_mempool, PDM_AT_POOL);
     field!(buf_len, set_buf_len, u16, PDM_AT_BUF_LEN);
+
+    /// When its device received it, in ticks of the device's clock, if the driver has said so.
+    #[inline]
+    #[must_use]
+    pub fn stamp(&self, stamps: Stamps) -> Option<u64> {
+        // SAFETY: the mbuf is ours and mapped; DPDK gave out the place of eight octets in it for this.
+        let there = || unsafe { self.0.as_ptr().cast::<u8>().add(stamps.at()).cast::<u64>().read_unaligned() };
+        (self.ol_flags() & stamps.flag() != 0).then(there)
+    }
+
+    /// Gives it a time of receipt, as a driver does.
+    pub fn set_stamp(&mut self, stamps: Stamps, ticks: u64) {
+        // SAFETY: as above, and `&mut self` says that nobody else reads it.
+        unsafe { self.0.as_ptr().cast::<u8>().add(stamps.at()).cast::<u64>().write_unaligned(ticks) };
+        self.set_ol_flags(self.ol_flags() | stamps.flag());
+    }
 
     /// Takes an empty packet from a pool. `None`: the pool is empty.
     #[must_use]

@@ -7,6 +7,7 @@ use crate::mempool::Mempool;
 use crate::port_inner::{PortInner, driver_of};
 use crate::queue::{RxQueue, TxQueue};
 use crate::rss::{self, Hash, Spread, queues_reached};
+use crate::stamps::Stamps;
 use crate::{removal, sys};
 use core::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -42,6 +43,10 @@ pub struct Setup {
     pub hash: Option<Hash>,
     /// Whether it is to hash IPv6 packets by their addresses alone.
     pub by_addresses: bool,
+    /// Whether its own times of receipt are wanted, where its driver gives them.
+    pub wants_stamps: bool,
+    /// Where they stand in its packets, if it gives them.
+    pub stamps: Option<Stamps>,
     /// The pool of all that it is handed, if its driver gives buffers back without looking at them.
     pub fast_free: Option<Arc<Mempool>>,
     /// What it was set up with, receiving and sending.
@@ -298,7 +303,8 @@ impl Port<Started> {
             return Vec::new();
         }
         let tx = |i| TxQueue::new(Arc::clone(&self.inner), i, self.setup.fast_free.clone());
-        let pair = |i| (RxQueue::new(Arc::clone(&self.inner), i), tx(i));
+        let rx = |i| RxQueue::new(Arc::clone(&self.inner), i).with_stamps(self.setup.stamps);
+        let pair = |i| (rx(i), tx(i));
         (0..self.queues).map(pair).collect()
     }
 

@@ -3,6 +3,7 @@
 use crate::mbuf::{Checksums, Mbuf};
 use crate::mempool::Mempool;
 use crate::port_inner::PortInner;
+use crate::stamps::Stamps;
 use crate::sys;
 use arrayvec::ArrayVec;
 use std::marker::PhantomData;
@@ -17,6 +18,7 @@ pub struct RxQueue {
     port: Arc<PortInner>,
     number: u16,
     checksums: Checksums,
+    stamps: Option<Stamps>,
     _not_sync: PhantomData<core::cell::Cell<()>>,
 }
 
@@ -32,7 +34,18 @@ pub struct TxQueue {
 impl RxQueue {
     pub(crate) fn new(port: Arc<PortInner>, number: u16) -> Self {
         let checksums = port.driver().map_or(Checksums::Done, |driver| Checksums::of(&driver));
-        Self { port, number, checksums, _not_sync: PhantomData }
+        Self { port, number, checksums, stamps: None, _not_sync: PhantomData }
+    }
+
+    pub(crate) fn with_stamps(self, stamps: Option<Stamps>) -> Self {
+        Self { stamps, ..self }
+    }
+
+    /// Where its packets' times of receipt stand, if it gives them.
+    #[inline]
+    #[must_use]
+    pub const fn stamps(&self) -> Option<Stamps> {
+        self.stamps
     }
 
     /// How its packets stand with their checksums.

@@ -263,7 +263,10 @@ pub fn turn_inbound<Q: PortQueue>(worker: &mut Worker, from: &mut Q, to: &mut Q,
         return false;
     }
     let watched = worker.watch(Way::INBOUND, &packets, clock);
-    let alike = worker.inbound(&mut packets, &mut outcomes, clock);
+    let alike = match from.came(&packets, clock) {
+        None => worker.inbound(&mut packets, &mut outcomes, clock),
+        Some(came) => worker.inbound_at(&mut packets, &mut outcomes, clock, &came),
+    };
     if watched {
         worker.watch_outcomes(&packets, &outcomes, alike);
     }

@@ -38,6 +38,8 @@ pub struct BoxConfig {
     pub registrars: u16,
     /// Its inside port, in place of a tap.
     pub inside: Option<&'static str>,
+    /// Whether its outside port is of a driver that writes a time of receipt beside each packet, and these are used.
+    pub stamped: bool,
     /// The port of its metrics on every address of its namespace: that of the registrars' link too, where there is one.
     pub telemetry: Option<u16>,
     /// Whether its page, and what else it answers, is there too.
@@ -61,6 +63,7 @@ impl Default for BoxConfig {
             keys: Keys::Nowhere,
             registrars: 1,
             inside: None,
+            stamped: false,
             telemetry: None,
             admin: false,
             socket: None,
@@ -78,8 +81,13 @@ impl BoxConfig {
         let quoted: Vec<_> = eal(side, self.core).iter().map(|a| format!("\"{a}\"")).collect();
         let [tap, outside] = devices(side);
         let inside = self.inside.map_or(tap, str::to_owned);
+        let (outside, ports) = if self.stamped {
+            (format!("net_pcap0,rx_iface_in={0},tx_iface={0}", side.wire()), "[ports]\ntimestamps = \"auto\"\n\n")
+        } else {
+            (outside, "")
+        };
         let mut text = format!(
-            "[node]\nname = \"{node}\"\n\n[eal]\nargs = [{args}]\n\n[ports.inside]\ndevice = \"{inside}\"\n\n\
+            "[node]\nname = \"{node}\"\n\n[eal]\nargs = [{args}]\n\n{ports}[ports.inside]\ndevice = \"{inside}\"\n\n\
              [ports.outside]\ndevice = \"{outside}\"\n\n[workers]\ncores = [{core}]\nidle = \"{idle}\"\n\n\
              [forwarding]\n{forwarding}\n",
             node = side.node(),

@@ -44,6 +44,7 @@ fn defaults() {
     assert_eq!(config.inside.device, Device::Virtual("net_tap0,iface=tA".to_owned()));
     assert_eq!(config.outside.device, Device::Pci("0000:3b:00.1".to_owned()));
     assert_eq!((config.outside.mtu, config.outside.rx_descriptors, config.outside.promiscuous), (None, 1024, true));
+    assert!(!config.inside.timestamps && !config.outside.timestamps);
     assert_eq!((config.workers.cores.as_slice(), config.workers.idle), (&[0][..], Idle::Poll));
     assert_eq!((config.workers.burst, config.workers.mbufs, config.workers.rss), (32, 16384, Rss::Addresses));
     assert_eq!(config.flow_table.capacity, 131_072);
@@ -60,6 +61,8 @@ const EVERYTHING: &str = r#"
 name = "box-a"
 [eal]
 args = ["--in-memory", "-l", "0-1"]
+[ports]
+timestamps = "auto"
 [ports.inside]
 device = "0000:3b:00.0,some=arg"
 mtu = 9000
@@ -125,6 +128,7 @@ fn everything_set() {
     assert_eq!(config.eal_command_line(), expected);
     assert_eq!((config.inside.mtu, config.inside.rx_descriptors, config.inside.tx_descriptors), (Some(9000), 256, 512));
     assert!(!config.inside.promiscuous);
+    assert_eq!((config.inside.timestamps, config.outside.timestamps), (false, true), "of what comes from the network");
     assert_eq!((config.workers.cores.as_slice(), config.workers.idle), (&[1, 0][..], Idle::Sleep));
     assert_eq!((config.workers.burst, config.workers.mbufs, config.workers.rss), (8, 32768, Rss::Ports));
     assert_eq!(config.forwarding.oversize, Oversize::PacketTooBig);
@@ -202,6 +206,7 @@ idle_timeout = "0s"
 fn one_error_each() {
     let policy = |lines: &str| format!("[[policy]]\nname = \"p\"\n{lines}\nmode = \"clear\"\n");
     let cases: &[(String, &str)] = &[
+        ("[ports]\ntimestamps = \"on\"".into(), "8:14: 'on' is not a value of 'ports.timestamps'; "),
         ("[workers]\ncores = []".into(), "8:9: 'workers.cores' is an empty list"),
         ("[workers]\ncores = 1".into(), "8:9: 'workers.cores' has a value of type integer; write a list"),
         ("[workers]\ncores = [-1]".into(), "8:10: 'workers.cores' cannot be -1"),

@@ -6,6 +6,7 @@ mod disturbed;
 mod examples;
 mod seen;
 mod slowing;
+mod stamped;
 mod talk;
 
 use crate::boxes::{self, MIDDLEBOX, ROOMY, SOON, capture_host, turn};
@@ -54,6 +55,11 @@ struct Site {
 
 impl Site {
     fn new(policies: &str) -> Self {
+        Self::on_ports(policies, false)
+    }
+
+    /// `stamped`: with outside ports that say when packets came.
+    fn on_ports(policies: &str, stamped: bool) -> Self {
         let rig = Rig::new(ROOMY).expect("rig");
         let wire = rig.slow_wire().expect("a wire");
         let keys = rig.keygen(Path::new(boxes::PDMV2)).expect("key file");
@@ -71,6 +77,7 @@ impl Site {
                 // On cores that others want too, who has slept gets its turn sooner than who has yielded.
                 idle: "sleep",
                 keys: Keys::File(keys.clone()),
+                stamped,
                 telemetry: Some(TELEMETRY),
                 policies: format!(
                     "{more}[[policy]]\nname = \"ping\"\nprotocol = \"icmpv6\"\nmode = \"off\"\n{policies}"

@@ -14,7 +14,7 @@ use protocol::five_tuple::FiveTuple;
 use protocol::receiver::Verdict;
 use protocol::wire::option::Metrics;
 
-/// Takes an authenticated packet into account. The reason why it does not count, if it does not.
+/// Takes an authenticated packet into account, which came at this time. The reason why it does not count, if it does not.
 #[inline]
 #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
 pub(super) fn account<'a>(
@@ -25,13 +25,13 @@ pub(super) fn account<'a>(
     plans: &Plans,
     guess: Guess,
     metrics: &Metrics,
-    now: u64,
+    came: u64,
     is_bare: impl FnOnce() -> bool,
 ) -> Option<Reason> {
     let counters = measuring.counters;
     let flow = match c.flow {
         Some(flow) => flow,
-        None => match first_of_flow(shared, snapshot, counters, c, plans, now) {
+        None => match first_of_flow(shared, snapshot, counters, c, plans, measuring.now) {
             Some(flow) => flow,
             // It is genuine. Without a record it cannot be told from a replay, which is what a full table costs.
             None => {
@@ -57,7 +57,7 @@ pub(super) fn account<'a>(
     if before != this && before.is_some() && flow.back.receiver.current() == this {
         counters.rotations.add(1);
     }
-    measuring.take(flow, c.policy, verdict, metrics, now, is_bare);
+    measuring.take(flow, c.policy, verdict, metrics, came, is_bare);
     None
 }
 

@@ -18,6 +18,8 @@ pub(super) const MOST_KEPT: usize = KEPT + 1;
 pub(super) struct Measuring<'a> {
     pub(super) counters: &'a WorkerCounters,
     rules: &'a Rules,
+    /// When the burst is worked on.
+    pub(super) now: u64,
     /// Whether times are kept by flow and policy.
     by_flow: bool,
     /// The policy asked for last: packets that follow one another mostly have it in common.
@@ -34,12 +36,13 @@ pub(super) struct Measuring<'a> {
 
 impl<'a> Measuring<'a> {
     #[inline]
-    pub(super) fn new(rules: &'a Rules, counters: &'a WorkerCounters) -> Self {
+    pub(super) fn new(rules: &'a Rules, counters: &'a WorkerCounters, now: u64) -> Self {
         let by_flow = rules.config.diagnostics == Diagnostics::Flows;
         let turn = KEPT + counters.bursts.get() as usize % (BURST - KEPT);
         Self {
             counters,
             rules,
+            now,
             by_flow,
             policy: None,
             answers: 0,
@@ -67,19 +70,19 @@ impl<'a> Measuring<'a> {
         Some(counters)
     }
 
-    /// All of a packet that was accepted.
+    /// All of a packet that was accepted, and when it came.
     pub(super) fn take(
         &mut self,
         flow: WholeFlow<'_>,
         policy: u32,
         verdict: Verdict,
         metrics: &Metrics,
-        now: u64,
+        came: u64,
         is_bare: impl FnOnce() -> bool,
     ) {
         let late = self.gaps(flow, policy, verdict);
-        self.seen(flow, metrics, now);
-        let sample = sample(flow, metrics, late, now, is_bare);
+        self.seen(flow, metrics);
+        let sample = sample(flow, metrics, late, came, is_bare);
         if self.count(&sample) {
             self.keep(flow, policy, metrics, &sample);
         }
@@ -92,7 +95,7 @@ impl<'a> Measuring<'a> {
         policy: u32,
         metrics: &Metrics,
         alone: bool,
-        now: u64,
+        came: u64,
         is_bare: impl FnOnce() -> bool,
     ) {
         let verdict = flow.back.follow_clear(metrics.psntp);
@@ -105,7 +108,7 @@ impl<'a> Measuring<'a> {
             Verdict::Fresh { .. } => {}
             Verdict::Replayed | Verdict::TooOld => self.duplicate(flow, policy),
         }
-        self.take(flow, policy, verdict, metrics, now, is_bare);
+        self.take(flow, policy, verdict, metrics, came, is_bare);
     }
 
     /// What a packet's number says of those before it. Gives whether it measures nothing, since a later one came before.
@@ -141,10 +144,11 @@ impl<'a> Measuring<'a> {
         }
     }
 
-    /// Notes when a flow's packet came, and now and then how far the other box is: of one flow in a burst at the most, since it
+    /// Notes that a flow is there still, and now and then how far the other box is: of one flow in a burst at the most, since it
     /// is a line that nobody has asked for.
     #[inline]
-    pub(super) fn seen(&mut self, flow: WholeFlow<'_>, metrics: &Metrics, now: u64) {
+    pub(super) fn seen(&mut self, flow: WholeFlow<'_>, metrics: &Metrics) {
+        let now = self.now;
         // An option without a Global Pointer has 0.
         if flow.back.seen(now) && self.by_flow && !self.pointed && metrics.global_pointer != 0 {
             self.pointed = true;
@@ -193,22 +197,22 @@ impl<'a> Measuring<'a> {
     }
 }
 
-/// What a packet's metrics, which came now, say of the path; the flow's next packet will answer them. Whether it is a TCP segment
+/// What a packet's metrics, which came at this time, say of the path; the flow's next packet will answer them. Whether it is a TCP segment
 /// without data is only asked if that matters.
 #[inline]
 pub(super) fn sample(
     flow: WholeFlow<'_>,
     metrics: &Metrics,
     late: bool,
-    now: u64,
+    came: u64,
     is_bare: impl FnOnce() -> bool,
 ) -> Sample {
     if late {
-        flow.meter.on_late(metrics.psntp, now);
+        flow.meter.on_late(metrics.psntp, came);
         return Sample::default();
     }
     let delay = || nanos(metrics.delta_tlr, metrics.scale_dtlr);
-    flow.meter.on_receive_of(metrics.psntp, metrics.psnlr, metrics.delta_tlr == 0, now, delay, is_bare)
+    flow.meter.on_receive_of(metrics.psntp, metrics.psnlr, metrics.delta_tlr == 0, came, delay, is_bare)
 }
 
 #[inline]

@@ -14,6 +14,7 @@ pub mod guess;
 mod icmp_error;
 mod measuring;
 mod opening;
+mod receipt;
 mod short_way;
 
 use crate::flow::lookup::{Likely, look_up};
@@ -23,8 +24,8 @@ use crate::observe::reasons::Reason;
 use crate::packet::buffer::{PacketBuf, make_ready};
 use crate::packet::parse;
 use crate::packet::rewrite;
-use crate::ports::{BURST, Clock};
-use crate::state::budgets::{ErrorBudget, Purse, TrialBudget};
+use crate::ports::{BURST, Came, Clock};
+use crate::state::budgets::{Purse, TrialBudget};
 use crate::state::keyring::KeyRing;
 use crate::state::policies::OnFailure;
 use crate::state::rules::Runs;
@@ -38,6 +39,7 @@ use chosen::{Chosen, Plans, is_bare, metrics_in_clear};
 use measuring::Measuring;
 use opening::{Opened, key_of, open_first, open_further};
 use protocol::wire::option::{Form, Metrics};
+use receipt::{Each, Receipt, Together};
 use short_way::{Met, ShortWay};
 
 impl Worker {
@@ -48,6 +50,31 @@ impl Worker {
         packets: &mut [B],
         outcomes: &mut ArrayVec<Outcome, BURST>,
         clock: &impl Clock,
+    ) -> Option<Outcome> {
+        self.inbound_of(packets, outcomes, clock, Together)
+    }
+
+    /// The same, of a burst whose port says when each packet came.
+    pub fn inbound_at<B: PacketBuf>(
+        &mut self,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        clock: &impl Clock,
+        came: &Came<'_>,
+    ) -> Option<Outcome> {
+        self.counters.stamps_used.add(came.told.used);
+        self.counters.stamps_refused.add(came.told.refused);
+        self.inbound_of(packets, outcomes, clock, |_| Each(came.at))
+    }
+
+    /// `receipt`: of the time at which the burst is worked on.
+    #[inline]
+    fn inbound_of<B: PacketBuf, R: Receipt>(
+        &mut self,
+        packets: &mut [B],
+        outcomes: &mut ArrayVec<Outcome, BURST>,
+        clock: &impl Clock,
+        receipt: impl FnOnce(u64) -> R,
     ) -> Option<Outcome> {
         let Self { shared, snapshot, counters, scratch, trials, errors, index, epoch, sifting, lanes_back, .. } = self;
         let (shared, counters) = (&**shared, &**counters);
@@ -61,7 +88,8 @@ impl Worker {
             epoch.leave();
             return Some(Outcome::Passed(Reason::Off));
         };
-        let burst = Burst { shared, snapshot, counters, now: clock.now_ns() };
+        let now = clock.now_ns();
+        let burst = Burst { shared, snapshot, counters, now, receipt: receipt(now) };
         let mut chosen: ArrayVec<Chosen<'_>, BURST> = ArrayVec::new();
         let mut plans = Plans::new();
         let mut known = ArrayVec::new();
@@ -86,7 +114,7 @@ impl Worker {
             alike = None;
         }
         if quoting != 0 {
-            mend_quotations(shared, snapshot, counters, errors, packets, outcomes, quoting, burst.now);
+            icmp_error::mend_all(shared, snapshot, counters, errors, packets, outcomes, quoting, burst.now);
         }
         epoch.leave();
         alike
@@ -95,14 +123,17 @@ impl Worker {
 
 /// What goes for all packets of a burst.
 #[derive(Clone, Copy)]
-struct Burst<'a> {
+struct Burst<'a, R> {
     shared: &'a Shared,
     snapshot: &'a Snapshot,
     counters: &'a WorkerCounters,
+    /// When it is worked on.
     now: u64,
+    /// When its packets came.
+    receipt: R,
 }
 
-impl<'a> Burst<'a> {
+impl<'a, R: Receipt> Burst<'a, R> {
     /// Chooses the packets that are not in the lanes, and notes what becomes of all of them if nothing comes between. Gives
     /// those that are ICMPv6 errors, whose quotation comes last: they may carry an option themselves.
     #[inline]
@@ -115,7 +146,7 @@ impl<'a> Burst<'a> {
         chosen: &mut ArrayVec<Chosen<'a>, BURST>,
         plans: &mut Plans,
     ) -> u32 {
-        let Self { shared, snapshot, counters, now } = self;
+        let Self { shared, snapshot, counters, now, .. } = self;
         let (ring, rules) = (&*snapshot.ring, &*snapshot.rules);
         let mut quoting = 0;
         let measured = |packet: &B| parse::measured(packet).map(|(quick, form)| (quick, Some(form)));
@@ -170,10 +201,10 @@ impl<'a> Burst<'a> {
         plans: &mut Plans,
         opened: u32,
     ) -> bool {
-        let Self { shared, snapshot, counters, now } = self;
+        let Self { shared, snapshot, counters, now, receipt } = self;
         let (mut short_to_the_end, alone) = (chosen.is_empty(), !shared.has_several_workers());
         let mut accepted = Runs::new(&snapshot.rules, counters.worker, |policy| &policy.accepted);
-        let mut measuring = Measuring::new(&snapshot.rules, counters);
+        let mut measuring = Measuring::new(&snapshot.rules, counters, now);
         let mut slow = chosen.iter_mut().peekable();
         let mut rest = short.map_or(&[][..], ShortWay::known);
         loop {
@@ -183,7 +214,7 @@ impl<'a> Burst<'a> {
             }
             let Some(short) = short.filter(|_| !rest.is_empty()) else { break };
             let run = slow.peek().map_or(rest.len(), |c| rest.iter().take_while(|k| k.packet < c.packet).count());
-            let (fine, met) = short.account(rest.get(..run).unwrap_or(rest), packets, &mut measuring, alone, now);
+            let (fine, met) = short.account(rest.get(..run).unwrap_or(rest), packets, &mut measuring, alone, receipt);
             let (fine, others) = rest.split_at_checked(fine).unwrap_or((rest, &[]));
             for known in fine {
                 accepted.count(known.policy);
@@ -198,7 +229,8 @@ impl<'a> Burst<'a> {
                 Met::Refused(reason) => Some(reason),
                 Met::Moved => {
                     let (metrics, bare) = (short.metrics(odd), is_bare(packets, &c));
-                    account(shared, snapshot, &mut measuring, &mut c, plans, odd.guess, &metrics, now, bare)
+                    let came = receipt.of(odd.packet);
+                    account(shared, snapshot, &mut measuring, &mut c, plans, odd.guess, &metrics, came, bare)
                 }
             };
             self.finish(&mut measuring, packets, outcomes, plans, &c, failure, &mut accepted);
@@ -220,9 +252,9 @@ impl<'a> Burst<'a> {
         c: &mut Chosen<'a>,
         opened: u32,
     ) -> Option<Reason> {
-        let Self { shared, snapshot, now, .. } = self;
-        let first_opened = c.slot.is_some_and(|slot| opened & 1 << slot != 0);
-        settle(shared, snapshot, measuring, scratch, trials, packets, plans, c, first_opened, now)
+        let Self { shared, snapshot, receipt, .. } = self;
+        let (first_opened, came) = (c.slot.is_some_and(|slot| opened & 1 << slot != 0), receipt.of(c.packet));
+        settle(shared, snapshot, measuring, scratch, trials, packets, plans, c, first_opened, came)
     }
 
     /// Takes the option out of a packet, or does what its policy says of one that was not accepted.
@@ -276,7 +308,7 @@ fn not_opened<B: PacketBuf>(
     }
 }
 
-/// Takes a packet into account, further keys tried if its first did not open it. The reason why it is not accepted, if it is
+/// Takes a packet into account that came at this time, further keys tried if its first did not open it. The reason why it is not accepted, if it is
 /// not.
 #[inline(always)] // as long as one function calls it: a call has more arguments than registers
 #[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
@@ -290,7 +322,7 @@ fn settle<'a, B: PacketBuf>(
     plans: &Plans,
     c: &mut Chosen<'a>,
     first_opened: bool,
-    now: u64,
+    came: u64,
 ) -> Option<Reason> {
     // What its keys have cost: put back when it turns out to be genuine.
     let (purse, first, mut further) = (c.purse(), u64::from(c.derived), 0);
@@ -299,7 +331,7 @@ fn settle<'a, B: PacketBuf>(
             let slot = usize::from(slot) % BURST;
             let metrics = Metrics::from_words(scratch.batch.text_words(slot));
             let bare = is_bare(packets, c);
-            let failure = account(shared, snapshot, measuring, c, plans, guess, &metrics, now, bare);
+            let failure = account(shared, snapshot, measuring, c, plans, guess, &metrics, came, bare);
             if let (None, true, Some(flow)) = (failure, c.derived, c.flow) {
                 flow.back.receiver.keep_key(guess.id, guess.kri, &key_of(scratch, slot));
             }
@@ -307,11 +339,21 @@ fn settle<'a, B: PacketBuf>(
         }
         (_, Some(_)) if c.refused => Some(Reason::NoTrialsLeft),
         (_, Some(guess)) => {
-            match open_further(shared, &snapshot.ring, measuring.counters, trials, packets, c, plans, guess, now) {
+            match open_further(
+                shared,
+                &snapshot.ring,
+                measuring.counters,
+                trials,
+                packets,
+                c,
+                plans,
+                guess,
+                measuring.now,
+            ) {
                 Ok(Opened { guess, metrics, derived, spent }) => {
                     further = spent;
                     let bare = is_bare(packets, c);
-                    let failure = account(shared, snapshot, measuring, c, plans, guess, &metrics, now, bare);
+                    let failure = account(shared, snapshot, measuring, c, plans, guess, &metrics, came, bare);
                     if let (None, Some(key), Some(flow)) = (failure, derived, c.flow) {
                         flow.back.receiver.keep_key(guess.id, guess.kri, &key);
                     }
@@ -323,7 +365,7 @@ fn settle<'a, B: PacketBuf>(
         (_, None) => {
             if let (Some(flow), Some(metrics)) = (c.flow, metrics_in_clear(packets, c)) {
                 let alone = !shared.has_several_workers();
-                measuring.take_clear(flow, c.policy, &metrics, alone, now, is_bare(packets, c));
+                measuring.take_clear(flow, c.policy, &metrics, alone, came, is_bare(packets, c));
             }
             None
         }
@@ -333,31 +375,6 @@ fn settle<'a, B: PacketBuf>(
         trials.give_back(Purse::Further, further);
     }
     failure
-}
-
-/// Puts the ICMPv6 errors of a burst into terms that hosts understand; bit i: packet i is one.
-#[cold]
-#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
-fn mend_quotations<B: PacketBuf>(
-    shared: &Shared,
-    snapshot: &Snapshot,
-    counters: &WorkerCounters,
-    errors: &mut ErrorBudget,
-    packets: &mut [B],
-    outcomes: &mut ArrayVec<Outcome, BURST>,
-    mut quoting: u32,
-    now: u64,
-) {
-    while quoting != 0 {
-        let at = quoting.trailing_zeros() as usize;
-        quoting &= quoting - 1;
-        if let (Some(packet), Some(outcome)) = (packets.get_mut(at), outcomes.get_mut(at))
-            && !matches!(outcome, Outcome::Dropped(_))
-            && let Some(reason) = icmp_error::mend(shared, snapshot, counters, errors, packet, now)
-        {
-            *outcome = Outcome::Dropped(reason);
-        }
-    }
 }
 
 /// Takes the option out. `false`: the packet's buffer does not allow it.

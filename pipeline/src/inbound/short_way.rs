@@ -10,6 +10,7 @@ use super::choosing::plan_of;
 use super::chosen::{Chosen, Plan, Plans};
 use super::guess::Guess;
 use super::measuring::{MOST_KEPT, Measuring, sample};
+use super::receipt::Receipt;
 use crate::flow::record::{Flow, WholeFlow};
 use crate::flow::table::FlowTable;
 use crate::lanes::inbound::{Lanes, View};
@@ -295,10 +296,10 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         packets: &[B],
         measuring: &mut Measuring<'_>,
         alone: bool,
-        now: u64,
+        receipt: impl Receipt,
     ) -> (usize, Option<Met>) {
         if self.form != Form::Encrypted {
-            self.account_clear(run, packets, measuring, alone, now);
+            self.account_clear(run, packets, measuring, alone, receipt);
             return (run.len(), None);
         }
         let (mut fine, mut met, mut late) = (0, None, 0u32);
@@ -322,9 +323,9 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         let mut samples = ArrayVec::<(&Known<'a>, Sample), MOST_KEPT>::new();
         for known in run.iter().take(fine) {
             let metrics = self.metrics(known);
-            measuring.seen(known.flow, &metrics, now);
-            let is_late = late >> (known.packet & 31) & 1 != 0;
-            let sample = sample(known.flow, &metrics, is_late, now, || self.is_bare(known, packets));
+            measuring.seen(known.flow, &metrics);
+            let (is_late, came) = (late >> (known.packet & 31) & 1 != 0, receipt.of(known.packet));
+            let sample = sample(known.flow, &metrics, is_late, came, || self.is_bare(known, packets));
             if measuring.count(&sample) && !samples.is_full() {
                 protocol::prefetch::line(&known.flow.back.measured);
                 samples.push((known, sample));
@@ -344,11 +345,11 @@ impl<'a, 'l> ShortWay<'a, 'l> {
         packets: &[B],
         measuring: &mut Measuring<'_>,
         alone: bool,
-        now: u64,
+        receipt: impl Receipt,
     ) {
         for known in run {
-            let metrics = self.metrics(known);
-            measuring.take_clear(known.flow, known.policy, &metrics, alone, now, || self.is_bare(known, packets));
+            let (metrics, came) = (self.metrics(known), receipt.of(known.packet));
+            measuring.take_clear(known.flow, known.policy, &metrics, alone, came, || self.is_bare(known, packets));
         }
     }
 

@@ -159,6 +159,10 @@ pub struct WorkerCounters {
     pub flows_given: Counter,
     /// Flows of other workers, of which the first packet came to this one: mostly such whose directions do not meet.
     pub flows_split: Counter,
+    /// Packets from outside that were taken to have come when the port says.
+    pub stamps_used: Counter,
+    /// Packets from outside of which the port says what cannot be.
+    pub stamps_refused: Counter,
     /// Packet sequence numbers that were skipped when a later one came: lost, or reordered.
     pub skipped: Counter,
     /// Packets that came behind a later one.

@@ -2,9 +2,10 @@
 
 use crate::packet::buffer::{PacketBuf, WINDOW_BEFORE, Window, Writable};
 use crate::packet::finish::finish;
-use crate::ports::{BURST, Clock, PortQueue};
+use crate::ports::stamps::DeviceClock;
+use crate::ports::{BURST, Came, Clock, PortQueue};
 use arrayvec::ArrayVec;
-use dpdk_ffi::{Checksums, Mbuf, RxQueue, TxQueue, Unfinished};
+use dpdk_ffi::{Checksums, Mbuf, RxQueue, Stamps, TxQueue, Unfinished};
 
 impl PacketBuf for Mbuf {
     #[inline]
@@ -71,13 +72,23 @@ pub struct DpdkQueue {
     rx: RxQueue,
     tx: TxQueue,
     burst: usize,
+    stamped: Option<Box<Stamped>>,
+}
+
+/// What a queue has whose packets come with times of their own.
+struct Stamped {
+    stamps: Stamps,
+    device: DeviceClock,
+    came: [u64; BURST],
 }
 
 impl DpdkQueue {
     /// The pair that a port gave out, to be polled for at most `burst` packets at once.
     #[must_use]
     pub fn new((rx, tx): (RxQueue, TxQueue), burst: usize) -> Self {
-        Self { rx, tx, burst: burst.clamp(1, BURST) }
+        let stamped = |stamps| Box::new(Stamped { stamps, device: DeviceClock::default(), came: [0; BURST] });
+        let stamped = rx.stamps().map(stamped);
+        Self { rx, tx, burst: burst.clamp(1, BURST), stamped }
     }
 }
 
@@ -106,6 +117,13 @@ impl PortQueue for DpdkQueue {
         if checksums != Checksums::Done {
             finish_all(into, checksums);
         }
+    }
+
+    #[inline]
+    fn came(&mut self, packets: &[Mbuf], clock: &impl Clock) -> Option<Came<'_>> {
+        let Stamped { stamps, device, came } = self.stamped.as_deref_mut()?;
+        let told = device.burst(clock.now_ns(), packets.iter().map(|packet| packet.stamp(*stamps)), came);
+        Some(Came { at: came, told })
     }
 
     #[inline]

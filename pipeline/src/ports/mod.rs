@@ -4,13 +4,24 @@
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 pub mod lending;
+pub mod stamps;
 
 use crate::packet::buffer::PacketBuf;
 use arrayvec::ArrayVec;
 use protocol::aead::BATCH;
+use stamps::Told;
 
 /// Packets taken from a queue at once, at most.
 pub const BURST: usize = BATCH;
+
+/// When the packets of a burst came.
+#[derive(Clone, Copy, Debug)]
+pub struct Came<'a> {
+    /// By their places, on the clock that was asked.
+    pub at: &'a [u64; BURST],
+    /// How far the port was believed.
+    pub told: Told,
+}
 
 /// A queue pair of a port.
 pub trait PortQueue {
@@ -18,6 +29,11 @@ pub trait PortQueue {
     type Packet: PacketBuf;
     /// Appends what has arrived, as much as fits.
     fn receive(&mut self, into: &mut ArrayVec<Self::Packet, BURST>);
+    /// When each packet of the burst just received has come, where the port says so: its own time, not when the burst was taken.
+    #[inline]
+    fn came(&mut self, _: &[Self::Packet], _: &impl Clock) -> Option<Came<'_>> {
+        None
+    }
     /// Sends from the front and removes what was sent; keeps the rest in order.
     fn transmit(&mut self, packets: &mut ArrayVec<Self::Packet, BURST>);
     /// Drops packets: their buffers go back to where they are from.

@@ -17,6 +17,7 @@ mod replace;
 mod second_reading;
 mod short_way;
 mod short_way_back;
+mod stamped;
 mod two_boxes;
 mod watching;
 mod worker_loop;

@@ -79,6 +79,9 @@ pub struct Port {
     pub tx_descriptors: u16,
     /// Whether it receives frames for other MAC addresses; a bump in the wire has to.
     pub promiscuous: bool,
+    /// Whether packets are taken to have come when its driver says, where it does. Only ever of the outside port: what is measured is
+    /// when packets came from the network, and when others were sent there.
+    pub timestamps: bool,
 }
 
 /// What a port is to EAL.

@@ -38,10 +38,13 @@ pub fn ports(root: &mut Table<'_>, report: &mut Report<'_>) -> Option<(Port, Por
         return None;
     }
     let mut table = root.table("ports", report)?;
+    const TIMESTAMPS: [(&str, bool); 2] = [("off", false), ("auto", true)];
+    let timestamps = table.choice("timestamps", &TIMESTAMPS, report).is_some_and(|choice| choice.value);
     let inside = port(&mut table, "inside", report);
     let outside = port(&mut table, "outside", report);
     table.finish(report);
-    let (inside, outside) = (inside?, outside?);
+    let (inside, mut outside) = (inside?, outside?);
+    outside.value.timestamps = timestamps;
     if inside.value.device.name() == outside.value.device.name() {
         let message = format!("both ports are '{}'", inside.value.device.name());
         report.error(
@@ -87,7 +90,11 @@ fn port(ports: &mut Table<'_>, key: &'static str, report: &mut Report<'_>) -> Op
         report.error(at, message, remedy);
     }
     let place = report.place(at);
-    Some(At { value: Port { device: parsed?, place, mtu, rx_descriptors, tx_descriptors, promiscuous }, at })
+    let timestamps = false;
+    Some(At {
+        value: Port { device: parsed?, place, mtu, rx_descriptors, tx_descriptors, promiscuous, timestamps },
+        at,
+    })
 }
 
 fn parse_device(text: &str) -> Option<Device> {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 mod ports;
 
-pub use ports::{LINK_STATES, PortCounts, PortLink, PortSettings, Ports, RSS_FIELDS, RSS_KEYS};
+pub use ports::{LINK_STATES, PortCounts, PortLink, PortSettings, Ports, RSS_FIELDS, RSS_KEYS, TIMESTAMPS};
 
 /// The forms of the option, in the order of their counters.
 pub const FORMS: [&str; 3] = ["pdm", "clear", "encrypted"];
@@ -302,7 +302,7 @@ impl Counts {
         let ports = crate::ports::SIDES.into_iter().zip(&self.port_settings);
         let labels = |(name, p): (&'static str, &PortSettings)| {
             let numbers = [p.queues, p.mtu, p.headroom, p.rx_descriptors, p.tx_descriptors].map(|n| n.to_string());
-            let words = [name, &p.driver, &p.offloads, p.rss, p.rss_key].map(str::to_owned);
+            let words = [name, &p.driver, &p.offloads, p.rss, p.rss_key, p.timestamps].map(str::to_owned);
             Sample::new(words.into_iter().chain(numbers).chain([p.numa_node.clone()]), 1u64)
         };
         ports.map(labels).collect()

@@ -6,7 +6,7 @@
     reason = "a method of Direction is of one lifetime, a closure of any"
 )]
 
-use super::counts::{Counts, FORMS, LINK_STATES, RSS_FIELDS, RSS_KEYS};
+use super::counts::{Counts, FORMS, LINK_STATES, RSS_FIELDS, RSS_KEYS, TIMESTAMPS};
 use super::sums;
 use crate::resumption::Cause;
 use common::metrics::Print::{Below, IfAny, On};
@@ -659,6 +659,22 @@ const FIGURES: &[Row] = &[
     )
     .by(&["worker"])
     .json("by_worker[].flows_split"),
+    Row::counter(
+        "pdmv2_worker_stamps_used_total",
+        "packets",
+        "Packets from outside that were measured by the device's time stamps (`[ports] timestamps`), by worker.",
+        Each(|c| c.by_worker(|w| w.stamps_used.get())),
+    )
+    .by(&["worker"])
+    .json("by_worker[].stamps_used"),
+    Row::counter(
+        "pdmv2_worker_stamps_refused_total",
+        "packets",
+        "Packets from outside whose time stamp cannot be true: measured by when their burst was taken, by worker.",
+        Each(|c| c.by_worker(|w| w.stamps_refused.get())),
+    )
+    .by(&["worker"])
+    .json("by_worker[].stamps_refused"),
     // Ports: what they were set up with, and what their drivers count.
     Row::info("pdmv2_port_info", "What a port was set up with.", Each(Counts::port_settings))
         .by(&[
@@ -667,6 +683,7 @@ const FIGURES: &[Row] = &[
             "offloads",
             "rss",
             "rss_key",
+            "timestamps",
             "queues",
             "mtu",
             "headroom",
@@ -684,6 +701,9 @@ const FIGURES: &[Row] = &[
     Row::word("The key that it hashes them under.", Each(|c| c.by_settings(|p| p.rss_key)))
         .by(&["port"])
         .json("ports.{port}.rss_key"),
+    Row::word("The clock by which its packets come.", Each(|c| c.by_settings(|p| p.timestamps)))
+        .by(&["port"])
+        .json("ports.{port}.timestamps"),
     Row::gauge("", "", "Its queue pairs.", Each(|c| c.by_setting(|p| p.queues)))
         .by(&["port"])
         .json("ports.{port}.queues"),
@@ -917,6 +937,7 @@ const LABELS: &[Label] = &[
     Label { name: "offloads", help: "Its offloads in use, by DPDK's names.", values: Vec::new },
     Label { name: "rss", help: "What of IPv6 packets spreads them over its queues.", values: rss_fields },
     Label { name: "rss_key", help: "The key that it hashes them under.", values: rss_keys },
+    Label { name: "timestamps", help: "The clock by which its packets come.", values: timestamps },
     Label { name: "queues", help: "Its queue pairs, one a worker.", values: Vec::new },
     Label { name: "mtu", help: "Its MTU, octets from the IP header on.", values: Vec::new },
     Label { name: "headroom", help: "Octets in front of a packet in its buffer.", values: Vec::new },
@@ -965,6 +986,11 @@ fn rss_keys() -> Vec<(&'static str, &'static str)> {
     let meanings =
         ["it does not hash", "both directions of a flow hash alike", "the driver's own, under which they do not", ""];
     RSS_KEYS.into_iter().zip(meanings).collect()
+}
+
+fn timestamps() -> Vec<(&'static str, &'static str)> {
+    let meanings = ["the CPU's, when their burst is taken", "the device's, when it received them"];
+    TIMESTAMPS.into_iter().zip(meanings).collect()
 }
 
 fn build(_: &Counts) -> Vec<Sample> {

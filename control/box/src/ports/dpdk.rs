@@ -198,6 +198,7 @@ impl Site {
         for (port, settings) in ports.into_iter().zip(&self.settings) {
             let Some(port) = port else { continue };
             port.hash_addresses(alone);
+            port.want_stamps(settings.timestamps);
             let config = PortConfig {
                 queues: self.workers as u16,
                 rx_descriptors: settings.rx_descriptors,

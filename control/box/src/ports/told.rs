@@ -5,7 +5,7 @@ mod fit;
 mod spread;
 
 use crate::config::{Config, Device, Rss};
-use crate::observe::counts::{PortSettings, RSS_FIELDS, RSS_KEYS};
+use crate::observe::counts::{PortSettings, RSS_FIELDS, RSS_KEYS, TIMESTAMPS};
 use crate::ports::SIDES;
 use dpdk_ffi::{Fitted, Port, Started};
 use fit::Nodes;
@@ -23,6 +23,8 @@ pub struct Asked {
     pci: [bool; 2],
     /// Whether a device is to receive frames for all stations.
     promiscuous: [bool; 2],
+    /// Whether the outside port's own times of receipt are taken, where there are any.
+    timestamps: bool,
     /// The most that an option of the policies takes; 0: none is put in.
     option: usize,
 }
@@ -42,6 +44,7 @@ impl Asked {
             cores: config.workers.cores.clone(),
             pci: [&config.inside, &config.outside].map(|port| matches!(port.device, Device::Pci(_))),
             promiscuous: [config.inside.promiscuous, config.outside.promiscuous],
+            timestamps: config.outside.timestamps,
             option: forms.filter_map(|policy| policy.mode.form()).map(Form::header_len).max().unwrap_or(0),
         }
     }
@@ -49,6 +52,9 @@ impl Asked {
 
 /// Warns of what does not fit of both started ports, inside first.
 pub fn warn(ports: [&Port<Started>; 2], asked: &Asked) {
+    if asked.timestamps {
+        tell_of_stamps(ports[1]);
+    }
     // A driver that does not say what its port is has been logged without it.
     if let [Ok(inside), Ok(outside)] = ports.map(Port::fitted) {
         for warning in fit::warnings(&[inside, outside], asked, &Nodes::read(Path::new("/sys"), &asked.cores)) {
@@ -68,6 +74,7 @@ pub fn tell(side: usize, port: &Port<Started>, asked: &Asked) -> PortSettings {
         offloads: port.offloads().join(" "),
         rss: spread.as_ref().map_or(RSS_FIELDS[3], spread::rss_of),
         rss_key: spread.as_ref().map_or(RSS_KEYS[3], spread::key_of),
+        timestamps: TIMESTAMPS[usize::from(port.stamps().is_some())],
         queues: fitted.queues,
         mtu: fitted.mtu,
         headroom: fitted.headroom,
@@ -76,7 +83,7 @@ pub fn tell(side: usize, port: &Port<Started>, asked: &Asked) -> PortSettings {
         numa_node: node_name(&fitted),
     };
     let PortSettings { driver, offloads, rss: by, rss_key, queues, mtu, headroom, .. } = &settings;
-    let PortSettings { rx_descriptors, tx_descriptors, numa_node, .. } = &settings;
+    let PortSettings { rx_descriptors, tx_descriptors, numa_node, timestamps, .. } = &settings;
     let side = SIDES[side];
     tracing::info!(
         port = port.name(),
@@ -85,6 +92,7 @@ pub fn tell(side: usize, port: &Port<Started>, asked: &Asked) -> PortSettings {
         queues,
         rss = by,
         rss_key,
+        timestamps,
         mtu,
         headroom,
         rx_descriptors,
@@ -97,6 +105,21 @@ pub fn tell(side: usize, port: &Port<Started>, asked: &Asked) -> PortSettings {
         tracing::warn!(port = port.name(), "{warning}");
     }
     settings
+}
+
+/// Says by what clock packets come, of a port that was asked for its own.
+fn tell_of_stamps(outside: &Port<Started>) {
+    let driver = outside.info().map(|info| info.driver).unwrap_or_default();
+    if outside.stamps().is_some() {
+        tracing::info!(
+            "outside: time stamps of the device, as {driver} gives them: what packets wait in its queue is known"
+        );
+    } else {
+        tracing::info!(
+            "outside: time stamps of the CPU, since {driver} gives none: what packets wait in its queue counts as network, as with \
+             [ports] timestamps = \"off\"; docs/ports.md names drivers that give them"
+        );
+    }
 }
 
 fn node_name(fitted: &Fitted) -> String {

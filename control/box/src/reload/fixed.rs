@@ -25,6 +25,7 @@ pub struct Fixed {
     /// As it is written. What is chosen where it is not depends on the hugepages that are free at the moment.
     eal: Option<Vec<String>>,
     ports: [Port; 2],
+    timestamps: bool,
     workers: crate::config::Workers,
     link_follow: bool,
     flow_table: [usize; 2],
@@ -40,13 +41,14 @@ pub struct Fixed {
 impl Fixed {
     /// Of this configuration, before anything was taken out of it.
     pub fn of(config: &Config) -> Self {
-        // Where a port is named in the file says nothing of the port.
-        let port = |port: &Port| Port { place: String::new(), ..port.clone() };
+        // Where a port is named in the file says nothing of the port; and its time stamps are named elsewhere.
+        let port = |port: &Port| Port { place: String::new(), timestamps: false, ..port.clone() };
         let nodes = |file: &Option<common::key_file::KeyFile>| file.as_ref().map_or_else(Vec::new, |f| f.nodes.clone());
         Self {
             node: config.node.clone(),
             eal: config.eal_args.clone(),
             ports: [port(&config.inside), port(&config.outside)],
+            timestamps: config.outside.timestamps,
             workers: config.workers.clone(),
             link_follow: config.forwarding.link_follow,
             flow_table: [config.flow_table.capacity, config.flow_table.tombstones],
@@ -71,6 +73,7 @@ impl Fixed {
             ("node.name", self.node == other.node),
             ("ports.inside", self.ports[0] == other.ports[0]),
             ("ports.outside", self.ports[1] == other.ports[1]),
+            ("ports.timestamps", self.timestamps == other.timestamps),
             ("workers", self.workers == other.workers),
             ("eal.args", self.eal == other.eal),
             ("forwarding.link_follow", self.link_follow == other.link_follow),

@@ -97,6 +97,7 @@ fn what_needs_a_restart_is_named_and_nothing_else_is_taken() {
     let other = BOX.replace("net_null1", "net_null2");
     assert_eq!(said(&format!("{other}[[policy]]\nname = \"new\"\nmode = \"clear\"\n")), ["ports.outside"]);
     for (more, name) in [
+        ("[ports]\ntimestamps = \"auto\"\n", "ports.timestamps"),
         ("[flow_table]\ncapacity = 128\n", "flow_table.capacity"),
         ("[flow_table]\ntombstones = 128\n", "flow_table.tombstones"),
         ("[telemetry]\nlog_format = \"json\"\n", "telemetry.log_format"),

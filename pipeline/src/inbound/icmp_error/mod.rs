@@ -16,15 +16,17 @@ mod mending;
 mod proof;
 mod quotation;
 
-use crate::observe::counters::WorkerCounters;
+use crate::observe::counters::{Outcome, WorkerCounters};
 use crate::observe::reasons::{Finding, Reason};
 use crate::packet::buffer::{PacketBuf, make_ready};
 use crate::packet::checksum::checksum;
+use crate::ports::BURST;
 use crate::state::budgets::ErrorBudget;
 use crate::state::path_mtu::MIN_MTU;
 use crate::state::policies::OutboundAction;
 use crate::state::shared::Shared;
 use crate::state::snapshot::Snapshot;
+use arrayvec::ArrayVec;
 use mending::Mending;
 use protocol::wire::dest_opts::{RemovePlan, plan_remove};
 use protocol::wire::ext_chain::{self, Chain, MAX_HEADERS, WalkError};
@@ -51,6 +53,31 @@ pub(crate) fn is_one(frame: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Puts the ICMPv6 errors of a burst into terms that hosts understand; bit i: packet i is one.
+#[cold]
+#[expect(clippy::too_many_arguments, reason = "one caller; a struct for it would only rename them")]
+pub(super) fn mend_all<B: PacketBuf>(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    counters: &WorkerCounters,
+    errors: &mut ErrorBudget,
+    packets: &mut [B],
+    outcomes: &mut ArrayVec<Outcome, BURST>,
+    mut quoting: u32,
+    now: u64,
+) {
+    while quoting != 0 {
+        let at = quoting.trailing_zeros() as usize;
+        quoting &= quoting - 1;
+        if let (Some(packet), Some(outcome)) = (packets.get_mut(at), outcomes.get_mut(at))
+            && !matches!(outcome, Outcome::Dropped(_))
+            && let Some(reason) = mend(shared, snapshot, counters, errors, packet, now)
+        {
+            *outcome = Outcome::Dropped(reason);
+        }
+    }
 }
 
 /// Mends an error, if it quotes an option of this box's. The reason to drop it, if there is one. Call it for a packet that

@@ -11,6 +11,8 @@ pub struct PortSettings {
     pub rss: &'static str,
     /// What key it hashes them under: one of [`RSS_KEYS`].
     pub rss_key: &'static str,
+    /// By what clock its packets come: one of [`TIMESTAMPS`].
+    pub timestamps: &'static str,
     /// Queue pairs, one a worker.
     pub queues: u16,
     /// Octets from the network header on.
@@ -30,6 +32,9 @@ pub const RSS_FIELDS: [&str; 4] = ["off", "addresses", "ports", "unknown"];
 
 /// What key a port hashes packets under.
 pub const RSS_KEYS: [&str; 4] = ["none", "symmetric", "own", "unknown"];
+
+/// By what clock packets come.
+pub const TIMESTAMPS: [&str; 2] = ["cpu", "device"];
 
 /// A driver's counters.
 #[derive(Clone, Copy, Debug, Default)]

@@ -61,6 +61,7 @@ fn full() -> Counts {
         offloads: "tx_mbuf_fast_free".into(),
         rss: RSS_FIELDS[1],
         rss_key,
+        timestamps: TIMESTAMPS[usize::from(driver == "net_ice")],
         queues: 2,
         mtu: 1540,
         headroom: 128,
@@ -153,7 +154,7 @@ fn prometheus_has_the_values_and_every_family_its_help() {
         "pdmv2_port_link_taken_down{port=\"inside\"} 0\n",
         "pdmv2_port_device_gone{port=\"outside\"} 0\n",
         "pdmv2_memory_bytes{of=\"records\",pages=\"2M\"} 4194304\npdmv2_memory_bytes{of=\"index\",pages=\"ordinary\"} 64\n",
-        "{port=\"inside\",driver=\"net_ice\",offloads=\"tx_mbuf_fast_free\",rss=\"addresses\",rss_key=\"symmetric\",queues=\"2\",\
+        "{port=\"inside\",driver=\"net_ice\",offloads=\"tx_mbuf_fast_free\",rss=\"addresses\",rss_key=\"symmetric\",timestamps=\"device\",queues=\"2\",\
          mtu=\"1540\",headroom=\"128\",rx_descriptors=\"1024\",tx_descriptors=\"512\",numa_node=\"1\"} 1\n",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");

@@ -127,7 +127,14 @@ mod tests {
     }
 
     fn asked(option: usize) -> Asked {
-        Asked { rss: Rss::Addresses, cores: vec![2, 3], pci: [true; 2], promiscuous: [true, false], option }
+        Asked {
+            rss: Rss::Addresses,
+            cores: vec![2, 3],
+            pci: [true; 2],
+            promiscuous: [true, false],
+            timestamps: false,
+            option,
+        }
     }
 
     const NEAR: [Option<u32>; 2] = [Some(0), Some(0)];
