@@ -71,14 +71,10 @@ fuzz: setup
 	$(CARGO) test --workspace --locked --quiet --test targets --no-run
 	$(DEBUG)/fuzz-smoke --seconds $(FUZZ_SECONDS)
 
-# Two boxes between two kernels, in network namespaces. Most tests wait most of the time, and go two at a time; those that hold what is
-# shown against what was done to packets have the machine for themselves.
-ALONE = truth:: diagnosing:: page::
+# Two boxes between two kernels, in network namespaces.
 e2e: setup
 	$(if $(SUDO),CARGO_TARGET_$(TRIPLE)_RUNNER="$(SUDO)") \
-		$(CARGO) test --workspace --locked --test e2e -- --test-threads=2 $(addprefix --skip ,$(ALONE)) e2e_
-	$(if $(SUDO),CARGO_TARGET_$(TRIPLE)_RUNNER="$(SUDO)") \
-		$(CARGO) test --workspace --locked --test e2e -- --test-threads=1 $(ALONE)
+		$(CARGO) test --workspace --locked --test e2e -- --test-threads=1 e2e_
 
 # The page of a box under traffic, in a browser without a screen: PDMV2_PAGE_DIR=DIR keeps the pictures.
 page:
