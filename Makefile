@@ -156,7 +156,7 @@ vm: deb
 	@VERSION="$$(dpkg-deb -f target/deb/pdmv2_*.deb Version)+newer" .ci/deb.sh $(or $(BIN),target/release) target/deb-newer >/dev/null
 	$(SUDO) bench/vm/run.py $(VM)
 
-# One kind of NIC, and what takes little: under five minutes once the image is made.
+# One kind of NIC, and what takes little: some eight minutes once the image is made, where machines are emulated; five of them are apt's.
 vm-short: deb
 	@.ci/setup.sh vm
 	$(SUDO) bench/vm/run.py --short $(VM)
