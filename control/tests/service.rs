@@ -3,10 +3,9 @@
 mod programs;
 
 use programs::{ENCRYPTED, Running, Site, TOOL, wait_for};
-use std::os::unix::net::UnixDatagram;
+use rig::notified::Notified;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const EAL: &str = "[eal]\nargs = [\"--no-huge\", \"-m\", \"256\", \"--no-shconf\", \"--no-telemetry\", \"--no-pci\", \"--iova-mode=va\", \"-l\", \"0\"]\n";
@@ -15,7 +14,7 @@ const EAL: &str = "[eal]\nargs = [\"--no-huge\", \"-m\", \"256\", \"--no-shconf\
 struct Service {
     site: Site,
     running: Running,
-    told: Arc<Mutex<Vec<String>>>,
+    told: Notified,
 }
 
 impl Service {
@@ -26,18 +25,8 @@ impl Service {
              [workers]\nidle = \"sleep\"\n[admin]\nsocket = \"a.sock\"\n[keys]\nfile = \"pdmv2.keys\"\n{ENCRYPTED}"
         );
         std::fs::write(site.path("a.toml"), text).expect("configuration");
-        let socket = UnixDatagram::bind(site.path("notify")).expect("a socket");
-        let told = Arc::<Mutex<Vec<String>>>::default();
-        let into = Arc::clone(&told);
-        // It ends with the test.
-        std::thread::spawn(move || {
-            let mut octets = [0; 4096];
-            while let Ok(n) = socket.recv(&mut octets) {
-                let text = String::from_utf8_lossy(&octets[..n]).trim_end().to_owned();
-                into.lock().expect("the list").push(text);
-            }
-        });
         let notify = site.path("notify");
+        let told = Notified::listen(&notify).expect("a socket");
         let environment = [
             ("NOTIFY_SOCKET", notify.as_path()),
             ("WATCHDOG_USEC", Path::new("2000000")),
@@ -58,11 +47,11 @@ impl Service {
     }
 
     fn told(&self) -> Vec<String> {
-        self.told.lock().expect("the list").clone()
+        self.told.lines()
     }
 
     fn alive(&self) -> usize {
-        self.told().iter().filter(|told| *told == "WATCHDOG=1").count()
+        self.told.alive()
     }
 
     fn log(&self) -> String {
@@ -77,9 +66,9 @@ fn systemd_is_told_that_the_box_is_ready_alive_and_stops() {
         service.told().iter().any(|t| t.starts_with("STATUS=seals under generation 1; 0 flows of"))
     });
     wait_for("signs of life", || service.alive() >= 5);
-    let told = Arc::clone(&service.told);
+    let told = service.told.clone();
     drop(service.running.stop());
-    wait_for("the stop", || told.lock().expect("the list").last().is_some_and(|last| last == "STOPPING=1"));
+    wait_for("the stop", || told.lines().last().is_some_and(|last| last == "STOPPING=1"));
 }
 
 #[test]

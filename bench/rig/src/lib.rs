@@ -24,6 +24,7 @@ mod free_port;
 mod hugepages;
 pub mod inside;
 pub mod namespace;
+pub mod notified;
 mod programs;
 pub mod registrars;
 mod requirements;
