@@ -101,10 +101,7 @@ impl Pair {
     /// A worker does not hand its queues back: then all goes on as before. Or a driver does not stop or close its port: what can be
     /// had back is taken up by [`Pair::take_up`].
     pub fn give_up(&self) -> anyhow::Result<()> {
-        let mut moving = self.moving();
-        self.let_go(&mut moving, [true; 2])?;
-        moving.given_up = true;
-        Ok(())
+        self.leave([true; 2])
     }
 
     /// Takes both ports from the workers, and nothing more: another process has ports of its own beside them, and forwards.
@@ -112,10 +109,13 @@ impl Pair {
     /// # Errors
     /// A worker does not hand its queues back: then all goes on as before.
     pub fn step_aside(&self) -> anyhow::Result<()> {
+        self.leave([false; 2])
+    }
+
+    /// Takes the queues, and lets go of these ports, until they are taken up on purpose.
+    fn leave(&self, which: [bool; 2]) -> anyhow::Result<()> {
         let mut moving = self.moving();
-        if moving.lent {
-            self.call_in(&mut moving)?;
-        }
+        self.let_go(&mut moving, which)?;
         moving.given_up = true;
         Ok(())
     }
